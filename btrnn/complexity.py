@@ -1,0 +1,92 @@
+"""Closed forms of the three input maps: how many parameters, and by how much that is fewer than dense.
+
+Plain integers in, plain numbers out; nothing here needs torch. The formulas are those of Ye et al., CVPR 2018:
+the block-term count is their P_BTD, the tensor-train count is that of Yang et al., ICML 2017.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+
+def check_modes(in_modes: Sequence[int], out_modes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return both mode lists as tuples, after checking that they can belong to one factorised map.
+
+    Args:
+        in_modes: I_1 .. I_d, whose product is the input size.
+        out_modes: J_1 .. J_d, whose product is the output size.
+
+    Raises:
+        ValueError: The lists are empty, differ in length, or hold anything but positive integers.
+    """
+    in_modes, out_modes = tuple(in_modes), tuple(out_modes)
+    if len(in_modes) != len(out_modes) or not in_modes:
+        raise ValueError(
+            f"in_modes {in_modes} and out_modes {out_modes} must have the same length, at least 1: "
+            f"mode k of the input is contracted into mode k of the output; got {len(in_modes)} and {len(out_modes)}"
+        )
+    for name, modes in (("in_modes", in_modes), ("out_modes", out_modes)):
+        if any(not isinstance(mode, int) or mode < 1 for mode in modes):
+            raise ValueError(f"{name} must be integers of at least 1, got {modes}")
+    return in_modes, out_modes
+
+
+def check_count(name: str, value: int) -> int:
+    """Return `value` if it is an integer of at least 1, as ranks and block counts must be.
+
+    Raises:
+        ValueError: It is not; the message gives `name` and the value.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    return value
+
+
+def full_tt_ranks(order: int, tt_rank: int | Sequence[int]) -> tuple[int, ...]:
+    """Write out the TT-ranks r_0 .. r_d of a tensor train of order d, with r_0 = r_d = 1.
+
+    Args:
+        order: d, the number of modes.
+        tt_rank: One inner rank for all places, or the d - 1 inner ranks r_1 .. r_{d-1}.
+
+    Raises:
+        ValueError: A rank is below 1, or their number is not d - 1.
+    """
+    inner = (tt_rank,) * (order - 1) if isinstance(tt_rank, int) else tuple(tt_rank)
+    if isinstance(tt_rank, int):
+        check_count("tt_rank", tt_rank)  # also at order 1, where no inner rank would show it
+    if len(inner) != order - 1:
+        raise ValueError(
+            f"tt_rank {list(inner)} has {len(inner)} ranks; order {order} needs one integer or {order - 1} inner ranks"
+        )
+    return (1, *(check_count("tt_rank", rank) for rank in inner), 1)
+
+
+def bt_parameters(in_modes: Sequence[int], out_modes: Sequence[int], tucker_rank: int, num_blocks: int) -> int:
+    """Count the parameters of a block-term map: N (sum_k I_k J_k R + R^d), without bias (Ye et al., section 3).
+
+    >>> bt_parameters((8, 20, 20, 18), (16, 4, 4, 4), tucker_rank=4, num_blocks=2)
+    3392
+    """
+    in_modes, out_modes = check_modes(in_modes, out_modes)
+    rank, blocks = check_count("tucker_rank", tucker_rank), check_count("num_blocks", num_blocks)
+    factors = sum(i * j * rank for i, j in zip(in_modes, out_modes, strict=True))
+    return blocks * (factors + rank ** len(in_modes))
+
+
+def tt_parameters(in_modes: Sequence[int], out_modes: Sequence[int], tt_rank: int | Sequence[int]) -> int:
+    """Count the parameters of a tensor-train map: sum_k r_{k-1} I_k J_k r_k, without bias.
+
+    >>> tt_parameters((8, 20, 20, 18), (16, 4, 4, 4), tt_rank=4)
+    3360
+    """
+    in_modes, out_modes = check_modes(in_modes, out_modes)
+    ranks = full_tt_ranks(len(in_modes), tt_rank)
+    return sum(
+        left * i * j * right
+        for left, i, j, right in zip(ranks[:-1], in_modes, out_modes, ranks[1:], strict=True)
+    )
+
+
+def dense_parameters(in_modes: Sequence[int], out_modes: Sequence[int]) -> int:
+    """Count the entries of the dense matrix that a factorised map stands for, without bias."""
+    return prod(in_modes) * prod(out_modes)

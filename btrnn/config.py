@@ -1,0 +1,229 @@
+"""The configuration of a run: its keys, the checks that run before any work, and what makes two runs the same."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+
+
+class ConfigError(ValueError):
+    """The configuration asks for something that does not exist or does not fit."""
+
+
+@dataclass
+class Modes:
+    """How input and hidden vectors are read as tensors; the dense model uses the products alone."""
+
+    input: list[int] = MISSING
+    hidden: list[int] = MISSING
+
+
+@dataclass
+class Cell:
+    """The cell, the same for all three models; defaults are those of nn.LSTM."""
+
+    gate_activation: str = "sigmoid"
+    forget_bias: float | None = None
+    recurrent_init: str = "uniform"
+    recurrent_dropout: float = 0.0
+    dense_input_dropout: float = 0.0  # the released code dropped inputs of the dense LSTM only
+    init: str = "default"
+
+
+@dataclass
+class RootConfig:
+    """The keys of the root; each group's own keys are checked against the code that receives them."""
+
+    experiment: str = MISSING  # name of the run folder's parent, the CSV, the tables and the figures
+    name: str = MISSING  # of the run: every choice that changes the science
+    seed: int = 0
+    results_dir: str = MISSING
+    data_dir: str = MISSING
+    run_dir: str = MISSING
+    modes: Modes = field(default_factory=Modes)
+    cell: Cell = field(default_factory=Cell)
+    task: dict[str, Any] = MISSING
+    model: dict[str, Any] = MISSING
+    data: dict[str, Any] = MISSING
+    trainer: dict[str, Any] = MISSING
+    scale: dict[str, Any] = MISSING
+    logger: dict[str, Any] | None = None
+    test: bool = True  # whether the chosen weights meet the test split; not where a hyper-parameter is chosen
+    resume_every_seconds: float = 60.0
+
+
+# Where a run computes, reads and writes changes nothing in what it finds.
+NOT_SCIENCE = (
+    *("results_dir", "data_dir", "run_dir", "logger", "resume_every_seconds"),
+    *("data.root", "data.cache_dir", "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar"),
+)
+# What the run's name already says, so that it need not be said again by the list of overrides.
+NAMED = ("experiment", "name", "seed", "task", "model", "data", "scale", "data.protocol", "data.scaling")
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra. Safe to call again."""
+    ConfigStore.instance().store(name="schema", node=RootConfig)
+    OmegaConf.register_new_resolver("product", lambda modes: prod(modes), replace=True)
+    OmegaConf.register_new_resolver("length", lambda modes: len(modes), replace=True)
+    OmegaConf.register_new_resolver("choose", _choose, replace=True)
+    OmegaConf.register_new_resolver("video_source", _video_source, replace=True)
+    OmegaConf.register_new_resolver("variant", _variant, replace=True)
+
+
+def _video_source(data_dir: str) -> str:
+    from btrnn.data.ucf11 import video_source  # only runs on video need it, and it brings torch
+
+    return video_source(data_dir)
+
+
+def _choose(key: str, *pairs: str) -> str:
+    """Pick the value that follows `key` in a list of alternating keys and values: ${choose:key,k1,v1,k2,v2}."""
+    choices = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    if key not in choices:
+        raise ConfigError(f"{key!r} is none of {', '.join(choices)}")
+    return choices[key] or ""
+
+
+def _variant() -> str:
+    """List the overrides of this job that change the science and that the name does not say by itself."""
+    if not HydraConfig.initialized():
+        return ""
+    changes = sorted(
+        override
+        for override in HydraConfig.get().overrides.task
+        if not _covers((*NOT_SCIENCE, *NAMED), override.split("=")[0].lstrip("+~"))
+    )
+    return "".join(f",{change}".replace("/", "_") for change in changes)
+
+
+def _covers(keys: tuple[str, ...], key: str) -> bool:
+    """Say whether `key` is one of `keys`, or stands under one that is excluded as a whole."""
+    return key in keys or key.split(".")[0] in ("logger", "results_dir", "data_dir")
+
+
+def check_overrides(arguments: list[str], config: DictConfig) -> None:
+    """Check the keys of command-line overrides, so that a misspelt one says which keys there are.
+
+    Args:
+        arguments: As given on the command line; options that begin with "-" are passed over.
+        config: The configuration without these overrides.
+
+    Raises:
+        ConfigError: A key is not in the configuration.
+    """
+    overrides = OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-") and "=" in a])
+    for override in overrides:
+        key = override.key_or_group
+        if override.type is not OverrideType.CHANGE or "/" in key or key.startswith("hydra") or "@" in key:
+            continue  # + and ~ say that they mean to change the set of keys; Hydra lists the choices of its groups
+        *parents, last = key.split(".")
+        node = OmegaConf.select(config, ".".join(parents), throw_on_missing=False) if parents else config
+        if isinstance(node, DictConfig) and last not in node:
+            raise ConfigError(f"there is no key {key!r}. {_keys(last, list(map(str, node)))}")
+
+
+def check_targets(config: DictConfig) -> None:
+    """Check every node with a `_target_` against the signature of what it names, before anything is made.
+
+    Raises:
+        ConfigError: A target cannot be imported, or a key is not one of its parameters; the message lists those.
+    """
+    for path, node in _targets(config, ""):
+        target = str(node["_target_"])
+        module, _, attribute = target.rpartition(".")
+        try:
+            function = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigError(f"{path}._target_ {target!r} cannot be imported: {error}") from error
+        allowed = _parameters(function)
+        for key in map(str, node):
+            if not key.startswith("_") and allowed is not None and key not in allowed:
+                raise ConfigError(f"{path} has the key {key!r}, which {target} does not take. {_keys(key, allowed)}")
+
+
+def _targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield path, node
+        for key in node:
+            if not OmegaConf.is_missing(node, key):
+                yield from _targets(node[key], f"{path}.{key}" if path else str(key))
+    elif isinstance(node, ListConfig):
+        for k, item in enumerate(node):
+            yield from _targets(item, f"{path}[{k}]")
+
+
+def _parameters(function: Any) -> list[str] | None:
+    """List the parameters of a callable; those of its base classes too while it passes `**options` on.
+
+    None if it takes any keyword at all.
+    """
+    classes = function.__mro__[:-1] if inspect.isclass(function) else [function]
+    names: list[str] = []
+    for owner in classes:
+        if inspect.isclass(owner) and "__init__" not in vars(owner):
+            continue
+        parameters = inspect.signature(owner).parameters.values()
+        names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return list(dict.fromkeys(names))
+    return None
+
+
+def _keys(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return (f"Did you mean {close[0]!r}? " if close else "") + f"Known keys: {', '.join(sorted(known))}"
+
+
+def science(config: DictConfig) -> dict[str, Any]:
+    """Flatten a configuration to what can change its results: dotted key -> value."""
+    flat: dict[str, Any] = {}
+
+    def visit(value: Any, path: str) -> None:
+        if path in NOT_SCIENCE:
+            return
+        if isinstance(value, dict):
+            for key, child in value.items():
+                visit(child, f"{path}.{key}" if path else str(key))
+        else:
+            flat[path] = value
+
+    visit(OmegaConf.to_container(config, resolve=True), "")
+    return flat
+
+
+def refuse_other_run(config: DictConfig, saved_path: Path) -> None:
+    """Compare a configuration with the one saved in its run folder.
+
+    Raises:
+        ConfigError: They differ in something that changes the science; the message lists it.
+    """
+    new, old = science(config), science(DictConfig(OmegaConf.load(saved_path)))
+    changed = [
+        f"{key}: {old.get(key, 'absent')} there, {new.get(key, 'absent')} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{saved_path.parent} holds a run of another configuration ({'; '.join(changed)}). "
+            f"Choose another name=..., or delete that folder"
+        )
+
+
+
+def is_group_choice(word: str, config_dir: Path) -> bool:
+    """Say whether a command-line word chooses one existing member of a config group, such as model=lstm."""
+    group, _, choice = word.partition("=")
+    return (config_dir / group / f"{choice}.yaml").is_file()

@@ -1,0 +1,180 @@
+"""From folders of videos to a table of clips, and from a table to train, val and test."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from btrnn.data.loading import SPLIT_STREAM, generator
+from btrnn.data.subset import clips_per_group
+
+logger = logging.getLogger(__name__)
+
+Protocol = Literal["paper", "grouped"]
+
+UCF11_FOLDER = "UCF11_updated_mpg"
+UCF11_CLASSES = {  # folder: stem of its files; the label is the position
+    "basketball": "v_shooting",
+    "biking": "v_biking",
+    "diving": "v_diving",
+    "golf_swing": "v_golf",
+    "horse_riding": "v_riding",
+    "soccer_juggling": "v_juggle",
+    "swing": "v_swing",
+    "tennis_swing": "v_tennis",
+    "trampoline_jumping": "v_jumping",
+    "volleyball_spiking": "v_spiking",
+    "walking": "v_walk_dog",
+}
+VIDEO_SUFFIXES = (".mpg", ".avi")
+HOW_TO_GET = "`make data-ucf11` gets UCF11; `python scripts/make_actions.py` makes its stand-in"
+
+
+def index_clips(root: str | Path, classes: Mapping[str, str], num_clips: int | None = None) -> pd.DataFrame:
+    """List the clips below `root`, laid out `<class>/<stem>_<gg>/<stem>_<gg>_<cc>.mpg` (or .avi).
+
+    Folders named Annotation, hidden files, and files that are no clip of their class are passed over.
+    Group and clip number are read from the right, as a stem may hold underscores itself.
+
+    Args:
+        root: the folder that holds the class folders.
+        classes: class folder -> stem of its files; the label is the position.
+        num_clips: how many clips to keep, chosen as `clips_per_group` says; all without it.
+
+    Returns:
+        Columns clip (name, unique), class_name, label (int64), group ("<class>/<gg>") and path (relative to
+        `root`), sorted by label, group number and clip number.
+
+    Raises:
+        FileNotFoundError: if `root`, or a class's clips, are not there.
+        ValueError: if there is an unknown class folder, or two files of one clip.
+    """
+    root = Path(root)
+    folders = _class_folders(root, classes)
+    rows: list[tuple[int, int, int, str, str, str]] = []
+    for label, (class_name, stem) in enumerate(classes.items()):
+        found = _clips_of_class(folders[class_name], stem) if class_name in folders else []
+        if not found:
+            raise FileNotFoundError(
+                f"no clips of class {class_name!r}: expected files like "
+                f"{class_name}/{stem}_01/{stem}_01_01.mpg below {root}. {HOW_TO_GET}."
+            )
+        rows += [
+            (label, group, number, path.stem, class_name, path.relative_to(root).as_posix())
+            for group, number, path in found
+        ]
+    table = pd.DataFrame(
+        sorted(rows), columns=["label", "group_number", "number", "clip", "class_name", "path"]
+    )
+    twice = table[table.duplicated(["label", "group_number", "number"], keep=False)]
+    if len(twice):
+        raise ValueError(
+            f"a clip must stand there once, but below {root} there are {', '.join(twice['path'])}"
+        )
+    if num_clips is not None:
+        table = _subset(table, num_clips, len(classes))
+    groups = table["class_name"] + "/" + table["group_number"].map("{:02d}".format)
+    return table.assign(group=groups)[["clip", "class_name", "label", "group", "path"]].reset_index(drop=True)
+
+
+def _class_folders(root: Path, classes: Mapping[str, str]) -> dict[str, Path]:
+    """Find the class folders of `root`; raise if there are none, or another folder is among them."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder of videos at {root}. {HOW_TO_GET}.")
+    folders = {
+        path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")
+    }
+    if not folders:
+        raise FileNotFoundError(f"the folder of videos {root} holds no class folder. {HOW_TO_GET}.")
+    unknown = sorted(folders.keys() - classes.keys())
+    if unknown:
+        raise ValueError(
+            f"unknown class folder {', '.join(map(repr, unknown))} in {root}; known are {', '.join(classes)}"
+        )
+    return folders
+
+
+def _clips_of_class(folder: Path, stem: str) -> list[tuple[int, int, Path]]:
+    """List (group, number, path) of the clips in a class folder, warning of videos with another name."""
+    clips, strange = [], []
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder).parts
+        if path.suffix.lower() not in VIDEO_SUFFIXES or inside[0].lower() == "annotation":
+            continue
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        parts = path.stem.rsplit("_", 2)
+        if len(parts) == 3 and parts[0] == stem and parts[1].isdecimal() and parts[2].isdecimal():
+            clips.append((int(parts[1]), int(parts[2]), path))
+        else:
+            strange.append(path.name)
+    if strange:
+        logger.warning(
+            "%s: %d videos left out, not named %s_<group>_<clip>: %s",
+            folder,
+            len(strange),
+            stem,
+            ", ".join(sorted(strange)),
+        )
+    return clips
+
+
+def _subset(table: pd.DataFrame, num_clips: int, num_classes: int) -> pd.DataFrame:
+    """Keep the first clips of the first groups of each class, as `clips_per_group` shares them out."""
+    # Positions within what is there, not the numbers in the names: a real group may lack clip 1.
+    group_position = table.groupby("label")["group_number"].rank(method="dense").astype(int) - 1
+    clip_position = table.groupby(["label", "group_number"]).cumcount()
+    available = np.zeros((num_classes, int(group_position.max()) + 1), dtype=np.int64)
+    np.add.at(available, (table["label"].to_numpy(), group_position.to_numpy()), 1)
+    counts = clips_per_group(num_clips, num_classes, available)
+    if counts.sum() < num_clips:
+        logger.warning("%d clips were asked for, but there are only %d", num_clips, counts.sum())
+    limit = np.zeros_like(available)
+    limit[:, : counts.shape[1]] = counts
+    return table[clip_position.to_numpy() < limit[table["label"], group_position]]
+
+
+def split_clips(table: pd.DataFrame, protocol: Protocol, seed: int) -> pd.Series:
+    """Assign each clip to a split, as a function of the table and the seed alone.
+
+    "paper": a random 80 % of the clips train, the others test; no validation set, and clips of one group
+    stand on both sides (the authors' released code). "grouped": of each class, random groups make 60 %
+    train, 20 % val and 20 % test (15, 5 and 5 of 25); no group is in two splits.
+
+    Args:
+        table: columns label and group, one row a clip.
+        protocol: "paper" or "grouped".
+        seed: seed of the run.
+
+    Returns:
+        "train", "val" or "test" for each row, with the table's index.
+
+    Raises:
+        ValueError: if the protocol is unknown, or there are fewer than 3 groups in a class ("grouped") or
+            fewer than 2 clips ("paper").
+    """
+    if protocol == "paper":
+        if len(table) < 2:
+            raise ValueError(f"protocol 'paper' needs at least 2 clips, got {len(table)}")
+        order = generator(seed, SPLIT_STREAM).permutation(len(table))
+        splits = np.full(len(table), "test", dtype=object)
+        splits[order[: len(table) * 4 // 5]] = "train"
+        return pd.Series(splits, index=table.index, name="split")
+    if protocol != "grouped":
+        raise ValueError(f"protocol must be 'paper' or 'grouped', got {protocol!r}")
+    split_of: dict[str, str] = {}
+    for label, groups in table.groupby("label")["group"].unique().items():
+        if len(groups) < 3:
+            raise ValueError(
+                f"protocol 'grouped' needs at least 3 groups a class, got {len(groups)} for label {label}: "
+                "ask for more clips (num_clips), 15 or more a class"
+            )
+        num_held_out = max(1, round(len(groups) / 5))
+        shuffled = generator(seed, SPLIT_STREAM, int(str(label))).permutation(sorted(groups))
+        split_of |= dict.fromkeys(shuffled, "train")
+        split_of |= dict.fromkeys(shuffled[:num_held_out], "val")
+        split_of |= dict.fromkeys(shuffled[num_held_out : 2 * num_held_out], "test")
+    return table["group"].map(split_of).rename("split")

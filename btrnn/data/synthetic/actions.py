@@ -1,0 +1,195 @@
+"""Actions: video files of eleven human actions, a stand-in for UCF11 that can be made anywhere.
+
+The motion is real (`motion.py`), the picture is drawn (`figure.py`, `scenes.py`). As in UCF11 the clips of a class are in
+25 groups: a group fixes the person, the background, the light and the camera; a clip varies the moment at which it
+starts, the speed, the place, the size, the heading and the noise. Scenery goes with the action: each class takes its
+backgrounds from a few palettes of its own, some of which other classes have too.
+"""
+
+import io
+import json
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from btrnn.data.subset import clips_per_group
+from btrnn.data.synthetic.clips import ACTION_CLASSES, FRAMES_PER_SECOND, draw_clip
+from btrnn.data.synthetic.figure import HEIGHT, WIDTH
+from btrnn.data.synthetic.motion import load_motion
+
+__all__ = ["ACTION_CLASSES", "INFO_FILE", "VERSION", "clip_path", "make_actions", "write_video"]
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # to be raised with every change that alters a pixel
+INFO_FILE = "actions.json"
+BIT_RATE = 1_600_000  # bits per second, some 10 MB a minute
+STALE_SECONDS = 60  # a clip is written within a second: an older temporary file was left by a killed process
+LOG_SECONDS = 5.0
+
+
+def clip_path(root: Path, class_name: str, group: int, clip: int) -> Path:
+    """Return the path of a clip in UCF11's layout."""
+    stem = f"{ACTION_CLASSES[class_name]}_{group:02d}"
+    return root / class_name / stem / f"{stem}_{clip:02d}.mpg"
+
+
+def write_video(path: Path, frames: UInt8[np.ndarray, "T 240 320 3"]) -> None:
+    """Write frames as MPEG-1 video, 30 frames a second; the file appears whole or not at all."""
+    # Encoded in memory first: the encoder's own file output may pass over a disk that is full.
+    content = io.BytesIO()
+    with av.open(content, "w", format="mpeg") as container:
+        stream = container.add_stream("mpeg1video", rate=FRAMES_PER_SECOND)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.bit_rate = BIT_RATE
+        stream.codec_context.thread_count = 1  # the bytes must not depend on the number of cores
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    _write_whole(path, content.getvalue())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or not at all, also when several processes write the same one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_group(root: Path, seed: int, class_index: int, group: int, clips: list[int]) -> int:
+    """Draw and write some clips of one group; return how many."""
+    class_name = list(ACTION_CLASSES)[class_index]
+    for clip in clips:
+        path = clip_path(root, class_name, group, clip)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, draw_clip(seed, class_index, group, clip))
+    return len(clips)
+
+
+def make_actions(root: str | Path, num_clips: int, *, seed: int = 0, num_workers: int | None = None) -> None:
+    """Write the video files that are missing, as `<root>/<class>/v_<class>_<gg>/v_<class>_<gg>_<cc>.mpg`.
+
+    Which clips make up a set of `num_clips` is the rule of `subset.clips_per_group`. A call that was
+    stopped is repeated to go on; several processes may make the same set at once.
+
+    Args:
+        root: folder; made if it does not exist.
+        num_clips: clips wanted, at least 1; fewer than 55 give 55, five of each class.
+        seed: of everything that is drawn, not negative.
+        num_workers: processes; all cores by default.
+
+    Raises:
+        ValueError: if a number is out of range, or `root` holds videos of another seed, version or origin.
+        FileNotFoundError: if the motion files are not installed.
+    """
+    root = Path(root)
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    if num_workers is not None and num_workers < 1:
+        raise ValueError(f"num_workers must be at least 1, got {num_workers}")
+    tasks = _missing(root, num_clips)
+    for class_name in ACTION_CLASSES:
+        load_motion(class_name)
+    _claim(root, seed)
+    if not tasks:
+        return
+    _remove_leftovers(root)
+    total = sum(len(clips) for _, _, clips in tasks)
+    workers = min(num_workers or os.cpu_count() or 1, len(tasks))
+    with _progress(total) as advance:
+        if workers == 1:
+            for class_index, group, clips in tasks:
+                advance(_write_group(root, seed, class_index, group, clips))
+            return
+        # Spawned, because a forked child of a process with threads (torch's) may hang.
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            jobs = [pool.submit(_write_group, root, seed, *task) for task in tasks]
+            try:
+                for job in as_completed(jobs):
+                    advance(job.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _missing(root: Path, num_clips: int) -> list[tuple[int, int, list[int]]]:
+    """List class index, group and clip numbers of the files that are not there."""
+    counts = clips_per_group(num_clips, len(ACTION_CLASSES))
+    missing = []
+    for class_index, class_name in enumerate(ACTION_CLASSES):
+        for group, count in enumerate(counts[class_index].tolist(), start=1):
+            clips = [n for n in range(1, count + 1) if not clip_path(root, class_name, group, n).is_file()]
+            if clips:
+                missing.append((class_index, group, clips))
+    return missing
+
+
+def _claim(root: Path, seed: int) -> None:
+    """Note in the folder what made it; refuse one that something else made."""
+    path = root / INFO_FILE
+    ours = {"generator": "btrnn actions", "version": VERSION, "seed": seed}
+    if path.is_file():
+        try:
+            theirs = json.loads(path.read_text())
+        except json.JSONDecodeError:
+            theirs = "nothing that can be read"
+        if theirs != ours:
+            raise ValueError(
+                f"{path} says {theirs}, but {ours} was asked for: take another folder, or delete {root}"
+            )
+        return
+    foreign = [name for name in ACTION_CLASSES if (root / name).exists()]
+    if foreign:
+        raise ValueError(
+            f"{root} has folders {foreign} but no {INFO_FILE}: it was not made here; take another folder"
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    _write_whole(path, (json.dumps(ours) + "\n").encode())
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Delete temporary files of processes that were killed."""
+    for path in root.glob("*/*/.*.part"):
+        if time.time() - path.stat().st_mtime > STALE_SECONDS:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function that takes the number of clips done: a bar on a terminal, else a line now and then."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (
+            *Progress.get_default_columns()[:1],
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("Drawing clips", total=total)
+            yield lambda number: bar.advance(task, number)
+        return
+    done, last = 0, time.monotonic()
+
+    def advance(number: int) -> None:
+        nonlocal done, last
+        done += number
+        if done == total or time.monotonic() - last >= LOG_SECONDS:
+            last = time.monotonic()
+            logger.info("drawing clips: %d of %d", done, total)
+
+    yield advance

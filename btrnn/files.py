@@ -1,0 +1,84 @@
+"""Files of results: written whole or not at all, the same bytes each time, a clear error for a bad one."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+class ResultsError(Exception):
+    """A file of results that cannot be used; the message names the file and what is wrong with it."""
+
+
+def read_csv(path: Path, needed: list[str], remedy: str) -> pd.DataFrame:
+    """Read a CSV file that must have some columns; `remedy` ends the message where it cannot be read.
+
+    Raises:
+        ResultsError: The file is missing, cannot be parsed or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path)
+    except FileNotFoundError:
+        raise ResultsError(f"{path} is missing; {remedy}") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ResultsError(f"{path} is not a readable CSV ({error}); {remedy}") from None
+    missing = [column for column in needed if column not in table]
+    if missing:
+        raise ResultsError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}")
+    return table
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it, so that nobody ever reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def arrays_bytes(table: pd.DataFrame) -> bytes:
+    """Pack a table of texts and small integers; texts are stored once, missing integers as -1."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for column in table.columns:
+            if pd.api.types.is_numeric_dtype(table[column]):
+                arrays = {column: table[column].fillna(-1).to_numpy(dtype=np.int32)}
+            else:
+                values, codes = np.unique(table[column].to_numpy(dtype=str), return_inverse=True)
+                arrays = {f"{column}/codes": codes.astype(np.int32), f"{column}/values": values}
+            for name, array in arrays.items():
+                content = io.BytesIO()
+                np.lib.format.write_array(content, array, allow_pickle=False)
+                # np.savez would stamp the time of day into the file: equal tables would not be equal bytes
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def read_arrays(path: Path) -> pd.DataFrame:
+    """Read a table that `write_results` packed into an npz file; a missing integer comes back as NaN.
+
+    Raises:
+        ResultsError: The file is not such an archive.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            columns = dict.fromkeys(name.split("/")[0] for name in arrays.files)
+            table = pd.DataFrame(
+                {
+                    name: arrays[name]
+                    if name in arrays
+                    else arrays[f"{name}/values"][arrays[f"{name}/codes"]]
+                    for name in columns
+                }
+            )
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+        raise ResultsError(f"{path} is not a readable npz file ({error}); collect the runs again") from None
+    if "predicted_last" in table:
+        table["predicted_last"] = table["predicted_last"].where(table["predicted_last"] >= 0)
+    return table

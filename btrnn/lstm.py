@@ -1,0 +1,431 @@
+r"""LSTM layers that differ in one thing: the map from the input to the gates.
+
+The cell (Ye et al., CVPR 2018, equations 1 and 2; gate order i, f, g, o as in nn.LSTM):
+
+    (i', f', g', o') = W x_t + U h_{t-1} + b
+    c_t = sigmoid(f') * c_{t-1} + sigmoid(i') * tanh(g')
+    h_t = sigmoid(o') * tanh(c_t)
+
+`LSTM` holds W as one dense matrix of 4 H rows, `TTLSTM` as a tensor train, `BTLSTM` as block terms; U (4 H, H) and b
+stay dense in all three. The four gates are folded into the first output mode, (J_1, .., J_d) -> (4 J_1, .., J_d), so
+one factorised W serves all gates and gate q is rows q H .. (q + 1) H of `to_dense()`.
+Deviation from nn.LSTM: one bias vector, where nn.LSTM adds two.
+"""
+
+from collections.abc import Callable, Sequence
+from math import prod, sqrt
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
+
+from btrnn.linear import DENSE_PAPER_STD, BTLinear, InitName, TTLinear, truncated_normal_
+
+
+class LSTMState(NamedTuple):
+    """The state between two time steps, each (layers x directions, B, H)."""
+
+    hidden: Tensor
+    cell: Tensor
+
+
+class LSTMOptions(TypedDict, total=False):
+    """The keyword arguments that all three layers share; `LSTM` says what each is."""
+
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    gate_activation: Literal["sigmoid", "hard_sigmoid"]
+    forget_bias: float | None
+    recurrent_init: Literal["uniform", "orthogonal"]
+    input_dropout: float
+    recurrent_dropout: float
+    init: InitName
+    device: torch.device | str | None
+    dtype: torch.dtype | None
+
+
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """Compute clip(0.2 x + 0.5, 0, 1), the released code's gate (torch's own hardsigmoid has slope 1/6)."""
+    return (0.2 * x + 0.5).clamp(0, 1)
+
+
+class LSTM(nn.Module):
+    """A multi-layer LSTM with the call and the returns of nn.LSTM.
+
+    Args:
+        input_size: I, features of the input.
+        hidden_size: H, features of the hidden state.
+        num_layers: How many layers are stacked.
+        bias: Whether the gates have a bias, one vector a layer and direction.
+        batch_first: Whether batched input is (B, T, I) rather than (T, B, I).
+        dropout: Probability of dropping an output between two layers.
+        bidirectional: Whether a second direction reads the sequence from its end.
+        gate_activation: "sigmoid", or the "hard_sigmoid" of the paper's code.
+        forget_bias: None draws the bias as nn.LSTM; a number sets the forget gate's part to it and the rest to 0.
+        recurrent_init: "uniform" within 1/sqrt(H) as nn.LSTM, or "orthogonal" columns.
+        input_dropout: Probability of dropping an input feature; one mask serves a whole sequence.
+        recurrent_dropout: The same for h_{t-1} where it enters U.
+        init: "default" gives W the scale of nn.Linear's (see `TTLinear.reset_parameters`); "paper" the released code's.
+        device, dtype: Of the parameters.
+
+    Raises:
+        ValueError: A size below 1, a probability outside [0, 1), or an unknown choice.
+
+    Example:
+        >>> output, (h_n, c_n) = LSTM(10, 20)(torch.zeros(7, 3, 10))
+        >>> output.shape, h_n.shape
+        (torch.Size([7, 3, 20]), torch.Size([1, 3, 20]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        gate_activation: Literal["sigmoid", "hard_sigmoid"] = "sigmoid",
+        forget_bias: float | None = None,
+        recurrent_init: Literal["uniform", "orthogonal"] = "uniform",
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        init: InitName = "default",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
+        probabilities = {"dropout": dropout, "input_dropout": input_dropout, "recurrent_dropout": recurrent_dropout}
+        for name, probability in probabilities.items():
+            if not 0 <= probability < 1:
+                raise ValueError(f"{name} must be a probability in [0, 1), got {probability}")
+        _check_choice("gate_activation", gate_activation, ("sigmoid", "hard_sigmoid"))
+        _check_choice("recurrent_init", recurrent_init, ("uniform", "orthogonal"))
+        _check_choice("init", init, ("default", "paper"))
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.batch_first, self.bidirectional = batch_first, bidirectional
+        self.dropout, self.input_dropout, self.recurrent_dropout = dropout, input_dropout, recurrent_dropout
+        self.gate_activation = gate_activation
+        self.num_directions = 2 if bidirectional else 1
+        self.input_maps = nn.ModuleList(
+            self._make_input_map(layer, init, device, dtype)
+            for layer in range(num_layers)
+            for _ in range(self.num_directions)
+        )
+        rows, count = 4 * hidden_size, num_layers * self.num_directions
+        self.weight_hh = nn.ParameterList(
+            nn.Parameter(torch.empty(rows, hidden_size, device=device, dtype=dtype)) for _ in range(count)
+        )
+        self.bias = nn.ParameterList(
+            nn.Parameter(torch.empty(rows, device=device, dtype=dtype)) for _ in range(count * bias)
+        )
+        self._reset_recurrent_parameters(recurrent_init, forget_bias)
+        self.register_load_state_dict_pre_hook(_accept_torch_lstm_keys)
+
+    def _make_input_map(
+        self, layer: int, init: InitName, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> nn.Module:
+        """Make W of one layer and direction. The one place in which the three models differ."""
+        in_features = self.input_size if layer == 0 else self.hidden_size * self.num_directions
+        dense = nn.Linear(in_features, 4 * self.hidden_size, bias=False, device=device, dtype=dtype)
+        if init == "paper":
+            truncated_normal_(dense.weight, DENSE_PAPER_STD)
+        return dense
+
+    @torch.no_grad()
+    def _reset_recurrent_parameters(self, recurrent_init: str, forget_bias: float | None) -> None:
+        bound = 1 / sqrt(self.hidden_size)
+        for weight in self.weight_hh:
+            if recurrent_init == "orthogonal":
+                nn.init.orthogonal_(weight)
+            else:
+                weight.uniform_(-bound, bound)
+        for vector in self.bias:
+            if forget_bias is None:
+                vector.uniform_(-bound, bound)
+            else:
+                vector.zero_()
+                vector[self.hidden_size : 2 * self.hidden_size] = forget_bias
+
+    @property
+    def num_input_parameters(self) -> int:
+        """Parameters that stand for W, over all layers and directions; U and the bias are not counted."""
+        return sum(parameter.numel() for parameter in self.input_maps.parameters())
+
+    def forward(
+        self,
+        x: Float[Tensor, "time batch features"] | Float[Tensor, "time features"] | PackedSequence,
+        state: LSTMState | tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor | PackedSequence, LSTMState]:
+        """Run the layers over whole sequences.
+
+        Args:
+            x: (T, B, I), or (B, T, I) with `batch_first`, or (T, I) without a batch, or a PackedSequence.
+            state: The state before the first step, (layers x directions, B, H) each; zeros if None.
+
+        Returns:
+            The last layer's hidden state at every step (directions concatenated), in the layout of `x`, and the
+            state after the last step.
+
+        Raises:
+            ValueError: `x` or `state` does not have the shape that this layer takes.
+        """
+        if isinstance(x, PackedSequence):
+            batch_sizes = x.batch_sizes.tolist()
+            mask = self._mask(x.data[: batch_sizes[0]], self.input_dropout)
+            data = x.data if mask is None else x.data * torch.cat([mask[:size] for size in batch_sizes])
+            initial = _reorder(self._initial(state, x.data, batch_sizes[0]), x.sorted_indices)
+            packed, final = self._run(data, batch_sizes, initial)
+            output = PackedSequence(packed, x.batch_sizes, x.sorted_indices, x.unsorted_indices)
+            return output, _reorder(final, x.unsorted_indices)
+        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
+            layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
+            raise ValueError(
+                f"{type(self).__name__} takes {layout} or (T, I) with I = {self.input_size}, got {tuple(x.shape)}"
+            )
+        time_axis, batch_axis = (1, 0) if self.batch_first else (0, 1)
+        if x.dim() == 2:
+            given = None if state is None else (state[0].unsqueeze(1), state[1].unsqueeze(1))
+            output, (hidden, cell) = self.forward(x.unsqueeze(batch_axis), given)
+            return output.squeeze(batch_axis), LSTMState(hidden.squeeze(1), cell.squeeze(1))
+        time, batch = x.shape[time_axis], x.shape[batch_axis]
+        mask = self._mask(x.select(time_axis, 0), self.input_dropout)
+        data = x if mask is None else x * mask.unsqueeze(time_axis)
+        flat, final = self._run(data, [batch] * time, self._initial(state, x, batch))
+        sequence = flat.view(time, batch, -1)
+        return sequence.transpose(0, 1) if self.batch_first else sequence, final
+
+    def _initial(self, state: LSTMState | tuple[Tensor, Tensor] | None, like: Tensor, batch: int) -> LSTMState:
+        """Check the given state, or make zeros of the type of `like`."""
+        shape = (self.num_layers * self.num_directions, batch, self.hidden_size)
+        if state is None:
+            return LSTMState(like.new_zeros(shape), like.new_zeros(shape))
+        if any(tuple(part.shape) != shape for part in state):
+            given = [tuple(part.shape) for part in state]
+            raise ValueError(f"state must be two tensors of shape (layers x directions, B, H) = {shape}, got {given}")
+        return LSTMState(*state)
+
+    def _run(self, data: Tensor, batch_sizes: list[int], initial: LSTMState) -> tuple[Tensor, LSTMState]:
+        """Run all layers over whole sequences.
+
+        Args:
+            data: The input, padded as `forward` got it or the (rows, I) data of a PackedSequence.
+            batch_sizes: How many rows each step has. As in PackedSequence, step t has a row for each sequence of at
+                least t + 1 steps, longest first; in a padded batch every step has all rows.
+            initial: The state before the first step.
+
+        Returns:
+            The last layer's output, step below step, (sum of batch_sizes, H x directions), and the final state.
+        """
+        finals: list[LSTMState] = []
+        for layer in range(self.num_layers):
+            if layer > 0 and self.dropout:
+                data = F.dropout(data, self.dropout, self.training)
+            outputs = []
+            for direction in range(self.num_directions):
+                k = layer * self.num_directions + direction
+                output, final = self._unroll(k, data, batch_sizes, initial, reverse=direction == 1)
+                outputs.append(output)
+                finals.append(final)
+            data = outputs[0] if self.num_directions == 1 else torch.cat(outputs, dim=-1)
+        hidden, cell = zip(*finals, strict=True)
+        return data, LSTMState(torch.stack(hidden), torch.stack(cell))
+
+    def _unroll(
+        self, k: int, data: Tensor, batch_sizes: list[int], initial: LSTMState, reverse: bool
+    ) -> tuple[Tensor, LSTMState]:
+        """Run one layer in one direction: the input product for all steps at once, then the recurrence."""
+        gates = self.input_maps[k](data)
+        if gates.dim() == 3:  # put in order of time after the product, where a row has 4 H numbers instead of I
+            gates = (gates.transpose(0, 1) if self.batch_first else gates).flatten(0, 1)
+        if self.bias:
+            gates = gates + self.bias[k]
+        hidden_0, cell_0 = initial.hidden[k], initial.cell[k]
+        mask = self._mask(hidden_0, self.recurrent_dropout)
+        recurrent_weight = self.weight_hh[k].t()
+        activation = hard_sigmoid if self.gate_activation == "hard_sigmoid" else torch.sigmoid
+        steps = list(zip(gates.split(batch_sizes), batch_sizes, strict=True))
+        rows = batch_sizes[-1] if reverse else batch_sizes[0]
+        hidden, cell = hidden_0[:rows], cell_0[:rows]
+        outputs: list[Tensor] = []
+        ended: list[tuple[Tensor, Tensor]] = []  # states of sequences that are over, the shortest first
+        for gates_t, size in reversed(steps) if reverse else steps:
+            if size < rows:
+                ended.append((hidden[size:], cell[size:]))
+                hidden, cell = hidden[:size], cell[:size]
+            elif size > rows:  # read from the end, the shorter sequences begin later
+                hidden = torch.cat([hidden, hidden_0[rows:size]])
+                cell = torch.cat([cell, cell_0[rows:size]])
+            rows = size
+            seen = hidden if mask is None else hidden * mask[:size]
+            hidden, cell = lstm_cell(torch.addmm(gates_t, seen, recurrent_weight), cell, activation)
+            outputs.append(hidden)
+        ended.append((hidden, cell))
+        hidden_n, cell_n = (torch.cat(parts) for parts in zip(*reversed(ended), strict=True))
+        return torch.cat(outputs[::-1] if reverse else outputs), LSTMState(hidden_n, cell_n)
+
+    def _mask(self, like: Tensor, probability: float) -> Tensor | None:
+        """Draw a dropout mask of the shape of `like`, already scaled; None where nothing is dropped."""
+        if not (self.training and probability):
+            return None
+        return F.dropout(torch.ones_like(like), probability)
+
+    def extra_repr(self) -> str:
+        """Describe the layer as nn.LSTM does, and how many parameters stand for W."""
+        dense = sum(
+            4 * self.hidden_size * (self.input_size if layer == 0 else self.hidden_size * self.num_directions)
+            for layer in range(self.num_layers)
+            for _ in range(self.num_directions)
+        )
+        return (
+            f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, "
+            f"bidirectional={self.bidirectional}, W: {self.num_input_parameters:,} parameters for {dense:,}"
+        )
+
+
+class _FactorisedLSTM(LSTM):
+    """What TTLSTM and BTLSTM share: how modes become the modes of each layer's map."""
+
+    in_modes: tuple[int, ...]
+    hidden_modes: tuple[int, ...]
+
+    def _modes(self, layer: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the input and output modes of a layer: the gates folded into the first output mode."""
+        first, *rest = self.hidden_modes
+        in_modes = self.in_modes if layer == 0 else (first * self.num_directions, *rest)
+        return in_modes, (4 * first, *rest)
+
+
+class TTLSTM(_FactorisedLSTM):
+    """An LSTM whose input-to-hidden matrix is a tensor train (Yang et al., ICML 2017).
+
+    Args:
+        in_modes: I_1 .. I_d, whose product is the input size.
+        hidden_modes: J_1 .. J_d, whose product is the hidden size.
+        tt_rank: One inner rank, or the d - 1 inner ranks.
+        options: As for `LSTM`.
+
+    Raises:
+        ValueError: As `TTLinear` and `LSTM`.
+    """
+
+    def __init__(
+        self,
+        in_modes: Sequence[int],
+        hidden_modes: Sequence[int],
+        *,
+        tt_rank: int | Sequence[int],
+        **options: Unpack[LSTMOptions],
+    ) -> None:
+        self.in_modes, self.hidden_modes = tuple(in_modes), tuple(hidden_modes)
+        self.tt_rank = tt_rank if isinstance(tt_rank, int) else tuple(tt_rank)
+        super().__init__(prod(self.in_modes), prod(self.hidden_modes), **options)
+
+    def _make_input_map(
+        self, layer: int, init: InitName, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> nn.Module:
+        in_modes, out_modes = self._modes(layer)
+        rank = self.tt_rank
+        return TTLinear(in_modes, out_modes, tt_rank=rank, bias=False, init=init, device=device, dtype=dtype)
+
+
+class BTLSTM(_FactorisedLSTM):
+    """An LSTM whose input-to-hidden matrix is a sum of block terms (Ye et al., CVPR 2018).
+
+    Args:
+        in_modes: I_1 .. I_d, whose product is the input size.
+        hidden_modes: J_1 .. J_d, whose product is the hidden size.
+        tucker_rank: R, the size of every axis of the core tensors.
+        num_blocks: N, the number of block terms.
+        options: As for `LSTM`.
+
+    Raises:
+        ValueError: As `BTLinear` and `LSTM`.
+
+    Example:
+        >>> lstm = BTLSTM((8, 20, 20, 18), (4, 4, 4, 4), tucker_rank=4, num_blocks=2, batch_first=True)
+        >>> output, (h_n, c_n) = lstm(torch.zeros(2, 6, 57_600))
+        >>> output.shape, lstm.num_input_parameters
+        (torch.Size([2, 6, 256]), 3392)
+    """
+
+    def __init__(
+        self,
+        in_modes: Sequence[int],
+        hidden_modes: Sequence[int],
+        *,
+        tucker_rank: int,
+        num_blocks: int = 1,
+        **options: Unpack[LSTMOptions],
+    ) -> None:
+        self.in_modes, self.hidden_modes = tuple(in_modes), tuple(hidden_modes)
+        self.tucker_rank, self.num_blocks = tucker_rank, num_blocks
+        super().__init__(prod(self.in_modes), prod(self.hidden_modes), **options)
+
+    def _make_input_map(
+        self, layer: int, init: InitName, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> nn.Module:
+        in_modes, out_modes = self._modes(layer)
+        return BTLinear(
+            in_modes,
+            out_modes,
+            tucker_rank=self.tucker_rank,
+            num_blocks=self.num_blocks,
+            bias=False,
+            init=init,
+            device=device,
+            dtype=dtype,
+        )
+
+
+def lstm_cell(gates: Tensor, cell: Tensor, activation: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Do one step of the cell.
+
+    Args:
+        gates: (B, 4 H), the summed products and bias, in the order i, f, g, o.
+        cell: (B, H), c_{t-1}.
+        activation: Of the gates i, f and o.
+
+    Returns:
+        h_t and c_t, (B, H) each.
+    """
+    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
+    cell = activation(forget_gate) * cell + activation(input_gate) * torch.tanh(candidate)
+    return activation(output_gate) * torch.tanh(cell), cell
+
+
+def _reorder(state: LSTMState, order: Tensor | None) -> LSTMState:
+    if order is None:
+        return state
+    return LSTMState(state.hidden.index_select(1, order), state.cell.index_select(1, order))
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _accept_torch_lstm_keys(module: LSTM, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Rename nn.LSTM's parameters in `state_dict` to ours, adding its two bias vectors; ours pass unchanged."""
+    for k in range(module.num_layers * module.num_directions):
+        layer, direction = divmod(k, module.num_directions)
+        suffix = f"_l{layer}" + ("_reverse" if direction else "")
+        if f"{prefix}weight_hh{suffix}" not in state_dict:
+            continue
+        state_dict[f"{prefix}weight_hh.{k}"] = state_dict.pop(f"{prefix}weight_hh{suffix}")
+        # A factorised map has no such key, so load_state_dict names it as unexpected there.
+        state_dict[f"{prefix}input_maps.{k}.weight"] = state_dict.pop(f"{prefix}weight_ih{suffix}")
+        if f"{prefix}bias_ih{suffix}" in state_dict:
+            both = (state_dict.pop(f"{prefix}bias_{kind}{suffix}") for kind in ("ih", "hh"))
+            state_dict[f"{prefix}bias.{k}"] = sum(both)

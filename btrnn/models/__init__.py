@@ -1,0 +1,5 @@
+"""The networks of the paper's tasks: plain modules that take any of the three recurrent layers."""
+
+from btrnn.models.video_classifier import VideoClassifier
+
+__all__ = ["VideoClassifier"]

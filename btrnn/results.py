@@ -1,0 +1,248 @@
+"""Run folders to tidy tables, and the committed files that hold them.
+
+A run folder is `<experiment>/<name>/seed<k>/` with summary.json (only when the run is finished), metrics.csv
+and predictions.csv. Collecting turns many of them into three tables: a row per run, per run and epoch, per run and
+test clip. They are kept in results/, so that every table and figure can be made without run folders.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from btrnn.files import ResultsError, arrays_bytes, read_arrays, read_csv, replace_file
+
+# Runs that differ in any of these are never averaged: what is left to vary among them is the seed.
+SETTINGS = (
+    *(
+        "experiment",
+        "name",
+        "model",
+        "model_label",
+        "source",
+        "stand_in",
+        "protocol",
+        "scaling",
+        "init",
+        "scale",
+    ),
+    *("num_clips", "in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "epochs"),
+)
+ACCURACIES = ("train/accuracy_last", "train/accuracy", "val/accuracy", "test/accuracy", "test/accuracy_last")
+COLUMNS = (
+    *("experiment", "name", "seed"),
+    *SETTINGS[2:],
+    *(
+        "parameters_input",
+        "parameters_total",
+        "parameters_dense_input",
+        "parameters_dense_total",
+        "epoch_chosen",
+    ),
+    *("train/loss_last", "train/accuracy_last", "train/accuracy", "val/loss", "val/accuracy"),
+    *("test/loss", "test/accuracy", "test/accuracy_last", "num_train", "num_val", "num_test"),
+    *("seconds", "seconds_per_epoch", "steps_per_second", "peak_memory_mib", "device", "threads"),
+    *("versions", "git_commit", "git_dirty", "command", "finished"),
+)
+RUN_KEY = ["experiment", "name", "seed"]
+_TEXT_COLUMNS = (
+    *("experiment", "name", "model", "model_label", "source", "protocol", "scaling", "init", "scale"),
+    *("in_modes", "hidden_modes", "device", "versions", "git_commit", "git_dirty", "command", "finished"),
+)
+_EPOCH_COLUMNS = (
+    *(
+        "experiment",
+        "name",
+        "seed",
+        "epoch",
+        "step",
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+    ),
+    *("learning_rate", "gradient_norm", "clips_per_second", "seconds"),
+)
+_RUN_AGAIN = "delete the run's folder and run it again"
+_COLLECT_AGAIN = "collect the runs again, or restore the committed file"
+_PREDICTION_COLUMNS = (*RUN_KEY, "clip", "group", "label", "predicted", "predicted_last")
+
+
+class Results(NamedTuple):
+    """One experiment: `runs` has a row per run, `epochs` per run and epoch, `predictions` per run and clip."""
+
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+# ---- run folders
+
+
+def find_runs(runs_dir: Path, experiment: str) -> tuple[list[Path], list[Path]]:
+    """Return the finished and the unfinished run folders of one experiment, each sorted.
+
+    A folder counts as a run by its place, `<experiment>/<name>/seed<k>`; it is finished when it has a summary.json.
+    """
+    folders = sorted(
+        path
+        for path in (runs_dir / experiment).glob("*/seed*")
+        if path.is_dir() and re.fullmatch(r"seed\d+", path.name)
+    )
+    finished = [path for path in folders if (path / "summary.json").exists()]
+    return finished, [path for path in folders if path not in finished]
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """Read a finished run's summary.json.
+
+    Raises:
+        ResultsError: It is not a JSON object, lacks a key, says it belongs to another folder, or would bring
+            stand-in numbers under a real data set's name or the reverse.
+    """
+    path = run_dir / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ResultsError(f"{path} is not valid JSON ({error}); {_RUN_AGAIN}") from None
+    if not isinstance(summary, dict):
+        raise ResultsError(f"{path} holds a {type(summary).__name__}; it must be one flat JSON object")
+    missing = [column for column in COLUMNS if column not in summary]
+    if missing:
+        raise ResultsError(f"{path} lacks {', '.join(missing)}; was it written by another version of btrnn?")
+    said = (summary["experiment"], summary["name"], summary["seed"])
+    stands = (run_dir.parent.parent.name, run_dir.parent.name, int(run_dir.name.removeprefix("seed")))
+    if said != stands:
+        raise ResultsError(f"{path} says experiment, name, seed = {said}, but its folder says {stands}")
+    if bool(summary["stand_in"]) != str(summary["experiment"]).endswith("_actions"):
+        raise ResultsError(
+            f"{path} has stand_in = {summary['stand_in']} in experiment {summary['experiment']!r}: the names of "
+            "experiments on the stand-in, and only those, end in '_actions'"
+        )
+    return summary
+
+
+def read_run(run_dir: Path) -> Results:
+    """Read one finished run folder as tables of one run.
+
+    Raises:
+        ResultsError: A file is missing, cannot be parsed or lacks a column.
+    """
+    summary = read_summary(run_dir)
+    key = {column: summary[column] for column in RUN_KEY}
+    flat = {
+        name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+        for name, value in summary.items()
+    }
+    predictions = read_csv(run_dir / "predictions.csv", ["clip", "group", "label", "predicted"], _RUN_AGAIN)
+    if summary["model"] == "logistic_regression" and not (run_dir / "metrics.csv").exists():
+        epochs = pd.DataFrame()  # it is fitted in one go and has no epochs
+    else:
+        epochs = read_csv(run_dir / "metrics.csv", ["epoch"], _RUN_AGAIN)
+    return Results(_tidy(pd.DataFrame([flat])), epochs.assign(**key), predictions.assign(**key))
+
+
+# ---- committed files
+
+
+def collect(results_dir: Path, experiment: str) -> tuple[Results, list[Path]]:
+    """Merge an experiment's finished run folders into its committed tables, without writing them.
+
+    Rows of a run whose folder is there are replaced; rows of a run whose folder is gone stay.
+
+    Returns:
+        The merged tables, sorted, and the unfinished run folders, which are left out.
+
+    Raises:
+        ResultsError: See `read_run`.
+    """
+    finished, unfinished = find_runs(results_dir / "runs", experiment)
+    tables = [read_run(path) for path in finished]
+    merged = read_results(results_dir, experiment)
+    new_keys = {(run.runs["name"].iloc[0], run.runs["seed"].iloc[0]) for run in tables}
+    return (
+        Results(
+            _tidy(_merge(merged.runs, (run.runs for run in tables), new_keys, COLUMNS)),
+            _merge(merged.epochs, (run.epochs for run in tables), new_keys, _EPOCH_COLUMNS),
+            _merge(merged.predictions, (run.predictions for run in tables), new_keys, _PREDICTION_COLUMNS),
+        ),
+        unfinished,
+    )
+
+
+def _merge(
+    old: pd.DataFrame, new: Iterable[pd.DataFrame], new_keys: set[tuple[str, int]], columns: tuple[str, ...]
+) -> pd.DataFrame:
+    if not old.empty:
+        old = old[[key not in new_keys for key in zip(old["name"], old["seed"], strict=True)]]
+    parts = [part.dropna(axis="columns", how="all") for part in (old, *new) if not part.empty]
+    if not parts:
+        return pd.DataFrame(columns=list(columns))
+    merged = pd.concat(parts, ignore_index=True)
+    order = [column for column in ("name", "seed", "epoch", "clip") if column in columns]
+    return _arrange(merged, columns).sort_values(order, kind="stable", ignore_index=True)
+
+
+def _arrange(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Put the known columns first, in their fixed order; further ones follow by name."""
+    return table.reindex(columns=[*columns, *sorted(set(table.columns) - set(columns))])
+
+
+def _tidy(runs: pd.DataFrame) -> pd.DataFrame:
+    """Give the run table its column order, and text columns that are text also where they are empty."""
+    runs = _arrange(runs, COLUMNS)
+    for column in COLUMNS:
+        if column in _TEXT_COLUMNS:
+            runs[column] = pd.Series([_text(value) for value in runs[column]], runs.index, dtype="str")
+        elif column != "stand_in":
+            runs[column] = pd.to_numeric(runs[column])
+    return runs
+
+
+def _text(value: object) -> str:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+
+
+def read_results(results_dir: Path, experiment: str) -> Results:
+    """Read an experiment's committed tables; empty tables where there are none yet.
+
+    Raises:
+        ResultsError: A file cannot be parsed or lacks a column.
+    """
+    runs_path, epochs_path, predictions_path = result_paths(results_dir, experiment)
+    runs, epochs, predictions = pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(), pd.DataFrame()
+    if runs_path.exists():
+        runs = _tidy(read_csv(runs_path, list(COLUMNS), _COLLECT_AGAIN))
+    if epochs_path.exists():
+        epochs = read_csv(epochs_path, [*RUN_KEY, "epoch"], _COLLECT_AGAIN)
+    if predictions_path.exists():
+        predictions = read_arrays(predictions_path)
+    return Results(runs, epochs, predictions)
+
+
+def write_results(results: Results, results_dir: Path, experiment: str) -> list[Path]:
+    """Write an experiment's tables; the same tables give the same bytes. Returns the paths written."""
+    runs_path, epochs_path, predictions_path = result_paths(results_dir, experiment)
+    for table, path in ((results.runs, runs_path), (results.epochs, epochs_path)):
+        replace_file(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n").encode())
+    replace_file(predictions_path, arrays_bytes(results.predictions))
+    return [runs_path, epochs_path, predictions_path]
+
+
+def result_paths(results_dir: Path, experiment: str) -> tuple[Path, Path, Path]:
+    """Return where an experiment's run table, epoch table and predictions are committed."""
+    return (
+        results_dir / f"{experiment}.csv",
+        results_dir / f"{experiment}_epochs.csv",
+        results_dir / "arrays" / f"{experiment}_predictions.npz",
+    )
+
+
+def collected_experiments(results_dir: Path) -> list[str]:
+    """Return the names of the experiments that have committed run and epoch tables, sorted."""
+    names = (path.name.removesuffix("_epochs.csv") for path in results_dir.glob("*_epochs.csv"))
+    return sorted(name for name in names if (results_dir / f"{name}.csv").exists())

@@ -1,0 +1,237 @@
+"""One function per table: DataFrames of numbers (`btrnn.comparison`) to Markdown or terminal text.
+
+Nothing is computed here but the rounding: what a table shows is what the committed CSV gives.
+"""
+
+import json
+import math
+
+import pandas as pd
+from tabulate import tabulate
+
+from btrnn.comparison import Row
+
+_DATA = {"ucf11": "UCF11", "actions": "Actions (stand-in)"}
+_OURS = "ours: mean ± sd (n), 95 % interval"
+
+
+def data_name(source: str) -> str:
+    """Return the name that a data source has in headings and titles; a stand-in is always called so."""
+    return _DATA.get(source, source)
+
+
+def heading(rows: pd.DataFrame) -> str:
+    """Say what a panel's rows have in common: data, protocol, scaling, scale, clips, epochs and n."""
+    first = rows.iloc[0]
+    return (
+        f"{data_name(first['source'])}: protocol `{first['protocol']}`, scaling `{first['scaling']}`; "
+        f"scale `{first['scale']}` ({_count(first['num_clips'])} clips, {_span(rows['epochs'])} epochs), "
+        f"n = {_span(rows['n'].where(rows['n'] > 0))}"
+    )
+
+
+def main_table(rows: pd.DataFrame) -> str:
+    """Draw one panel beside the paper as Markdown; `rows` come from `btrnn.comparison.beside_paper`."""
+    last = rows["protocol"].iloc[0] == "paper"
+    table = [
+        {"model": row["label"]}
+        | {"parameters of W": _count(row["parameters_input"] or math.nan)}
+        | {"compression of W": _ratio(row["compression"])}
+        | {"of the whole model": _ratio(row["compression_total"])}
+        | {"paper's accuracy, UCF11": _paper(row)}
+        | {f"{_OURS}" + (", best epoch" if last else ""): _accuracy(row, "test/accuracy")}
+        | ({f"{_OURS}, last epoch": _accuracy(row, "test/accuracy_last")} if last else {})
+        | {"difference to the paper": _paper_difference(row)}
+        | {"training accuracy, last epoch": _number(row["train/accuracy_last"], ".3f")}
+        | {"learning rate": _number(row["learning_rate"], "g")}
+        | {"seconds per epoch": _number(row["seconds_per_epoch"], ".3g")}
+        | {"command": f"`{row['command']}`" if row["n"] else ""}
+        for row in rows.to_dict("records")
+    ]
+    return _markdown(table)
+
+
+def terminal_table(rows: pd.DataFrame) -> str:
+    """Draw one panel for a terminal: the columns of `main_table` that fit."""
+    last = rows["protocol"].iloc[0] == "paper"
+    table = [
+        {"model": row["label"]}
+        | {
+            "parameters of W": _count(row["parameters_input"] or math.nan),
+            "compression": _ratio(row["compression"]),
+        }
+        | {"paper": _paper(row), "ours" + (", best epoch" if last else ""): _accuracy(row, "test/accuracy")}
+        | ({"ours, last epoch": _accuracy(row, "test/accuracy_last")} if last else {})
+        | {"training": _number(row["train/accuracy_last"], ".3f"), "rate": _number(row["learning_rate"], "g")}
+        | {"s/epoch": _number(row["seconds_per_epoch"], ".3g")}
+        for row in rows.to_dict("records")
+    ]
+    title = heading(rows).replace("`", "")
+    return f"{title}\n\n{tabulate(table, headers='keys', tablefmt='simple', disable_numparse=True)}"
+
+
+def differences_table(rows: pd.DataFrame) -> str:
+    """Draw the differences between models as Markdown; `rows` come from `btrnn.comparison.differences`."""
+    table = [
+        {
+            "protocol": row["protocol"],
+            "scaling": row["scaling"],
+            "difference": f"{row['first']} - {row['second']}",
+        }
+        | {"chosen epoch": _difference(row, ""), "last epoch": _difference(row, "_last"), "n": str(row["n"])}
+        | {"test predictions": f"{_count(row['num_tested'])} of {_count(row['num_units'])} {_unit(row)}"}
+        | {"the paper's": _number(row["paper_difference"], "+.3f")}
+        for row in rows.to_dict("records")
+    ]
+    return _markdown(table)
+
+
+def published_table(paper: pd.DataFrame, own: pd.DataFrame) -> str:
+    """Draw the published UCF11 results as Markdown, with the rows of our own BT-LSTM under them.
+
+    Args:
+        paper: results/paper.csv, see `btrnn.comparison.read_paper`.
+        own: Rows of `btrnn.comparison.summarise`.
+    """
+    published = paper[paper["section"] == "UCF11 published"]
+    table = [
+        {"result": row["what"], "model": row["model"]}
+        | {"accuracy": _marked(row["value"], row["mark"]), "remark": row["setting"]}
+        for row in published.to_dict("records")
+    ]
+    for row in own.to_dict("records"):
+        remark = f"protocol {row['protocol']}, scaling {row['scaling']}, scale {row['scale']}"
+        table.append(
+            {"result": f"**ours, on {data_name(row['source'])}**", "model": row["label"]}
+            | {"accuracy": _accuracy(row, "test/accuracy")}
+            | {"remark": remark + (": other data, not comparable" if row["stand_in"] else "")}
+        )
+    return _markdown(table)
+
+
+def notes(summary: pd.DataFrame) -> str:
+    """Say in Markdown how the numbers of one scale were made, and what they cannot tell."""
+    first = summary.iloc[0]
+    lines = []
+    if first["stand_in"]:
+        lines.append(
+            f"**The data are {data_name(first['source'])}, not UCF11.** The paper's accuracies are of UCF11: they are "
+            "shown for orientation, and no difference to them is given."
+        )
+    lines.append(
+        "Paper's accuracy: random split, raw input, 500 epochs. [S]: read in the poster, the abstract or the "
+        'released code. [M], "reported": from the literature, by memory.'
+    )
+    if "paper" in set(summary["protocol"]):
+        lines.append(
+            "Protocol `paper`: random split of the clips, so that clips of one group stand on both sides; the best "
+            "epoch is chosen by the loss on the test split, as the authors did. Both flatter the accuracy."
+        )
+    if "grouped" in set(summary["protocol"]):
+        lines.append(
+            "Protocol `grouped`: no group stands in two splits; the epoch is chosen by the loss on the validation "
+            "split; tested once."
+        )
+    lines.append(
+        "Scaling `raw`: pixels from -128 to 127, as the authors. `normalized`: mean 0, sd 1 a colour channel."
+    )
+    lines.append(
+        "The seed draws split, frames and initial weights. Intervals of means: Student's t over the n seeds; none "
+        "at n = 1. Intervals of differences: paired bootstrap over seeds and clips (`grouped`: seeds and groups)."
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def provenance(runs: pd.DataFrame) -> str:
+    """Say in one line on what the runs were made: devices, threads, torch versions and commits."""
+    devices = sorted(
+        {f"{row['device']} ({_count(row['threads'])} threads)" for row in runs.to_dict("records")}
+    )
+    torch = sorted({str(json.loads(text).get("torch", "?")) if text else "?" for text in runs["versions"]})
+    commits = sorted(
+        {
+            row["git_commit"][:10] + (" (uncommitted changes)" if row["git_dirty"] == "True" else "")
+            for row in runs.to_dict("records")
+            if row["git_commit"]
+        }
+    )
+    return (
+        f"- {len(runs)} runs on {', '.join(devices)}; torch {', '.join(torch)}; "
+        f"commit {', '.join(commits) or 'unknown'}."
+    )
+
+
+def _markdown(table: list[dict[str, str]]) -> str:
+    return str(tabulate(table, headers="keys", tablefmt="github", disable_numparse=True))
+
+
+def _accuracy(row: Row, column: str) -> str:
+    """Write mean ± sd (n) [interval]; at n = 1 the number alone, and "not run" where there is none at all."""
+    if not row["n"]:
+        return "not run"
+    mean = row[column]
+    if pd.isna(mean):
+        return "-"
+    if pd.isna(row[f"{column}_sd"]):
+        return f"{mean:.3f} (n = 1)"
+    low, high = row[f"{column}_low"], row[f"{column}_high"]
+    return f"{mean:.3f} ± {row[f'{column}_sd']:.3f} ({row['n']}) [{low:.3f}, {high:.3f}]"
+
+
+def _difference(row: Row, suffix: str) -> str:
+    """Write an estimate with its interval; without one at n = 1, where nothing is known of other seeds."""
+    estimate = row[f"estimate{suffix}"]
+    if pd.isna(estimate):
+        return "-"
+    if row["n"] == 1:
+        return f"{estimate:+.3f}"
+    return f"{estimate:+.3f} [{row[f'low{suffix}']:+.3f}, {row[f'high{suffix}']:+.3f}]"
+
+
+def _paper(row: Row) -> str:
+    return (
+        "-" if pd.isna(row["paper_accuracy"]) else _marked(f"{row['paper_accuracy']:.3f}", row["paper_mark"])
+    )
+
+
+def _marked(value: str, mark: str) -> str:
+    """Write a number of the paper with its mark; what is known from memory alone is only "reported"."""
+    return f"reported {value} [{mark}]" if "M" in mark else f"{value} [{mark}]"
+
+
+def _paper_difference(row: Row) -> str:
+    if not row["n"] or pd.isna(row["paper_accuracy"]):
+        return "-"
+    if row["stand_in"]:
+        return "other data"  # a number here would read as a reproduction
+    return _number(row["test/accuracy"] - row["paper_accuracy"], "+.3f")
+
+
+def _unit(row: Row) -> str:
+    return "groups" if row["protocol"] == "grouped" else "clips"
+
+
+def _ratio(value: float) -> str:
+    """Write a ratio as the paper does, rounded down, where it is large; with a decimal where it is small."""
+    if pd.isna(value):
+        return "-"
+    return f"{math.floor(value):,}" if value >= 1_000 else f"{value:.1f}".removesuffix(".0")
+
+
+def _count(value: float) -> str:
+    return "-" if pd.isna(value) else f"{int(value):,}"
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if pd.isna(value) else f"{value:{form}}"
+
+
+def _span(values: pd.Series) -> str:
+    known = values.dropna()
+    if known.empty:
+        return "0"
+    return (
+        _count(known.min())
+        if known.min() == known.max()
+        else f"{_count(known.min())} to {_count(known.max())}"
+    )

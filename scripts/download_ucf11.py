@@ -1,0 +1,32 @@
+"""Download and unpack UCF11: `make data-ucf11`."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from btrnn.data.download import UCF11_URL, DownloadError, download_ucf11
+
+
+def main() -> int:
+    """Run the command line; 0 when UCF11 is in its place, 1 when not."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="folder for the data (default: data)"
+    )
+    parser.add_argument("--url", default=UCF11_URL, help="address of the archive")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        download_ucf11(arguments.data_dir, arguments.url)
+    except (DownloadError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

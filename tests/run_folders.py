@@ -1,0 +1,168 @@
+"""Invented run folders for the tests of what reads them; the numbers mean nothing."""
+
+import json
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+CLASSES = [
+    "backflip",
+    "cartwheel",
+    "crawl",
+    "dance_a",
+    "jump",
+    "kick",
+    "punch",
+    "roll",
+    "run",
+    "spinkick",
+    "walk",
+]
+MODELS: dict[str, dict[str, Any]] = {
+    "lstm": {
+        "model_label": "LSTM",
+        "rank": None,
+        "num_blocks": None,
+        "order": None,
+        "parameters_input": 58_982_400,
+    },
+    "tt_lstm": {
+        "model_label": "TT-LSTM",
+        "rank": 4,
+        "num_blocks": None,
+        "order": 4,
+        "parameters_input": 3_360,
+    },
+    "bt_lstm": {"model_label": "BT-LSTM", "rank": 4, "num_blocks": 2, "order": 4, "parameters_input": 3_392},
+    "logistic_regression": {
+        **{
+            "model_label": "logistic regression on mean frames",
+            "rank": None,
+            "num_blocks": None,
+            "order": None,
+        },
+        "parameters_input": 0,
+    },
+}
+_SKILL = {"lstm": 0.5, "tt_lstm": 0.65, "bt_lstm": 0.72, "logistic_regression": 0.4}
+
+
+def write_run(
+    results_dir: Path,
+    model: str,
+    seed: int,
+    *,
+    experiment: str = "ucf11_actions",
+    protocol: str = "paper",
+    scaling: str = "raw",
+    scale: str = "study",
+    num_clips: int = 550,
+    epochs: int = 6,
+    **changes: Any,
+) -> Path:
+    """Write one finished run folder and return it; `changes` go into its summary."""
+    name = f"{model}_{protocol}_{scaling}_{scale}" + (f"_r{changes['rank']}" if "rank" in changes else "")
+    run_dir = results_dir / "runs" / experiment / name / f"seed{seed}"
+    run_dir.mkdir(parents=True)
+    rng = np.random.default_rng([seed, sorted(MODELS).index(model), len(protocol), len(scaling)])
+    split = np.random.default_rng(
+        [seed, len(protocol)]
+    )  # of the seed alone: all models are tested on the same clips
+    test = sorted(split.choice(num_clips, num_clips // 5, replace=False))
+    if protocol == "grouped":
+        test = [clip for clip in range(num_clips) if (clip // 5) % 5 == seed % 5]
+    labels = np.array([clip * 11 // num_clips for clip in test])
+    skill = _SKILL[model] + (0.1 if scaling == "normalized" else 0) - (0.15 if protocol == "grouped" else 0)
+
+    def guess() -> np.ndarray:
+        right = rng.random(len(test)) < skill + rng.normal(0, 0.02)
+        return np.where(right, labels, rng.integers(0, 11, len(test)))
+
+    predictions = pd.DataFrame(
+        {
+            "clip": [
+                f"v_{CLASSES[label]}_{clip // 5:02d}_{clip % 5:02d}"
+                for clip, label in zip(test, labels, strict=True)
+            ],
+            "group": [f"{CLASSES[label]}/{clip // 5:02d}" for clip, label in zip(test, labels, strict=True)],
+            "label": labels,
+            "predicted": guess(),
+        }
+    )
+    if protocol == "paper":
+        predictions["predicted_last"] = guess()
+    predictions.to_csv(run_dir / "predictions.csv", index=False)
+    if model != "logistic_regression":
+        progress = np.arange(1, epochs + 1) / epochs
+        pd.DataFrame(
+            {
+                **{"epoch": np.arange(epochs), "step": np.arange(1, epochs + 1) * 27},
+                "train/loss": 2.4 * np.exp(-3 * skill * progress) + rng.normal(0, 0.03, epochs),
+                **{"train/accuracy": skill + (1 - skill) * progress, "val/loss": 2.4 - progress},
+                "val/accuracy": 0.09 + (skill - 0.09) * progress + rng.normal(0, 0.02, epochs),
+                **{"learning_rate": 1e-3, "gradient_norm": 1.0, "clips_per_second": 99.0, "seconds": 4.4},
+            }
+        ).to_csv(run_dir / "metrics.csv", index=False)
+    accuracy = float((predictions["predicted"] == labels).mean())
+    last = float((predictions["predicted_last"] == labels).mean()) if protocol == "paper" else None
+    fitted = model == "logistic_regression"
+    summary = {
+        **{"experiment": experiment, "name": name, "seed": seed, "model": model, **MODELS[model]},
+        **{
+            "source": "actions" if experiment.endswith("_actions") else "ucf11",
+            "init": "" if fitted else "default",
+        },
+        **{
+            "stand_in": experiment.endswith("_actions"),
+            "protocol": protocol,
+            "scaling": scaling,
+            "scale": scale,
+        },
+        **{"num_clips": num_clips, "in_modes": "8x20x20x18" if "tt" in model or "bt" in model else ""},
+        **{
+            "hidden_modes": "",
+            "learning_rate": None if fitted else 1e-3,
+            "epochs": None if fitted else epochs,
+        },
+        **{
+            "parameters_total": MODELS[model]["parameters_input"] + 265_995,
+            "parameters_dense_input": 58_982_400,
+        },
+        **{"parameters_dense_total": 59_248_395, "epoch_chosen": None if fitted else epochs - 1},
+        **{"train/loss_last": 0.2, "train/accuracy_last": 0.99, "train/accuracy": 0.98, "val/loss": 1.0},
+        **{"val/accuracy": accuracy, "test/loss": 1.0, "test/accuracy": accuracy, "test/accuracy_last": last},
+        **{"num_train": 440, "num_val": 0, "num_test": len(test), "seconds": 26.4},
+        **{"seconds_per_epoch": None if fitted else 4.4, "steps_per_second": 6.25, "peak_memory_mib": 900.0},
+        **{
+            "device": "cpu",
+            "threads": 2,
+            "versions": {"torch": "2.0", "numpy": "2.0"},
+            "git_commit": "0123456789abcdef",
+        },
+        **{"git_dirty": False, "finished": "2030-01-01T00:00:00"},
+        "command": f"python experiments/train.py experiment={experiment} model={model} scale={scale} seed={seed}",
+        **changes,
+    }
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    return run_dir
+
+
+def write_study(
+    results_dir: Path,
+    *,
+    seeds: int = 3,
+    experiment: str = "ucf11_actions",
+    models: tuple[str, ...] = tuple(MODELS),
+    **changes: Any,
+) -> Iterator[Path]:
+    """Write a whole study: all models, protocols, scalings and seeds."""
+    for model, protocol, scaling, seed in product(
+        models, ("paper", "grouped"), ("raw", "normalized"), range(seeds)
+    ):
+        yield write_run(
+            results_dir, model, seed, experiment=experiment, protocol=protocol, scaling=scaling, **changes
+        )

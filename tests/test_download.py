@@ -1,0 +1,262 @@
+"""The download against a local server that can break off, and the unpacking of real archives."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from btrnn.data import download as module
+from btrnn.data.download import DownloadError, download, download_ucf11, unpack
+from btrnn.data.index import UCF11_CLASSES, UCF11_FOLDER
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+
+
+@dataclass
+class Server:
+    """What the handler serves and what it was asked."""
+
+    url: str = ""
+    content: bytes = CONTENT
+    break_after: list[int] = field(default_factory=list)  # bytes sent before each break, in order
+    ranges: bool = True
+    status: int | None = None
+    send_length: bool = True
+    asked: list[str | None] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            state.asked.append(wanted)
+            if state.status is not None:
+                self.send_error(state.status)
+                return
+            start = 0
+            if wanted and state.ranges:
+                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+                if start >= len(state.content):
+                    self.send_response(416)
+                    self.send_header("Content-Range", f"bytes */{len(state.content)}")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+                self.send_response(206)
+                last = len(state.content) - 1
+                self.send_header("Content-Range", f"bytes {start}-{last}/{len(state.content)}")
+            else:
+                self.send_response(200)
+            body = state.content[start:]
+            if state.send_length:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: state.break_after.pop(0)] if state.break_after else body)
+            self.close_connection = True
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    state.url = f"http://127.0.0.1:{httpd.server_port}/UCF11_updated_mpg.rar"
+    yield state
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+@pytest.fixture
+def archive_bytes(tmp_path: Path) -> bytes:
+    """A small UCF11 as a tar archive: bsdtar looks at the content, not at the name."""
+    source = tmp_path / "source" / UCF11_FOLDER
+    for class_name, stem in UCF11_CLASSES.items():
+        clip = source / class_name / f"{stem}_01" / f"{stem}_01_01.mpg"
+        clip.parent.mkdir(parents=True)
+        clip.write_bytes(np.random.default_rng(1).bytes(3000))
+    (source / "Excluded Videos.txt").write_text("none")
+    path = tmp_path / "source.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.add(source, arcname=UCF11_FOLDER)
+    return path.read_bytes()
+
+
+needs_bsdtar = pytest.mark.skipif(not shutil.which("bsdtar"), reason="needs bsdtar (libarchive-tools)")
+
+
+def test_whole_file_arrives_and_no_part_is_left(server: Server, tmp_path: Path) -> None:
+    download(server.url, tmp_path / "new" / "file")
+    assert (tmp_path / "new" / "file").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+
+
+def test_goes_on_after_breaks_within_one_call(server: Server, tmp_path: Path) -> None:
+    server.break_after = [100_000, 0, 50_000]
+    download(server.url, tmp_path / "file", wait_seconds=0.0)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=100000-", "bytes=100000-", "bytes=150000-"]
+
+
+def test_gives_up_keeps_the_part_and_a_second_call_goes_on(server: Server, tmp_path: Path) -> None:
+    server.break_after = [120_000, 0]
+    with pytest.raises(
+        DownloadError, match=r"120,000 of 300,000.*kept in .*file\.part.*same command goes on"
+    ):
+        download(server.url, tmp_path / "file", attempts=1, wait_seconds=0.0)
+    assert not (tmp_path / "file").exists()
+    assert (tmp_path / "file.part").read_bytes() == CONTENT[:120_000]
+    download(server.url, tmp_path / "file", wait_seconds=0.0)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert server.asked[-1] == "bytes=120000-"
+
+
+def test_server_without_ranges_sends_all_anew(server: Server, tmp_path: Path) -> None:
+    server.ranges = False
+    server.break_after = [100_000]
+    download(server.url, tmp_path / "file", wait_seconds=0.0)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("extra", [b"", b"of another, longer file"])
+def test_part_that_has_nothing_left_to_fetch(server: Server, tmp_path: Path, extra: bytes) -> None:
+    (tmp_path / "file.part").write_bytes(CONTENT + extra)
+    download(server.url, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_size_unknown_to_the_server(server: Server, tmp_path: Path) -> None:
+    server.send_length = False
+    download(server.url, tmp_path / "file", about_bytes=len(CONTENT))
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("send_length", [True, False])
+def test_file_of_another_size_is_refused(server: Server, tmp_path: Path, send_length: bool) -> None:
+    server.content, server.send_length = b"<html>moved</html>", send_length
+    with pytest.raises(DownloadError, match=r"about 1,050\.0 MB, so this is something else"):
+        download(server.url, tmp_path / "file", about_bytes=1_050_000_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_is_not_taken_for_the_network(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullFile:
+        def __init__(self, *arguments: object) -> None: ...
+        def __enter__(self) -> "FullFile":
+            return self
+
+        def __exit__(self, *arguments: object) -> None: ...
+        def write(self, chunk: bytes) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", FullFile)
+    with pytest.raises(OSError, match="No space left"):
+        download(server.url, tmp_path / "file")
+    assert len(server.asked) == 1
+
+
+def test_progress_is_logged_with_the_size_first(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_BYTES", 10_000)
+    caplog.set_level("INFO")
+    download(server.url, tmp_path / "file")
+    assert "0.3 MB" in caplog.messages[0]
+    assert 8 <= sum(" of 0.3 MB" in message for message in caplog.messages) <= 11
+
+
+def test_progress_on_a_terminal_is_a_bar(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    download(server.url, tmp_path / "file")
+    assert "300.0/300.0 kB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_failed_download_says_where_to_put_the_archive(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(module, "_unpackers", lambda: ["bsdtar"])
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    server.status = status
+    with pytest.raises(DownloadError) as caught:
+        download_ucf11(tmp_path, server.url)
+    assert str(status) in str(caught.value)
+    assert str(tmp_path / "UCF11_updated_mpg.rar") in str(caught.value)
+    assert len(server.asked) == (1 if status == 404 else 5)
+
+
+def test_without_unpacker_nothing_is_downloaded(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DownloadError, match=r"libarchive-tools.*unrar"):
+        download_ucf11(tmp_path, server.url)
+    assert server.asked == []
+
+
+@needs_bsdtar
+def test_download_unpack_and_second_call(server: Server, tmp_path: Path, archive_bytes: bytes) -> None:
+    server.content = archive_bytes
+    folder = download_ucf11(tmp_path / "data", server.url, about_bytes=len(archive_bytes))
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == sorted(UCF11_CLASSES)
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
+        UCF11_FOLDER,
+        "UCF11_updated_mpg.rar",
+    ]
+    assert download_ucf11(tmp_path / "data", server.url) == folder
+    assert len(server.asked) == 1
+
+
+@needs_bsdtar
+def test_archive_put_there_by_hand_is_used(server: Server, tmp_path: Path, archive_bytes: bytes) -> None:
+    (tmp_path / "UCF11_updated_mpg.rar").write_bytes(archive_bytes)
+    (tmp_path / f"{UCF11_FOLDER}.unpacking" / "left by a kill").mkdir(parents=True)
+    assert download_ucf11(tmp_path, server.url).is_dir()
+    assert server.asked == []
+    assert not (tmp_path / f"{UCF11_FOLDER}.unpacking").exists()
+
+
+@needs_bsdtar
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
+def test_truncated_archive(tmp_path: Path, archive_bytes: bytes, kept: float) -> None:
+    archive = tmp_path / "UCF11_updated_mpg.rar"
+    archive.write_bytes(archive_bytes[: int(kept * len(archive_bytes))])
+    with pytest.raises(DownloadError, match="may be cut short"):
+        unpack(archive, tmp_path / UCF11_FOLDER)
+    assert archive.is_file()
+    assert not (tmp_path / UCF11_FOLDER).exists()
+    assert not (tmp_path / f"{UCF11_FOLDER}.unpacking").exists()
+
+
+def test_folder_that_is_not_ucf11_is_named(server: Server, tmp_path: Path) -> None:
+    (tmp_path / UCF11_FOLDER).mkdir()
+    with pytest.raises(DownloadError, match=r"holds no class folder.*\n.*move .* away"):
+        download_ucf11(tmp_path, server.url)
+    assert server.asked == []
+
+
+def test_script_ends_with_the_error_and_no_traceback(server: Server, tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "scripts" / "download_ucf11.py"
+    (tmp_path / UCF11_FOLDER / "dancing").mkdir(parents=True)
+    result = subprocess.run(
+        [sys.executable, script, "--data-dir", tmp_path, "--url", server.url], capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "unknown class folder 'dancing'" in result.stderr
+    assert "Traceback" not in result.stderr

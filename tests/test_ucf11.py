@@ -1,0 +1,555 @@
+"""The index with its quirks, the protocols, drawing and scaling of frames, and the whole on real files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import jaxtyping
+import lightning.pytorch as pl
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from btrnn.data import ucf11 as module
+from btrnn.data.cache import FrameCache
+from btrnn.data.subset import clips_per_group
+from btrnn.data.synthetic.actions import ACTION_CLASSES
+from btrnn.data.ucf11 import (
+    UCF11,
+    UCF11_CLASSES,
+    CachedClips,
+    VideoBatch,
+    channel_statistics,
+    index_clips,
+    split_clips,
+    video_source,
+)
+
+CLIPS_A_CLASS = (141, 145, 156, 142, 198, 156, 137, 167, 119, 116, 123)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Let wrong values reach the function's own check, as they do outside the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def touch(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+def make_tree(root: Path, num_groups: int, num_clips: int, suffix: str = ".mpg") -> None:
+    """Empty files: every class with the same number of groups, and of clips in each."""
+    for class_name, stem in UCF11_CLASSES.items():
+        for group in range(1, num_groups + 1):
+            name = f"{stem}_{group:02d}"
+            touch(
+                root,
+                *(f"{class_name}/{name}/{name}_{clip:02d}{suffix}" for clip in range(1, num_clips + 1)),
+            )
+
+
+def whole_ucf11() -> pd.DataFrame:
+    """A table with the class sizes of UCF11, 25 groups a class."""
+    rows = []
+    for label, (class_name, num_clips) in enumerate(zip(UCF11_CLASSES, CLIPS_A_CLASS, strict=True)):
+        rows += [
+            {"clip": f"{class_name}_{clip}", "label": label, "group": f"{class_name}/{clip % 25 + 1:02d}"}
+            for clip in range(num_clips)
+        ]
+    return pd.DataFrame(rows)
+
+
+def test_class_order_and_labels() -> None:
+    assert next(iter(UCF11_CLASSES)) == "basketball"
+    assert UCF11_CLASSES["walking"] == "v_walk_dog"
+    assert len(UCF11_CLASSES) == len(ACTION_CLASSES) == 11
+
+
+# The index
+
+
+def test_index_reads_the_quirks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_tree(tmp_path, 2, 2)
+    touch(
+        tmp_path,
+        "Excluded Videos.txt",
+        "biking/readme.txt",
+        "biking/Annotation/v_biking_01_01.xgtf",
+        "biking/Annotation/v_biking_09_01.mpg",
+        "biking/v_biking_01/._v_biking_01_01.mpg",
+        "biking/v_biking_03/v_biking_03_11.AVI",
+        "biking/v_biking_03/v_biking_03_2.mpg",
+        "biking/v_biking_03/v_diving_03_03.mpg",
+    )
+    table = index_clips(tmp_path, UCF11_CLASSES)
+    assert list(table.columns) == ["clip", "class_name", "label", "group", "path"]
+    assert table["label"].dtype == np.int64
+    assert len(table) == 11 * 4 + 2
+    assert table["clip"].is_unique
+    walking = table[table["class_name"] == "walking"]
+    assert list(walking["clip"]) == [
+        "v_walk_dog_01_01",
+        "v_walk_dog_01_02",
+        "v_walk_dog_02_01",
+        "v_walk_dog_02_02",
+    ]
+    assert set(walking["group"]) == {"walking/01", "walking/02"}
+    assert set(walking["label"]) == {10}
+    biking = table[table["class_name"] == "biking"]
+    assert list(biking["path"])[-2:] == [
+        "biking/v_biking_03/v_biking_03_2.mpg",
+        "biking/v_biking_03/v_biking_03_11.AVI",
+    ]
+    assert "v_diving_03_03.mpg" in caplog.text
+
+
+def test_index_errors(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no folder of videos at .*make data-ucf11.*make_actions"):
+        index_clips(tmp_path / "missing", UCF11_CLASSES)
+    touch(tmp_path, "Excluded Videos.txt", ".git/config")
+    with pytest.raises(FileNotFoundError, match=r"holds no class folder.*make data-ucf11"):
+        index_clips(tmp_path, UCF11_CLASSES)
+    make_tree(tmp_path, 1, 1)
+    (tmp_path / "swing" / "v_swing_01" / "v_swing_01_01.mpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no clips of class 'swing'.*v_swing_01/v_swing_01_01.mpg"):
+        index_clips(tmp_path, UCF11_CLASSES)
+    touch(tmp_path, "swing/v_swing_01/v_swing_01_01.mpg", "swing/v_swing_01/v_swing_01_01.avi")
+    with pytest.raises(ValueError, match=r"stand there once.*v_swing_01_01.avi, .*v_swing_01_01.mpg"):
+        index_clips(tmp_path, UCF11_CLASSES)
+    (tmp_path / "dancing").mkdir()
+    with pytest.raises(ValueError, match=r"unknown class folder 'dancing' in .*known are basketball, biking"):
+        index_clips(tmp_path, UCF11_CLASSES)
+
+
+def test_source_is_ucf11_where_it_is_there(tmp_path: Path) -> None:
+    assert video_source(tmp_path) == "actions"
+    (tmp_path / "UCF11_updated_mpg").mkdir()
+    assert video_source(str(tmp_path)) == "ucf11"
+
+
+# Fewer clips
+
+
+@given(num_clips=st.integers(1, 4000), num_classes=st.integers(1, 12))
+def test_subset_rule(num_clips: int, num_classes: int) -> None:
+    counts = clips_per_group(num_clips, num_classes)
+    assert counts.shape == (num_classes, min(max(num_clips // (5 * num_classes), 1), 25))
+    assert counts.sum() == max(num_clips, 5 * num_classes)
+    assert counts.min() >= 5
+    assert counts.max() - counts.min() <= 1 or counts.shape[1] in (1, 25)
+    assert np.ptp(counts.sum(axis=1)) <= 1
+    if num_clips % (5 * num_classes) == 0:
+        larger = clips_per_group(num_clips + 5 * num_classes, num_classes)
+        assert (larger[:, : counts.shape[1]] >= counts).all()
+
+
+def test_subset_numbers() -> None:
+    assert clips_per_group(1600).sum() == 1600
+    assert clips_per_group(1600)[:, :20].min() == 6
+    assert clips_per_group(57).tolist() == [[6], [6], *[[5]] * 9]
+    available = np.array([[4, 9], [5, 5]])
+    assert clips_per_group(20, 2, available).tolist() == [[4, 6], [5, 5]]
+    assert clips_per_group(100, 2, available).tolist() == [[4, 9], [5, 5]]
+    with pytest.raises(ValueError, match="at least 1"):
+        clips_per_group(0)
+    with pytest.raises(ValueError, match=r"shape \(11, groups\)"):
+        clips_per_group(5, 11, available)
+
+
+def test_smaller_index_is_part_of_a_larger_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_tree(tmp_path, 4, 6)
+    sets = [
+        set(index_clips(tmp_path, UCF11_CLASSES, count)["clip"]) for count in (55, 60, 110, 165, 220, 264)
+    ]
+    assert [len(clips) for clips in sets] == [55, 60, 110, 165, 220, 264]
+    assert sets[0] < sets[1]
+    assert sets[0] < sets[2] < sets[3] < sets[4] < sets[5]
+    table = index_clips(tmp_path, UCF11_CLASSES, 110)
+    assert set(table.groupby("group").size()) == {5}
+    assert {group[-2:] for group in table["group"]} == {"01", "02"}
+    assert not caplog.text
+    assert len(index_clips(tmp_path, UCF11_CLASSES, 5000)) == 264
+    assert "5000 clips were asked for, but there are only 264" in caplog.text
+
+
+# The protocols
+
+
+def groups_in(table: pd.DataFrame, splits: pd.Series) -> pd.DataFrame:
+    """Count the groups: a row a class, a column a split."""
+    groups = table.assign(split=splits).drop_duplicates("group")
+    return pd.crosstab(groups["label"], groups["split"])
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**31), num_groups=st.integers(3, 25), num_clips=st.integers(1, 7))
+def test_grouped_split(seed: int, num_groups: int, num_clips: int) -> None:
+    table = pd.DataFrame(
+        [
+            {"label": label, "group": f"{label}/{group}"}
+            for label in range(3)
+            for group in range(num_groups)
+            for _ in range(num_clips)
+        ]
+    )
+    splits = split_clips(table, "grouped", seed)
+    assert splits.index.equals(table.index)
+    assert set(splits) == {"train", "val", "test"}
+    assert table.assign(split=splits)[["group", "split"]].drop_duplicates()["group"].is_unique
+    groups = groups_in(table, splits)
+    held_out = max(1, round(num_groups / 5))
+    assert (groups["val"] == held_out).all()
+    assert (groups["test"] == held_out).all()
+    assert (groups["train"] == num_groups - 2 * held_out).all()
+    assert split_clips(table, "grouped", seed).equals(splits)
+
+
+def test_grouped_split_of_the_whole_set() -> None:
+    table = whole_ucf11()
+    first, second = (split_clips(table, "grouped", seed) for seed in (0, 1))
+    assert (groups_in(table, first) == pd.Series({"test": 5, "train": 15, "val": 5})).all(axis=None)
+    assert not first.equals(second)
+    # Each class draws for itself: not the same group numbers everywhere.
+    tested = table[first == "test"]
+    assert len({frozenset(group[-2:] for group in part["group"]) for _, part in tested.groupby("label")}) > 5
+
+
+def test_a_clip_left_out_does_not_move_the_groups() -> None:
+    table = whole_ucf11()
+    fewer = table.drop(index=[3, 700])
+    assert split_clips(fewer, "grouped", 4).equals(split_clips(table, "grouped", 4).drop(index=[3, 700]))
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**31))
+def test_paper_split(seed: int) -> None:
+    table = whole_ucf11()
+    splits = split_clips(table, "paper", seed)
+    assert splits.value_counts().to_dict() == {"train": 1280, "test": 320}
+    assert split_clips(table, "paper", seed).equals(splits)
+    assert not split_clips(table, "paper", seed + 1).equals(splits)
+
+
+def test_paper_split_leaves_near_duplicates_in_training() -> None:
+    table = whole_ucf11()
+    shares = []
+    for seed in range(20):
+        splits = split_clips(table, "paper", seed)
+        shares.append(table["group"][splits == "test"].isin(table["group"][splits == "train"]).mean())
+    assert np.mean(shares) > 0.99
+
+
+def test_split_errors(unchecked: None) -> None:
+    unknown: Any = "random"
+    table = pd.DataFrame({"label": [0, 0, 0], "group": ["a/1", "a/1", "a/2"]})
+    with pytest.raises(ValueError, match="at least 3 groups a class, got 2 for label 0"):
+        split_clips(table, "grouped", 0)
+    with pytest.raises(ValueError, match="at least 2 clips, got 1"):
+        split_clips(table.iloc[:1], "paper", 0)
+    with pytest.raises(ValueError, match="'paper' or 'grouped', got 'random'"):
+        split_clips(table, unknown, 0)
+
+
+# Drawing frames
+
+
+def small_cache(num_cached: list[int]) -> FrameCache:
+    """Frame k of clip r is filled with 20 r + k + 1; frames that are not there with 255."""
+    frames = np.full((len(num_cached), 12, 57_600), 255, dtype=np.uint8)
+    for row, count in enumerate(num_cached):
+        frames[row, :count] = (20 * row + np.arange(1, count + 1))[:, None]
+    labels = np.arange(len(num_cached)) % 11
+    return FrameCache(frames, np.array(num_cached), pd.DataFrame({"label": labels}))
+
+
+def test_short_clips_have_zero_frames_in_front() -> None:
+    clips = CachedClips(small_cache([12, 1, 4]), 6, seed=0, sampling="fixed")
+    batch = clips[[(2, 0), (0, 0), (1, 0)]]
+    assert batch.frames.shape == (3, 6, 57_600)
+    assert batch.frames.dtype == torch.uint8
+    assert batch.mask.tolist() == [[False] * 2 + [True] * 4, [True] * 6, [False] * 5 + [True]]
+    assert batch.frames[0, :, 0].tolist() == [0, 0, 41, 42, 43, 44]
+    assert batch.frames[2, :, 0].tolist() == [0, 0, 0, 0, 0, 21]
+    values = batch.frames[1, :, 0].tolist()
+    assert values == sorted(set(values))
+    assert 1 <= values[0] <= values[-1] <= 12
+    assert batch.labels.tolist() == [2, 0, 1]
+    assert batch.clips.tolist() == [2, 0, 1]
+    assert batch.labels.dtype == batch.clips.dtype == torch.int64
+
+
+def test_draws_depend_on_seed_row_and_for_resampled_on_the_epoch() -> None:
+    cache = small_cache([12] * 12)
+
+    def draws(seed: int, sampling: Any, epoch: int) -> list[list[int]]:
+        clips = CachedClips(cache, 6, seed, sampling)
+        return [clips.positions(row, epoch).tolist() for row in range(12)]
+
+    fixed = draws(0, "fixed", 0)
+    assert draws(0, "fixed", 5) == fixed
+    assert draws(1, "fixed", 0) != fixed
+    assert len({tuple(positions) for positions in fixed}) > 6
+    resampled = draws(0, "resampled", 3)
+    assert draws(0, "resampled", 3) == resampled
+    assert draws(0, "resampled", 4) != resampled
+    assert draws(1, "resampled", 3) != resampled
+    clips = CachedClips(cache, 6, 0, "resampled")
+    alone, among = clips[[(7, 3)]], clips[[(1, 3), (7, 3)]]
+    assert torch.equal(alone.frames[0], among.frames[1])
+
+
+def test_statistics_count_the_frames_that_are_drawn() -> None:
+    rng = np.random.default_rng(0)
+    cache = small_cache([12, 3, 12])
+    frames = rng.integers(0, 256, cache.frames.shape, dtype=np.uint8)
+    cache = FrameCache(frames, cache.num_cached, cache.table)
+    fixed = CachedClips(cache, 6, 0, "fixed")
+    drawn = np.concatenate([frames[row, fixed.positions(row, 0)] for row in (1, 2)]).reshape(-1, 3)
+    mean, sd = channel_statistics(fixed, np.array([1, 2]))
+    assert mean.dtype == sd.dtype == np.float64
+    np.testing.assert_allclose(mean, drawn.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(sd, drawn.std(0), rtol=1e-12)
+    cached = np.concatenate([frames[1, :3], frames[2]]).reshape(-1, 3)
+    mean, sd = channel_statistics(CachedClips(cache, 6, 0, "resampled"), np.array([1, 2]))
+    np.testing.assert_allclose(mean, cached.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(sd, cached.std(0), rtol=1e-12)
+
+
+# The whole, on real files
+
+
+def write_video(path: Path, num_frames: int, rng: np.random.Generator) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scene = rng.integers(40, 200, (6, 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg1video", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.roll(scene, index, 1)), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 groups a class, one clip in each; one clip has 4 frames."""
+    root = tmp_path_factory.mktemp("videos") / "UCF11_updated_mpg"
+    rng = np.random.default_rng(0)
+    for class_name, stem in UCF11_CLASSES.items():
+        for group in (1, 2, 3):
+            num_frames = 4 if (class_name, group) == ("basketball", 1) else 14
+            name = f"{stem}_{group:02d}"
+            write_video(root / class_name / name / f"{name}_01.mpg", num_frames, rng)
+    return root
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def data_module(videos: Path, cache_dir: Path, **options: Any) -> UCF11:
+    all_options: dict[str, Any] = {"protocol": "grouped", "batch_size": 4, **options}
+    data = UCF11(source="ucf11", root=videos, cache_dir=cache_dir, **all_options)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def test_loaders_hold_their_splits(videos: Path, cache_dir: Path) -> None:
+    data = data_module(videos, cache_dir)
+    assert (data.input_size, data.num_classes, data.class_names) == (57_600, 11, list(UCF11_CLASSES))
+    assert list(data.splits.columns) == ["clip", "group", "label", "split"]
+    loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
+    for split, loader in loaders.items():
+        batches = list(loader)
+        assert len(batches) == len(loader) == 3
+        rows = torch.cat([batch.clips for batch in batches])
+        assert (data.splits["split"].iloc[rows.numpy()] == split).all()
+        assert sorted(rows.tolist()) == np.flatnonzero(data.splits["split"] == split).tolist()
+        labels = torch.cat([batch.labels for batch in batches])
+        assert labels.tolist() == data.splits["label"].iloc[rows.numpy()].tolist()
+        assert batches[0].frames.shape == (4, 6, 57_600)
+    short = data.splits.index[data.splits["clip"] == "v_shooting_01_01"][0]
+    everything = [batch for loader in loaders.values() for batch in loader]
+    masks = {
+        int(row): mask.sum().item()
+        for batch in everything
+        for row, mask in zip(batch.clips, batch.mask, strict=True)
+    }
+    assert masks.pop(short) == 4
+    assert set(masks.values()) == {6}
+
+
+def test_paper_protocol_chooses_on_the_test_split(videos: Path, cache_dir: Path) -> None:
+    data = data_module(videos, cache_dir, protocol="paper")
+    assert data.splits["split"].value_counts().to_dict() == {"train": 26, "test": 7}
+    val, test = (
+        [batch.clips.tolist() for batch in loader]
+        for loader in (data.val_dataloader(), data.test_dataloader())
+    )
+    assert val == test
+
+
+def test_setup_twice_changes_nothing(videos: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = data_module(videos, cache_dir, scaling="normalized")
+    splits, mean = data.splits, data.channel_mean
+    monkeypatch.setattr(module, "build_frame_cache", None)  # would fail if it were called
+    data.prepare_data()
+    data.setup("test")
+    assert data.splits is splits
+    assert data.channel_mean is mean
+
+
+def test_channel_that_never_changes_gives_no_nan(
+    videos: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "channel_statistics", lambda *arguments: (np.full(3, 9.0), np.zeros(3)))
+    batch = transferred(data_module(videos, cache_dir, scaling="normalized"), "train")
+    assert batch.frames.isfinite().all()
+
+
+def transferred(data: UCF11, split: str) -> VideoBatch:
+    loader = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}[
+        split
+    ]()
+    batches = [data.on_after_batch_transfer(batch, 0) for batch in loader]
+    return VideoBatch(*(torch.cat(part) for part in zip(*batches, strict=True)))
+
+
+def test_raw_scaling(videos: Path, cache_dir: Path) -> None:
+    data = data_module(videos, cache_dir)
+    for raw in data.train_dataloader():
+        before = raw.frames.clone()
+        scaled = data.on_after_batch_transfer(raw, 0)
+        assert torch.equal(raw.frames, before)
+        assert scaled.frames.dtype == torch.float32
+        assert torch.equal(scaled.frames[raw.mask], before[raw.mask].float() - 128)
+        assert not scaled.frames[~raw.mask].any()
+        assert scaled.frames.min() >= -128
+        assert scaled.frames.max() <= 127
+
+
+@pytest.mark.parametrize("protocol", ["paper", "grouped"])
+def test_normalized_training_frames_have_mean_0_and_sd_1(
+    videos: Path, cache_dir: Path, protocol: Any
+) -> None:
+    data = data_module(videos, cache_dir, scaling="normalized", protocol=protocol)
+    batch = transferred(data, "train")
+    pixels = batch.frames[batch.mask].double().reshape(-1, 3)
+    assert pixels.mean(0).abs().max() < 1e-5
+    assert (pixels.std(0, correction=0) - 1).abs().max() < 1e-5
+    for split in ("train", "val", "test"):
+        batch = transferred(data, split)
+        assert not batch.frames[~batch.mask].any()
+
+
+def test_resampled_training_frames_change_and_test_frames_do_not(videos: Path, cache_dir: Path) -> None:
+    data = data_module(videos, cache_dir, sampling="resampled", frames_cached=12)
+
+    def frames_of(loader: Any, epoch: int) -> dict[int, torch.Tensor]:
+        loader.sampler.set_epoch(epoch)
+        return {
+            int(row): frames
+            for batch in loader
+            for row, frames in zip(batch.clips, batch.frames, strict=True)
+        }
+
+    train, test = data.train_dataloader(), data.test_dataloader()
+    first, again, next_epoch = (frames_of(train, epoch) for epoch in (0, 0, 1))
+    assert all(torch.equal(first[row], again[row]) for row in first)
+    assert any(not torch.equal(first[row], next_epoch[row]) for row in first)
+    early, late = frames_of(test, 0), frames_of(test, 9)
+    assert all(torch.equal(early[row], late[row]) for row in early)
+
+
+@pytest.mark.filterwarnings("ignore:.*isinstance.treespec.*", "ignore:.*does not have many workers.*")
+def test_lightning_gives_the_model_scaled_frames(videos: Path, cache_dir: Path) -> None:
+    seen: list[VideoBatch] = []
+
+    class Model(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def validation_step(self, batch: VideoBatch, batch_idx: int) -> None: ...
+
+        def training_step(self, batch: VideoBatch, batch_idx: int) -> torch.Tensor:
+            seen.append(batch)
+            return self.weight * batch.frames.mean()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    data = UCF11(source="ucf11", root=videos, cache_dir=cache_dir, protocol="grouped", batch_size=4)
+    trainer.fit(Model(), data)
+    assert len(seen) == 3
+    assert isinstance(seen[0], VideoBatch)
+    assert seen[0].frames.dtype == torch.float32
+    assert min(batch.frames.min().item() for batch in seen) < 0
+
+
+def test_stand_in_is_made_where_it_is_missing(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Path, int]] = []
+
+    def make(root: Path, num_clips: int) -> None:
+        asked.append((root, num_clips))
+        rng = np.random.default_rng(0)
+        for class_name, stem in ACTION_CLASSES.items():
+            write_video(root / class_name / f"{stem}_01" / f"{stem}_01_01.mpg", 2, rng)
+
+    monkeypatch.setattr(module, "make_actions", make)
+    data = UCF11(source="actions", root=tmp_path / "actions", cache_dir=tmp_path / "cache", num_clips=11)
+    data.prepare_data()
+    data.setup()
+    assert asked == [(tmp_path / "actions", 11)]
+    assert data.class_names == list(ACTION_CLASSES)
+    assert len(data.splits) == 11
+    assert UCF11(source="actions", root=tmp_path, cache_dir=tmp_path).num_clips is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source": "ucf101"}, "source must be one of ucf11, actions; got 'ucf101'"),
+        ({"protocol": "random"}, "protocol must be one of paper, grouped; got 'random'"),
+        ({"scaling": "none"}, "scaling must be one of"),
+        ({"sampling": "all"}, "sampling must be one of"),
+        ({"decoder": "opencv"}, "decoder must be one of pyav, skvideo"),
+        ({"num_frames": 0}, "num_frames=0"),
+        ({"num_frames": 13}, "frames_cached=12"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_bad_options(unchecked: None, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    all_options: dict[str, Any] = {"source": "ucf11", "root": tmp_path, "cache_dir": tmp_path, **options}
+    with pytest.raises(ValueError, match=message):
+        UCF11(**all_options)
+
+
+def test_missing_videos_and_early_loader(tmp_path: Path) -> None:
+    data = UCF11(source="ucf11", root=tmp_path / "UCF11_updated_mpg", cache_dir=tmp_path / "cache")
+    with pytest.raises(FileNotFoundError, match="make data-ucf11"):
+        data.prepare_data()
+    with pytest.raises(RuntimeError, match="prepare_data"):
+        data.train_dataloader()
