@@ -11,6 +11,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from btrnn.atomic import replacing
 
+Row = dict[str, int | float]
+
 
 class SeedEveryStep(Callback):
     """Make the random numbers of each training step (dropout) a function of the seed and the step alone.
@@ -48,14 +50,14 @@ class History(Callback):
 
     def __init__(self, path: Path, monitor: str, best_path: Path) -> None:
         self.path, self.monitor, self.best_path = path, monitor, best_path
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[Row] = []
         self._gradient_norm = float("nan")
         self._learning_rate = float("nan")
         self._started = self._trained = 0.0
         self._clips = 0
 
     @property
-    def best(self) -> dict[str, float]:
+    def best(self) -> Row:
         """The row of the best epoch so far; the earliest of equals."""
         return min(self.rows, key=lambda row: row[self.monitor])
 
@@ -85,7 +87,7 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row, keep its weights if they are the best so far, and write the CSV file."""
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key in self.COLUMNS}
-        row = {
+        row: Row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             **metrics,
@@ -130,7 +132,7 @@ class ResumePoint(Callback):
         """Save if it is time."""
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if last or time.perf_counter() - self._saved >= self.every_seconds:
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self._saved = time.perf_counter()
 
 

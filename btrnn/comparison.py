@@ -1,7 +1,7 @@
 """What is compared: settings averaged over seeds, beside the paper's numbers, and models with one another.
 
-Input are the committed tables (`btrnn.results`) and results/paper.csv; output are plain DataFrames of numbers,
-which `btrnn.tables` and `btrnn.figures` only have to draw.
+Input are the committed tables (`btrnn.results`) and results/paper.csv; output are plain DataFrames of
+numbers, which `btrnn.tables` and `btrnn.figures` only have to draw.
 """
 
 from pathlib import Path
@@ -59,7 +59,7 @@ PAPER_MODELS = (
 
 
 def read_paper(path: Path) -> pd.DataFrame:
-    """Read results/paper.csv as text: id (index), section, what, model, setting, value, unit, mark, source."""
+    """Read paper.csv as text: id (index), section, what, model, setting, value, unit, mark, source."""
     return pd.read_csv(path, dtype=str, keep_default_na=False).set_index("id")
 
 
@@ -69,9 +69,9 @@ def read_paper(path: Path) -> pd.DataFrame:
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """Average over seeds: a row for each setting, i.e. each combination of `btrnn.results.SETTINGS`.
 
-    Columns: the settings, `label` (unique in its panel), `n`, `seeds` ("0,1,2"), `command`, `seconds_per_epoch`,
-    the parameter counts, and for each accuracy its mean (the column's own name) and `<name>_sd`, `_low`, `_high`:
-    the standard deviation and the 95 % interval by Student's t, cut to [0, 1].
+    Columns: the settings, `label` (unique in its panel), `n`, `seeds` ("0,1,2"), `command`,
+    `seconds_per_epoch`, the parameter counts, and for each accuracy its mean (the column's own name) and
+    `<name>_sd`, `_low`, `_high`: the standard deviation and the 95 % interval by Student's t, cut to [0, 1].
 
     Raises:
         ResultsError: Two runs of one setting have the same seed, or runs of one setting differ in parameters.
@@ -140,8 +140,12 @@ def _distinct_labels(rows: pd.DataFrame) -> list[str]:
     ]
     if not columns or rows.duplicated(columns).any():
         columns = ["name"]
-    added = [", ".join(f"{column} {row[column]}" for column in columns) for _, row in rows.iterrows()]
+    added = [", ".join(f"{column} {_plain(row[column])}" for column in columns) for _, row in rows.iterrows()]
     return [f"{label} ({text.replace('_', ' ')})" for label, text in zip(rows["label"], added, strict=True)]
+
+
+def _plain(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
@@ -153,7 +157,9 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
         place = (_position(_PROTOCOL_ORDER, row["protocol"]), _position(_SCALING_ORDER, row["scaling"]))
         return (row["experiment"], -row["num_clips"], row["scale"], *place, model, *shape)
 
-    return pd.DataFrame(sorted(table.to_dict("records"), key=order))
+    records: list[Row] = table.to_dict("records")
+    records.sort(key=order)
+    return pd.DataFrame(records)
 
 
 def _position(order: tuple[str, ...], value: str) -> tuple[int, str]:
@@ -177,10 +183,10 @@ def headline_scale(runs: pd.DataFrame) -> str:
 def beside_paper(panel: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     """Put a panel's rows beside the paper's; a model of the paper that was not run gets a row with n = 0.
 
-    Adds `paper_accuracy` and `paper_mark` (NaN and "" where the paper has no such model), `compression` (of W)
-    and `compression_total` (of the whole model).
+    Adds `paper_accuracy` and `paper_mark` (NaN and "" where the paper has no such model), `compression` (of
+    W) and `compression_total` (of the whole model).
     """
-    records = panel.to_dict("records")
+    records: list[Row] = panel.to_dict("records")
     expected = [paper_model(row) for row in records]
     missing = [model for model in PAPER_MODELS if model not in expected]
     constants = {column: panel[column].iloc[0] for column in PANEL}
@@ -205,7 +211,7 @@ def beside_paper(panel: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
 
 
 def paper_model(row: Row) -> PaperModel | None:
-    """Return the paper's model that a row is, by kind, rank, block terms and order; None if the paper has none."""
+    """Return the paper's model that a row is, by kind, rank, N and order; None if the paper has none."""
     shape = (row["rank"], row["num_blocks"], row["order"])
     for model in PAPER_MODELS:
         if row["model"] == model.model and (
@@ -223,7 +229,7 @@ def paper_value(paper: pd.DataFrame, model: PaperModel | None) -> float:
 
 
 def best_model(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the paper's best model, BT-LSTM with R = 4, N = 2, d = 4; the first in each panel."""
+    """Return the rows of the paper's best model, BT-LSTM with R = 4, N = 2, d = 4; one in each panel."""
     chosen = [paper_model(row) == PAPER_MODELS[2] for row in summary.to_dict("records")]
     return summary[chosen].drop_duplicates(list(PANEL))
 
@@ -231,8 +237,8 @@ def best_model(summary: pd.DataFrame) -> pd.DataFrame:
 def curves(summary: pd.DataFrame, epochs: pd.DataFrame, column: str) -> pd.DataFrame:
     """Give a metric against epoch for each setting.
 
-    Columns: the panel's, `model`, `label`, `rank`, `epoch`, and over the seeds `mean`, `low`, `high`, `n`; `low`
-    and `high` are the lowest and the highest seed.
+    Columns: the panel's, `model`, `label`, `rank`, `epoch`, and over the seeds `mean`, `low`, `high`, `n`;
+    `low` and `high` are the lowest and the highest seed.
     """
     keys = [*PANEL, "model", "label", "rank"]
     parts = [
@@ -240,11 +246,19 @@ def curves(summary: pd.DataFrame, epochs: pd.DataFrame, column: str) -> pd.DataF
         for row in summary.to_dict("records")
     ]
     merged = pd.concat(parts, ignore_index=True).dropna(subset=[column])
-    grouped = merged.groupby([*keys, "epoch"], dropna=False, sort=False)[column]
-    return grouped.agg(mean="mean", low="min", high="max", n="count").reset_index()
+    grouped = merged.groupby([*keys, "epoch"], dropna=False, sort=False)
+    values = {
+        "mean": (column, "mean"),
+        "low": (column, "min"),
+        "high": (column, "max"),
+        "n": (column, "count"),
+    }
+    table: pd.DataFrame = grouped.agg(**values).reset_index()
+    return table
 
 
 def rows_of(row: Row, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of epochs or predictions that belong to the runs behind one row of a summary."""
     seeds = [int(seed) for seed in row["seeds"].split(",")]
-    return table[(table["name"] == row["name"]) & table["seed"].isin(seeds)]
+    chosen: pd.DataFrame = table[(table["name"] == row["name"]) & table["seed"].isin(seeds)]
+    return chosen

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -128,9 +128,12 @@ def check_overrides(arguments: list[str], config: DictConfig) -> None:
         if override.type is not OverrideType.CHANGE or "/" in key or key.startswith("hydra") or "@" in key:
             continue  # + and ~ say that they mean to change the set of keys; Hydra lists the choices of its groups
         *parents, last = key.split(".")
-        node = OmegaConf.select(config, ".".join(parents), throw_on_missing=False) if parents else config
-        if isinstance(node, DictConfig) and last not in node:
-            raise ConfigError(f"there is no key {key!r}. {_keys(last, list(map(str, node)))}")
+        node = config
+        for parent in parents:
+            node = node[parent] if isinstance(node, DictConfig) and parent in node else None
+        known = list(map(str, node if isinstance(node, DictConfig) else config))
+        if not isinstance(node, DictConfig) or last not in node:
+            raise ConfigError(f"there is no key {key!r}. {_keys(last, known)}")
 
 
 def check_targets(config: DictConfig) -> None:
@@ -153,11 +156,12 @@ def check_targets(config: DictConfig) -> None:
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
+    """Give every node with a `_target_`, at the place where it is written rather than where it is referred to."""
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield path, node
         for key in node:
-            if not OmegaConf.is_missing(node, key):
+            if not (OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key)):
                 yield from _targets(node[key], f"{path}.{key}" if path else str(key))
     elif isinstance(node, ListConfig):
         for k, item in enumerate(node):
@@ -165,20 +169,17 @@ def _targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
 
 
 def _parameters(function: Any) -> list[str] | None:
-    """List the parameters of a callable; those of its base classes too while it passes `**options` on.
-
-    None if it takes any keyword at all.
-    """
-    classes = function.__mro__[:-1] if inspect.isclass(function) else [function]
+    """List the parameters of a callable, with those of a typed `**options`; None if it takes any keyword at all."""
     names: list[str] = []
-    for owner in classes:
-        if inspect.isclass(owner) and "__init__" not in vars(owner):
-            continue
-        parameters = inspect.signature(owner).parameters.values()
-        names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return list(dict.fromkeys(names))
-    return None
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            if not get_args(parameter.annotation):
+                return None
+            (options,) = get_args(parameter.annotation)  # Unpack[a TypedDict]
+            names += list(options.__annotations__)
+        else:
+            names.append(parameter.name)
+    return names
 
 
 def _keys(key: str, known: list[str]) -> str:

@@ -28,10 +28,12 @@ _STYLES = {
     "logistic_regression": _Style("#666666", "D", ":"),
 }
 _OTHER = _Style("#CC79A7", "v", ":")
-_RANK_OPACITY = {2: 0.65, 1: 0.4}  # the paper's smaller BT-LSTMs share the colour of R = 4
-_SHIFT = {
-    "tt_lstm": 1 / 1.7
-}  # 3,360 parameters are drawn apart from the 3,392 of BT-LSTM, which they would hide
+_RANK_OPACITY: dict[float, float] = {
+    2: 0.65,
+    1: 0.4,
+}  # the paper's smaller BT-LSTMs share the colour of R = 4
+# 3,360 parameters are drawn apart from BT-LSTM's 3,392: one of the two would hide the other
+_SHIFT: dict[str, float] = {"tt_lstm": 1.9}
 _PROTOCOLS = {"paper": "random split", "grouped": "grouped split"}
 _SCALINGS = {"raw": "raw input", "normalized": "normalised input"}
 _SETTINGS: Any = {
@@ -90,8 +92,8 @@ def _curves(curves: pd.DataFrame, title: str, y_labels: dict[str, str], y_label:
 def accuracy_against_parameters(rows: pd.DataFrame, title: str) -> Figure:
     """Draw test accuracy (mean, 95 % interval) against the parameters of W, with the paper's points on UCF11.
 
-    The paper's points stand in the panels of its own split alone; a model without W is a horizontal line. TT-LSTM
-    is drawn a little to the left of its count, which is nearly that of BT-LSTM; its label says so.
+    The paper's points stand in the panels of its own split alone; a model without W is a horizontal line.
+    TT-LSTM is drawn to the right of its count, which is nearly that of BT-LSTM; its label says so.
 
     Args:
         rows: `btrnn.comparison.beside_paper`, of all panels.
@@ -104,7 +106,7 @@ def accuracy_against_parameters(rows: pd.DataFrame, title: str) -> Figure:
             axis = axes[row["protocol"], row["scaling"]]
             style, opacity = _style(row["model"], row["rank"])
             place = row["parameters_input"] * _SHIFT.get(row["model"], 1)
-            label = row["label"] + (" (drawn further left)" if row["model"] in _SHIFT else "")
+            label = row["label"] + (" (drawn further right)" if row["model"] in _SHIFT else "")
             measured = row["n"] > 0 and not pd.isna(row["test/accuracy"])
             if not row["parameters_input"] > 0:
                 if measured:

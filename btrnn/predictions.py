@@ -1,4 +1,4 @@
-"""What the kept test predictions say: differences between models on the same clips, and confusion matrices."""
+"""What the kept test predictions say: differences between models, clip by clip, and confusion matrices."""
 
 import numpy as np
 import pandas as pd
@@ -56,9 +56,10 @@ def _pair(first: Row, second: Row, predictions: pd.DataFrame) -> pd.DataFrame:
     seeds = set(sides[0]["seed"]) & set(sides[1]["seed"])
     left, right = (side[side["seed"].isin(seeds)].set_index(["seed", "clip"]).sort_index() for side in sides)
     if not left.index.equals(right.index):
+        names = f"{first['experiment']}: {first['name']} and {second['name']}"
         raise ResultsError(
-            f"{first['experiment']}: {first['name']} and {second['name']} were tested on different clips with the "
-            "same seed, so they cannot be paired; were the data or the splits changed between them? Run both again"
+            f"{names} were tested on different clips with the same seed, so they cannot be paired; "
+            "were the data or the splits changed between them? Run both again"
         )
     paired = left[["group"]].copy()
     for suffix, column in (("", "predicted"), ("_last", "predicted_last")):

@@ -1,8 +1,8 @@
 """Run folders to tidy tables, and the committed files that hold them.
 
 A run folder is `<experiment>/<name>/seed<k>/` with summary.json (only when the run is finished), metrics.csv
-and predictions.csv. Collecting turns many of them into three tables: a row per run, per run and epoch, per run and
-test clip. They are kept in results/, so that every table and figure can be made without run folders.
+and predictions.csv. Collecting turns many of them into three tables: a row per run, per run and epoch, per
+run and test clip. They are kept in results/, so that every table and figure can be made without run folders.
 """
 
 import json
@@ -48,6 +48,22 @@ COLUMNS = (
     *("seconds", "seconds_per_epoch", "steps_per_second", "peak_memory_mib", "device", "threads"),
     *("versions", "git_commit", "git_dirty", "command", "finished"),
 )
+_BASELINE = "logistic_regression"
+_BASELINE_COLUMNS = (
+    *(
+        "experiment",
+        "name",
+        "seed",
+        "model",
+        "model_label",
+        "source",
+        "stand_in",
+        "protocol",
+        "scaling",
+        "scale",
+    ),
+    *("num_clips", "test/accuracy"),
+)
 RUN_KEY = ["experiment", "name", "seed"]
 _TEXT_COLUMNS = (
     *("experiment", "name", "model", "model_label", "source", "protocol", "scaling", "init", "scale"),
@@ -73,7 +89,7 @@ _PREDICTION_COLUMNS = (*RUN_KEY, "clip", "group", "label", "predicted", "predict
 
 
 class Results(NamedTuple):
-    """One experiment: `runs` has a row per run, `epochs` per run and epoch, `predictions` per run and clip."""
+    """One experiment: a row per run in `runs`, per run and epoch in `epochs`, and clip in `predictions`."""
 
     runs: pd.DataFrame
     epochs: pd.DataFrame
@@ -86,7 +102,8 @@ class Results(NamedTuple):
 def find_runs(runs_dir: Path, experiment: str) -> tuple[list[Path], list[Path]]:
     """Return the finished and the unfinished run folders of one experiment, each sorted.
 
-    A folder counts as a run by its place, `<experiment>/<name>/seed<k>`; it is finished when it has a summary.json.
+    A folder counts as a run by its place, `<experiment>/<name>/seed<k>`; it is finished when it has a
+    summary.json.
     """
     folders = sorted(
         path
@@ -111,7 +128,9 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
         raise ResultsError(f"{path} is not valid JSON ({error}); {_RUN_AGAIN}") from None
     if not isinstance(summary, dict):
         raise ResultsError(f"{path} holds a {type(summary).__name__}; it must be one flat JSON object")
-    missing = [column for column in COLUMNS if column not in summary]
+    # a baseline that is fitted in one go may leave out what it does not have; it reads as null
+    needed = _BASELINE_COLUMNS if summary.get("model") == _BASELINE else COLUMNS
+    missing = [column for column in needed if column not in summary]
     if missing:
         raise ResultsError(f"{path} lacks {', '.join(missing)}; was it written by another version of btrnn?")
     said = (summary["experiment"], summary["name"], summary["seed"])
@@ -120,8 +139,8 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
         raise ResultsError(f"{path} says experiment, name, seed = {said}, but its folder says {stands}")
     if bool(summary["stand_in"]) != str(summary["experiment"]).endswith("_actions"):
         raise ResultsError(
-            f"{path} has stand_in = {summary['stand_in']} in experiment {summary['experiment']!r}: the names of "
-            "experiments on the stand-in, and only those, end in '_actions'"
+            f"{path} has stand_in = {summary['stand_in']} in experiment {summary['experiment']!r}: the names "
+            "of experiments on the stand-in, and only those, end in '_actions'"
         )
     return summary
 
@@ -139,7 +158,7 @@ def read_run(run_dir: Path) -> Results:
         for name, value in summary.items()
     }
     predictions = read_csv(run_dir / "predictions.csv", ["clip", "group", "label", "predicted"], _RUN_AGAIN)
-    if summary["model"] == "logistic_regression" and not (run_dir / "metrics.csv").exists():
+    if summary["model"] == _BASELINE and not (run_dir / "metrics.csv").exists():
         epochs = pd.DataFrame()  # it is fitted in one go and has no epochs
     else:
         epochs = read_csv(run_dir / "metrics.csv", ["epoch"], _RUN_AGAIN)
@@ -163,7 +182,7 @@ def collect(results_dir: Path, experiment: str) -> tuple[Results, list[Path]]:
     finished, unfinished = find_runs(results_dir / "runs", experiment)
     tables = [read_run(path) for path in finished]
     merged = read_results(results_dir, experiment)
-    new_keys = {(run.runs["name"].iloc[0], run.runs["seed"].iloc[0]) for run in tables}
+    new_keys = {(str(run.runs["name"].iloc[0]), int(run.runs["seed"].iloc[0])) for run in tables}
     return (
         Results(
             _tidy(_merge(merged.runs, (run.runs for run in tables), new_keys, COLUMNS)),
@@ -198,8 +217,12 @@ def _tidy(runs: pd.DataFrame) -> pd.DataFrame:
     for column in COLUMNS:
         if column in _TEXT_COLUMNS:
             runs[column] = pd.Series([_text(value) for value in runs[column]], runs.index, dtype="str")
-        elif column != "stand_in":
-            runs[column] = pd.to_numeric(runs[column])
+        elif column == "seed":
+            runs[column] = runs[column].astype("int64")
+        elif (
+            column != "stand_in"
+        ):  # float also where no value is missing: a type must not depend on the other rows
+            runs[column] = pd.to_numeric(runs[column]).astype("float64")
     return runs
 
 

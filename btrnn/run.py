@@ -29,9 +29,9 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
-from btrnn.callbacks import EpochLine, History, ResumePoint, SeedEveryStep, WholeCheckpointIO
+from btrnn.callbacks import EpochLine, History, ResumePoint, Row, SeedEveryStep, WholeCheckpointIO
 from btrnn.complexity import dense_parameters
-from btrnn.config import check_targets, refuse_other_run
+from btrnn.config import ConfigError, check_targets, refuse_other_run
 from btrnn.atomic import replacing
 from btrnn.tasks import VideoClassification
 
@@ -49,8 +49,8 @@ def train(config: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: The configuration names something that does not exist, or the folder holds another run.
     """
-    config = DictConfig(OmegaConf.to_container(config, resolve=True))
     check_targets(config)
+    config = DictConfig(OmegaConf.to_container(config, resolve=True))
     run_dir = Path(config.run_dir)
     saved_path, summary_path = run_dir / "config.yaml", run_dir / "summary.json"
     if saved_path.exists():
@@ -58,8 +58,11 @@ def train(config: DictConfig) -> dict[str, Any]:
     if summary_path.exists():
         log.info("finished before, nothing to do: %s", run_dir)
         return dict(json.loads(summary_path.read_text()))
-    with replacing(saved_path) as part:
-        OmegaConf.save(config, part)
+    try:
+        with replacing(saved_path) as part:
+            OmegaConf.save(config, part)
+    except OSError as error:
+        raise ConfigError(f"the run folder {run_dir} cannot be written ({error}); choose another results_dir") from None
     reuse_freed_memory()
     reset_peak_memory()
     with _quiet_lightning(), _logged(config) as logger:
@@ -79,7 +82,11 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
     resume_path = _resume_path(run_dir)
     trainer = _trainer(config, [history, ResumePoint(resume_path, config.resume_every_seconds)], logger)
     log.info("%s %s", "resuming" if resume_path.exists() else "training", run_dir)
-    trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if resume_path.exists() else None)
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if resume_path.exists() else None)
+    except SystemExit:  # Lightning's answer to Ctrl-C, after its own clean-up
+        log.info("stopped by Ctrl-C in epoch %d: the same command goes on from the last checkpoint", trainer.current_epoch)
+        raise
     summary = _summarise(config, task, data, trainer, history.rows, history.best)
     if config.test:
         metrics, predictions = _test(config, trainer, task, data, history.best_path)
@@ -199,8 +206,8 @@ def _summarise(
     task: VideoClassification,
     data: LightningDataModule,
     trainer: Trainer,
-    rows: list[dict[str, float]],
-    best: dict[str, float],
+    rows: list[Row],
+    best: Row,
 ) -> dict[str, Any]:
     layer, model = config.model.layer, config.model.name
     seconds = sum(row["seconds"] for row in rows)

@@ -1,6 +1,7 @@
 """Uncertainty of what is reported: an interval for a mean over seeds, and one for a difference of two models.
 
-Everything is float64 and, where chance is involved, drawn from a fixed seed, so that a table is the same each time.
+Everything is float64 and, where chance is involved, drawn from a fixed seed, so that a table is the same each
+time.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from scipy.special import stdtrit
 
 
 class MeanInterval(NamedTuple):
-    """Mean, standard deviation (n - 1 in the denominator), count and interval; sd and interval are NaN at n = 1."""
+    """Mean, standard deviation (n - 1 in the denominator), count, interval; sd and interval NaN at n = 1."""
 
     mean: float
     sd: float
@@ -33,7 +34,7 @@ class DifferenceInterval(NamedTuple):
 def mean_interval(
     values: npt.ArrayLike, *, level: float = 0.95, bounds: tuple[float, float] = (-np.inf, np.inf)
 ) -> MeanInterval:
-    """Give the mean of independent values and its two-sided interval by Student's t with n - 1 degrees of freedom.
+    """Give the mean of independent values and its two-sided interval by Student's t (n - 1 degrees).
 
     Args:
         values: (n,) numbers, one a seed; NaN means "not measured" and is left out.
@@ -69,10 +70,11 @@ def paired_bootstrap(
 ) -> DifferenceInterval:
     """Give the mean difference of two models and its percentile interval over seeds and units.
 
-    The estimate is the mean over seeds of each seed's mean difference. The same unit (a clip, or a group of clips)
-    stands in the test splits of several seeds, so seeds and units are crossed. A replicate draws seeds with
-    replacement and, apart from that, units with replacement, the same units in every seed (Owen, "The pigeonhole
-    bootstrap", 2007). With one seed only the units are drawn: the interval then knows nothing of other seeds.
+    The estimate is the mean over seeds of each seed's mean difference. The same unit (a clip, or a group of
+    clips) stands in the test splits of several seeds, so seeds and units are crossed. A replicate draws seeds
+    with replacement and, apart from that, units with replacement, the same units in every seed (Owen, "The
+    pigeonhole bootstrap", 2007). With one seed only the units are drawn: the interval then knows nothing of
+    other seeds.
 
     Args:
         differences: (m,) first model minus second model, on the same test item.
@@ -99,10 +101,8 @@ def paired_bootstrap(
     np.add.at(sums, (seed_index, unit_index), values)
     np.add.at(counts, (seed_index, unit_index), 1.0)
     rng = np.random.default_rng(rng_seed)
-    unit_weights = rng.multinomial(shape[1], np.full(shape[1], 1 / shape[1]), size=replicates).astype(
-        np.float64
-    )
-    seed_weights = rng.multinomial(shape[0], np.full(shape[0], 1 / shape[0]), size=replicates)
+    unit_weights = _resample(rng, replicates, shape[1])
+    seed_weights = _resample(rng, replicates, shape[0])
     drawn = unit_weights @ counts.T  # (replicates, seeds): items that each seed has left
     means = np.divide(unit_weights @ sums.T, drawn, out=np.zeros_like(drawn), where=drawn > 0)
     weights = seed_weights * (drawn > 0)  # a seed none of whose units was drawn has no mean in this replicate
@@ -111,6 +111,13 @@ def paired_bootstrap(
     low, high = np.quantile(statistics, [(1 - level) / 2, (1 + level) / 2])
     estimate = float((sums.sum(axis=1) / counts.sum(axis=1)).mean())
     return DifferenceInterval(estimate, float(low), float(high), *shape)
+
+
+def _resample(rng: np.random.Generator, replicates: int, size: int) -> npt.NDArray[np.float64]:
+    """Draw `size` of `size` things with replacement; (replicates, size): how often each was drawn."""
+    drawn = rng.integers(0, size, (replicates, size)) + size * np.arange(replicates)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=replicates * size).reshape(replicates, size)
+    return counts.astype(np.float64)
 
 
 def _check_level(level: float) -> None:

@@ -22,7 +22,7 @@ def data_name(source: str) -> str:
 
 def heading(rows: pd.DataFrame) -> str:
     """Say what a panel's rows have in common: data, protocol, scaling, scale, clips, epochs and n."""
-    first = rows.iloc[0]
+    first: Row = rows.to_dict("records")[0]
     return (
         f"{data_name(first['source'])}: protocol `{first['protocol']}`, scaling `{first['scaling']}`; "
         f"scale `{first['scale']}` ({_count(first['num_clips'])} clips, {_span(rows['epochs'])} epochs), "
@@ -42,7 +42,7 @@ def main_table(rows: pd.DataFrame) -> str:
         | {f"{_OURS}" + (", best epoch" if last else ""): _accuracy(row, "test/accuracy")}
         | ({f"{_OURS}, last epoch": _accuracy(row, "test/accuracy_last")} if last else {})
         | {"difference to the paper": _paper_difference(row)}
-        | {"training accuracy, last epoch": _number(row["train/accuracy_last"], ".3f")}
+        | {"training accuracy, last epoch": _training(row)}
         | {"learning rate": _number(row["learning_rate"], "g")}
         | {"seconds per epoch": _number(row["seconds_per_epoch"], ".3g")}
         | {"command": f"`{row['command']}`" if row["n"] else ""}
@@ -60,9 +60,12 @@ def terminal_table(rows: pd.DataFrame) -> str:
             "parameters of W": _count(row["parameters_input"] or math.nan),
             "compression": _ratio(row["compression"]),
         }
-        | {"paper": _paper(row), "ours" + (", best epoch" if last else ""): _accuracy(row, "test/accuracy")}
+        | {
+            "paper, UCF11": _paper(row),
+            "ours" + (", best epoch" if last else ""): _accuracy(row, "test/accuracy"),
+        }
         | ({"ours, last epoch": _accuracy(row, "test/accuracy_last")} if last else {})
-        | {"training": _number(row["train/accuracy_last"], ".3f"), "rate": _number(row["learning_rate"], "g")}
+        | {"training": _training(row), "rate": _number(row["learning_rate"], "g")}
         | {"s/epoch": _number(row["seconds_per_epoch"], ".3g")}
         for row in rows.to_dict("records")
     ]
@@ -115,8 +118,8 @@ def notes(summary: pd.DataFrame) -> str:
     lines = []
     if first["stand_in"]:
         lines.append(
-            f"**The data are {data_name(first['source'])}, not UCF11.** The paper's accuracies are of UCF11: they are "
-            "shown for orientation, and no difference to them is given."
+            f"**The data are {data_name(first['source'])}, not UCF11.** The paper's accuracies are of UCF11: "
+            "they stand here for orientation, and no difference to them is given."
         )
     lines.append(
         "Paper's accuracy: random split, raw input, 500 epochs. [S]: read in the poster, the abstract or the "
@@ -124,29 +127,28 @@ def notes(summary: pd.DataFrame) -> str:
     )
     if "paper" in set(summary["protocol"]):
         lines.append(
-            "Protocol `paper`: random split of the clips, so that clips of one group stand on both sides; the best "
-            "epoch is chosen by the loss on the test split, as the authors did. Both flatter the accuracy."
+            "Protocol `paper`: random split of the clips, so that clips of one group stand on both sides; "
+            "the epoch is chosen by the loss on the test split, as the authors did. Both flatter the accuracy."
         )
     if "grouped" in set(summary["protocol"]):
         lines.append(
-            "Protocol `grouped`: no group stands in two splits; the epoch is chosen by the loss on the validation "
-            "split; tested once."
+            "Protocol `grouped`: no group stands in two splits; the epoch is chosen by the loss on the "
+            "validation split; tested once."
         )
     lines.append(
         "Scaling `raw`: pixels from -128 to 127, as the authors. `normalized`: mean 0, sd 1 a colour channel."
     )
     lines.append(
-        "The seed draws split, frames and initial weights. Intervals of means: Student's t over the n seeds; none "
-        "at n = 1. Intervals of differences: paired bootstrap over seeds and clips (`grouped`: seeds and groups)."
+        "The seed draws split, frames and initial weights. Intervals of means: Student's t over the n seeds; "
+        "none at n = 1. Intervals of differences: paired bootstrap over seeds and clips (`grouped`: groups)."
     )
     return "\n".join(f"- {line}" for line in lines)
 
 
 def provenance(runs: pd.DataFrame) -> str:
     """Say in one line on what the runs were made: devices, threads, torch versions and commits."""
-    devices = sorted(
-        {f"{row['device']} ({_count(row['threads'])} threads)" for row in runs.to_dict("records")}
-    )
+    known = runs[runs["device"] != ""].to_dict("records")
+    devices = sorted({f"{row['device']} ({_count(row['threads'])} threads)" for row in known})
     torch = sorted({str(json.loads(text).get("torch", "?")) if text else "?" for text in runs["versions"]})
     commits = sorted(
         {
@@ -156,7 +158,7 @@ def provenance(runs: pd.DataFrame) -> str:
         }
     )
     return (
-        f"- {len(runs)} runs on {', '.join(devices)}; torch {', '.join(torch)}; "
+        f"- {len(runs)} runs on {', '.join(devices) or 'an unknown device'}; torch {', '.join(torch)}; "
         f"commit {', '.join(commits) or 'unknown'}."
     )
 
@@ -169,19 +171,25 @@ def _accuracy(row: Row, column: str) -> str:
     """Write mean ± sd (n) [interval]; at n = 1 the number alone, and "not run" where there is none at all."""
     if not row["n"]:
         return "not run"
-    mean = row[column]
-    if pd.isna(mean):
+    mean: float = row[column]
+    if math.isnan(mean):
         return "-"
-    if pd.isna(row[f"{column}_sd"]):
+    if math.isnan(row[f"{column}_sd"]):
         return f"{mean:.3f} (n = 1)"
     low, high = row[f"{column}_low"], row[f"{column}_high"]
     return f"{mean:.3f} ± {row[f'{column}_sd']:.3f} ({row['n']}) [{low:.3f}, {high:.3f}]"
 
 
+def _training(row: Row) -> str:
+    """Write the training accuracy at the last epoch; a model without epochs has only one."""
+    last: float = row["train/accuracy_last"]
+    return _number(row["train/accuracy"] if math.isnan(last) else last, ".3f")
+
+
 def _difference(row: Row, suffix: str) -> str:
     """Write an estimate with its interval; without one at n = 1, where nothing is known of other seeds."""
-    estimate = row[f"estimate{suffix}"]
-    if pd.isna(estimate):
+    estimate: float = row[f"estimate{suffix}"]
+    if math.isnan(estimate):
         return "-"
     if row["n"] == 1:
         return f"{estimate:+.3f}"
@@ -190,7 +198,9 @@ def _difference(row: Row, suffix: str) -> str:
 
 def _paper(row: Row) -> str:
     return (
-        "-" if pd.isna(row["paper_accuracy"]) else _marked(f"{row['paper_accuracy']:.3f}", row["paper_mark"])
+        "-"
+        if math.isnan(row["paper_accuracy"])
+        else _marked(f"{row['paper_accuracy']:.3f}", row["paper_mark"])
     )
 
 
@@ -200,7 +210,7 @@ def _marked(value: str, mark: str) -> str:
 
 
 def _paper_difference(row: Row) -> str:
-    if not row["n"] or pd.isna(row["paper_accuracy"]):
+    if not row["n"] or math.isnan(row["paper_accuracy"]):
         return "-"
     if row["stand_in"]:
         return "other data"  # a number here would read as a reproduction
@@ -211,27 +221,24 @@ def _unit(row: Row) -> str:
     return "groups" if row["protocol"] == "grouped" else "clips"
 
 
-def _ratio(value: float) -> str:
+def _ratio(value: float | int) -> str:
     """Write a ratio as the paper does, rounded down, where it is large; with a decimal where it is small."""
-    if pd.isna(value):
+    if math.isnan(value):
         return "-"
     return f"{math.floor(value):,}" if value >= 1_000 else f"{value:.1f}".removesuffix(".0")
 
 
-def _count(value: float) -> str:
-    return "-" if pd.isna(value) else f"{int(value):,}"
+def _count(value: float | int) -> str:
+    return "-" if math.isnan(value) else f"{int(value):,}"
 
 
-def _number(value: float, form: str) -> str:
-    return "-" if pd.isna(value) else f"{value:{form}}"
+def _number(value: float | int, form: str) -> str:
+    return "-" if math.isnan(value) else f"{value:{form}}"
 
 
 def _span(values: pd.Series) -> str:
-    known = values.dropna()
-    if known.empty:
+    known = [int(value) for value in values.dropna()]
+    if not known:
         return "0"
-    return (
-        _count(known.min())
-        if known.min() == known.max()
-        else f"{_count(known.min())} to {_count(known.max())}"
-    )
+    low, high = _count(min(known)), _count(max(known))
+    return low if low == high else f"{low} to {high}"

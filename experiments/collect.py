@@ -11,11 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from btrnn.results import ResultsError, collect, write_results
+from btrnn.files import ResultsError
+from btrnn.results import collect, write_results
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Collect the experiments named on the command line, or all; exits with a message when a file is corrupt."""
+    """Collect the experiments that are named, or all; exits with a message when a file is corrupt."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -28,9 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     present = sorted(path.name for path in runs_dir.iterdir() if path.is_dir()) if runs_dir.is_dir() else []
     unknown = [name for name in options.experiments if name not in present]
     if unknown:
-        sys.exit(
-            f"no run folders for {', '.join(unknown)} in {runs_dir}; there are: {', '.join(present) or 'none'}"
-        )
+        there = ", ".join(present) or "none"
+        sys.exit(f"no run folders for {', '.join(unknown)} in {runs_dir}; there are: {there}")
     for experiment in options.experiments or present:
         try:
             results, unfinished = collect(options.results_dir, experiment)

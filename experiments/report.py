@@ -4,8 +4,9 @@
     python experiments/report.py ucf11_actions    # its tables and figures, and README's block
     python experiments/report.py --check          # write nothing; fail when something is out of date
 
-README's block stands between two marker lines. It shows the main experiment at its largest scale; the tables hold
-every scale. Figures are compared by the data they show, whose digest stands in the PNG, not by their pixels.
+README's block stands between two marker lines. It shows the main experiment at its largest scale; the tables
+hold every scale. Figures are compared by the data they show, whose digest stands in the PNG, not by their
+pixels.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
 
 
 def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
-    """Return an experiment's main tables at one scale, the differences between models, and notes, as Markdown."""
+    """Return an experiment's tables at one scale, the differences between models, and notes, as Markdown."""
     results, summary, panels = _read(results_dir, experiment, scale)
     paper = comparison.read_paper(results_dir / "paper.csv")
     parts = [part for panel in panels for part in (f"### {tables.heading(panel)}", tables.main_table(panel))]
@@ -69,14 +70,14 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
 
 
 def _read(results_dir: Path, experiment: str, scale: str) -> tuple[Results, pd.DataFrame, list[pd.DataFrame]]:
-    """Read an experiment; return its tables, its summary at one scale, and the panels beside the paper's numbers."""
+    """Return an experiment's tables, its summary at one scale, and its panels beside the paper's numbers."""
     results = read_results(results_dir, experiment)
     chosen = results.runs[results.runs["scale"] == scale]
     if chosen.empty:
         scales = ", ".join(sorted(results.runs["scale"].unique())) or "none"
         raise ResultsError(
-            f"no finished run of {experiment!r} at scale {scale!r} in {results_dir}; collected scales: {scales}. "
-            f"Run `python experiments/collect.py {experiment}` first"
+            f"no finished run of {experiment!r} at scale {scale!r} in {results_dir}; collected scales: "
+            f"{scales}. Run `python experiments/collect.py {experiment}` first"
         )
     summary = comparison.summarise(chosen)
     paper = comparison.read_paper(results_dir / "paper.csv")
@@ -84,7 +85,7 @@ def _read(results_dir: Path, experiment: str, scale: str) -> tuple[Results, pd.D
 
 
 def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
-    """Return an experiment's Markdown files: all its scales, largest first, and the published UCF11 results."""
+    """Return an experiment's Markdown files: all scales, largest first, and the published UCF11 results."""
     runs = read_results(results_dir, experiment).runs
     summary = comparison.summarise(runs)
     scales = summary["scale"].drop_duplicates().tolist()
@@ -92,17 +93,18 @@ def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
     data = tables.data_name(summary["source"].iloc[0])
     note = f"Made by `python experiments/report.py {experiment}` from the CSV files in results/; do not edit."
     own = comparison.best_model(summary[summary["scale"] == comparison.headline_scale(runs)])
+    published = tables.published_table(paper, own)
     body = "\n\n".join(markdown_report(results_dir, experiment, scale) for scale in scales)
     return {
         results_dir / "tables" / f"{experiment}.md": f"# {experiment}: {data}\n\n{note}\n\n{body}\n",
         results_dir / "tables" / f"{experiment}_published.md": (
-            f"# Published results on UCF11, and ours on {data}\n\n{note}\n\n{tables.published_table(paper, own)}\n"
+            f"# Published results on UCF11, and ours on {data}\n\n{note}\n\n{published}\n"
         ),
     }
 
 
 def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
-    """Return an experiment's figures, at its largest scale: loss, accuracy, parameters, confusion matrices."""
+    """Return an experiment's figures at its largest scale: loss, accuracy, parameters, confusion matrix."""
     scale = comparison.headline_scale(read_results(results_dir, experiment).runs)
     results, summary, panels = _read(results_dir, experiment, scale)
     # a scale fixes the number of clips unless a user overrides it: never draw two numbers in one panel
@@ -140,7 +142,7 @@ def _figure_file(
 
 
 def readme_block(results_dir: Path, readme: Path) -> str:
-    """Return what stands between README's markers: each main experiment at its largest scale, and its figures."""
+    """Return what stands between README's markers: the main experiments, each at its largest scale."""
     collected = collected_experiments(results_dir)
     parts = []
     for experiment in (name for name in README_EXPERIMENTS if name in collected):
@@ -157,8 +159,8 @@ def readme_block(results_dir: Path, readme: Path) -> str:
             )
         ]
         parts.append(
-            f"All scales: [{experiment}.md]({place}/tables/{experiment}.md). Beside the published results on UCF11: "
-            f"[{experiment}_published.md]({place}/tables/{experiment}_published.md)."
+            f"All scales: [{experiment}.md]({place}/tables/{experiment}.md). Beside the published results on "
+            f"UCF11: [{experiment}_published.md]({place}/tables/{experiment}_published.md)."
         )
     return "\n\n".join(parts) or "No results are collected yet."
 
@@ -225,8 +227,8 @@ def _report(experiment: str | None, results_dir: Path, readme: Path, *, check: b
     collected = collected_experiments(results_dir)
     if experiment and experiment not in collected:
         raise ResultsError(
-            f"{experiment!r} is not collected in {results_dir} (there: {', '.join(collected) or 'none'}); run "
-            f"`python experiments/collect.py {experiment}` first"
+            f"{experiment!r} is not collected in {results_dir} (there: {', '.join(collected) or 'none'}); "
+            f"run `python experiments/collect.py {experiment}` first"
         )
     texts: dict[Path, str] = {}
     drawn: list[FigureFile] = []

@@ -1,5 +1,46 @@
-"""Every test runs with the package's type and shape annotations executed."""
+"""What several test files use. Every test runs with the package's type and shape annotations executed."""
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("btrnn", "beartype.beartype")
+os.environ["WANDB_MODE"] = "disabled"
+
+from hydra import compose, initialize_config_dir  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+
+from btrnn.config import register  # noqa: E402
+from btrnn.data.index import UCF11_CLASSES, UCF11_FOLDER  # noqa: E402
+from tests.clips import write_clip  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def videos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data_dir with a tiny UCF11: 11 classes, 3 groups, 5 clips of 8 frames each; the class sets the brightness."""
+    data_dir = tmp_path_factory.mktemp("data")
+    for label, (folder, stem) in enumerate(UCF11_CLASSES.items()):
+        for group in range(1, 4):
+            for clip in range(1, 6):
+                name = f"{stem}_{group:02d}_{clip:02d}.mpg"
+                path = data_dir / UCF11_FOLDER / folder / f"{stem}_{group:02d}" / name
+                write_clip(path, 8 + 2 * label, noise=5 * label)
+    return data_dir
+
+
+@pytest.fixture
+def make_config(videos_dir: Path, tmp_path: Path) -> Callable[..., DictConfig]:
+    """Compose the configuration of one small run on the tiny UCF11."""
+    register()
+
+    def make(*overrides: str) -> DictConfig:
+        common = [f"data_dir={videos_dir}", f"results_dir={tmp_path / 'results'}", "logger=none"]
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            return compose("train", [*common, "model=tt_lstm", "resume_every_seconds=0", *overrides])
+
+    return make

@@ -62,9 +62,10 @@ def write_run(
     scale: str = "study",
     num_clips: int = 550,
     epochs: int = 6,
-    **changes: Any,
+    changes: dict[str, Any] | None = None,
 ) -> Path:
     """Write one finished run folder and return it; `changes` go into its summary."""
+    changes = changes or {}
     name = f"{model}_{protocol}_{scaling}_{scale}" + (f"_r{changes['rank']}" if "rank" in changes else "")
     run_dir = results_dir / "runs" / experiment / name / f"seed{seed}"
     run_dir.mkdir(parents=True)
@@ -144,7 +145,7 @@ def write_run(
             "git_commit": "0123456789abcdef",
         },
         **{"git_dirty": False, "finished": "2030-01-01T00:00:00"},
-        "command": f"python experiments/train.py experiment={experiment} model={model} scale={scale} seed={seed}",
+        "command": f"python experiments/train.py experiment={experiment} model={model} seed={seed}",
         **changes,
     }
     (run_dir / "summary.json").write_text(json.dumps(summary))

@@ -1,0 +1,56 @@
+# Every command sets up what it needs; `make` alone lists them.
+SCALE ?= default
+PYTHON ?= python3.11
+BIN := .venv/bin
+RUN := $(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 collect tables test lint format clean
+
+help: ## list the commands
+	@echo "make TARGET [SCALE=smoke|default|paper]"
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: .venv/setup-done ## make .venv and install the pinned requirements and this package
+
+.venv/setup-done: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+reproduce-ucf11: setup ## train LSTM, TT-LSTM and BT-LSTM on UCF11 (or its stand-in) and print the paper's table beside ours
+	$(RUN) experiments/reproduce.py experiment=ucf11 scale=$(SCALE)
+
+controls-ucf11: setup ## the same under both protocols and both input scalings, seeds 0 to 2 (hours)
+	$(RUN) experiments/reproduce.py experiment=ucf11 scale=$(SCALE) \
+		data.protocol=paper,grouped data.scaling=raw,normalized seed=0,1,2
+
+rates-ucf11: setup ## choose each model's learning rate on validation data
+	$(RUN) experiments/train.py experiment=ucf11_rates scale=$(SCALE)
+	$(RUN) experiments/collect.py ucf11_rates_actions
+
+data-ucf11: setup ## download and unpack UCF11 (about 1 GB)
+	$(RUN) scripts/download_ucf11.py
+
+collect: setup ## run folders to results/*.csv
+	$(RUN) experiments/collect.py
+
+tables: setup ## results/*.csv to tables, figures and the README's results
+	$(RUN) experiments/report.py
+
+test: setup ## run all the tests
+	$(BIN)/pytest
+
+lint: setup ## style, types and the import rule
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## rewrite the code in the common style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## delete the environment and the caches, never results or data
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,62 @@
+"""Add the baseline to an experiment: logistic regression on the very splits and frames of its finished runs.
+
+`python experiments/baseline.py results/runs/ucf11_actions` adds one run folder for each protocol, scaling, scale and
+seed that it finds there, and leaves those that exist.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from btrnn.atomic import replacing
+from btrnn.baseline import fit_baseline
+
+COPIED = (  # of the run's summary that also hold for the baseline on the same data
+    *("experiment", "seed", "source", "stand_in", "protocol", "scaling", "sampling", "scale", "num_clips"),
+    *("parameters_dense_input", "parameters_dense_total", "num_train", "num_val", "num_test", "versions"),
+    *("git_commit", "git_dirty"),
+)
+
+
+def main() -> None:
+    """Parse the command line, and fit what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment_dir", type=Path, help="folder of the experiment's runs")
+    experiment_dir: Path = parser.parse_args().experiment_dir
+    for path in sorted(experiment_dir.glob("*/seed*/summary.json")):
+        summary = json.loads(path.read_text())
+        if summary["model"] == "logistic_regression" or "test/accuracy" not in summary:
+            continue
+        name = "-".join(["logistic_regression", summary["protocol"], summary["scaling"], summary["scale"]])
+        run_dir = experiment_dir / name / path.parent.name
+        if not (run_dir / "summary.json").exists():
+            _add(path.parent, run_dir, {key: summary[key] if key in COPIED else None for key in summary} | {"name": name})
+
+
+def _add(source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
+    """Fit on the data of the run in `source_dir`, and write the files of a finished run."""
+    print(f"fitting {run_dir}", flush=True)
+    started = time.perf_counter()
+    config = DictConfig(OmegaConf.load(source_dir / "config.yaml"))
+    metrics, data, predictions = fit_baseline(config)
+    summary = {  # what a linear model does not have stays None
+        **common,
+        **metrics,
+        "model": "logistic_regression",
+        "model_label": "logistic regression on mean frames",
+        "seconds": time.perf_counter() - started,
+        "command": f"python experiments/baseline.py {run_dir.parent.parent}",
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    for name, table in (("predictions.csv", predictions), ("splits.csv", data.splits)):
+        with replacing(run_dir / name) as part:
+            table.to_csv(part, index=False)
+    with replacing(run_dir / "summary.json") as part:
+        part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The configuration: every experiment composes, and mistakes are named before any work."""
+
+import subprocess
+import sys
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from btrnn.config import ConfigError, check_overrides, check_targets, refuse_other_run, register, science
+
+from .conftest import ROOT
+
+CONFIGS = ROOT / "configs"
+
+
+def composed(*overrides):
+    register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize("scale", sorted(path.stem for path in (CONFIGS / "scale").glob("*.yaml")))
+@pytest.mark.parametrize("model", sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml")))
+def test_every_choice_composes_and_fits_the_code(experiment, scale, model):
+    config = composed(f"experiment={experiment}", f"scale={scale}", f"model={model}")
+    check_targets(config)
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def test_paper_scale_has_the_papers_values():
+    config = composed("scale=paper")
+    assert (config.trainer.max_epochs, config.data.num_clips, config.data.batch_size) == (500, 1600, 16)
+    assert (config.task.learning_rate, config.task.learning_rate_decay) == (1e-4, 1.6667e-4)
+    assert (config.data.num_frames, config.data.scaling, config.data.protocol) == (6, "raw", "paper")
+    assert config.cell.init == "paper"
+    assert composed("scale=paper", "data.scaling=normalized").cell.init == "default"
+    assert composed("model=lstm").model.layer.input_dropout == 0.25
+    assert "input_dropout" not in composed("model=bt_lstm").model.layer
+
+
+def test_names_tell_apart_all_that_is_swept():
+    choices = [
+        composed(f"model={model}", f"scale={scale}", f"data.protocol={protocol}", f"data.scaling={scaling}").run_dir
+        for model in ("lstm", "tt_lstm", "bt_lstm")
+        for scale in ("smoke", "default", "paper")
+        for protocol in ("paper", "grouped")
+        for scaling in ("raw", "normalized")
+    ]
+    assert len(set(choices)) == 36
+    ranks = {composed("model=bt_lstm", f"model.layer.tucker_rank={rank}").run_dir for rank in (1, 2, 4)}
+    assert len(ranks) == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sede=1", "Did you mean 'seed'"),
+        ("trainer.max_epoch=1", "Did you mean 'max_epochs'"),
+        ("task.network.num_class=3", "num_classes"),
+        ("data.batchsize=3", "Did you mean 'batch_size'"),
+        ("nothing.like.this=1", "there is no key"),
+    ],
+)
+def test_misspelt_override_says_which_keys_there_are(override, message):
+    with pytest.raises(ConfigError, match=message):
+        check_overrides([override], composed())
+
+
+def test_right_overrides_pass():
+    words = ["seed=1", "trainer.max_epochs=1", "model=lstm", "+trainer.max_time=1", "-m", "hydra/launcher=joblib"]
+    check_overrides(words, composed())
+    check_overrides(["model.layer.tucker_rank=1,2", "data.scaling=raw,normalized", "hydra.mode=RUN"], composed())
+
+
+def test_added_key_that_the_code_does_not_take_is_named():
+    config = composed("model=bt_lstm", "+model.layer.tuker_rank=3")
+    with pytest.raises(ConfigError, match=r"model\.layer has the key 'tuker_rank'.*Did you mean 'tucker_rank'"):
+        check_targets(config)
+
+
+def test_unknown_target_is_named():
+    config = composed("model.layer._target_=btrnn.NoSuchLSTM")
+    with pytest.raises(ConfigError, match="model.layer._target_ 'btrnn.NoSuchLSTM' cannot be imported"):
+        check_targets(config)
+
+
+def test_science_leaves_out_where_a_run_happens(tmp_path):
+    here = composed("model=lstm", "results_dir=a", "trainer.accelerator=cpu", "logger=none")
+    there = composed("model=lstm", "results_dir=b", "trainer.accelerator=gpu")
+    assert science(here) == science(there)
+    OmegaConf.save(here, tmp_path / "config.yaml", resolve=True)
+    refuse_other_run(there, tmp_path / "config.yaml")
+    with pytest.raises(ConfigError, match=r"task\.classifier_l2: 0\.01 there, 0\.5 now"):
+        refuse_other_run(composed("model=lstm", "task.classifier_l2=0.5"), tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trainer.max_epohs=3"], "Did you mean 'max_epochs'"),
+        (["model=gru"], "bt_lstm"),
+        (["--help"], "experiment"),
+    ],
+)
+def test_command_line(words, message):
+    command = [sys.executable, str(ROOT / "experiments" / "train.py"), *words]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert message in outcome.stdout + outcome.stderr
+    assert (outcome.returncode == 0) == (words == ["--help"])
+    assert "Traceback" not in outcome.stderr

@@ -1,0 +1,193 @@
+"""BTLinear and TTLinear against the dense matrix that they stand for."""
+
+from math import prod, sqrt
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from btrnn import BTLinear, TTLinear
+
+MODE = st.integers(1, 4)
+
+
+@st.composite
+def layers(draw, dtype=torch.float64, orders=st.integers(1, 6), bias=None):
+    """Draw a layer of any kind, order, modes, ranks and block count, small enough to rebuild."""
+    order = draw(orders)
+    largest = 4 if order < 5 else 2
+    modes = st.lists(st.integers(1, largest), min_size=order, max_size=order)
+    options = {"bias": draw(st.booleans()) if bias is None else bias, "dtype": dtype}
+    in_modes, out_modes = draw(modes), draw(modes)
+    if draw(st.booleans()):
+        rank, blocks = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+        return BTLinear(in_modes, out_modes, tucker_rank=rank, num_blocks=blocks, **options)
+    ranks = draw(st.lists(st.integers(1, 4), min_size=order - 1, max_size=order - 1))
+    return TTLinear(in_modes, out_modes, tt_rank=ranks, **options)
+
+
+def reference_dense(layer) -> np.ndarray:
+    """Rebuild W in NumPy by the definition, entry by entry over blocks and ranks."""
+    order = layer.order
+    dense = np.zeros((*layer.out_modes, *layer.in_modes))
+    if isinstance(layer, BTLinear):
+        core = layer.core.detach().double().numpy()
+        factors = [factor.detach().double().numpy() for factor in layer.factors]
+        for n in range(layer.num_blocks):
+            for ranks in np.ndindex(*core.shape[1:]):
+                term = np.array(core[(n, *ranks)])
+                for k in range(order):
+                    term = np.multiply.outer(term, factors[k][n, :, :, ranks[k]].T)  # (J_k, I_k)
+                dense += _interleaved_to_blocks(term, order)
+    else:
+        cores = [core.detach().double().numpy() for core in layer.cores]
+        for ranks in np.ndindex(*layer.tt_ranks[1:-1]):
+            full = (0, *ranks, 0)
+            term = np.array(1.0)
+            for k in range(order):
+                term = np.multiply.outer(term, cores[k][full[k], :, :, full[k + 1]].T)
+            dense += _interleaved_to_blocks(term, order)
+    return dense.reshape(prod(layer.out_modes), prod(layer.in_modes))
+
+
+def _interleaved_to_blocks(term: np.ndarray, order: int) -> np.ndarray:
+    return term.transpose([2 * k for k in range(order)] + [2 * k + 1 for k in range(order)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(layer=layers())
+def test_to_dense_is_the_definition(layer):
+    torch.testing.assert_close(
+        layer.to_dense().detach(), torch.from_numpy(reference_dense(layer)), rtol=0, atol=1e-12
+    )
+
+
+@settings(max_examples=80, deadline=None)
+@given(layer=layers(), batch=st.lists(st.integers(1, 3), max_size=2), needs_input_gradient=st.booleans())
+def test_forward_and_gradients_equal_the_dense_product(layer, batch, needs_input_gradient):
+    x = torch.randn(*batch, layer.in_features, dtype=torch.float64, requires_grad=needs_input_gradient)
+    output = layer(x)
+    expected = torch.nn.functional.linear(x, layer.to_dense(), layer.bias)
+    assert output.shape == (*batch, layer.out_features)
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-10)
+    weights = torch.randn_like(output)
+    inputs = [*layer.parameters(), *([x] if needs_input_gradient else [])]
+    got = torch.autograd.grad((output * weights).sum(), inputs)
+    want = torch.autograd.grad((expected * weights).sum(), inputs)
+    for ours, theirs in zip(got, want, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(layer=layers(dtype=torch.float32))
+def test_float32_is_close_to_the_float64_product(layer):
+    x = torch.randn(3, layer.in_features)
+    exact = x.double() @ layer.to_dense().double().T + (0 if layer.bias is None else layer.bias.double())
+    torch.testing.assert_close(layer(x).double(), exact, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        BTLinear((8, 20, 20, 18), (16, 4, 4, 4), tucker_rank=4, num_blocks=2),
+        TTLinear((8, 20, 20, 18), (16, 4, 4, 4), tt_rank=4),
+    ],
+    ids=["bt", "tt"],
+)
+def test_paper_size_in_float32_against_float64(layer):
+    torch.manual_seed(0)
+    x = torch.randn(2, 57_600)
+    exact = x.double() @ layer.to_dense().double().T + layer.bias.double()
+    torch.testing.assert_close(layer(x).double(), exact, rtol=2e-5, atol=2e-5)
+    weights = torch.randn(2, 1024)
+    (layer(x) * weights).sum().backward()
+    ours = [parameter.grad.double() for parameter in layer.parameters()]
+    double = type(layer)(
+        layer.in_modes,
+        layer.out_modes,
+        **({"tucker_rank": 4, "num_blocks": 2} if isinstance(layer, BTLinear) else {"tt_rank": 4}),
+        dtype=torch.float64,
+    )
+    double.load_state_dict({key: value.double() for key, value in layer.state_dict().items()})
+    loss = ((x.double() @ double.to_dense().T + double.bias) * weights).sum()
+    for got, want in zip(ours, torch.autograd.grad(loss, list(double.parameters())), strict=True):
+        torch.testing.assert_close(got, want, rtol=2e-5, atol=2e-5 * float(want.abs().max()))
+
+
+@pytest.mark.parametrize("kind", [BTLinear, TTLinear])
+def test_gradcheck(kind):
+    options = {"tucker_rank": 2, "num_blocks": 2} if kind is BTLinear else {"tt_rank": 2}
+    layer = kind((2, 3, 2), (2, 1, 3), **options, dtype=torch.float64)
+    x = torch.randn(2, 12, dtype=torch.float64, requires_grad=True)
+    names = [name for name, _ in layer.named_parameters()]
+
+    def run(x, *parameters):
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), x)
+
+    parameters = [parameter.detach().clone().requires_grad_() for parameter in layer.parameters()]
+    assert torch.autograd.gradcheck(run, (x, *parameters))
+    assert torch.autograd.gradgradcheck(run, (x, *parameters))
+
+
+@settings(max_examples=150, deadline=None)
+@given(layer=layers(dtype=torch.float32), seed=st.integers(0, 2**31))
+def test_default_init_gives_white_input_a_known_scale_in_every_draw(layer, seed):
+    torch.manual_seed(seed)
+    layer.reset_parameters()
+    rms = float((layer.to_dense().double().square().sum() / layer.out_features).sqrt())
+    assert rms == pytest.approx(1 / sqrt(3), rel=1e-3)
+
+
+def test_default_init_at_paper_size_on_real_white_input():
+    x = torch.randn(8, 57_600)
+    for rank, blocks in ((1, 1), (1, 2), (4, 2), (8, 1)):
+        layer = BTLinear((8, 20, 20, 18), (16, 4, 4, 4), tucker_rank=rank, num_blocks=blocks, bias=False)
+        assert 1 / 1.5 < float(layer(x).square().mean().sqrt()) * sqrt(3) < 1.5
+
+
+def test_paper_init_has_the_released_standard_deviations():
+    for rank in (1, 2, 4):
+        layer = BTLinear((8, 20, 20, 18), (16, 4, 4, 4), tucker_rank=rank, num_blocks=2, init="paper")
+        values = torch.cat([factor.detach().flatten() for factor in layer.factors])
+        bound = 2 * 0.05 * (5 - rank)
+        assert float(values.abs().max()) <= bound
+        assert float(values.std()) == pytest.approx(0.44 * bound, rel=0.1)  # 0.88 sd is left after truncation at two
+    train = TTLinear((8, 20, 20, 18), (16, 4, 4, 4), tt_rank=4, init="paper")
+    assert float(train.cores[1].std()) == pytest.approx(0.88 * 0.08, rel=0.1)
+    with pytest.raises(ValueError, match="at most 4, got 5"):
+        BTLinear((2, 2), (2, 2), tucker_rank=5, init="paper")
+
+
+def test_shapes_counts_and_description():
+    in_modes, out_modes = [2, 3, 4], [3, 1, 2]
+    bt = BTLinear(in_modes, out_modes, tucker_rank=2, num_blocks=3)
+    assert (in_modes, out_modes) == ([2, 3, 4], [3, 1, 2])
+    assert bt.core.shape == (3, 2, 2, 2)
+    assert [tuple(factor.shape) for factor in bt.factors] == [(3, 2, 3, 2), (3, 3, 1, 2), (3, 4, 2, 2)]
+    tt = TTLinear(in_modes, out_modes, tt_rank=(2, 5))
+    assert [tuple(core.shape) for core in tt.cores] == [(1, 2, 3, 2), (2, 3, 1, 5), (5, 4, 2, 1)]
+    for layer in (bt, tt):
+        assert (layer.in_features, layer.out_features, layer.order) == (24, 6, 3)
+        assert layer.compression_ratio == 24 * 6 / layer.num_weights
+        assert "2x3x4 -> 3x1x2" in repr(layer)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: BTLinear((2, 3), (2,), tucker_rank=1), r"\(2, 3\) and out_modes \(2,\) must have the same length"),
+        (lambda: BTLinear((), (), tucker_rank=1), "at least 1"),
+        (lambda: BTLinear((2, 0), (2, 2), tucker_rank=1), r"in_modes must be integers of at least 1, got \(2, 0\)"),
+        (lambda: BTLinear((2, 2), (2, 2), tucker_rank=0), "tucker_rank must be an integer of at least 1, got 0"),
+        (lambda: BTLinear((2, 2), (2, 2), tucker_rank=1, num_blocks=0), "num_blocks .* got 0"),
+        (lambda: TTLinear((2, 2, 2), (2, 2, 2), tt_rank=(2,)), "needs one integer or 2 inner ranks"),
+        (lambda: TTLinear((2, 2), (2, 2), tt_rank=0), "tt_rank must be an integer of at least 1, got 0"),
+        (lambda: TTLinear((4,), (4,), tt_rank=0), "tt_rank must be an integer of at least 1, got 0"),
+        (lambda: TTLinear((2, 2), (2, 2), tt_rank=1)(torch.zeros(3, 5)), r"4 = 2x2 features .* shape \(3, 5\)"),
+    ],
+)
+def test_wrong_arguments_say_what_was_given_and_what_fits(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,438 @@
+"""Collecting run folders, averaging them, and the intervals."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from shutil import copyfile, rmtree
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from btrnn.comparison import beside_paper, curves, headline_scale, panels, read_paper, summarise
+from btrnn.complexity import bt_parameters
+from btrnn.files import ResultsError
+from btrnn.predictions import class_names, confusion, differences
+from btrnn.results import collect, read_results, result_paths, write_results
+from btrnn.statistics import mean_interval, paired_bootstrap
+from tests.run_folders import CLASSES, write_run, write_study
+
+PAPER = Path(__file__).parent.parent / "results" / "paper.csv"
+EXPERIMENT = "ucf11_actions"
+
+
+def collect_all(results_dir: Path, experiment: str = EXPERIMENT) -> list[Path]:
+    results, _ = collect(results_dir, experiment)
+    return write_results(results, results_dir, experiment)
+
+
+# ---- intervals
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.sampled_from([0.8, 0.95, 0.99]))
+def test_mean_interval_is_student_t(values: list[float], level: float) -> None:
+    ours = mean_interval(values, level=level)
+    sd = float(np.std(values, ddof=1))
+    assert ours.n == len(values)
+    assert (ours.mean, ours.sd) == pytest.approx((np.mean(values), sd), abs=1e-12)
+    if sd > 1e-9:
+        expected = stats.t.interval(level, len(values) - 1, np.mean(values), stats.sem(values))
+        assert (ours.low, ours.high) == pytest.approx(expected, abs=1e-9)
+
+
+def test_mean_interval_by_hand_and_at_its_edges() -> None:
+    ours = mean_interval([0.1, 0.2, 0.3])
+    assert (ours.mean, ours.sd) == pytest.approx((0.2, 0.1))
+    assert ours.high - ours.mean == pytest.approx(4.302652729911275 * 0.1 / math.sqrt(3))
+    one = mean_interval([0.5])
+    assert (one.mean, one.n) == (0.5, 1)
+    assert math.isnan(one.sd)
+    assert math.isnan(one.low)
+    assert mean_interval([0.4, math.nan, 0.6]).n == 2
+    assert mean_interval([]).n == 0
+    assert mean_interval([0.97, 0.99, 0.95], bounds=(0.0, 1.0)).high == 1
+    with pytest.raises(ValueError, match=r"level must lie between 0 and 1.*got 95.0"):
+        mean_interval([1.0, 2.0], level=95.0)
+
+
+def test_bootstrap_estimate_is_the_mean_over_seeds_and_repeats() -> None:
+    values, seeds, units = [1, 0, 0, 1, 1, -1], [0, 0, 0, 0, 1, 1], ["a", "b", "c", "d", "a", "e"]
+    first = paired_bootstrap(values, seeds, units)
+    assert first.estimate == pytest.approx((0.5 + 0.0) / 2)
+    assert (first.num_seeds, first.num_units) == (2, 5)
+    assert first == paired_bootstrap(values, seeds, units)
+    order = np.random.default_rng(1).permutation(6)
+    shuffled = paired_bootstrap(*(np.asarray(column)[order] for column in (values, seeds, units)))
+    assert shuffled == pytest.approx(first)
+    with pytest.raises(ValueError, match="got 2, 1 and 2"):
+        paired_bootstrap([1, 0], [0], ["a", "b"])
+
+
+def test_bootstrap_of_independent_clips_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(3)
+    values = rng.choice([-1, 0, 1], 150, p=[0.1, 0.6, 0.3]).astype(float)
+    ours = paired_bootstrap(values, np.zeros(150), np.arange(150))
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=5_000, method="percentile", rng=rng)
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.015)
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3, 6])
+def test_bootstrap_covers_the_true_difference(num_seeds: int) -> None:
+    """Simulated: groups differ in difficulty, and the same groups are tested under several seeds."""
+    rng = np.random.default_rng(num_seeds)
+    true_difference, covered, trials = 0.1, 0, 200
+    for _ in range(trials):
+        effects = rng.normal(0, 0.2, 40)
+        seeds, units, values = [], [], []
+        for seed in range(num_seeds):
+            seed_effect = rng.normal(0, 0.03) if num_seeds > 1 else 0.0
+            for unit in rng.choice(40, 25, replace=False):
+                mean = np.clip(true_difference + effects[unit] + seed_effect, -1, 1)
+                seeds += [seed] * 5
+                units += [unit] * 5
+                values += list(np.sign(mean) * (rng.random(5) < abs(mean)))
+        interval = paired_bootstrap(values, seeds, units, replicates=400)
+        covered += interval.low <= true_difference <= interval.high
+    assert 0.89 <= covered / trials <= 1.0
+
+
+def test_bootstrap_draws_groups_as_a_whole() -> None:
+    """Clips that say all the same within a group tell less than independent ones."""
+    rng = np.random.default_rng(0)
+    values = np.repeat(rng.choice([-1.0, 1.0], 20), 10)
+    clips = paired_bootstrap(values, np.zeros(200), np.arange(200))
+    groups = paired_bootstrap(values, np.zeros(200), np.repeat(np.arange(20), 10))
+    assert groups.high - groups.low > 2 * (clips.high - clips.low)
+
+
+# ---- collecting
+
+
+def test_collect_is_idempotent_and_keeps_what_is_gone(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, model, seed) for model in ("bt_lstm", "lstm") for seed in (1, 0)]
+    paths = collect_all(tmp_path)
+    first = [path.read_bytes() for path in paths]
+    assert pd.read_csv(paths[0])[["name", "seed"]].apply(tuple, axis=1).is_monotonic_increasing
+    collect_all(tmp_path)
+    assert [path.read_bytes() for path in paths] == first
+    rmtree(runs[0])
+    rmtree(runs[3])
+    collect_all(tmp_path)
+    assert [path.read_bytes() for path in paths] == first
+    rmtree(tmp_path / "runs")
+    collect_all(tmp_path)
+    assert [path.read_bytes() for path in paths] == first
+
+
+def test_collect_replaces_a_run_that_was_repeated(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path, "bt_lstm", seed, epochs=6)
+    collect_all(tmp_path)
+    rmtree(tmp_path / "runs")
+    write_run(tmp_path, "bt_lstm", 1, epochs=2, changes={"test/accuracy": 0.125})
+    collect_all(tmp_path)
+    results = read_results(tmp_path, EXPERIMENT)
+    assert results.runs["seed"].tolist() == [0, 1]
+    assert results.runs["test/accuracy"].iloc[1] == 0.125
+    assert results.epochs.groupby("seed").size().tolist() == [6, 2]
+    assert results.predictions.groupby("seed").size().tolist() == [110, 110]
+
+
+def test_committed_tables_hold_what_the_run_folders_say(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "bt_lstm", 2, protocol="grouped")
+    write_run(tmp_path, "logistic_regression", 2)
+    collect_all(tmp_path)
+    results = read_results(tmp_path, EXPERIMENT)
+    summary = json.loads((run / "summary.json").read_text())
+    row = results.runs[results.runs["model"] == "bt_lstm"].iloc[0]
+    for key, value in summary.items():
+        if value is None:
+            assert math.isnan(row[key])
+        elif key in ("versions", "git_dirty"):
+            assert row[key] == (json.dumps(value, sort_keys=True) if key == "versions" else "False")
+        else:
+            assert row[key] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value)
+    assert results.runs.loc[results.runs["model"] == "logistic_regression", "init"].tolist() == [""]
+    kept = results.predictions[results.predictions["name"] == summary["name"]].reset_index(drop=True)
+    written = pd.read_csv(run / "predictions.csv").sort_values("clip", ignore_index=True)
+    for column in written.columns:
+        assert kept[column].tolist() == written[column].tolist()
+    assert kept["predicted_last"].isna().all()
+    epochs = results.epochs[results.epochs["name"] == summary["name"]].reset_index(drop=True)
+    expected = pd.read_csv(run / "metrics.csv")
+    pd.testing.assert_frame_equal(epochs[expected.columns], expected, check_dtype=False, rtol=1e-9)
+
+
+def test_unfinished_runs_are_told_and_left_out(tmp_path: Path) -> None:
+    write_run(tmp_path, "bt_lstm", 0)
+    unfinished = write_run(tmp_path, "bt_lstm", 1)
+    (unfinished / "summary.json").unlink()
+    (tmp_path / "runs" / EXPERIMENT / "multirun").mkdir()
+    results, left_out = collect(tmp_path, EXPERIMENT)
+    assert left_out == [unfinished]
+    assert results.runs["seed"].tolist() == [0]
+    assert set(results.predictions["seed"]) == {0}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"experiment": "ucf1', "summary.json is not valid JSON"),
+        ("[1, 2]", "summary.json holds a list; it must be one flat JSON object"),
+        ("{}", "summary.json lacks experiment, name, seed"),
+    ],
+)
+def test_a_corrupt_summary_is_named(tmp_path: Path, content: str, message: str) -> None:
+    run = write_run(tmp_path, "bt_lstm", 0)
+    (run / "summary.json").write_text(content)
+    with pytest.raises(ResultsError, match=message) as caught:
+        collect(tmp_path, EXPERIMENT)
+    assert str(run) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("predictions.csv", None, "predictions.csv is missing"),
+        ("metrics.csv", None, "metrics.csv is missing"),
+        ("predictions.csv", "clip,label\n1,2\n", "lacks the column group, predicted"),
+        ("metrics.csv", "", "metrics.csv is not a readable CSV"),
+    ],
+)
+def test_a_bad_file_of_a_finished_run_is_named(
+    tmp_path: Path, name: str, damage: str | None, message: str
+) -> None:
+    run = write_run(tmp_path, "bt_lstm", 0)
+    (run / name).unlink()
+    if damage is not None:
+        (run / name).write_text(damage)
+    with pytest.raises(ResultsError, match=message):
+        collect(tmp_path, EXPERIMENT)
+
+
+def test_a_baseline_may_leave_out_what_it_does_not_have(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "logistic_regression", 0)
+    summary = json.loads((run / "summary.json").read_text())
+    for key in (
+        "init",
+        "rank",
+        "epochs",
+        "learning_rate",
+        "device",
+        "parameters_input",
+        "train/accuracy_last",
+    ):
+        del summary[key]
+    (run / "summary.json").write_text(json.dumps(summary))
+    collect_all(tmp_path)
+    (row,) = summarise(read_results(tmp_path, EXPERIMENT).runs).to_dict("records")
+    assert (row["n"], row["init"], row["test/accuracy"]) == (1, "", pytest.approx(summary["test/accuracy"]))
+    del summary["test/accuracy"]
+    (run / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(ResultsError, match=r"summary\.json lacks test/accuracy;"):
+        collect(tmp_path, EXPERIMENT)
+
+
+def test_a_summary_in_a_foreign_folder_is_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "bt_lstm", 0)
+    run.rename(run.with_name("seed7"))
+    with pytest.raises(ResultsError, match=r"0\), but its folder says .* 7\)"):
+        collect(tmp_path, EXPERIMENT)
+
+
+@pytest.mark.parametrize(("experiment", "stand_in"), [("ucf11", True), ("ucf11_actions", False)])
+def test_stand_in_and_real_data_never_share_a_file(tmp_path: Path, experiment: str, stand_in: bool) -> None:
+    write_run(tmp_path, "bt_lstm", 0, experiment=experiment, changes={"stand_in": stand_in})
+    with pytest.raises(ResultsError, match=f"stand_in = {stand_in} in experiment '{experiment}'"):
+        collect(tmp_path, experiment)
+
+
+def test_a_broken_array_file_is_named(tmp_path: Path) -> None:
+    write_run(tmp_path, "bt_lstm", 0)
+    path = collect_all(tmp_path)[2]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ResultsError, match=r"ucf11_actions_predictions.npz is not a readable npz"):
+        read_results(tmp_path, EXPERIMENT)
+    assert result_paths(tmp_path, EXPERIMENT)[2] == path
+
+
+# ---- averaging
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scale": "smoke"},
+        {"learning_rate": 1e-4},
+        {"init": "paper"},
+        {"num_clips": 275},
+        {"epochs": 7},
+        {"scaling": "normalized"},
+        {"protocol": "grouped"},
+        {"rank": 2},
+        {"in_modes": "320x180"},
+    ],
+)
+def test_different_settings_never_mix(tmp_path: Path, change: dict[str, Any]) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path, "bt_lstm", seed)
+    collect_all(tmp_path)
+    runs = read_results(tmp_path, EXPERIMENT).runs
+    other = runs[runs["seed"] == 1].assign(seed=2, **change)  # the same name, as a hand-set name could have
+    summary = summarise(pd.concat([runs, other], ignore_index=True))
+    assert sorted(summary["n"]) == [1, 2]
+    assert summary["label"].is_unique or len(panels(summary)) == 2
+
+
+def test_summary_is_the_mean_over_seeds_with_its_interval(tmp_path: Path) -> None:
+    accuracies = [0.5, 0.75, 0.625]
+    for seed, accuracy in enumerate(accuracies):
+        write_run(tmp_path, "tt_lstm", seed, changes={"test/accuracy": accuracy})
+    collect_all(tmp_path)
+    (row,) = summarise(read_results(tmp_path, EXPERIMENT).runs).to_dict("records")
+    assert (row["n"], row["seeds"], row["label"]) == (3, "0,1,2", "TT-LSTM")
+    assert row["test/accuracy"] == pytest.approx(0.625)
+    assert row["test/accuracy_sd"] == pytest.approx(0.125)
+    half = stats.t.ppf(0.975, 2) * 0.125 / math.sqrt(3)
+    assert row["test/accuracy_low"] == pytest.approx(0.625 - half)
+    assert row["test/accuracy_high"] == pytest.approx(0.625 + half)
+    assert (
+        row["command"] == "python experiments/train.py -m experiment=ucf11_actions model=tt_lstm seed=0,1,2"
+    )
+
+
+def test_a_seed_twice_in_one_setting_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, "bt_lstm", 0)
+    collect_all(tmp_path)
+    runs = read_results(tmp_path, EXPERIMENT).runs
+    with pytest.raises(ResultsError, match="seed twice"):
+        summarise(pd.concat([runs, runs]))
+
+
+def test_every_panel_has_the_papers_rows_and_counts(tmp_path: Path) -> None:
+    list(write_study(tmp_path, seeds=1, models=("bt_lstm",), scale="default"))
+    list(write_study(tmp_path, seeds=1, models=("bt_lstm",), scale="smoke", num_clips=275))
+    collect_all(tmp_path)
+    runs = read_results(tmp_path, EXPERIMENT).runs
+    assert headline_scale(runs) == "default"
+    cut = panels(summarise(runs))
+    assert [(rows["scale"].iloc[0], rows["protocol"].iloc[0], rows["scaling"].iloc[0]) for rows in cut][
+        :4
+    ] == [
+        ("default", "paper", "raw"),
+        ("default", "paper", "normalized"),
+        ("default", "grouped", "raw"),
+        ("default", "grouped", "normalized"),
+    ]
+    rows = beside_paper(cut[0], read_paper(PAPER))
+    assert rows["parameters_input"].tolist()[:5] == [58_982_400, 3_360, 3_392, 1_472, 722]
+    assert [math.floor(ratio) for ratio in rows["compression"][:5]] == [1, 17_554, 17_388, 40_069, 81_693]
+    assert rows["n"].tolist() == [0, 0, 1, 0, 0, 0]
+    assert rows["compression_total"].iloc[2] == pytest.approx(59_248_395 / 269_387)
+    assert rows["paper_accuracy"].iloc[[0, 2]].tolist() == [0.697, 0.853]
+
+
+def test_curves_give_mean_and_range_over_seeds(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, "lstm", seed, epochs=3) for seed in (0, 1)]
+    collect_all(tmp_path)
+    results = read_results(tmp_path, EXPERIMENT)
+    losses = np.array([pd.read_csv(run / "metrics.csv")["train/loss"] for run in runs])
+    table = curves(summarise(results.runs), results.epochs, "train/loss")
+    assert table["epoch"].tolist() == [0, 1, 2]
+    np.testing.assert_allclose(table["mean"], losses.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(table["low"], losses.min(0), rtol=1e-9)
+    np.testing.assert_allclose(table["high"], losses.max(0), rtol=1e-9)
+
+
+# ---- predictions
+
+
+def test_difference_of_models_is_the_difference_of_their_accuracies(tmp_path: Path) -> None:
+    for model in ("lstm", "tt_lstm", "bt_lstm"):
+        for seed in range(3):
+            write_run(tmp_path, model, seed)
+    collect_all(tmp_path)
+    results = read_results(tmp_path, EXPERIMENT)
+    summary = summarise(results.runs)
+    accuracy: Any = summary.set_index("model")[["test/accuracy", "test/accuracy_last"]]
+    table: Any = differences(summary, results.predictions, read_paper(PAPER)).set_index("second")
+    for label, model in (("LSTM", "lstm"), ("TT-LSTM", "tt_lstm")):
+        for suffix in ("", "_last"):
+            column = f"test/accuracy{suffix}"
+            expected = accuracy.loc["bt_lstm", column] - accuracy.loc[model, column]
+            assert table.loc[label, f"estimate{suffix}"] == pytest.approx(expected)
+            assert table.loc[label, f"low{suffix}"] < expected < table.loc[label, f"high{suffix}"]
+    assert table.loc["LSTM", "paper_difference"] == pytest.approx(0.853 - 0.697)
+    assert set(table["n"]) == {3}
+
+
+def test_only_seeds_that_both_models_have_are_paired(tmp_path: Path) -> None:
+    for model, seeds in (("lstm", (1, 2)), ("bt_lstm", (0, 1)), ("tt_lstm", (3,))):
+        for seed in seeds:
+            write_run(tmp_path, model, seed, protocol="grouped")
+    collect_all(tmp_path)
+    results = read_results(tmp_path, EXPERIMENT)
+    (row,) = differences(summarise(results.runs), results.predictions, read_paper(PAPER)).to_dict("records")
+    assert (row["second"], row["n"], row["num_tested"], row["num_units"]) == ("LSTM", 1, 110, 22)
+    assert math.isnan(row["estimate_last"])
+
+
+def test_models_tested_on_different_clips_are_not_paired(tmp_path: Path) -> None:
+    write_run(tmp_path, "bt_lstm", 0)
+    run = write_run(tmp_path, "lstm", 0)
+    table = pd.read_csv(run / "predictions.csv")
+    table.iloc[1:].to_csv(run / "predictions.csv", index=False)
+    collect_all(tmp_path)
+    results = read_results(tmp_path, EXPERIMENT)
+    with pytest.raises(
+        ResultsError, match="bt_lstm_paper_raw_study and lstm_paper_raw_study were tested on different"
+    ):
+        differences(summarise(results.runs), results.predictions, read_paper(PAPER))
+
+
+def test_confusion_counts_the_clips_of_all_seeds(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, "bt_lstm", seed) for seed in (0, 1)]
+    write_run(tmp_path, "lstm", 0)
+    collect_all(tmp_path)
+    results = read_results(tmp_path, EXPERIMENT)
+    (row,) = summarise(results.runs[results.runs["model"] == "bt_lstm"]).to_dict("records")
+    names = class_names(results.predictions)
+    counts = confusion(row, results.predictions, names)
+    written = pd.concat([pd.read_csv(run / "predictions.csv") for run in runs])
+    assert names == CLASSES
+    assert counts.loc["kick", "punch"] == ((written["label"] == 5) & (written["predicted"] == 6)).sum()
+    assert counts.to_numpy().sum() == len(written)
+
+
+# ---- the paper's numbers, and imports
+
+
+def test_paper_numbers_have_a_mark_and_agree_with_the_closed_form(tmp_path: Path) -> None:
+    copyfile(PAPER, tmp_path / "paper.csv")
+    paper = read_paper(tmp_path / "paper.csv")
+    assert paper.index.is_unique
+    assert set(paper["mark"]) == {"S", "D", "M", "S/D", "S/M", "M/D", "unmarked"}
+    numbers = paper[~paper["unit"].isin(["modes", "law"])]
+    assert pd.to_numeric(numbers["value"]).notna().all()
+    for order in range(1, 9):
+        modes = [
+            [int(mode) for mode in paper["value"][f"sensitivity.{side}_modes_d{order}"].split("x")]
+            for side in ("in", "out")
+        ]
+        for rank in range(1, 5):
+            expected = int(paper["value"][f"sensitivity.parameters.r{rank}_d{order}"])
+            assert bt_parameters(modes[0], modes[1], rank, 1) == expected
+
+
+@pytest.mark.parametrize(
+    "module", ["results", "comparison", "predictions", "statistics", "tables", "figures"]
+)
+def test_reading_results_needs_no_torch(module: str) -> None:
+    code = f"import sys, btrnn.{module}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

@@ -1,0 +1,182 @@
+"""Runs: skipped, resumed bit-equal after SIGKILL, refused, stopped; and what they leave behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from btrnn import run
+from btrnn.callbacks import History
+from btrnn.config import ConfigError
+from btrnn.tasks import NonFiniteLossError, VideoClassification
+
+from .conftest import ROOT
+
+TIMES = ["clips_per_second", "seconds"]
+
+
+def without_times(run_dir: Path) -> pd.DataFrame:
+    return pd.read_csv(run_dir / "metrics.csv").drop(columns=TIMES)
+
+
+def start(videos_dir: Path, results_dir: Path, *overrides: str) -> subprocess.Popen[str]:
+    words = [f"data_dir={videos_dir}", f"results_dir={results_dir}", "logger=none", "resume_every_seconds=0"]
+    command = [sys.executable, str(ROOT / "experiments" / "train.py"), *words, *overrides]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+
+
+def wait_for_rows(process: subprocess.Popen[str], results_dir: Path, rows: int) -> None:
+    """Wait until the run has finished `rows` epochs."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        paths = list(results_dir.glob("runs/*/*/*/metrics.csv"))
+        if paths and len(paths[0].read_text().splitlines()) > rows:
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    raise AssertionError("the run does not get on")
+
+
+def test_a_run_killed_amid_an_epoch_ends_with_the_same_weights(videos_dir, tmp_path):
+    overrides = ["model=bt_lstm", "scale.video.max_epochs=4", "data.sampling=resampled", "data.protocol=grouped"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = start(videos_dir, killed, *overrides)
+    wait_for_rows(process, killed, 2)
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list(killed.glob("**/summary.json"))
+    for results_dir in (killed, whole):
+        process = start(videos_dir, results_dir, *overrides)
+        output = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, output
+    (whole_dir,), (killed_dir,) = (list(p.glob("runs/*/*/seed0")) for p in (whole, killed))
+    assert "resuming" not in (whole_dir / "config.yaml").read_text()
+    pd.testing.assert_frame_equal(without_times(killed_dir), without_times(whole_dir), check_exact=True)
+    weights = [torch.load(folder / "checkpoints" / "best.pt") for folder in (whole_dir, killed_dir)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert (whole_dir / "predictions.csv").read_text() == (killed_dir / "predictions.csv").read_text()
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(videos_dir, tmp_path):
+    overrides = ["model=tt_lstm", "scale.video.max_epochs=3"]
+    process = start(videos_dir, tmp_path, *overrides)
+    wait_for_rows(process, tmp_path, 1)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode != 0
+    assert "the same command goes on" in output
+    assert "Traceback" not in output
+    (run_dir,) = tmp_path.glob("runs/*/*/seed0")
+    assert (run_dir / "checkpoints" / "last.ckpt").exists()
+    process = start(videos_dir, tmp_path, *overrides)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    assert "resuming" in output
+    assert pd.read_csv(run_dir / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
+
+
+def test_a_failed_job_leaves_the_others_results_and_a_second_call_fills_the_gap(videos_dir, tmp_path):
+    overrides = ["model=tt_lstm", "seed=0,1", "scale.video.max_epochs=1", "hydra/launcher=joblib"]
+    overrides.append("hydra.launcher.n_jobs=1")
+    blocked = tmp_path / "runs" / "ucf11" / "tt_lstm_d4_r4-paper-raw-smoke,scale.video.max_epochs=1" / "seed0"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where the folder should be")
+    process = start(videos_dir, tmp_path, *overrides)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode != 0
+    assert "cannot be written" in output
+    assert (blocked.parent / "seed1" / "summary.json").exists()
+    blocked.unlink()
+    process = start(videos_dir, tmp_path, *overrides)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    assert "nothing to do" in output
+    assert (blocked / "summary.json").exists()
+
+
+def test_files_and_summary_of_a_finished_run(make_config):
+    config = make_config("scale.video.max_epochs=2", "seed=3")
+    summary = run.train(config)
+    run_dir = Path(config.run_dir)
+    assert json.loads((run_dir / "summary.json").read_text()) == summary
+    assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == ["best.pt"]
+    history = pd.read_csv(run_dir / "metrics.csv")
+    assert list(history.columns) == list(History.COLUMNS)
+    assert history["step"].tolist() == [9, 18]  # 132 training clips in batches of 16
+    assert not history.isna().any(axis=None)
+    best = history.loc[history["val/loss"].idxmin()]
+    assert summary["epoch_chosen"] == best["epoch"]
+    # under the paper's protocol validation is the test split
+    assert summary["test/accuracy"] == pytest.approx(best["val/accuracy"])
+    assert summary["test/accuracy_last"] == pytest.approx(history["val/accuracy"].iloc[-1])
+    predictions = pd.read_csv(run_dir / "predictions.csv")
+    assert (predictions["label"] == predictions["predicted"]).mean() == pytest.approx(summary["test/accuracy"])
+    assert len(predictions) == summary["num_test"] == 33
+    assert (summary["parameters_input"], summary["stand_in"], summary["seed"]) == (3_360, False, 3)
+    assert summary["parameters_dense_total"] == 59_248_395
+    assert history["learning_rate"].iloc[1] == pytest.approx(1e-3 / (1 + 1.6667e-4 * 17))
+    assert run.evaluate(run_dir)["test/accuracy"] == summary["test/accuracy"]
+
+
+def test_a_finished_run_is_not_done_again(make_config, monkeypatch):
+    config = make_config("scale.video.max_epochs=1", "test=false")
+    summary = run.train(config)
+    assert "test/accuracy" not in summary
+    monkeypatch.setattr(run, "_train", lambda *_: pytest.fail("trained again"))
+    assert run.train(config) == summary
+
+
+def test_another_configuration_in_the_same_folder_is_refused(make_config):
+    config = make_config("scale.video.max_epochs=1")
+    run.train(config)
+    before = (Path(config.run_dir) / "config.yaml").read_text()
+    with pytest.raises(ConfigError, match=r"classifier_l2: 0\.01 there, 0\.1 now"):
+        run.train(make_config("scale.video.max_epochs=1", "task.classifier_l2=0.1"))
+    assert (Path(config.run_dir) / "config.yaml").read_text() == before
+
+
+def test_nan_loss_stops_names_the_step_and_keeps_the_last_checkpoint(make_config, monkeypatch):
+    original = VideoClassification._step
+
+    def poisoned(self, batch, split):
+        loss, predicted = original(self, batch, split)
+        return (loss * float("nan") if self.global_step == 12 else loss), predicted
+
+    config = make_config("scale.video.max_epochs=2")
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoClassification, "_step", poisoned)
+        with pytest.raises(NonFiniteLossError, match="nan at step 12"):
+            run.train(config)
+    run_dir = Path(config.run_dir)
+    assert len(pd.read_csv(run_dir / "metrics.csv")) == 1
+    assert (run_dir / "checkpoints" / "last.ckpt").exists()
+    assert run.train(config)["epochs"] == 2
+
+
+def test_results_folder_that_cannot_be_written(make_config, tmp_path):
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(ConfigError, match="cannot be written .* choose another results_dir"):
+        run.train(make_config())
+
+
+def test_evaluate_names_what_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"not a finished run: it has no config\.yaml"):
+        run.evaluate(tmp_path)
+
+
+def test_the_seed_draws_split_and_weights(make_config):
+    task_0, task_1, again = (run._make(make_config(f"seed={seed}")) for seed in (0, 1, 0))
+    weights = [list(task.network.state_dict().values()) for _, task in (task_0, task_1, again)]
+    assert all(torch.equal(a, b) for a, b in zip(weights[0], weights[2], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
+    assert task_0[0].splits.equals(again[0].splits)
+    assert not task_0[0].splits.equals(task_1[0].splits)
