@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from btrnn.linear import BTLinear, TTLinear
-    from btrnn.lstm import LSTM, BTLSTM, TTLSTM, LSTMState
+    from btrnn.lstm import BTLSTM, LSTM, TTLSTM, LSTMState
 
 __all__ = ["BTLSTM", "LSTM", "TTLSTM", "BTLinear", "LSTMState", "TTLinear"]
 

@@ -43,9 +43,7 @@ class PaperModel(NamedTuple):
 
 def _block_term(rank: int) -> PaperModel:
     parameters = bt_parameters(_IN_MODES, _OUT_MODES, rank, 2)
-    return PaperModel(
-        "bt_lstm", f"BT-LSTM, R = {rank}", rank, 2, 4, parameters, f"ucf11.accuracy.bt_lstm_r{rank}"
-    )
+    return PaperModel("bt_lstm", f"BT-LSTM, R = {rank}", rank, 2, 4, parameters, f"ucf11.accuracy.bt_lstm_r{rank}")
 
 
 _TENSOR_TRAIN = tt_parameters(_IN_MODES, _OUT_MODES, 4)
@@ -109,8 +107,7 @@ def _command(group: pd.DataFrame) -> str:
     commands = group["command"].drop_duplicates().tolist()
     seeds = ",".join(str(seed) for seed in group["seed"])
     stems = {
-        command.replace(f"seed={seed}", "seed=*")
-        for command, seed in zip(group["command"], group["seed"], strict=True)
+        command.replace(f"seed={seed}", "seed=*") for command, seed in zip(group["command"], group["seed"], strict=True)
     }
     if len(commands) > 1 and len(stems) == 1 and "seed=*" in next(iter(stems)):
         script, _, rest = next(iter(stems)).partition(".py ")
@@ -204,9 +201,7 @@ def beside_paper(panel: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     rows["paper_mark"] = [paper["mark"].get(model.paper_id, "") if model else "" for model in known]
     factorised = rows["parameters_input"].where(rows["parameters_input"] > 0)
     rows["compression"] = rows["parameters_dense_input"] / factorised
-    rows["compression_total"] = (rows["parameters_dense_total"] / rows["parameters_total"]).where(
-        factorised.notna()
-    )
+    rows["compression_total"] = (rows["parameters_dense_total"] / rows["parameters_total"]).where(factorised.notna())
     return _sorted(rows)
 
 

@@ -70,7 +70,7 @@ def bt_parameters(in_modes: Sequence[int], out_modes: Sequence[int], tucker_rank
     in_modes, out_modes = check_modes(in_modes, out_modes)
     rank, blocks = check_count("tucker_rank", tucker_rank), check_count("num_blocks", num_blocks)
     factors = sum(i * j * rank for i, j in zip(in_modes, out_modes, strict=True))
-    return blocks * (factors + rank ** len(in_modes))
+    return blocks * (factors + prod([rank] * len(in_modes)))
 
 
 def tt_parameters(in_modes: Sequence[int], out_modes: Sequence[int], tt_rank: int | Sequence[int]) -> int:
@@ -82,8 +82,7 @@ def tt_parameters(in_modes: Sequence[int], out_modes: Sequence[int], tt_rank: in
     in_modes, out_modes = check_modes(in_modes, out_modes)
     ranks = full_tt_ranks(len(in_modes), tt_rank)
     return sum(
-        left * i * j * right
-        for left, i, j, right in zip(ranks[:-1], in_modes, out_modes, ranks[1:], strict=True)
+        left * i * j * right for left, i, j, right in zip(ranks[:-1], in_modes, out_modes, ranks[1:], strict=True)
     )
 
 

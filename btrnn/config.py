@@ -77,14 +77,8 @@ def register() -> None:
     OmegaConf.register_new_resolver("product", lambda modes: prod(modes), replace=True)
     OmegaConf.register_new_resolver("length", lambda modes: len(modes), replace=True)
     OmegaConf.register_new_resolver("choose", _choose, replace=True)
-    OmegaConf.register_new_resolver("video_source", _video_source, replace=True)
+    OmegaConf.register_new_resolver("is_dir", lambda path: str(Path(path).is_dir()).lower(), replace=True)
     OmegaConf.register_new_resolver("variant", _variant, replace=True)
-
-
-def _video_source(data_dir: str) -> str:
-    from btrnn.data.ucf11 import video_source  # only runs on video need it, and it brings torch
-
-    return video_source(data_dir)
 
 
 def _choose(key: str, *pairs: str) -> str:
@@ -128,7 +122,7 @@ def check_overrides(arguments: list[str], config: DictConfig) -> None:
         if override.type is not OverrideType.CHANGE or "/" in key or key.startswith("hydra") or "@" in key:
             continue  # + and ~ say that they mean to change the set of keys; Hydra lists the choices of its groups
         *parents, last = key.split(".")
-        node = config
+        node: Any = config
         for parent in parents:
             node = node[parent] if isinstance(node, DictConfig) and parent in node else None
         known = list(map(str, node if isinstance(node, DictConfig) else config))
@@ -161,8 +155,8 @@ def _targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
         if "_target_" in node:
             yield path, node
         for key in node:
-            if not (OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key)):
-                yield from _targets(node[key], f"{path}.{key}" if path else str(key))
+            if not (OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, str(key))):
+                yield from _targets(node[key], f"{path}.{key!s}" if path else str(key))
     elif isinstance(node, ListConfig):
         for k, item in enumerate(node):
             yield from _targets(item, f"{path}[{k}]")
@@ -221,7 +215,6 @@ def refuse_other_run(config: DictConfig, saved_path: Path) -> None:
             f"{saved_path.parent} holds a run of another configuration ({'; '.join(changed)}). "
             f"Choose another name=..., or delete that folder"
         )
-
 
 
 def is_group_choice(word: str, config_dir: Path) -> bool:

@@ -110,9 +110,7 @@ def accuracy_against_parameters(rows: pd.DataFrame, title: str) -> Figure:
             measured = row["n"] > 0 and not pd.isna(row["test/accuracy"])
             if not row["parameters_input"] > 0:
                 if measured:
-                    handles[label] = axis.axhline(
-                        row["test/accuracy"], color=style.color, ls=style.line, lw=2
-                    )
+                    handles[label] = axis.axhline(row["test/accuracy"], color=style.color, ls=style.line, lw=2)
                 continue
             if measured:
                 mean = row["test/accuracy"]

@@ -1,7 +1,6 @@
 """Files of results: written whole or not at all, the same bytes each time, a clear error for a bad one."""
 
 import io
-import os
 import zipfile
 from pathlib import Path
 
@@ -29,17 +28,6 @@ def read_csv(path: Path, needed: list[str], remedy: str) -> pd.DataFrame:
     if missing:
         raise ResultsError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}")
     return table
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it, so that nobody ever reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def arrays_bytes(table: pd.DataFrame) -> bytes:
@@ -71,9 +59,7 @@ def read_arrays(path: Path) -> pd.DataFrame:
             columns = dict.fromkeys(name.split("/")[0] for name in arrays.files)
             table = pd.DataFrame(
                 {
-                    name: arrays[name]
-                    if name in arrays
-                    else arrays[f"{name}/values"][arrays[f"{name}/codes"]]
+                    name: arrays[name] if name in arrays else arrays[f"{name}/values"][arrays[f"{name}/codes"]]
                     for name in columns
                 }
             )

@@ -4,7 +4,7 @@ Both stand for a dense W of shape (J, I) with I = I_1 ... I_d and J = J_1 ... J_
 of shape I_1 x ... x I_d, row-major: i = ((i_1 I_2 + i_2) I_3 + ...); the output likewise. Then
 
     block-term    W[j, i] = sum_n sum_{r_1 .. r_d} G_n[r_1, .., r_d] A_n^(1)[i_1, j_1, r_1] ... A_n^(d)[i_d, j_d, r_d]
-    tensor train  W[j, i] = sum_{r_1 .. r_{d-1}} C^(1)[1, i_1, j_1, r_1] C^(2)[r_1, i_2, j_2, r_2] ... C^(d)[.., i_d, j_d, 1]
+    tensor train  W[j, i] = sum_{r_1 .. r_{d-1}} C^(1)[1, i_1, j_1, r_1] ... C^(d)[r_{d-1}, i_d, j_d, 1]
 
 with core tensors G_n and factors A_n^(k) (Ye et al., CVPR 2018, equations 3 and 4), or TT-cores C^(k) (Novikov et al.,
 NeurIPS 2015). W x is computed from the factors in `btrnn.contraction`; W itself is built by `to_dense()` alone.
@@ -119,7 +119,10 @@ class _FactorisedLinear(nn.Module):
     def _dense_norm(self) -> Tensor:
         """Compute the Frobenius norm of W in float64 without W: the factors contracted with themselves."""
         operands, axes = self._operands()
-        kept = {*self._in_axes, *self._out_axes}  # these are shared by both copies; the rank axes are each copy's own
+        kept = {
+            *self._in_axes,
+            *self._out_axes,
+        }  # these are shared by both copies; the rank axes are each copy's own
         again = [[name if name in kept else f"{name}'" for name in names] for names in axes]
         doubles = [operand.double() for operand in operands]
         return contract([*doubles, *doubles], [*axes, *again], []).clamp_min(0).sqrt()
@@ -208,7 +211,8 @@ class BTLinear(_FactorisedLinear):
         """Describe the map as W's two shapes, ranks, and the compression of W."""
         return (
             f"{_product(self.in_modes)} -> {_product(self.out_modes)}, tucker_rank={self.tucker_rank}, "
-            f"num_blocks={self.num_blocks}, bias={self.bias is not None}, {int(self.compression_ratio):,}x fewer weights"
+            f"num_blocks={self.num_blocks}, bias={self.bias is not None}, "
+            f"{int(self.compression_ratio):,}x fewer weights"
         )
 
 
@@ -249,9 +253,7 @@ class TTLinear(_FactorisedLinear):
         super().__init__(in_modes, out_modes, bias, device, dtype)
         self.tt_ranks = full_tt_ranks(self.order, tt_rank)
         shapes = zip(self.tt_ranks[:-1], self.in_modes, self.out_modes, self.tt_ranks[1:], strict=True)
-        self.cores = nn.ParameterList(
-            nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) for shape in shapes
-        )
+        self.cores = nn.ParameterList(nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) for shape in shapes)
         self.reset_parameters(init)
 
     def _operands(self) -> tuple[list[Tensor], list[list[str]]]:
@@ -264,7 +266,8 @@ class TTLinear(_FactorisedLinear):
         """Describe the map as W's two shapes, ranks, and the compression of W."""
         return (
             f"{_product(self.in_modes)} -> {_product(self.out_modes)}, tt_ranks={self.tt_ranks}, "
-            f"bias={self.bias is not None}, {int(self.compression_ratio):,}x fewer weights"
+            f"bias={self.bias is not None}, "
+            f"{int(self.compression_ratio):,}x fewer weights"
         )
 
 

@@ -103,10 +103,18 @@ class LSTM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+        for name, size in (
+            ("input_size", input_size),
+            ("hidden_size", hidden_size),
+            ("num_layers", num_layers),
+        ):
             if size < 1:
                 raise ValueError(f"{name} must be at least 1, got {size}")
-        probabilities = {"dropout": dropout, "input_dropout": input_dropout, "recurrent_dropout": recurrent_dropout}
+        probabilities = {
+            "dropout": dropout,
+            "input_dropout": input_dropout,
+            "recurrent_dropout": recurrent_dropout,
+        }
         for name, probability in probabilities.items():
             if not 0 <= probability < 1:
                 raise ValueError(f"{name} must be a probability in [0, 1), got {probability}")
@@ -131,7 +139,7 @@ class LSTM(nn.Module):
             nn.Parameter(torch.empty(rows, device=device, dtype=dtype)) for _ in range(count * bias)
         )
         self._reset_recurrent_parameters(recurrent_init, forget_bias)
-        self.register_load_state_dict_pre_hook(_accept_torch_lstm_keys)
+        self.register_load_state_dict_pre_hook(_accept_torch_lstm_keys)  # type: ignore[no-untyped-call]
 
     def _make_input_map(
         self, layer: int, init: InitName, device: torch.device | str | None, dtype: torch.dtype | None
@@ -197,8 +205,9 @@ class LSTM(nn.Module):
         time_axis, batch_axis = (1, 0) if self.batch_first else (0, 1)
         if x.dim() == 2:
             given = None if state is None else (state[0].unsqueeze(1), state[1].unsqueeze(1))
-            output, (hidden, cell) = self.forward(x.unsqueeze(batch_axis), given)
-            return output.squeeze(batch_axis), LSTMState(hidden.squeeze(1), cell.squeeze(1))
+            sequence, (hidden, cell) = self.forward(x.unsqueeze(batch_axis), given)
+            assert isinstance(sequence, Tensor)
+            return sequence.squeeze(batch_axis), LSTMState(hidden.squeeze(1), cell.squeeze(1))
         time, batch = x.shape[time_axis], x.shape[batch_axis]
         mask = self._mask(x.select(time_axis, 0), self.input_dropout)
         data = x if mask is None else x * mask.unsqueeze(time_axis)

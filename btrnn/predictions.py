@@ -64,8 +64,7 @@ def _pair(first: Row, second: Row, predictions: pd.DataFrame) -> pd.DataFrame:
     paired = left[["group"]].copy()
     for suffix, column in (("", "predicted"), ("_last", "predicted_last")):
         correct = [
-            (side[column] == side["label"]).where(side[column].notna()).astype(np.float64)
-            for side in (left, right)
+            (side[column] == side["label"]).where(side[column].notna()).astype(np.float64) for side in (left, right)
         ]
         paired[f"difference{suffix}"] = correct[0] - correct[1]
     return paired.reset_index()
@@ -75,9 +74,7 @@ def confusion(row: Row, predictions: pd.DataFrame, class_names: list[str]) -> pd
     """Count a setting's test predictions over its seeds: rows are the true classes, columns the predicted."""
     chosen = rows_of(row, predictions)
     counts = np.zeros((len(class_names), len(class_names)), dtype=np.int64)
-    np.add.at(
-        counts, (chosen["label"].to_numpy(dtype=np.int64), chosen["predicted"].to_numpy(dtype=np.int64)), 1
-    )
+    np.add.at(counts, (chosen["label"].to_numpy(dtype=np.int64), chosen["predicted"].to_numpy(dtype=np.int64)), 1)
     return pd.DataFrame(counts, index=class_names, columns=class_names)
 
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from btrnn.files import ResultsError, arrays_bytes, read_arrays, read_csv, replace_file
+from btrnn.atomic import replace_file
+from btrnn.files import ResultsError, arrays_bytes, read_arrays, read_csv
 
 # Runs that differ in any of these are never averaged: what is left to vary among them is the seed.
 SETTINGS = (
@@ -154,8 +155,7 @@ def read_run(run_dir: Path) -> Results:
     summary = read_summary(run_dir)
     key = {column: summary[column] for column in RUN_KEY}
     flat = {
-        name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
-        for name, value in summary.items()
+        name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in summary.items()
     }
     predictions = read_csv(run_dir / "predictions.csv", ["clip", "group", "label", "predicted"], _RUN_AGAIN)
     if summary["model"] == _BASELINE and not (run_dir / "metrics.csv").exists():
@@ -219,9 +219,7 @@ def _tidy(runs: pd.DataFrame) -> pd.DataFrame:
             runs[column] = pd.Series([_text(value) for value in runs[column]], runs.index, dtype="str")
         elif column == "seed":
             runs[column] = runs[column].astype("int64")
-        elif (
-            column != "stand_in"
-        ):  # float also where no value is missing: a type must not depend on the other rows
+        elif column != "stand_in":  # float also where no value is missing: a type must not depend on the other rows
             runs[column] = pd.to_numeric(runs[column]).astype("float64")
     return runs
 
@@ -251,7 +249,7 @@ def write_results(results: Results, results_dir: Path, experiment: str) -> list[
     """Write an experiment's tables; the same tables give the same bytes. Returns the paths written."""
     runs_path, epochs_path, predictions_path = result_paths(results_dir, experiment)
     for table, path in ((results.runs, runs_path), (results.epochs, epochs_path)):
-        replace_file(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n").encode())
+        replace_file(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
     replace_file(predictions_path, arrays_bytes(results.predictions))
     return [runs_path, epochs_path, predictions_path]
 

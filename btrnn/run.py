@@ -24,15 +24,16 @@ import pandas as pd
 import torch
 import wandb
 from hydra.utils import instantiate
-from lightning import Callback, LightningDataModule, Trainer, seed_everything
+from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
+from btrnn.atomic import replace_file
 from btrnn.callbacks import EpochLine, History, ResumePoint, Row, SeedEveryStep, WholeCheckpointIO
 from btrnn.complexity import dense_parameters
 from btrnn.config import ConfigError, check_targets, refuse_other_run
-from btrnn.atomic import replacing
+from btrnn.data.ucf11 import UCF11
 from btrnn.tasks import VideoClassification
 
 log = logging.getLogger(__name__)
@@ -59,16 +60,14 @@ def train(config: DictConfig) -> dict[str, Any]:
         log.info("finished before, nothing to do: %s", run_dir)
         return dict(json.loads(summary_path.read_text()))
     try:
-        with replacing(saved_path) as part:
-            OmegaConf.save(config, part)
+        replace_file(saved_path, OmegaConf.to_yaml(config))
     except OSError as error:
         raise ConfigError(f"the run folder {run_dir} cannot be written ({error}); choose another results_dir") from None
     reuse_freed_memory()
     reset_peak_memory()
     with _quiet_lightning(), _logged(config) as logger:
         summary = _train(config, run_dir, logger)
-    with replacing(summary_path) as part:
-        part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    replace_file(summary_path, json.dumps(summary, indent=2) + "\n")
     _resume_path(run_dir).unlink(missing_ok=True)
     return summary
 
@@ -76,7 +75,7 @@ def train(config: DictConfig) -> dict[str, Any]:
 def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dict[str, Any]:
     """Fit and test, and write all files but the summary."""
     data, task = _make(config)
-    data.splits.to_csv(run_dir / "splits.csv", index=False)
+    replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
 
     history = History(run_dir / "metrics.csv", MONITOR, run_dir / "checkpoints" / "best.pt")
     resume_path = _resume_path(run_dir)
@@ -85,14 +84,16 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
     try:
         trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if resume_path.exists() else None)
     except SystemExit:  # Lightning's answer to Ctrl-C, after its own clean-up
-        log.info("stopped by Ctrl-C in epoch %d: the same command goes on from the last checkpoint", trainer.current_epoch)
+        log.info(
+            "stopped by Ctrl-C in epoch %d: the same command goes on from the last checkpoint",
+            trainer.current_epoch,
+        )
         raise
     summary = _summarise(config, task, data, trainer, history.rows, history.best)
     if config.test:
         metrics, predictions = _test(config, trainer, task, data, history.best_path)
         summary |= metrics
-        with replacing(run_dir / "predictions.csv") as part:
-            predictions.to_csv(part, index=False)
+        replace_file(run_dir / "predictions.csv", predictions.to_csv(index=False))
     if logger is not None:
         logger.experiment.summary.update(summary)
     return summary
@@ -109,7 +110,7 @@ def _logged(config: DictConfig) -> Iterator[WandbLogger | None]:
     logger: WandbLogger | None = instantiate(config.logger) if config.logger else None
     try:
         if logger is not None:
-            logger.log_hyperparams(OmegaConf.to_container(config))
+            logger.log_hyperparams(dict(config))
         yield logger
     finally:
         if logger is not None:
@@ -153,8 +154,8 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
     return metrics
 
 
-def _make(config: DictConfig) -> tuple[LightningDataModule, VideoClassification]:
-    data: LightningDataModule = instantiate(config.data)
+def _make(config: DictConfig) -> tuple[UCF11, VideoClassification]:
+    data: UCF11 = instantiate(config.data)
     data.prepare_data()
     data.setup("fit")
     seed_everything(config.seed, verbose=False)
@@ -178,7 +179,7 @@ def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger 
 
 
 def _test(
-    config: DictConfig, trainer: Trainer, task: VideoClassification, data: LightningDataModule, weights: Path
+    config: DictConfig, trainer: Trainer, task: VideoClassification, data: UCF11, weights: Path
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Test the chosen weights, and under the protocol that chose them on the test split the last ones too.
 
@@ -197,14 +198,14 @@ def _test(
     return metrics, table
 
 
-def _test_once(trainer: Trainer, task: VideoClassification, data: LightningDataModule) -> dict[str, float]:
+def _test_once(trainer: Trainer, task: VideoClassification, data: UCF11) -> dict[str, float]:
     return {key: float(value) for key, value in trainer.test(task, datamodule=data, verbose=False)[0].items()}
 
 
 def _summarise(
     config: DictConfig,
     task: VideoClassification,
-    data: LightningDataModule,
+    data: UCF11,
     trainer: Trainer,
     rows: list[Row],
     best: Row,

@@ -128,16 +128,15 @@ def notes(summary: pd.DataFrame) -> str:
     if "paper" in set(summary["protocol"]):
         lines.append(
             "Protocol `paper`: random split of the clips, so that clips of one group stand on both sides; "
-            "the epoch is chosen by the loss on the test split, as the authors did. Both flatter the accuracy."
+            "the epoch is chosen by the loss on the test split, as the authors did. "
+            "Both flatter the accuracy."
         )
     if "grouped" in set(summary["protocol"]):
         lines.append(
             "Protocol `grouped`: no group stands in two splits; the epoch is chosen by the loss on the "
             "validation split; tested once."
         )
-    lines.append(
-        "Scaling `raw`: pixels from -128 to 127, as the authors. `normalized`: mean 0, sd 1 a colour channel."
-    )
+    lines.append("Scaling `raw`: pixels from -128 to 127, as the authors. `normalized`: mean 0, sd 1 a colour channel.")
     lines.append(
         "The seed draws split, frames and initial weights. Intervals of means: Student's t over the n seeds; "
         "none at n = 1. Intervals of differences: paired bootstrap over seeds and clips (`grouped`: groups)."
@@ -197,11 +196,7 @@ def _difference(row: Row, suffix: str) -> str:
 
 
 def _paper(row: Row) -> str:
-    return (
-        "-"
-        if math.isnan(row["paper_accuracy"])
-        else _marked(f"{row['paper_accuracy']:.3f}", row["paper_mark"])
-    )
+    return "-" if math.isnan(row["paper_accuracy"]) else _marked(f"{row['paper_accuracy']:.3f}", row["paper_mark"])
 
 
 def _marked(value: str, mark: str) -> str:

@@ -28,7 +28,12 @@ class VideoClassification(LightningModule):
     """
 
     def __init__(
-        self, network: VideoClassifier, *, learning_rate: float, learning_rate_decay: float, classifier_l2: float
+        self,
+        network: VideoClassifier,
+        *,
+        learning_rate: float,
+        learning_rate_decay: float,
+        classifier_l2: float,
     ) -> None:
         super().__init__()
         self.network = network
@@ -82,7 +87,5 @@ class VideoClassification(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return Adam with the released code's decay, stepped at every batch."""
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: 1 / (1 + self.learning_rate_decay * step)
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + self.learning_rate_decay * step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from btrnn.atomic import replacing
+from btrnn.atomic import replace_file
 from btrnn.baseline import fit_baseline
 
 COPIED = (  # of the run's summary that also hold for the baseline on the same data
@@ -33,7 +33,11 @@ def main() -> None:
         name = "-".join(["logistic_regression", summary["protocol"], summary["scaling"], summary["scale"]])
         run_dir = experiment_dir / name / path.parent.name
         if not (run_dir / "summary.json").exists():
-            _add(path.parent, run_dir, {key: summary[key] if key in COPIED else None for key in summary} | {"name": name})
+            _add(
+                path.parent,
+                run_dir,
+                {key: summary[key] if key in COPIED else None for key in summary} | {"name": name},
+            )
 
 
 def _add(source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
@@ -52,10 +56,8 @@ def _add(source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     for name, table in (("predictions.csv", predictions), ("splits.csv", data.splits)):
-        with replacing(run_dir / name) as part:
-            table.to_csv(part, index=False)
-    with replacing(run_dir / "summary.json") as part:
-        part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        replace_file(run_dir / name, table.to_csv(index=False))
+    replace_file(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
 if __name__ == "__main__":

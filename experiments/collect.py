@@ -17,12 +17,8 @@ from btrnn.results import collect, write_results
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Collect the experiments that are named, or all; exits with a message when a file is corrupt."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "experiments", nargs="*", metavar="EXPERIMENT", help="default: all under RESULTS_DIR/runs"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all under RESULTS_DIR/runs")
     parser.add_argument("--results-dir", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     runs_dir = options.results_dir / "runs"

@@ -25,7 +25,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from btrnn import comparison, figures, predictions, tables
-from btrnn.files import ResultsError, replace_file
+from btrnn.atomic import replace_file
+from btrnn.files import ResultsError
 from btrnn.results import Results, collected_experiments, read_results
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -56,9 +57,7 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
     results, summary, panels = _read(results_dir, experiment, scale)
     paper = comparison.read_paper(results_dir / "paper.csv")
     parts = [part for panel in panels for part in (f"### {tables.heading(panel)}", tables.main_table(panel))]
-    compared = [
-        predictions.differences(panel, results.predictions, paper) for panel in comparison.panels(summary)
-    ]
+    compared = [predictions.differences(panel, results.predictions, paper) for panel in comparison.panels(summary)]
     compared = [rows for rows in compared if not rows.empty]
     if compared:
         data = tables.data_name(summary["source"].iloc[0])
@@ -204,15 +203,11 @@ def _print_difference(path: Path, current: str, expected: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the report, or with --check exit 1 when a file is not what the committed tables give."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", nargs="?", help="default: all that are collected in RESULTS_DIR")
     parser.add_argument("--results-dir", type=Path, default=Path("results"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 when a file is out of date"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is out of date")
     options = parser.parse_args(arguments)
     try:
         stale = _report(options.experiment, options.results_dir, options.readme, check=options.check)
@@ -243,7 +238,7 @@ def _report(experiment: str | None, results_dir: Path, readme: Path, *, check: b
             _print_difference(path, current, text)
             stale.append(path)
         if not check and current != text:
-            replace_file(path, text.encode())
+            replace_file(path, text)
     for file in drawn:
         if check and not _figure_is_current(file):
             stale.append(file.path)

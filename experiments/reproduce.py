@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from report import terminal_report
 
 from btrnn import config as configuration
-from report import terminal_report
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_IN = (

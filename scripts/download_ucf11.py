@@ -11,9 +11,7 @@ from btrnn.data.download import UCF11_URL, DownloadError, download_ucf11
 def main() -> int:
     """Run the command line; 0 when UCF11 is in its place, 1 when not."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--data-dir", type=Path, default=Path("data"), help="folder for the data (default: data)"
-    )
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder for the data (default: data)")
     parser.add_argument("--url", default=UCF11_URL, help="address of the archive")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -11,9 +11,7 @@ from btrnn.data.synthetic.actions import make_actions
 def main() -> None:
     """Read the command line and make what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--root", type=Path, default=Path("data/actions"), help="folder of the set (%(default)s)"
-    )
+    parser.add_argument("--root", type=Path, default=Path("data/actions"), help="folder of the set (%(default)s)")
     parser.add_argument("--num-clips", type=int, default=1600, help="clips in the set (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (%(default)s)")
     arguments = parser.parse_args()

@@ -70,9 +70,7 @@ def write_run(
     run_dir = results_dir / "runs" / experiment / name / f"seed{seed}"
     run_dir.mkdir(parents=True)
     rng = np.random.default_rng([seed, sorted(MODELS).index(model), len(protocol), len(scaling)])
-    split = np.random.default_rng(
-        [seed, len(protocol)]
-    )  # of the seed alone: all models are tested on the same clips
+    split = np.random.default_rng([seed, len(protocol)])  # of the seed alone: all models are tested on the same clips
     test = sorted(split.choice(num_clips, num_clips // 5, replace=False))
     if protocol == "grouped":
         test = [clip for clip in range(num_clips) if (clip // 5) % 5 == seed % 5]
@@ -86,8 +84,7 @@ def write_run(
     predictions = pd.DataFrame(
         {
             "clip": [
-                f"v_{CLASSES[label]}_{clip // 5:02d}_{clip % 5:02d}"
-                for clip, label in zip(test, labels, strict=True)
+                f"v_{CLASSES[label]}_{clip // 5:02d}_{clip % 5:02d}" for clip, label in zip(test, labels, strict=True)
             ],
             "group": [f"{CLASSES[label]}/{clip // 5:02d}" for clip, label in zip(test, labels, strict=True)],
             "label": labels,
@@ -161,9 +158,5 @@ def write_study(
     **changes: Any,
 ) -> Iterator[Path]:
     """Write a whole study: all models, protocols, scalings and seeds."""
-    for model, protocol, scaling, seed in product(
-        models, ("paper", "grouped"), ("raw", "normalized"), range(seeds)
-    ):
-        yield write_run(
-            results_dir, model, seed, experiment=experiment, protocol=protocol, scaling=scaling, **changes
-        )
+    for model, protocol, scaling, seed in product(models, ("paper", "grouped"), ("raw", "normalized"), range(seeds)):
+        yield write_run(results_dir, model, seed, experiment=experiment, protocol=protocol, scaling=scaling, **changes)

@@ -180,7 +180,7 @@ def test_background_goes_round_and_the_floor_moves_faster_than_the_wall(scene: s
 
 def test_each_class_has_its_own_few_palettes_and_shares_them() -> None:
     palettes = [set(class_palettes(k)) for k in range(len(ACTION_CLASSES))]
-    assert all(len(names) == 3 for names in palettes)
+    assert all(len(names) == 2 for names in palettes)
     assert len({tuple(sorted(names)) for names in palettes}) == len(ACTION_CLASSES)
     assert all(any(names & other for other in palettes if other is not names) for names in palettes)
 
@@ -222,9 +222,7 @@ def test_figure_is_in_the_picture_and_moves(class_index: int) -> None:
 
 def test_layout_counts_and_decoding(real_set: Path) -> None:
     names = set(videos(real_set))
-    expected = {
-        f"{name}/v_{name}_01/v_{name}_01_{clip:02d}.mpg" for name in ACTION_CLASSES for clip in range(1, 6)
-    }
+    expected = {f"{name}/v_{name}_01/v_{name}_01_{clip:02d}.mpg" for name in ACTION_CLASSES for clip in range(1, 6)}
     assert names == expected
     assert json.loads((real_set / INFO_FILE).read_text())["seed"] == 5
     assert not list(real_set.rglob("*.part"))
@@ -243,10 +241,7 @@ def test_files_do_not_depend_on_the_processes(real_set: Path, tmp_path: Path) ->
     path = tmp_path / "clip.mpg"
     for class_index, group, clip in ((0, 1, 5), (9, 1, 1)):
         write_video(path, draw_clip(5, class_index, group, clip))
-        assert (
-            path.read_bytes()
-            == clip_path(real_set, list(ACTION_CLASSES)[class_index], group, clip).read_bytes()
-        )
+        assert path.read_bytes() == clip_path(real_set, list(ACTION_CLASSES)[class_index], group, clip).read_bytes()
 
 
 def test_smaller_set_is_part_of_a_larger(tmp_path: Path, quick_drawing: list[tuple[int, ...]]) -> None:
@@ -320,9 +315,7 @@ def test_folder_of_other_videos_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["walk"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"), [({"seed": -1}, "seed"), ({"num_workers": 0}, "num_workers")]
-)
+@pytest.mark.parametrize(("arguments", "words"), [({"seed": -1}, "seed"), ({"num_workers": 0}, "num_workers")])
 def test_wrong_number_is_named(tmp_path: Path, arguments: dict[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make_actions(tmp_path / "new", 55, **arguments)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from clips import positions_shown, write_audio, write_clip
 
 from btrnn.data import cache as module
 from btrnn.data import decode_pool
 from btrnn.data.cache import FrameCache, build_frame_cache
 from btrnn.data.decode_pool import DecodeTask, clip_rng, decode_clips
 from btrnn.data.video import DecoderMissingError, VideoError, read_sampled_frames
+from tests.clips import positions_shown, write_audio, write_clip
 
 FRAMES_CACHED = 3
 
@@ -163,9 +163,7 @@ def test_other_settings_make_the_cache_anew(
     assert not np.array_equal(before, after.frames)
 
 
-def test_another_decoder_makes_the_cache_anew(
-    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_another_decoder_makes_the_cache_anew(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     of_pyav = np.array(build(root, tmp_path / "cache").frames)
     of_skvideo = build(root, tmp_path / "cache", decoder="skvideo")
     assert "decoder was 'pyav' and is 'skvideo'" in caplog.text
@@ -211,9 +209,7 @@ def test_a_damaged_cache_is_made_anew(
     again = build(root, tmp_path / "cache")
     assert (again.frames == whole).all()
     assert len(decoded) == 6
-    assert (
-        "is made anew: " + ("cache.json is damaged" if damage == "mark" else "frames.u8 has") in caplog.text
-    )
+    assert "is made anew: " + ("cache.json is damaged" if damage == "mark" else "frames.u8 has") in caplog.text
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
@@ -381,9 +377,7 @@ def test_a_few_bad_files_are_left_out_and_listed(
     assert report["num_under_6_frames"] == 196
     reasons = {item["clip"]: item["reason"] for item in report["undecodable"]}
     assert list(reasons) == bad
-    for clip, reason in zip(
-        bad, ("zero bytes", "not a video", "audio only", "no frame decoded"), strict=True
-    ):
+    for clip, reason in zip(bad, ("zero bytes", "not a video", "audio only", "no frame decoded"), strict=True):
         assert reason in reasons[clip]
     assert "Left out: clip_000a.mpg: zero bytes." in caplog.text
     assert not (tmp_path / "cache" / "frames.partial").exists()
@@ -445,9 +439,7 @@ def crashing_worker(folder: Path, number: int) -> Path:
 
 def decode_with(python: Path, root: Path, folder: Path) -> list[decode_pool.DecodedClip]:
     (folder / "array").write_bytes(b"")
-    tasks = [
-        DecodeTask(row, path.stem, str(path), 1, 0, "pyav") for row, path in enumerate(sorted(root.iterdir()))
-    ]
+    tasks = [DecodeTask(row, path.stem, str(path), 1, 0, "pyav") for row, path in enumerate(sorted(root.iterdir()))]
     with pytest.MonkeyPatch.context() as context:
         context.setattr(sys, "executable", str(python))
         return list(decode_clips(tasks, folder / "array", num_workers=2))
@@ -465,9 +457,7 @@ def test_a_worker_loads_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_without_a_terminal_each_tenth_is_logged(
-    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_a_terminal_each_tenth_is_logged(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         build(root, tmp_path / "cache")
     assert "Decoded 3 of 6 clips." in caplog.text

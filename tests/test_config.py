@@ -69,7 +69,14 @@ def test_misspelt_override_says_which_keys_there_are(override, message):
 
 
 def test_right_overrides_pass():
-    words = ["seed=1", "trainer.max_epochs=1", "model=lstm", "+trainer.max_time=1", "-m", "hydra/launcher=joblib"]
+    words = [
+        "seed=1",
+        "trainer.max_epochs=1",
+        "model=lstm",
+        "+trainer.max_time=1",
+        "-m",
+        "hydra/launcher=joblib",
+    ]
     check_overrides(words, composed())
     check_overrides(["model.layer.tucker_rank=1,2", "data.scaling=raw,normalized", "hydra.mode=RUN"], composed())
 
@@ -82,7 +89,7 @@ def test_added_key_that_the_code_does_not_take_is_named():
 
 def test_unknown_target_is_named():
     config = composed("model.layer._target_=btrnn.NoSuchLSTM")
-    with pytest.raises(ConfigError, match="model.layer._target_ 'btrnn.NoSuchLSTM' cannot be imported"):
+    with pytest.raises(ConfigError, match=r"model\.layer\._target_ 'btrnn\.NoSuchLSTM' cannot be imported"):
         check_targets(config)
 
 
@@ -110,3 +117,14 @@ def test_command_line(words, message):
     assert message in outcome.stdout + outcome.stderr
     assert (outcome.returncode == 0) == (words == ["--help"])
     assert "Traceback" not in outcome.stderr
+
+
+def test_ucf11_is_used_where_it_is_there_and_the_names_tell(tmp_path):
+    stand_in = composed(f"data_dir={tmp_path}")
+    (tmp_path / "UCF11_updated_mpg").mkdir()
+    real = composed(f"data_dir={tmp_path}")
+    assert (stand_in.data.source, stand_in.experiment) == ("actions", "ucf11_actions")
+    assert (real.data.source, real.experiment) == ("ucf11", "ucf11")
+    assert (stand_in.data.root, real.data.root) == (f"{tmp_path}/actions", f"{tmp_path}/UCF11_updated_mpg")
+    assert stand_in.data.cache_dir != real.data.cache_dir
+    assert stand_in.run_dir != real.run_dir

@@ -112,9 +112,7 @@ def test_goes_on_after_breaks_within_one_call(server: Server, tmp_path: Path) ->
 
 def test_gives_up_keeps_the_part_and_a_second_call_goes_on(server: Server, tmp_path: Path) -> None:
     server.break_after = [120_000, 0]
-    with pytest.raises(
-        DownloadError, match=r"120,000 of 300,000.*kept in .*file\.part.*same command goes on"
-    ):
+    with pytest.raises(DownloadError, match=r"120,000 of 300,000.*kept in .*file\.part.*same command goes on"):
         download(server.url, tmp_path / "file", attempts=1, wait_seconds=0.0)
     assert not (tmp_path / "file").exists()
     assert (tmp_path / "file.part").read_bytes() == CONTENT[:120_000]

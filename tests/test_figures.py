@@ -56,9 +56,7 @@ def test_curves_are_the_means_over_seeds(
     ]
     assert [figure.axes[place].get_ylabel() for place in (0, 2)] == labels
     assert legend(figure) == ["LSTM", "TT-LSTM", "BT-LSTM, R = 4"]
-    shown = table[
-        (table["protocol"] == "grouped") & (table["scaling"] == "raw") & (table["model"] == "tt_lstm")
-    ]
+    shown = table[(table["protocol"] == "grouped") & (table["scaling"] == "raw") & (table["model"] == "tt_lstm")]
     line = figure.axes[2].lines[1]
     np.testing.assert_array_equal(line.get_xdata(), shown["epoch"])
     np.testing.assert_array_equal(line.get_ydata(), shown["mean"])
@@ -79,9 +77,7 @@ def test_accuracy_against_parameters_shows_ours_and_the_papers_own_split(study: 
     figure = figures.accuracy_against_parameters(rows, TITLE)
     assert all(axis.get_xscale() == "log" for axis in figure.axes)
     lines: list[list[Any]] = [list(axis.lines) for axis in figure.axes]
-    hollow = [
-        [line.get_ydata()[0] for line in panel if line.get_markerfacecolor() == "none"] for panel in lines
-    ]
+    hollow = [[line.get_ydata()[0] for line in panel if line.get_markerfacecolor() == "none"] for panel in lines]
     assert hollow[0] == hollow[1] == [0.697, 0.796, 0.853, 0.803, 0.784]
     assert hollow[2] == hollow[3] == []
     ours = rows[(rows["protocol"] == "grouped") & (rows["scaling"] == "raw") & (rows["model"] == "bt_lstm")]

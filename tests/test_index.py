@@ -129,9 +129,7 @@ def test_subset_numbers() -> None:
 
 def test_smaller_index_is_part_of_a_larger_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make_tree(tmp_path, 4, 6)
-    sets = [
-        set(index_clips(tmp_path, UCF11_CLASSES, count)["clip"]) for count in (55, 60, 110, 165, 220, 264)
-    ]
+    sets = [set(index_clips(tmp_path, UCF11_CLASSES, count)["clip"]) for count in (55, 60, 110, 165, 220, 264)]
     assert [len(clips) for clips in sets] == [55, 60, 110, 165, 220, 264]
     assert sets[0] < sets[1]
     assert sets[0] < sets[2] < sets[3] < sets[4] < sets[5]

@@ -13,9 +13,7 @@ from lightning.fabric.utilities.data import _set_sampler_epoch
 
 from btrnn.data.loading import BatchOrder, ExactLoader, generator
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers.*", "ignore:.*isinstance.treespec.*"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*isinstance.treespec.*")
 
 
 class Rows(torch.utils.data.Dataset[torch.Tensor]):

@@ -217,13 +217,19 @@ def test_input_dropout_drops_the_same_features_at_every_step(packed):
     [
         (lambda: LSTM(0, 3), "input_size must be at least 1, got 0"),
         (lambda: LSTM(3, 3, dropout=1.0), r"dropout must be a probability in \[0, 1\), got 1.0"),
-        (lambda: LSTM(3, 3)(torch.zeros(2, 2, 4)), r"takes \(T, B, I\) or \(T, I\) with I = 3, got \(2, 2, 4\)"),
+        (
+            lambda: LSTM(3, 3)(torch.zeros(2, 2, 4)),
+            r"takes \(T, B, I\) or \(T, I\) with I = 3, got \(2, 2, 4\)",
+        ),
         (
             lambda: LSTM(3, 3)(torch.zeros(2, 2, 3), (torch.zeros(1, 1, 3), torch.zeros(1, 2, 3))),
             r"\(layers x directions, B, H\) = \(1, 2, 3\), got \[\(1, 1, 3\), \(1, 2, 3\)\]",
         ),
         (lambda: BTLSTM((2, 3), (3,), tucker_rank=2), "same length"),
-        (lambda: BTLSTM((2, 3), (3, 2), tucker_rank=0), "tucker_rank must be an integer of at least 1, got 0"),
+        (
+            lambda: BTLSTM((2, 3), (3, 2), tucker_rank=0),
+            "tucker_rank must be an integer of at least 1, got 0",
+        ),
         (lambda: BTLSTM((2, 3), (3, 2), tucker_rank=5, init="paper"), "at most 4, got 5"),
     ],
 )

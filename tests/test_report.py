@@ -49,9 +49,7 @@ def cells(markdown: str, first: str) -> list[str]:
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reported")
     options = workspace(folder)
-    list(
-        write_study(folder / "results", seeds=2, models=("lstm", "bt_lstm", "logistic_regression"), epochs=3)
-    )
+    list(write_study(folder / "results", seeds=2, models=("lstm", "bt_lstm", "logistic_regression"), epochs=3))
     collect.main(options[:2])
     report.main(options)
     return folder
@@ -98,8 +96,7 @@ def test_every_heading_names_the_stand_in_and_what_was_run(reported: Path) -> No
     assert len(headings) == 5
     assert all("Actions (stand-in)" in heading for heading in headings)
     assert headings[2] == (
-        "### Actions (stand-in): protocol `grouped`, scaling `raw`; "
-        "scale `study` (550 clips, 3 epochs), n = 2"
+        "### Actions (stand-in): protocol `grouped`, scaling `raw`; scale `study` (550 clips, 3 epochs), n = 2"
     )
     assert "not UCF11" in text
     published = (reported / "results" / "tables" / "ucf11_actions_published.md").read_text()
@@ -195,9 +192,7 @@ def test_one_seed_is_printed_without_interval(tmp_path: Path) -> None:
 
 def test_real_data_are_named_and_compared_with_the_paper(tmp_path: Path) -> None:
     options = workspace(tmp_path)
-    write_run(
-        tmp_path / "results", "bt_lstm", 0, experiment="ucf11", epochs=2, changes={"test/accuracy": 0.8}
-    )
+    write_run(tmp_path / "results", "bt_lstm", 0, experiment="ucf11", epochs=2, changes={"test/accuracy": 0.8})
     collect.main(options[:2])
     report.main(options)
     text = (tmp_path / "README.md").read_text()
@@ -224,9 +219,7 @@ def test_bad_input_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit, match=r"README.md must have the lines <!-- results:begin -->"):
         report.main(options)
     run = write_run(tmp_path / "results", "bt_lstm", 0)
-    with pytest.raises(
-        ResultsError, match=r"no finished run of 'ucf11_actions' at scale 'smoke'.*scales: none"
-    ):
+    with pytest.raises(ResultsError, match=r"no finished run of 'ucf11_actions' at scale 'smoke'.*scales: none"):
         report.terminal_report(tmp_path / "results", "ucf11_actions", "smoke")
     (run / "summary.json").unlink()
     collect.main(options[:2])

@@ -205,9 +205,7 @@ def test_a_corrupt_summary_is_named(tmp_path: Path, content: str, message: str) 
         ("metrics.csv", "", "metrics.csv is not a readable CSV"),
     ],
 )
-def test_a_bad_file_of_a_finished_run_is_named(
-    tmp_path: Path, name: str, damage: str | None, message: str
-) -> None:
+def test_a_bad_file_of_a_finished_run_is_named(tmp_path: Path, name: str, damage: str | None, message: str) -> None:
     run = write_run(tmp_path, "bt_lstm", 0)
     (run / name).unlink()
     if damage is not None:
@@ -302,9 +300,7 @@ def test_summary_is_the_mean_over_seeds_with_its_interval(tmp_path: Path) -> Non
     half = stats.t.ppf(0.975, 2) * 0.125 / math.sqrt(3)
     assert row["test/accuracy_low"] == pytest.approx(0.625 - half)
     assert row["test/accuracy_high"] == pytest.approx(0.625 + half)
-    assert (
-        row["command"] == "python experiments/train.py -m experiment=ucf11_actions model=tt_lstm seed=0,1,2"
-    )
+    assert row["command"] == "python experiments/train.py -m experiment=ucf11_actions model=tt_lstm seed=0,1,2"
 
 
 def test_a_seed_twice_in_one_setting_is_refused(tmp_path: Path) -> None:
@@ -322,9 +318,7 @@ def test_every_panel_has_the_papers_rows_and_counts(tmp_path: Path) -> None:
     runs = read_results(tmp_path, EXPERIMENT).runs
     assert headline_scale(runs) == "default"
     cut = panels(summarise(runs))
-    assert [(rows["scale"].iloc[0], rows["protocol"].iloc[0], rows["scaling"].iloc[0]) for rows in cut][
-        :4
-    ] == [
+    assert [(rows["scale"].iloc[0], rows["protocol"].iloc[0], rows["scaling"].iloc[0]) for rows in cut][:4] == [
         ("default", "paper", "raw"),
         ("default", "paper", "normalized"),
         ("default", "grouped", "raw"),
@@ -390,9 +384,7 @@ def test_models_tested_on_different_clips_are_not_paired(tmp_path: Path) -> None
     table.iloc[1:].to_csv(run / "predictions.csv", index=False)
     collect_all(tmp_path)
     results = read_results(tmp_path, EXPERIMENT)
-    with pytest.raises(
-        ResultsError, match="bt_lstm_paper_raw_study and lstm_paper_raw_study were tested on different"
-    ):
+    with pytest.raises(ResultsError, match="bt_lstm_paper_raw_study and lstm_paper_raw_study were tested on different"):
         differences(summarise(results.runs), results.predictions, read_paper(PAPER))
 
 
@@ -430,9 +422,7 @@ def test_paper_numbers_have_a_mark_and_agree_with_the_closed_form(tmp_path: Path
             assert bt_parameters(modes[0], modes[1], rank, 1) == expected
 
 
-@pytest.mark.parametrize(
-    "module", ["results", "comparison", "predictions", "statistics", "tables", "figures"]
-)
+@pytest.mark.parametrize("module", ["results", "comparison", "predictions", "statistics", "tables", "figures"])
 def test_reading_results_needs_no_torch(module: str) -> None:
     code = f"import sys, btrnn.{module}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

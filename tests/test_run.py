@@ -45,7 +45,12 @@ def wait_for_rows(process: subprocess.Popen[str], results_dir: Path, rows: int) 
 
 
 def test_a_run_killed_amid_an_epoch_ends_with_the_same_weights(videos_dir, tmp_path):
-    overrides = ["model=bt_lstm", "scale.video.max_epochs=4", "data.sampling=resampled", "data.protocol=grouped"]
+    overrides = [
+        "model=bt_lstm",
+        "scale.video.max_epochs=4",
+        "data.sampling=resampled",
+        "data.protocol=grouped",
+    ]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     process = start(videos_dir, killed, *overrides)
     wait_for_rows(process, killed, 2)
@@ -164,7 +169,7 @@ def test_nan_loss_stops_names_the_step_and_keeps_the_last_checkpoint(make_config
 
 def test_results_folder_that_cannot_be_written(make_config, tmp_path):
     (tmp_path / "results").write_text("a file")
-    with pytest.raises(ConfigError, match="cannot be written .* choose another results_dir"):
+    with pytest.raises(ConfigError, match=r"cannot be written .* choose another results_dir"):
         run.train(make_config())
 
 

@@ -22,7 +22,6 @@ from btrnn.data.ucf11 import (
     VideoBatch,
     channel_statistics,
     split_clips,
-    video_source,
 )
 
 
@@ -38,12 +37,6 @@ def test_class_order_and_labels() -> None:
     assert next(iter(UCF11_CLASSES)) == "basketball"
     assert UCF11_CLASSES["walking"] == "v_walk_dog"
     assert len(UCF11_CLASSES) == len(ACTION_CLASSES) == 11
-
-
-def test_source_is_ucf11_where_it_is_there(tmp_path: Path) -> None:
-    assert video_source(tmp_path) == "actions"
-    (tmp_path / "UCF11_updated_mpg").mkdir()
-    assert video_source(str(tmp_path)) == "ucf11"
 
 
 def test_unknown_protocol(unchecked: None) -> None:
@@ -175,9 +168,7 @@ def test_loaders_hold_their_splits(videos: Path, cache_dir: Path) -> None:
     short = data.splits.index[data.splits["clip"] == "v_shooting_01_01"][0]
     everything = [batch for loader in loaders.values() for batch in loader]
     masks = {
-        int(row): mask.sum().item()
-        for batch in everything
-        for row, mask in zip(batch.clips, batch.mask, strict=True)
+        int(row): mask.sum().item() for batch in everything for row, mask in zip(batch.clips, batch.mask, strict=True)
     }
     assert masks.pop(short) == 4
     assert set(masks.values()) == {6}
@@ -187,8 +178,7 @@ def test_paper_protocol_chooses_on_the_test_split(videos: Path, cache_dir: Path)
     data = data_module(videos, cache_dir, protocol="paper")
     assert data.splits["split"].value_counts().to_dict() == {"train": 26, "test": 7}
     val, test = (
-        [batch.clips.tolist() for batch in loader]
-        for loader in (data.val_dataloader(), data.test_dataloader())
+        [batch.clips.tolist() for batch in loader] for loader in (data.val_dataloader(), data.test_dataloader())
     )
     assert val == test
 
@@ -212,9 +202,7 @@ def test_channel_that_never_changes_gives_no_nan(
 
 
 def transferred(data: UCF11, split: str) -> VideoBatch:
-    loader = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}[
-        split
-    ]()
+    loader = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}[split]()
     batches = [data.on_after_batch_transfer(batch, 0) for batch in loader]
     return VideoBatch(*(torch.cat(part) for part in zip(*batches, strict=True)))
 
@@ -233,9 +221,7 @@ def test_raw_scaling(videos: Path, cache_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["paper", "grouped"])
-def test_normalized_training_frames_have_mean_0_and_sd_1(
-    videos: Path, cache_dir: Path, protocol: Any
-) -> None:
+def test_normalized_training_frames_have_mean_0_and_sd_1(videos: Path, cache_dir: Path, protocol: Any) -> None:
     data = data_module(videos, cache_dir, scaling="normalized", protocol=protocol)
     batch = transferred(data, "train")
     pixels = batch.frames[batch.mask].double().reshape(-1, 3)
@@ -251,11 +237,7 @@ def test_resampled_training_frames_change_and_test_frames_do_not(videos: Path, c
 
     def frames_of(loader: Any, epoch: int) -> dict[int, torch.Tensor]:
         loader.sampler.set_epoch(epoch)
-        return {
-            int(row): frames
-            for batch in loader
-            for row, frames in zip(batch.clips, batch.frames, strict=True)
-        }
+        return {int(row): frames for batch in loader for row, frames in zip(batch.clips, batch.frames, strict=True)}
 
     train, test = data.train_dataloader(), data.test_dataloader()
     first, again, next_epoch = (frames_of(train, epoch) for epoch in (0, 0, 1))
@@ -299,9 +281,7 @@ def test_lightning_gives_the_model_scaled_frames(videos: Path, cache_dir: Path) 
     assert min(batch.frames.min().item() for batch in seen) < 0
 
 
-def test_stand_in_is_made_where_it_is_missing(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Path, int]] = []
 
     def make(root: Path, num_clips: int) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import jaxtyping
 import numpy as np
 import pytest
-from clips import positions_shown, write_audio, write_clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btrnn.data import video
 from btrnn.data.video import DecoderMissingError, VideoError, read_frames, read_sampled_frames, resize
+from tests.clips import positions_shown, write_audio, write_clip
 
 FORMATS = [("mpeg1video", ".mpg"), ("mpeg2video", ".mpg"), ("mpeg4", ".avi"), ("mpeg4", ".mp4")]
 
@@ -99,9 +99,7 @@ def test_only_sampled_frames_are_converted(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_short_clip_gives_all_its_frames(tmp_path: Path) -> None:
-    frames, positions, total = read_sampled_frames(
-        write_clip(tmp_path / "clip.mpg", 1), 6, np.random.default_rng(0)
-    )
+    frames, positions, total = read_sampled_frames(write_clip(tmp_path / "clip.mpg", 1), 6, np.random.default_rng(0))
     assert len(frames) == total == 1
     assert positions.tolist() == [0]
 
@@ -210,9 +208,7 @@ def test_the_skvideo_adapter_changes_neither_numpy_nor_scikit_video(tmp_path: Pa
     assert ffmpeg_reader.np is np
 
 
-def test_missing_ffmpeg_is_told_with_the_package_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_ffmpeg_is_told_with_the_package_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_clip(tmp_path / "clip.mpg", 3)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DecoderMissingError, match=r"ffmpeg and ffprobe.*apt-get install ffmpeg.*conda"):

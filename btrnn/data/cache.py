@@ -22,8 +22,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int, UInt8
 
+from btrnn.atomic import replace_file
 from btrnn.data.decode_pool import DecodedClip, DecodeTask, decode_clips, row_bytes, show_progress
-from btrnn.data.disk import locked, reserve, write_whole
+from btrnn.data.disk import locked, reserve
 from btrnn.data.video import VALUES_PER_FRAME, Decoder, VideoError, require_decoder
 
 logger = logging.getLogger(__name__)
@@ -168,17 +169,11 @@ def _build(root: Path, cache_dir: Path, settings: Settings, num_workers: int | N
     files, frames_cached = settings["files"], settings["frames_cached"]
     done = _read_progress(cache_dir, settings)
     if done:
-        logger.warning(
-            "The frame cache in %s goes on: it has %d of %d clips.", cache_dir, len(done), len(files)
-        )
+        logger.warning("The frame cache in %s goes on: it has %d of %d clips.", cache_dir, len(done), len(files))
     else:
-        partial.unlink(
-            missing_ok=True
-        )  # a new file: a worker left over from a killed build has the old one open
+        partial.unlink(missing_ok=True)  # a new file: a worker left over from a killed build has the old one open
     reserve(partial, len(files) * row_bytes(frames_cached))
-    write_whole(
-        progress, "".join(json.dumps(line) + "\n" for line in [settings, *map(asdict, done.values())])
-    )
+    replace_file(progress, "".join(json.dumps(line) + "\n" for line in [settings, *map(asdict, done.values())]))
     tasks = [
         DecodeTask(
             row=row,
@@ -232,9 +227,7 @@ def _finish(root: Path, cache_dir: Path, settings: Settings, results: list[Decod
     """Write the report, drop the rows of clips without frames, and set the finished mark."""
     good = [clip for clip in results if clip.reason is None]
     paths = {clip: path for clip, (path, _, _) in settings["files"].items()}
-    bad = [
-        {"clip": c.clip, "path": paths[c.clip], "reason": c.reason} for c in results if c.reason is not None
-    ]
+    bad = [{"clip": c.clip, "path": paths[c.clip], "reason": c.reason} for c in results if c.reason is not None]
     short = {clip.clip: clip.num_frames for clip in good if clip.num_frames < SHORT_CLIP}
     report = {
         "num_clips": len(results),
@@ -243,7 +236,7 @@ def _finish(root: Path, cache_dir: Path, settings: Settings, results: list[Decod
         f"num_under_{SHORT_CLIP}_frames": len(short),
         f"under_{SHORT_CLIP}_frames": short,
     }
-    write_whole(cache_dir / "report.json", json.dumps(report, indent=2) + "\n")
+    replace_file(cache_dir / "report.json", json.dumps(report, indent=2) + "\n")
     if len(bad) > MAX_UNDECODABLE * len(results):
         listing = "".join(f"\n  {clip['path']}: {clip['reason']}" for clip in bad)
         raise VideoError(
@@ -260,7 +253,7 @@ def _finish(root: Path, cache_dir: Path, settings: Settings, results: list[Decod
         os.fsync(file.fileno())
     array.rename(cache_dir / "frames.u8")
     mark = {"settings": settings, "clips": [asdict(clip) for clip in good]}
-    write_whole(cache_dir / "cache.json", json.dumps(mark))
+    replace_file(cache_dir / "cache.json", json.dumps(mark))
     for name in ("progress.jsonl", "frames.partial"):
         (cache_dir / name).unlink(missing_ok=True)
     return good

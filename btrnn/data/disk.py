@@ -1,4 +1,4 @@
-"""Writing files such that nothing half-written is ever taken as whole."""
+"""Disk space taken beforehand, and folders held for one process."""
 
 import errno
 import fcntl
@@ -10,16 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file under another name, and rename it when it is on disk."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
 
 
 def reserve(path: Path, size: int) -> None:

@@ -112,9 +112,7 @@ def _fetch(url: str, part: Path, about_bytes: int | None) -> int:
     start = _bytes_in(part)
     headers = {"Range": f"bytes={start}-"} if start else {}
     try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS
-        )
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:
             # Nothing lies beyond `start`: either all is there, or the part is of another file.
@@ -124,9 +122,7 @@ def _fetch(url: str, part: Path, about_bytes: int | None) -> int:
             return _fetch(url, part, about_bytes)
         if error.code >= 500:
             raise _BrokenOffError(f"the server answers {error.code} {error.reason}") from error
-        raise DownloadError(
-            f"cannot download {url}: the server answers {error.code} {error.reason}"
-        ) from error
+        raise DownloadError(f"cannot download {url}: the server answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenOffError(str(error) or type(error).__name__) from error
     with response:

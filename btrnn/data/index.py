@@ -66,14 +66,10 @@ def index_clips(root: str | Path, classes: Mapping[str, str], num_clips: int | N
             (label, group, number, path.stem, class_name, path.relative_to(root).as_posix())
             for group, number, path in found
         ]
-    table = pd.DataFrame(
-        sorted(rows), columns=["label", "group_number", "number", "clip", "class_name", "path"]
-    )
+    table = pd.DataFrame(sorted(rows), columns=["label", "group_number", "number", "clip", "class_name", "path"])
     twice = table[table.duplicated(["label", "group_number", "number"], keep=False)]
     if len(twice):
-        raise ValueError(
-            f"a clip must stand there once, but below {root} there are {', '.join(twice['path'])}"
-        )
+        raise ValueError(f"a clip must stand there once, but below {root} there are {', '.join(twice['path'])}")
     if num_clips is not None:
         table = _subset(table, num_clips, len(classes))
     groups = table["class_name"] + "/" + table["group_number"].map("{:02d}".format)
@@ -84,9 +80,7 @@ def _class_folders(root: Path, classes: Mapping[str, str]) -> dict[str, Path]:
     """Find the class folders of `root`; raise if there are none, or another folder is among them."""
     if not root.is_dir():
         raise FileNotFoundError(f"no folder of videos at {root}. {HOW_TO_GET}.")
-    folders = {
-        path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")
-    }
+    folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")}
     if not folders:
         raise FileNotFoundError(f"the folder of videos {root} holds no class folder. {HOW_TO_GET}.")
     unknown = sorted(folders.keys() - classes.keys())

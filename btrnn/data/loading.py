@@ -44,9 +44,7 @@ class BatchOrder(Sampler[list[Item]]):
         ValueError: if there are no rows, or `batch_size` is below 1.
     """
 
-    def __init__(
-        self, rows: Sequence[int] | np.ndarray, batch_size: int, seed: int, *, shuffle: bool
-    ) -> None:
+    def __init__(self, rows: Sequence[int] | np.ndarray, batch_size: int, seed: int, *, shuffle: bool) -> None:
         if len(rows) == 0:
             raise ValueError("a split without a single row gives no batches")
         if batch_size < 1:

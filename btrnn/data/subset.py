@@ -36,8 +36,7 @@ def clips_per_group(num_clips: int, num_classes: int = 11, available: np.ndarray
     """
     if num_clips < 1 or num_classes < 1:
         raise ValueError(
-            "num_clips and num_classes must be at least 1, "
-            f"got num_clips={num_clips}, num_classes={num_classes}"
+            f"num_clips and num_classes must be at least 1, got num_clips={num_clips}, num_classes={num_classes}"
         )
     if available is not None and (available.ndim != 2 or len(available) != num_classes):
         raise ValueError(f"available must have shape ({num_classes}, groups), got {available.shape}")

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from btrnn.data.cache import FrameCache, build_frame_cache
-from btrnn.data.index import UCF11_CLASSES, UCF11_FOLDER, Protocol, index_clips, split_clips
+from btrnn.data.index import UCF11_CLASSES, Protocol, index_clips, split_clips
 from btrnn.data.loading import FRAME_STREAM, BatchOrder, ExactLoader, Item, generator
 from btrnn.data.synthetic.actions import ACTION_CLASSES, make_actions
 from btrnn.data.video import VALUES_PER_FRAME
@@ -27,7 +27,6 @@ __all__ = [
     "channel_statistics",
     "index_clips",
     "split_clips",
-    "video_source",
 ]
 
 Source = Literal["ucf11", "actions"]
@@ -35,11 +34,6 @@ Scaling = Literal["raw", "normalized"]
 Sampling = Literal["fixed", "resampled"]
 
 FULL_SIZE = 1600
-
-
-def video_source(data_dir: str | Path) -> Source:
-    """Say which videos to use: "ucf11" when its folder stands in `data_dir`, else the stand-in "actions"."""
-    return "ucf11" if (Path(data_dir) / UCF11_FOLDER).is_dir() else "actions"
 
 
 class VideoBatch(NamedTuple):

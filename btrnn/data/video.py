@@ -241,9 +241,7 @@ def _skvideo_reader() -> Callable[[str], Any]:
         original.__code__, vars(abstract) | {"np": old_numpy}, argdefs=original.__defaults__
     )
     # Left to itself, ffmpeg may repeat or drop frames to hold a constant rate.
-    version = [
-        int(number) for number in re.findall(r"\d+", skvideo.getFFmpegVersion())
-    ]  # of "b'5'.b'1'.b'9'"
+    version = [int(number) for number in re.findall(r"\d+", skvideo.getFFmpegVersion())]  # of "b'5'.b'1'.b'9'"
     each_frame_once = {"-vsync": "0"} if [1] <= version < [5, 1] else {"-fps_mode": "passthrough"}
 
     class Reader(ffmpeg.FFmpegReader):  # type: ignore[misc]  # scikit-video has no types

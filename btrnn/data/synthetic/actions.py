@@ -148,15 +148,11 @@ def _claim(root: Path, seed: int) -> None:
         except json.JSONDecodeError:
             theirs = "nothing that can be read"
         if theirs != ours:
-            raise ValueError(
-                f"{path} says {theirs}, but {ours} was asked for: take another folder, or delete {root}"
-            )
+            raise ValueError(f"{path} says {theirs}, but {ours} was asked for: take another folder, or delete {root}")
         return
     foreign = [name for name in ACTION_CLASSES if (root / name).exists()]
     if foreign:
-        raise ValueError(
-            f"{root} has folders {foreign} but no {INFO_FILE}: it was not made here; take another folder"
-        )
+        raise ValueError(f"{root} has folders {foreign} but no {INFO_FILE}: it was not made here; take another folder")
     root.mkdir(parents=True, exist_ok=True)
     _write_whole(path, (json.dumps(ours) + "\n").encode())
 

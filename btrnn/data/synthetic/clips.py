@@ -29,8 +29,8 @@ ACTION_CLASSES: dict[str, str] = {
 FRAMES_PER_SECOND = 30
 
 # What the difficulty hangs on; see `actions.py`.
-PALETTE_STEPS = (0, 1, 4)  # class k draws its groups' backgrounds from palettes k, k + 1 and k + 4
-COLOUR_SPREAD = 16.0  # grey levels between a group's colours and its palette's
+PALETTE_STEPS = (0, 4)  # class k draws its groups' backgrounds from palettes k and k + 4
+COLOUR_SPREAD = 30.0  # grey levels (standard deviation) between a group's colours and its palette's
 
 _SKIN: tuple[Colour, ...] = ((235, 190, 160), (210, 160, 125), (165, 115, 80), (110, 75, 55))
 _HAIR: tuple[Colour, ...] = ((35, 28, 25), (85, 55, 35), (190, 150, 90), (120, 120, 120))
@@ -79,14 +79,10 @@ def draw_clip(seed: int, class_index: int, group: int, clip: int) -> UInt8[np.nd
 
     seconds = start + speed * np.arange(num_frames) / FRAMES_PER_SECOND
     root, rotations = pose_at(motion, seconds)
-    points = (
-        joint_positions(root, rotations, leg=shared.person.leg, arm=shared.person.arm) * shared.person.size
-    )
+    points = joint_positions(root, rotations, leg=shared.person.leg, arm=shared.person.arm) * shared.person.size
     # Other proportions would let the feet float or sink; the lowest point of the clip stands on the ground.
     points[..., 1] -= shared.figure.lowest(points).min()
-    turn = np.array(
-        [[np.cos(heading), 0, np.sin(heading)], [0, 1, 0], [-np.sin(heading), 0, np.cos(heading)]]
-    )
+    turn = np.array([[np.cos(heading), 0, np.sin(heading)], [0, 1, 0], [-np.sin(heading), 0, np.cos(heading)]])
     points = points @ turn.T
     # The camera goes along with the person at an even pace: what remains is the motion about that.
     pace = np.polynomial.polynomial.polyfit(np.arange(num_frames), points[:, 0], 1)

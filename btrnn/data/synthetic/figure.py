@@ -154,9 +154,7 @@ class Figure:
             _cast_shadow(frame, shadow_pixels[index], thickness[index])
             for part in order[index]:
                 first, second = radii[index, part].tolist()
-                self._draw_part(
-                    frame, starts[index, part], ends[index, part], first, second, self.colours[part]
-                )
+                self._draw_part(frame, starts[index, part], ends[index, part], first, second, self.colours[part])
 
     def _draw_part(
         self,
@@ -228,9 +226,7 @@ def _cast_shadow(
         return
     top, bottom = max(box[1] - 2, 0), min(box[3] + 2, HEIGHT // 2)
     part = (
-        mask.crop((0, top, WIDTH // 2, bottom))
-        .reduce(2)
-        .resize((WIDTH, 2 * (bottom - top)), Image.Resampling.BICUBIC)
+        mask.crop((0, top, WIDTH // 2, bottom)).reduce(2).resize((WIDTH, 2 * (bottom - top)), Image.Resampling.BICUBIC)
     )
     light = 256 - (np.asarray(part, dtype=np.uint16) * SHADOW_STRENGTH).astype(np.uint16)
     rows = frame[2 * top : 2 * bottom]

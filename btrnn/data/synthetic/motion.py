@@ -76,9 +76,7 @@ def motion_path(name: str) -> Path:
     folder = Path(next(iter(spec.submodule_search_locations))) / "data" / "motions"
     path = folder / f"humanoid3d_{name}.txt"
     if not path.is_file():
-        known = ", ".join(
-            sorted(file.stem.removeprefix("humanoid3d_") for file in folder.glob("humanoid3d_*.txt"))
-        )
+        known = ", ".join(sorted(file.stem.removeprefix("humanoid3d_") for file in folder.glob("humanoid3d_*.txt")))
         raise FileNotFoundError(f"no motion {name!r} in {folder}; there are: {known or 'none'}")
     return path
 
@@ -101,9 +99,7 @@ def load_motion(name: str) -> Motion:
     content = json.loads(path.read_text())
     frames = np.array(content["Frames"], dtype=np.float64)
     if frames.ndim != 2 or frames.shape[1] != NUM_VALUES or len(frames) < 2:
-        raise ValueError(
-            f"{path}: expected at least 2 frames of {NUM_VALUES} numbers, got shape {frames.shape}"
-        )
+        raise ValueError(f"{path}: expected at least 2 frames of {NUM_VALUES} numbers, got shape {frames.shape}")
     times = np.concatenate([[0.0], np.cumsum(frames[:-1, 0])])
     root = frames[:, 1:4]
     rotations = _rotations(frames[:, 4:])
@@ -162,9 +158,7 @@ def joint_positions(
             turned.append(matrices[:, index])
             continue
         above = JOINT_INDEX[parent]
-        scale = (
-            leg if "knee" in name or "ankle" in name else arm if "elbow" in name or "hand" in name else 1.0
-        )
+        scale = leg if "knee" in name or "ankle" in name else arm if "elbow" in name or "hand" in name else 1.0
         positions[:, index] = positions[:, above] + turned[above] @ (np.array(offset) * scale)
         turned.append(turned[above] @ matrices[:, index] if values else turned[above])
     return positions

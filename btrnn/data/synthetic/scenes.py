@@ -65,8 +65,7 @@ def paint_background(
         Red, green, blue; the right edge continues at the left.
     """
     top, foot, far, near = (
-        np.array(colour) + rng.normal(0, colour_spread, 3)
-        for colour in (scene.top, scene.foot, scene.far, scene.near)
+        np.array(colour) + rng.normal(0, colour_spread, 3) for colour in (scene.top, scene.foot, scene.far, scene.near)
     )
     down = np.linspace(0, 1, floor_row)[:, None, None]
     nearer = np.linspace(0, 1, HEIGHT - floor_row)[:, None, None]
@@ -151,9 +150,7 @@ def _floor_pattern(kind: str, rng: np.random.Generator, rows: int) -> Float[np.n
     return pattern
 
 
-def _smooth_noise(
-    rng: np.random.Generator, rows: int, cell_height: int, cell_width: int
-) -> Float[np.ndarray, "h 640"]:
+def _smooth_noise(rng: np.random.Generator, rows: int, cell_height: int, cell_width: int) -> Float[np.ndarray, "h 640"]:
     """Noise of mean 0 and about unit range between points of a grid; periodic from left to right."""
     grid_columns = PERIOD // cell_width
     grid = rng.normal(0, 1, (rows // cell_height + 2, grid_columns)).astype(np.float32)
