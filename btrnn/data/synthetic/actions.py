@@ -1,9 +1,23 @@
 """Actions: video files of eleven human actions, a stand-in for UCF11 that can be made anywhere.
 
-The motion is real (`motion.py`), the picture is drawn (`figure.py`, `scenes.py`). As in UCF11 the clips of a class are in
-25 groups: a group fixes the person, the background, the light and the camera; a clip varies the moment at which it
-starts, the speed, the place, the size, the heading and the noise. Scenery goes with the action: each class takes its
-backgrounds from a few palettes of its own, some of which other classes have too.
+The motion is real (`motion.py`), the picture is drawn (`figure.py`, `scenes.py`, put together in `clips.py`).
+As in UCF11 the clips of a class are in 25 groups: a group fixes the person, the background, the light and the
+camera; a clip varies the moment at which it starts, the speed, the place, the size, the heading and the noise.
+Scenery goes with the action: each class takes its backgrounds from two palettes, each of which one or two other
+classes have too.
+
+How hard it is was tuned once, on seed 99, which nothing else uses, and then frozen: two palettes a class, and
+30 grey levels (standard deviation) between a group's colours and its palette's. Measured by a logistic
+regression (scikit-learn's default, C = 1) on the mean of 8 frames a clip, each input standardised:
+
+- 550 clips (10 groups a class), mean frame of 160x120 pixels: test accuracy 0.43 (sd 0.07 over 6 splits) with
+  whole groups held out (60 / 20 / 20 % of a class's groups, fitted on the first part, tested on the last), and
+  0.96 (3 splits) with clips drawn at random (80 / 20 %).
+- 1,375 clips (25 groups a class), mean frame of 40x30 pixels, taken before encoding: 0.52 (sd 0.07 over 4
+  splits) with whole groups held out, 0.91 (1 split) at random.
+- Tried before: three palettes a class gave 0.31 (160x120 pixels, 550 clips) with 16 grey levels, and two gave
+  0.52 (40x30 pixels, 550 clips) with 16 or 10. With three, the scenes alone gave 0.22, and the figures alone,
+  on plain grey, 0.29 (chance: 0.09), so that both tell the class.
 """
 
 import io
@@ -32,7 +46,7 @@ __all__ = ["ACTION_CLASSES", "INFO_FILE", "VERSION", "clip_path", "make_actions"
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # to be raised with every change that alters a pixel
+VERSION = 2  # to be raised with every change that alters a pixel
 INFO_FILE = "actions.json"
 BIT_RATE = 1_600_000  # bits per second, some 10 MB a minute
 STALE_SECONDS = 60  # a clip is written within a second: an older temporary file was left by a killed process
