@@ -77,16 +77,16 @@ def register() -> None:
     OmegaConf.register_new_resolver("product", lambda modes: prod(modes), replace=True)
     OmegaConf.register_new_resolver("length", lambda modes: len(modes), replace=True)
     OmegaConf.register_new_resolver("choose", _choose, replace=True)
-    OmegaConf.register_new_resolver("is_dir", lambda path: str(Path(path).is_dir()).lower(), replace=True)
+    OmegaConf.register_new_resolver("is_dir", lambda path: Path(path).is_dir(), replace=True)
     OmegaConf.register_new_resolver("variant", _variant, replace=True)
 
 
-def _choose(key: str, *pairs: str) -> str:
+def _choose(key: Any, *pairs: Any) -> Any:
     """Pick the value that follows `key` in a list of alternating keys and values: ${choose:key,k1,v1,k2,v2}."""
     choices = dict(zip(pairs[::2], pairs[1::2], strict=True))
     if key not in choices:
-        raise ConfigError(f"{key!r} is none of {', '.join(choices)}")
-    return choices[key] or ""
+        raise ConfigError(f"{key!r} is none of {', '.join(map(str, choices))}")
+    return choices[key]
 
 
 def _variant() -> str:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -33,8 +32,8 @@ def real_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def quick_drawing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
-    """Two plain frames in place of a drawn clip (in this process only); yields the clips asked for."""
+def quick_drawing(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Two plain frames in place of a drawn clip (in this process only); the list is of the clips asked for."""
     drawn: list[tuple[int, ...]] = []
 
     def plain(*numbers: int) -> np.ndarray:
@@ -199,7 +198,7 @@ def test_clip_depends_on_its_numbers_alone() -> None:
 
 def test_a_group_shares_its_scene_and_clips_differ() -> None:
     def top(group: int, clip: int) -> np.ndarray:
-        return draw_clip(3, 4, group, clip)[:, :20].mean(axis=(0, 1, 2))
+        return np.asarray(draw_clip(3, 4, group, clip)[:, :20].mean(axis=(0, 1, 2)))
 
     here = [top(1, clip) for clip in (1, 2, 3)]
     assert max(np.abs(here[0] - colour).max() for colour in here) < 12

@@ -3,8 +3,8 @@
 The motion is real (`motion.py`), the picture is drawn (`figure.py`, `scenes.py`, put together in `clips.py`).
 As in UCF11 the clips of a class are in 25 groups: a group fixes the person, the background, the light and the
 camera; a clip varies the moment at which it starts, the speed, the place, the size, the heading and the noise.
-Scenery goes with the action: each class takes its backgrounds from two palettes, each of which one or two other
-classes have too.
+Scenery goes with the action: each class takes its backgrounds from two palettes, most of which one
+other class has too.
 
 How hard it is was tuned once, on seed 99, which nothing else uses, and then frozen: two palettes a class, and
 30 grey levels (standard deviation) between a group's colours and its palette's. Measured by a logistic

@@ -50,7 +50,7 @@ class _Group:
 
 
 def class_palettes(class_index: int) -> tuple[str, ...]:
-    """Name the palettes of a class; each is shared with other classes."""
+    """Name the two palettes of a class; at least one of them is another class's too."""
     names = list(SCENES)
     return tuple(names[(class_index + step) % len(names)] for step in PALETTE_STEPS)
 
