@@ -1,0 +1,81 @@
+"""The repository as a reader finds it: what the documents name exists, and what is shown is what the CSV files give."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .conftest import ROOT
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md"]
+TEXTS = "\n".join(path.read_text() for path in DOCUMENTS)
+
+
+def test_every_make_target_that_is_named_exists():
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"make ([a-z][a-z0-9-]+)", TEXTS))
+    assert {"reproduce-ucf11", "test"} <= named
+    assert named <= targets
+
+
+def test_every_experiment_model_and_scale_that_is_named_exists():
+    for group, values in re.findall(r"\b(experiment|model|scale|logger)=([\w,]+)", TEXTS):
+        for value in values.split(","):
+            assert (ROOT / "configs" / group / f"{value}.yaml").exists(), f"{group}={value}"
+    assert set(re.findall(r"SCALE=(\w+)", TEXTS)) <= {path.stem for path in (ROOT / "configs" / "scale").iterdir()}
+
+
+def test_every_file_that_is_named_exists():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name} links to {target}"
+    for path in re.findall(r"python ((?:experiments|scripts)/\w+\.py)", TEXTS):
+        assert (ROOT / path).exists(), path
+
+
+def test_readme_is_short_enough_to_be_read():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_conda_users_get_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert conda == ["python=3.11", "ffmpeg", "openjdk", "pip"]
+    assert pip == {"pip": ["-r requirements.txt"]}
+
+
+def test_every_requirement_is_pinned_and_has_its_reason():
+    readme = (ROOT / "README.md").read_text().lower()
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    requirements = [line for line in lines if line and not line.startswith("#")]
+    for line in requirements:
+        assert re.match(r"[\w.-]+==[\w.]+( *;.*)?$", line), f"not pinned: {line}"
+    assert not {"lightning==2.6.2", "lightning==2.6.3"} & set(requirements)
+    direct = "\n".join(lines).split("# --- what these pull in")[0]
+    for name in re.findall(r"^([\w.-]+)==", direct, re.MULTILINE):
+        assert name.lower() in readme, f"README gives no reason for {name}"
+
+
+def test_tables_figures_and_readme_are_what_the_csv_files_give():
+    command = [sys.executable, "experiments/report.py", "--check"]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def test_nothing_names_a_path_of_one_machine():
+    files = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    for name in files:
+        if Path(name).suffix in {".csv", ".md", ".yaml", ".py", ".toml", ".txt"} and name != "tests/test_repository.py":
+            assert not re.search(r"(?<![\w.])/(?:root|home|work)/", (ROOT / name).read_text()), name
+
+
+@pytest.mark.parametrize("target", ["help", ""])
+def test_make_lists_its_targets(target):
+    command = ["make", *([target] if target else [])]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "reproduce-ucf11" in outcome.stdout
+    assert "train LSTM, TT-LSTM and BT-LSTM" in outcome.stdout
