@@ -19,31 +19,14 @@ from btrnn.files import ResultsError, arrays_bytes, read_arrays, read_csv
 
 # Runs that differ in any of these are never averaged: what is left to vary among them is the seed.
 SETTINGS = (
-    *(
-        "experiment",
-        "name",
-        "model",
-        "model_label",
-        "source",
-        "stand_in",
-        "protocol",
-        "scaling",
-        "init",
-        "scale",
-    ),
+    *("experiment", "name", "model", "model_label", "source", "stand_in", "protocol", "scaling", "init", "scale"),
     *("num_clips", "in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "epochs"),
 )
 ACCURACIES = ("train/accuracy_last", "train/accuracy", "val/accuracy", "test/accuracy", "test/accuracy_last")
 COLUMNS = (
     *("experiment", "name", "seed"),
     *SETTINGS[2:],
-    *(
-        "parameters_input",
-        "parameters_total",
-        "parameters_dense_input",
-        "parameters_dense_total",
-        "epoch_chosen",
-    ),
+    *("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total", "epoch_chosen"),
     *("train/loss_last", "train/accuracy_last", "train/accuracy", "val/loss", "val/accuracy"),
     *("test/loss", "test/accuracy", "test/accuracy_last", "num_train", "num_val", "num_test"),
     *("seconds", "seconds_per_epoch", "steps_per_second", "peak_memory_mib", "device", "threads"),
@@ -51,37 +34,17 @@ COLUMNS = (
 )
 _BASELINE = "logistic_regression"
 _BASELINE_COLUMNS = (
-    *(
-        "experiment",
-        "name",
-        "seed",
-        "model",
-        "model_label",
-        "source",
-        "stand_in",
-        "protocol",
-        "scaling",
-        "scale",
-    ),
+    *("experiment", "name", "seed", "model", "model_label", "source", "stand_in", "protocol", "scaling", "scale"),
     *("num_clips", "test/accuracy"),
 )
+_TEST_COLUMNS = ("test/loss", "test/accuracy", "test/accuracy_last")  # absent where a run did not test
 RUN_KEY = ["experiment", "name", "seed"]
 _TEXT_COLUMNS = (
     *("experiment", "name", "model", "model_label", "source", "protocol", "scaling", "init", "scale"),
     *("in_modes", "hidden_modes", "device", "versions", "git_commit", "git_dirty", "command", "finished"),
 )
 _EPOCH_COLUMNS = (
-    *(
-        "experiment",
-        "name",
-        "seed",
-        "epoch",
-        "step",
-        "train/loss",
-        "train/accuracy",
-        "val/loss",
-        "val/accuracy",
-    ),
+    *("experiment", "name", "seed", "epoch", "step", "train/loss", "train/accuracy", "val/loss", "val/accuracy"),
     *("learning_rate", "gradient_norm", "clips_per_second", "seconds"),
 )
 _RUN_AGAIN = "delete the run's folder and run it again"
@@ -131,7 +94,7 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
         raise ResultsError(f"{path} holds a {type(summary).__name__}; it must be one flat JSON object")
     # a baseline that is fitted in one go may leave out what it does not have; it reads as null
     needed = _BASELINE_COLUMNS if summary.get("model") == _BASELINE else COLUMNS
-    missing = [column for column in needed if column not in summary]
+    missing = [column for column in needed if column not in (*summary, *_TEST_COLUMNS)]
     if missing:
         raise ResultsError(f"{path} lacks {', '.join(missing)}; was it written by another version of btrnn?")
     said = (summary["experiment"], summary["name"], summary["seed"])
@@ -157,7 +120,10 @@ def read_run(run_dir: Path) -> Results:
     flat = {
         name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in summary.items()
     }
-    predictions = read_csv(run_dir / "predictions.csv", ["clip", "group", "label", "predicted"], _RUN_AGAIN)
+    if summary.get("test/accuracy") is None:
+        predictions = pd.DataFrame()  # a run that chooses a hyper-parameter does not touch the test split
+    else:
+        predictions = read_csv(run_dir / "predictions.csv", ["clip", "group", "label", "predicted"], _RUN_AGAIN)
     if summary["model"] == _BASELINE and not (run_dir / "metrics.csv").exists():
         epochs = pd.DataFrame()  # it is fitted in one go and has no epochs
     else:
@@ -250,6 +216,8 @@ def write_results(results: Results, results_dir: Path, experiment: str) -> list[
     runs_path, epochs_path, predictions_path = result_paths(results_dir, experiment)
     for table, path in ((results.runs, runs_path), (results.epochs, epochs_path)):
         replace_file(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
+    if results.predictions.empty:
+        return [runs_path, epochs_path]
     replace_file(predictions_path, arrays_bytes(results.predictions))
     return [runs_path, epochs_path, predictions_path]
 
@@ -261,6 +229,11 @@ def result_paths(results_dir: Path, experiment: str) -> tuple[Path, Path, Path]:
         results_dir / f"{experiment}_epochs.csv",
         results_dir / "arrays" / f"{experiment}_predictions.npz",
     )
+
+
+def has_tests(runs: pd.DataFrame) -> bool:
+    """Say whether an experiment's runs met the test split; those of a hyper-parameter's choice did not."""
+    return bool(runs["test/accuracy"].notna().any())
 
 
 def collected_experiments(results_dir: Path) -> list[str]:

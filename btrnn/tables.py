@@ -112,6 +112,20 @@ def published_table(paper: pd.DataFrame, own: pd.DataFrame) -> str:
     return _markdown(table)
 
 
+def rates_table(rows: pd.DataFrame) -> str:
+    """Draw the choice of learning rates as Markdown; `rows` come from `btrnn.comparison.rates`."""
+    table = [
+        {"scaling": row["scaling"], "model": row["model_label"]}
+        | {"learning rate": f"{row['learning_rate']:g}"}
+        | {"validation accuracy": f"{row['val/accuracy']:.3f}", "validation loss": f"{row['val/loss']:.3f}"}
+        | {"at epoch": str(int(row["epoch_chosen"]) + 1)}
+        | {"training accuracy, last epoch": f"{row['train/accuracy_last']:.3f}"}
+        | {"chosen": "yes" if row["chosen"] else ""}
+        for row in rows.to_dict("records")
+    ]
+    return _markdown(table)
+
+
 def notes(summary: pd.DataFrame) -> str:
     """Say in Markdown how the numbers of one scale were made, and what they cannot tell."""
     first = summary.iloc[0]

@@ -27,7 +27,7 @@ from PIL import Image
 from btrnn import comparison, figures, predictions, tables
 from btrnn.atomic import replace_file
 from btrnn.files import ResultsError
-from btrnn.results import Results, collected_experiments, read_results
+from btrnn.results import Results, collected_experiments, has_tests, read_results
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 README_EXPERIMENTS = ("ucf11", "ucf11_actions")
@@ -87,10 +87,13 @@ def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
     """Return an experiment's Markdown files: all scales, largest first, and the published UCF11 results."""
     runs = read_results(results_dir, experiment).runs
     summary = comparison.summarise(runs)
-    scales = summary["scale"].drop_duplicates().tolist()
-    paper = comparison.read_paper(results_dir / "paper.csv")
     data = tables.data_name(summary["source"].iloc[0])
     note = f"Made by `python experiments/report.py {experiment}` from the CSV files in results/; do not edit."
+    if not has_tests(runs):
+        body = "\n\n".join(_rates_text(rows) for _, rows in runs.groupby("scale"))
+        return {results_dir / "tables" / f"{experiment}.md": f"# {experiment}: {data}\n\n{note}\n\n{body}\n"}
+    scales = summary["scale"].drop_duplicates().tolist()
+    paper = comparison.read_paper(results_dir / "paper.csv")
     own = comparison.best_model(summary[summary["scale"] == comparison.headline_scale(runs)])
     published = tables.published_table(paper, own)
     body = "\n\n".join(markdown_report(results_dir, experiment, scale) for scale in scales)
@@ -102,8 +105,21 @@ def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
     }
 
 
+def _rates_text(runs: pd.DataFrame) -> str:
+    """Return one scale's choice of learning rates as Markdown."""
+    first = runs.iloc[0]
+    about = (
+        f"Scale `{first['scale']}` ({int(first['num_clips']):,} clips), {int(first['epochs'])} epochs, protocol "
+        f"`{first['protocol']}`, seed {first['seed']} (n = 1). A run keeps the epoch with the lowest validation loss; "
+        "of each model's rates the one with the lowest such loss is chosen. The test split was not touched."
+    )
+    return f"{about}\n\n{tables.rates_table(comparison.rates(runs))}\n\n{tables.provenance(runs)}"
+
+
 def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
     """Return an experiment's figures at its largest scale: loss, accuracy, parameters, confusion matrix."""
+    if not has_tests(read_results(results_dir, experiment).runs):
+        return []
     scale = comparison.headline_scale(read_results(results_dir, experiment).runs)
     results, summary, panels = _read(results_dir, experiment, scale)
     # a scale fixes the number of clips unless a user overrides it: never draw two numbers in one panel

@@ -79,3 +79,15 @@ def test_make_lists_its_targets(target):
     outcome = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert "reproduce-ucf11" in outcome.stdout
     assert "train LSTM, TT-LSTM and BT-LSTM" in outcome.stdout
+
+
+def test_the_scales_learning_rates_are_those_that_the_committed_study_chose():
+    from btrnn.comparison import rates
+    from btrnn.results import read_results
+
+    runs = read_results(ROOT / "results", "ucf11_rates_actions").runs
+    rows = rates(runs[runs["scale"] == "default"])
+    assert len(rows) == 24
+    scale = yaml.safe_load((ROOT / "configs" / "scale" / "default.yaml").read_text())
+    for row in rows[rows["chosen"]].to_dict("records"):
+        assert float(scale["video"]["learning_rate"][row["scaling"]][row["model"]]) == row["learning_rate"]

@@ -136,6 +136,7 @@ def test_a_finished_run_is_not_done_again(make_config, monkeypatch):
     config = make_config("scale.video.max_epochs=1", "test=false")
     summary = run.train(config)
     assert "test/accuracy" not in summary
+    assert not (Path(config.run_dir) / "predictions.csv").exists()
     monkeypatch.setattr(run, "_train", lambda *_: pytest.fail("trained again"))
     assert run.train(config) == summary
 

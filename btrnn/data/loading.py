@@ -1,13 +1,12 @@
 """Batches in an exact order: which item comes when is a function of (seed, epoch) alone.
 
-So a run that was stopped and goes on sees the batches that the unbroken run would have seen.
+So a run that was stopped and goes on from the end of an epoch sees the batches that the unbroken run would have seen.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
 
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 # Numbers that keep the random streams of one seed apart from one another.
 ORDER_STREAM, FRAME_STREAM, SPLIT_STREAM = range(3)
@@ -54,8 +53,6 @@ class BatchOrder(Sampler[list[Item]]):
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
-        self._batches_given = 0
-        self._go_on_at = (0, 0)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -66,52 +63,13 @@ class BatchOrder(Sampler[list[Item]]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[Item]]:
-        """Give the batches of the current epoch, after a resume without those already trained on."""
+        """Give the batches of the current epoch."""
         # This body runs at the first `next`, and it must: Lightning makes the iterator of the first epoch
         # before it calls `set_epoch`.
         epoch = self.epoch
         order = self.rows
         if self.shuffle:
             order = generator(self.seed, ORDER_STREAM, epoch).permutation(order)
-        resumed_epoch, first = self._go_on_at
-        self._go_on_at = (0, 0)
-        if resumed_epoch != epoch:
-            first = 0
-        for index in range(first, len(self)):
-            self._batches_given = index + 1
+        for index in range(len(self)):
             batch = order[index * self.batch_size : (index + 1) * self.batch_size]
             yield [(int(row), epoch) for row in batch]
-
-    def state_dict(self) -> dict[str, int]:
-        """Say how far the current epoch has come."""
-        return {"epoch": self.epoch, "batches_given": self._batches_given}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Let the next iteration go on after the batches of `state`, if it is of the same epoch."""
-        self.epoch = state["epoch"]
-        self._batches_given = state["batches_given"]
-        self._go_on_at = (state["epoch"], state["batches_given"])
-
-
-class ExactLoader(DataLoader[Any]):
-    """A loader whose place within the epoch is kept in Lightning's checkpoints.
-
-    Lightning saves and restores every training loader that has these two methods; without them a run
-    resumed amid an epoch would begin the epoch's data again. No worker processes: they would fetch
-    batches ahead, and reading a few frames from a memory-mapped file is not worth one.
-
-    Args:
-        dataset: map-style, indexed with a list of (row, epoch); gives a whole batch.
-        order: the batches.
-    """
-
-    def __init__(self, dataset: Any, order: BatchOrder) -> None:
-        super().__init__(dataset, sampler=order, batch_size=None, num_workers=0)
-
-    def state_dict(self) -> dict[str, int]:
-        """Say how far the current epoch has come."""
-        return cast("BatchOrder", self.sampler).state_dict()
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batches of `state`."""
-        cast("BatchOrder", self.sampler).load_state_dict(state)
