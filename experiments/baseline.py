@@ -7,6 +7,7 @@ seed that it finds there, and leaves those that exist.
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -21,11 +22,11 @@ COPIED = (  # of the run's summary that also hold for the baseline on the same d
 )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, and fit what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment_dir", type=Path, help="folder of the experiment's runs")
-    experiment_dir: Path = parser.parse_args().experiment_dir
+    experiment_dir: Path = parser.parse_args(arguments).experiment_dir
     for path in sorted(experiment_dir.glob("*/seed*/summary.json")):
         summary = json.loads(path.read_text())
         if summary["model"] == "logistic_regression" or "test/accuracy" not in summary:

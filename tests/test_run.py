@@ -186,3 +186,37 @@ def test_the_seed_draws_split_and_weights(make_config):
     assert not all(torch.equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
     assert task_0[0].splits.equals(again[0].splits)
     assert not task_0[0].splits.equals(task_1[0].splits)
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize("model", ["tt_lstm", "bt_lstm"])
+def test_every_experiment_trains_on_two_batches(make_config, experiment, model):
+    overrides = [f"experiment={experiment}", f"model={model}", "scale.video.max_epochs=1", "data.scaling=normalized"]
+    summary = run.train(make_config(*overrides, "+trainer.limit_train_batches=2"))
+    assert summary["epochs"] == 1
+    assert (Path(make_config(*overrides).run_dir) / "checkpoints" / "best.pt").exists()
+
+
+def test_wandb_gets_the_curves_and_the_confusion_matrix(make_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = make_config("logger=wandb", "scale.video.max_epochs=1")
+    run.train(config)
+    (logged,) = Path(config.run_dir).glob("wandb/offline-run-*/run-*.wandb")
+    content = logged.read_bytes()
+    for text in (b"val/accuracy", b"learning_rate", b"gradient_norm", b"clips_per_second", b"confusion_matrix"):
+        assert text in content, text
+
+
+def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, tmp_path):
+    config = make_config("scale.video.max_epochs=1", "data.protocol=grouped")
+    run.train(config)
+    experiment_dir = Path(config.run_dir).parent.parent
+    command = [sys.executable, str(ROOT / "experiments" / "baseline.py"), str(experiment_dir)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.startswith("fitting")
+    run_dir = experiment_dir / "logistic_regression-grouped-raw-smoke" / "seed0"
+    summary = json.loads((run_dir / "summary.json").read_text())
+    predictions = pd.read_csv(run_dir / "predictions.csv")
+    assert (predictions["label"] == predictions["predicted"]).mean() == pytest.approx(summary["test/accuracy"])
+    assert summary["test/accuracy"] > 0.9  # the tiny set's classes differ in brightness
+    assert (run_dir / "splits.csv").read_text() == (Path(config.run_dir) / "splits.csv").read_text()
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == ""
