@@ -9,7 +9,7 @@ RUN := $(BIN)/python
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|paper]"
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/setup-done ## make .venv and install the pinned requirements and this package
 
@@ -28,7 +28,8 @@ controls-ucf11: setup ## the same under both protocols and both input scalings, 
 
 rates-ucf11: setup ## choose each model's learning rate on validation data
 	$(RUN) experiments/train.py experiment=ucf11_rates scale=$(SCALE)
-	$(RUN) experiments/collect.py ucf11_rates_actions
+	$(RUN) experiments/collect.py
+	$(RUN) experiments/report.py
 
 data-ucf11: setup ## download and unpack UCF11 (about 1 GB)
 	$(RUN) scripts/download_ucf11.py
