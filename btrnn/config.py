@@ -217,7 +217,12 @@ def refuse_other_run(config: DictConfig, saved_path: Path) -> None:
         )
 
 
-def is_group_choice(word: str, config_dir: Path) -> bool:
-    """Say whether a command-line word chooses one existing member of a config group, such as model=lstm."""
-    group, _, choice = word.partition("=")
-    return (config_dir / group / f"{choice}.yaml").is_file()
+def first_of_each(words: list[str]) -> list[str]:
+    """Turn a sweep's command line, such as model=lstm,tt_lstm seed=0,1, into that of its first job."""
+    overrides = [word.partition("=") for word in words if "=" in word and not word.startswith("-")]
+    return [f"{key}={value if value[:1] in '[{' else value.split(',')[0]}" for key, _, value in overrides]
+
+
+def group_choices(words: list[str], config_dir: Path) -> list[str]:
+    """Pick from a command line what chooses a member of a config group, such as model=lstm."""
+    return [word for word in words if (config_dir / f"{word.replace('=', '/', 1)}.yaml").is_file()]

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -116,7 +117,7 @@ def _logged(config: DictConfig) -> Iterator[WandbLogger | None]:
     logger: WandbLogger | None = instantiate(config.logger) if config.logger else None
     try:
         if logger is not None:
-            logger.log_hyperparams(dict(config))
+            logger.log_hyperparams(cast("dict[str, Any]", OmegaConf.to_container(config)))
         yield logger
     finally:
         if logger is not None:
@@ -161,11 +162,19 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
 
 
 def _make(config: DictConfig) -> tuple[UCF11, VideoClassification]:
+    """Make the network, then the data: what cannot be built fails before any video is touched."""
+    seed_everything(config.seed, verbose=False)
+    task: VideoClassification = instantiate(config.task)
     data: UCF11 = instantiate(config.data)
+    input_size = task.network.recurrent.input_size
+    if input_size != data.input_size:
+        raise ConfigError(
+            f"modes.input {list(config.modes.input)} multiply to {input_size:,}, but a frame has {data.input_size:,} "
+            f"= 120 x 160 x 3 values; modes whose product is that would fit, such as [8, 20, 20, 18]"
+        )
     data.prepare_data()
     data.setup("fit")
-    seed_everything(config.seed, verbose=False)
-    return data, instantiate(config.task)
+    return data, task
 
 
 def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger | None) -> Trainer:
@@ -197,11 +206,25 @@ def _test(
     if config.data.protocol == "paper" and trainer.global_step > 0:
         metrics["test/accuracy_last"] = _test_once(trainer, task, data)["test/accuracy"]
         last["predicted_last"] = task.predictions()[1]
-    task.load_state_dict(torch.load(weights, weights_only=True))
+    _load(task, weights)
     metrics |= _test_once(trainer, task, data)
     rows, predicted = task.predictions()
     table = data.splits.loc[rows, ["clip", "group", "label"]].assign(predicted=predicted, **last)
     return metrics, table
+
+
+def _load(task: VideoClassification, weights: Path) -> None:
+    """Put saved weights into a task.
+
+    Raises:
+        ConfigError: They are those of another network, or the file is damaged.
+    """
+    try:
+        task.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        raise ConfigError(
+            f"{weights} does not hold weights of the network that its config.yaml says: {error}"
+        ) from None
 
 
 def _test_once(trainer: Trainer, task: VideoClassification, data: UCF11) -> dict[str, float]:

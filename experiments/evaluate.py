@@ -6,6 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
+from btrnn.config import ConfigError
 from btrnn.run import evaluate
 
 
@@ -16,7 +17,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         print(json.dumps(evaluate(parser.parse_args().run_dir), indent=2))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ConfigError) as error:
         sys.exit(f"error: {error}")
 
 

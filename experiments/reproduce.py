@@ -25,10 +25,8 @@ STAND_IN = (
 def main(overrides: list[str]) -> None:
     """Do the steps one after the other; the first that fails ends it with its error."""
     configuration.register()
-    # A list of values asks for several runs; the first of them tells where all of them go.
-    single = [f"{key}={value.split(',')[0]}" for key, _, value in (word.partition("=") for word in overrides)]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        config = compose("train", single)
+        config = compose("train", configuration.first_of_each(overrides))
     notice = STAND_IN.format(data_dir=config.data_dir) if config.data.source != "ucf11" else ""
     if notice:
         print(notice, flush=True)

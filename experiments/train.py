@@ -25,7 +25,8 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     configuration.register()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        base = compose("train", [word for word in sys.argv[1:] if configuration.is_group_choice(word, CONFIG_DIR)])
+        first = configuration.first_of_each(sys.argv[1:])
+        base = compose("train", configuration.group_choices(first, CONFIG_DIR))
     try:
         configuration.check_overrides(sys.argv[1:], base)
     except configuration.ConfigError as error:

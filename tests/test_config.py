@@ -7,7 +7,16 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from btrnn.config import ConfigError, check_overrides, check_targets, refuse_other_run, register, science
+from btrnn.config import (
+    ConfigError,
+    check_overrides,
+    check_targets,
+    first_of_each,
+    group_choices,
+    refuse_other_run,
+    register,
+    science,
+)
 
 from .conftest import ROOT
 
@@ -128,3 +137,11 @@ def test_ucf11_is_used_where_it_is_there_and_the_names_tell(tmp_path):
     assert (stand_in.data.root, real.data.root) == (f"{tmp_path}/actions", f"{tmp_path}/UCF11_updated_mpg")
     assert stand_in.data.cache_dir != real.data.cache_dir
     assert stand_in.run_dir != real.run_dir
+
+
+def test_a_sweeps_first_job():
+    words = ["-m", "model=tt_lstm,lstm", "seed=0,1", "modes.input=[320,180]", "model.layer.tt_rank=2"]
+    first = first_of_each(words)
+    assert first == ["model=tt_lstm", "seed=0", "modes.input=[320,180]", "model.layer.tt_rank=2"]
+    assert group_choices(first, CONFIGS) == ["model=tt_lstm"]
+    check_overrides(words, composed(*group_choices(first, CONFIGS)))

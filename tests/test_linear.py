@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from btrnn import BTLinear, TTLinear
 
@@ -201,3 +202,26 @@ def test_shapes_counts_and_description():
 def test_wrong_arguments_say_what_was_given_and_what_fits(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the size of the largest tensor that any operation gives."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.largest = max(self.largest, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("kind", [BTLinear, TTLinear])
+def test_the_dense_matrix_is_never_built_at_paper_size(kind):
+    options = {"tucker_rank": 4, "num_blocks": 2} if kind is BTLinear else {"tt_rank": 4}
+    layer = kind((8, 20, 20, 18), (16, 4, 4, 4), **options)
+    x = torch.randn(2, 57_600)
+    with LargestTensor() as sizes:
+        layer(x).sum().backward()
+    assert sizes.largest <= 4 * x.numel()  # W would be 512 times x

@@ -220,3 +220,31 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
     assert summary["test/accuracy"] > 0.9  # the tiny set's classes differ in brightness
     assert (run_dir / "splits.csv").read_text() == (Path(config.run_dir) / "splits.csv").read_text()
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ("modes.input=[8,20,20,17]", ConfigError, r"multiply to 54,400, but a frame has 57,600"),
+        ("modes.hidden=[4,4,4]", Exception, r"\(16, 4, 4\) must have the same length"),
+        ("model.layer.tt_rank=0", Exception, "tt_rank must be an integer of at least 1, got 0"),
+    ],
+)
+def test_a_network_that_cannot_be_fails_before_data_is_touched(make_config, monkeypatch, override, error, message):
+    monkeypatch.setattr("btrnn.data.ucf11.UCF11.prepare_data", lambda _: pytest.fail("touched the data"))
+    with pytest.raises(error, match=message):
+        run.train(make_config(override))
+
+
+def test_weights_of_another_network_are_refused(make_config):
+    small, large = (make_config(f"model.layer.tt_rank={rank}", "scale.video.max_epochs=1") for rank in (1, 4))
+    assert small.run_dir != large.run_dir
+    for config in (small, large):
+        run.train(config)
+    weights = Path("checkpoints") / "best.pt"
+    (Path(small.run_dir) / weights).write_bytes((Path(large.run_dir) / weights).read_bytes())
+    with pytest.raises(ConfigError, match=r"does not hold weights of the network .* size mismatch"):
+        run.evaluate(Path(small.run_dir))
+    (Path(small.run_dir) / weights).write_bytes(b"PK")
+    with pytest.raises(ConfigError, match=r"best\.pt does not hold weights"):
+        run.evaluate(Path(small.run_dir))
