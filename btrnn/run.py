@@ -53,7 +53,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     config = DictConfig(OmegaConf.to_container(config, resolve=True))
     run_dir = Path(config.run_dir)
     saved_path, summary_path = run_dir / "config.yaml", run_dir / "summary.json"
-    if saved_path.exists():
+    if (run_dir / "metrics.csv").exists():
         refuse_other_run(config, saved_path)
     if summary_path.exists():
         log.info("finished before, nothing to do: %s", run_dir)

@@ -1,9 +1,11 @@
 """What several test files use. Every test runs with the package's type and shape annotations executed."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
@@ -18,6 +20,34 @@ from btrnn.data.index import UCF11_CLASSES, UCF11_FOLDER  # noqa: E402
 from tests.clips import write_clip  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def need_programs(*names: str, package: str) -> None:
+    """Skip a test where optional programs are missing; but fail in CI, which installs them."""
+    missing = [name for name in names if shutil.which(name) is None]
+    if missing:
+        stop = pytest.fail if os.environ.get("CI") else pytest.skip
+        stop(f"needs {' and '.join(missing)}: install Debian's package {package}")
+
+
+@pytest.fixture
+def ffmpeg() -> None:
+    """Say that a test needs the programs through which scikit-video decodes."""
+    need_programs("ffmpeg", "ffprobe", package="ffmpeg")
+
+
+@pytest.fixture
+def bsdtar() -> None:
+    """Say that a test needs the program that unpacks archives."""
+    need_programs("bsdtar", package="libarchive-tools")
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Let wrong values reach the code's own checks, as they do where annotations are not executed."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

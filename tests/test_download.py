@@ -1,6 +1,5 @@
 """The download against a local server that can break off, and the unpacking of real archives."""
 
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -92,9 +91,6 @@ def archive_bytes(tmp_path: Path) -> bytes:
     with tarfile.open(path, "w") as tar:
         tar.add(source, arcname=UCF11_FOLDER)
     return path.read_bytes()
-
-
-needs_bsdtar = pytest.mark.skipif(not shutil.which("bsdtar"), reason="needs bsdtar (libarchive-tools)")
 
 
 def test_whole_file_arrives_and_no_part_is_left(server: Server, tmp_path: Path) -> None:
@@ -208,7 +204,7 @@ def test_without_unpacker_nothing_is_downloaded(
     assert server.asked == []
 
 
-@needs_bsdtar
+@pytest.mark.usefixtures("bsdtar")
 def test_download_unpack_and_second_call(server: Server, tmp_path: Path, archive_bytes: bytes) -> None:
     server.content = archive_bytes
     folder = download_ucf11(tmp_path / "data", server.url, about_bytes=len(archive_bytes))
@@ -221,7 +217,7 @@ def test_download_unpack_and_second_call(server: Server, tmp_path: Path, archive
     assert len(server.asked) == 1
 
 
-@needs_bsdtar
+@pytest.mark.usefixtures("bsdtar")
 def test_archive_put_there_by_hand_is_used(server: Server, tmp_path: Path, archive_bytes: bytes) -> None:
     (tmp_path / "UCF11_updated_mpg.rar").write_bytes(archive_bytes)
     (tmp_path / f"{UCF11_FOLDER}.unpacking" / "left by a kill").mkdir(parents=True)
@@ -230,7 +226,7 @@ def test_archive_put_there_by_hand_is_used(server: Server, tmp_path: Path, archi
     assert not (tmp_path / f"{UCF11_FOLDER}.unpacking").exists()
 
 
-@needs_bsdtar
+@pytest.mark.usefixtures("bsdtar")
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
 def test_truncated_archive(tmp_path: Path, archive_bytes: bytes, kept: float) -> None:
     archive = tmp_path / "UCF11_updated_mpg.rar"

@@ -1,11 +1,9 @@
 """Drawing and scaling of frames, the data module, and the whole on real files."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import av
-import jaxtyping
 import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
@@ -23,14 +21,6 @@ from btrnn.data.ucf11 import (
     channel_statistics,
     split_clips,
 )
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Let wrong values reach the function's own check, as they do outside the tests."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_class_order_and_labels() -> None:

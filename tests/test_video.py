@@ -1,9 +1,7 @@
 import os
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,15 +12,6 @@ from btrnn.data.video import DecoderMissingError, VideoError, read_frames, read_
 from tests.clips import positions_shown, write_audio, write_clip
 
 FORMATS = [("mpeg1video", ".mpg"), ("mpeg2video", ".mpg"), ("mpeg4", ".avi"), ("mpeg4", ".mp4")]
-
-
-@pytest.fixture
-def ffmpeg() -> None:
-    """Fail, and not skip, where the ffmpeg programs are missing: else the decoders were never compared."""
-    try:
-        video.require_decoder("skvideo")
-    except DecoderMissingError as error:
-        pytest.fail(f"this test needs the Debian package ffmpeg: {error}")
 
 
 def real_clips() -> list[Path]:
@@ -214,14 +203,6 @@ def test_missing_ffmpeg_is_told_with_the_package_to_install(tmp_path: Path, monk
     with pytest.raises(DecoderMissingError, match=r"ffmpeg and ffprobe.*apt-get install ffmpeg.*conda"):
         read_frames(path, decoder="skvideo")
     assert len(read_frames(path)) == 3  # PyAV carries its own
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Let wrong values reach the function's own check, as they do outside the tests."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_wrong_arguments_are_named(tmp_path: Path, unchecked: None) -> None:
