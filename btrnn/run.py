@@ -32,7 +32,7 @@ from btrnn.callbacks import EpochLine, History, ResumePoint, Row, SeedEveryStep,
 from btrnn.complexity import dense_parameters
 from btrnn.config import ConfigError, check_targets, refuse_other_run
 from btrnn.data.ucf11 import UCF11
-from btrnn.machine import git_state, peak_memory_mib, reset_peak_memory, reuse_freed_memory
+from btrnn.machine import git_state, peak_memory_mib, reuse_freed_memory, start_memory_anew
 from btrnn.tasks import VideoClassification
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"the run folder {run_dir} cannot be written ({error}); choose another results_dir") from None
     reuse_freed_memory()
-    reset_peak_memory()
+    start_memory_anew()
     with _quiet_lightning(), _logged(config) as logger:
         summary = _train(config, run_dir, logger)
     replace_file(summary_path, json.dumps(summary, indent=2) + "\n")

@@ -1,0 +1,30 @@
+"""Memory and provenance, as a run notes them."""
+
+import subprocess
+
+import torch
+
+from btrnn.machine import git_state, peak_memory_mib, start_memory_anew
+
+from .conftest import ROOT
+
+CPU = torch.device("cpu")
+
+
+def test_peak_memory_is_that_since_the_last_start_also_where_garbage_refers_to_itself():
+    start_memory_anew()
+    before = peak_memory_mib(CPU)
+    cycle = [torch.ones(50_000_000)]  # 191 MiB
+    cycle.append(cycle)
+    peak = peak_memory_mib(CPU)
+    assert 180 < peak - before < 260
+    del cycle
+    start_memory_anew()
+    assert peak_memory_mib(CPU) < peak - 150
+
+
+def test_git_state_names_the_commit():
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=ROOT)
+    state = git_state()
+    assert state["git_commit"] == head.stdout.strip()
+    assert isinstance(state["git_dirty"], bool)
