@@ -31,6 +31,7 @@ from btrnn.atomic import replace_file
 from btrnn.callbacks import EpochLine, History, ResumePoint, Row, SeedEveryStep, WholeCheckpointIO
 from btrnn.complexity import dense_parameters
 from btrnn.config import ConfigError, check_targets, refuse_other_run
+from btrnn.data.disk import locked
 from btrnn.data.ucf11 import UCF11
 from btrnn.machine import git_state, peak_memory_mib, reuse_freed_memory, start_memory_anew
 from btrnn.tasks import VideoClassification
@@ -52,16 +53,23 @@ def train(config: DictConfig) -> dict[str, Any]:
     check_targets(config)
     config = DictConfig(OmegaConf.to_container(config, resolve=True))
     run_dir = Path(config.run_dir)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the run folder {run_dir} cannot be written ({error}); choose another results_dir") from None
+    with locked(run_dir):  # a second process that is asked for the same run waits, and then finds it finished
+        return _train_once(config, run_dir)
+
+
+def _train_once(config: DictConfig, run_dir: Path) -> dict[str, Any]:
+    """Skip, resume or refuse, then train."""
     saved_path, summary_path = run_dir / "config.yaml", run_dir / "summary.json"
     if (run_dir / "metrics.csv").exists():
         refuse_other_run(config, saved_path)
     if summary_path.exists():
         log.info("finished before, nothing to do: %s", run_dir)
         return dict(json.loads(summary_path.read_text()))
-    try:
-        replace_file(saved_path, OmegaConf.to_yaml(config))
-    except OSError as error:
-        raise ConfigError(f"the run folder {run_dir} cannot be written ({error}); choose another results_dir") from None
+    replace_file(saved_path, OmegaConf.to_yaml(config))
     reuse_freed_memory()
     start_memory_anew()
     with _quiet_lightning(), _logged(config) as logger:
@@ -83,10 +91,7 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
     try:
         trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if resume_path.exists() else None)
     except SystemExit:  # Lightning's answer to Ctrl-C, after its own clean-up
-        log.info(
-            "stopped by Ctrl-C in epoch %d: the same command goes on from the last checkpoint",
-            trainer.current_epoch,
-        )
+        log.info("stopped in epoch %d: the same command goes on from the last checkpoint", trainer.current_epoch)
         raise
     summary = _summarise(config, task, data, trainer, history.rows, history.best)
     predictions = None

@@ -31,4 +31,7 @@ if __name__ == "__main__":
         configuration.check_overrides(sys.argv[1:], base)
     except configuration.ConfigError as error:
         sys.exit(f"error: {error}")
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped: the same command goes on")

@@ -248,3 +248,15 @@ def test_weights_of_another_network_are_refused(make_config):
     (Path(small.run_dir) / weights).write_bytes(b"PK")
     with pytest.raises(ConfigError, match=r"best\.pt does not hold weights"):
         run.evaluate(Path(small.run_dir))
+
+
+def test_two_processes_asked_for_one_run_do_it_once(videos_dir, tmp_path):
+    overrides = ["model=tt_lstm", "scale.video.max_epochs=2"]
+    first = start(videos_dir, tmp_path, *overrides)
+    wait_for_rows(first, tmp_path, 1)
+    second = start(videos_dir, tmp_path, *overrides)
+    outputs = [process.communicate(timeout=300)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    assert "nothing to do" in outputs[1]
+    (run_dir,) = tmp_path.glob("runs/*/*/seed0")
+    assert pd.read_csv(run_dir / "metrics.csv")["epoch"].tolist() == [0, 1]

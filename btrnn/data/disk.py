@@ -46,6 +46,6 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logger.warning("Another process builds %s; waiting for it.", folder)
+            logger.warning("Another process is at work in %s; waiting for it.", folder)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
