@@ -93,8 +93,9 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     if not isinstance(summary, dict):
         raise ResultsError(f"{path} holds a {type(summary).__name__}; it must be one flat JSON object")
     # a baseline that is fitted in one go may leave out what it does not have; it reads as null
-    needed = _BASELINE_COLUMNS if summary.get("model") == _BASELINE else COLUMNS
-    missing = [column for column in needed if column not in (*summary, *_TEST_COLUMNS)]
+    of_training = [column for column in COLUMNS if column not in _TEST_COLUMNS]
+    needed = _BASELINE_COLUMNS if summary.get("model") == _BASELINE else of_training
+    missing = [column for column in needed if column not in summary]
     if missing:
         raise ResultsError(f"{path} lacks {', '.join(missing)}; was it written by another version of btrnn?")
     said = (summary["experiment"], summary["name"], summary["seed"])

@@ -89,6 +89,28 @@ def differences_table(rows: pd.DataFrame) -> str:
     return _markdown(table)
 
 
+def conclusion(rows: pd.DataFrame, source: str) -> str:
+    """Say in Markdown what of the paper's claims the runs bear out; `rows` come from `predictions.differences`."""
+    parts = ["**In short.** The parameter counts of W, and so its compressions, are the paper's to the last digit."]
+    if source != "ucf11":
+        parts.append("Its accuracies are neither confirmed nor refuted: UCF11 itself was not on the machine.")
+    place = "On UCF11" if source == "ucf11" else "On the stand-in"
+    for other in rows["second"].unique():
+        against = [
+            f"{_verdict(row)} with protocol `{row['protocol']}` and `{row['scaling']}` input ({_difference(row, '')})"
+            for row in rows[rows["second"] == other].to_dict("records")
+        ]
+        parts.append(f"{place} {rows['first'].iloc[0]} against {other} is {'; '.join(against)}.")
+    return " ".join(parts)
+
+
+def _verdict(row: Row) -> str:
+    """Say whether the first model is better, as far as the interval of the difference tells."""
+    if row["n"] == 1 or row["low"] <= 0 <= row["high"]:
+        return "not told apart"
+    return "more accurate" if row["low"] > 0 else "less accurate"
+
+
 def published_table(paper: pd.DataFrame, own: pd.DataFrame) -> str:
     """Draw the published UCF11 results as Markdown, with the rows of our own BT-LSTM under them.
 
@@ -150,6 +172,11 @@ def notes(summary: pd.DataFrame) -> str:
             "Protocol `grouped`: no group stands in two splits; the epoch is chosen by the loss on the "
             "validation split; tested once."
         )
+    lines.append(
+        "Training accuracy is the mean over the last epoch's own steps, so with dropout where a model has it (the "
+        "dense LSTM drops inputs too, as in the released code). Learning rates: chosen on validation data below scale "
+        "`paper`."
+    )
     lines.append("Scaling `raw`: pixels from -128 to 127, as the authors. `normalized`: mean 0, sd 1 a colour channel.")
     lines.append(
         "The seed draws split, frames and initial weights. Intervals of means: Student's t over the n seeds; "

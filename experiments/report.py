@@ -60,9 +60,13 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
     compared = [predictions.differences(panel, results.predictions, paper) for panel in comparison.panels(summary)]
     compared = [rows for rows in compared if not rows.empty]
     if compared:
+        main_rows = pd.concat(compared, ignore_index=True)
+        best = main_rows[main_rows["first"] == comparison.PAPER_MODELS[2].label]
+        if not best.empty:
+            parts.insert(0, tables.conclusion(best, summary["source"].iloc[0]))
         data = tables.data_name(summary["source"].iloc[0])
         parts.append(f"### {data}: differences in test accuracy between models; scale `{scale}`")
-        parts.append(tables.differences_table(pd.concat(compared, ignore_index=True)))
+        parts.append(tables.differences_table(main_rows))
     runs = results.runs[results.runs["scale"] == scale]
     parts.append(f"{tables.notes(summary)}\n{tables.provenance(runs)}")
     return "\n\n".join(parts)

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from shutil import copyfile
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import pytest
 from PIL import Image
 
+from btrnn import comparison, tables
 from btrnn.files import ResultsError
 from tests.run_folders import write_run, write_study
 
@@ -106,7 +108,7 @@ def test_every_heading_names_the_stand_in_and_what_was_run(reported: Path) -> No
 
 def test_readme_keeps_what_is_around_its_block(reported: Path) -> None:
     text = (reported / "README.md").read_text()
-    assert text.startswith("# btrnn\n\nBefore.\n\n<!-- results:begin -->\n\n### ")
+    assert text.startswith("# btrnn\n\nBefore.\n\n<!-- results:begin -->\n\n**In short.**")
     assert text.endswith("\n\n<!-- results:end -->\n\nAfter.\n")
     assert "old" not in text
     links = re.findall(r"\]\(([^)]+)\)", text)
@@ -227,3 +229,37 @@ def test_bad_input_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (run / "summary.json").write_text("{")
     with pytest.raises(SystemExit, match=r"summary\.json is not valid JSON"):
         collect.main(options[:2])
+
+
+def difference(**changes: Any) -> dict[str, Any]:
+    row = {"first": "BT-LSTM, R = 4", "second": "LSTM", "protocol": "grouped", "scaling": "raw"}
+    return row | {"n": 3, "estimate": 0.1, "low": 0.05, "high": 0.15} | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "more accurate"),
+        ({"estimate": -0.1, "low": -0.2, "high": -0.01}, "less accurate"),
+        ({"low": -0.01}, "not told apart"),
+        ({"n": 1}, "not told apart"),
+    ],
+)
+def test_conclusion_claims_no_more_than_the_interval(changes: dict[str, Any], verdict: str) -> None:
+    text = tables.conclusion(pd.DataFrame([difference(**changes)]), "actions")
+    assert f"On the stand-in BT-LSTM, R = 4 against LSTM is {verdict} with protocol `grouped`" in text
+    assert "UCF11 itself was not on the machine" in text
+    assert "not on the machine" not in tables.conclusion(pd.DataFrame([difference()]), "ucf11")
+
+
+def test_the_rate_with_the_lowest_validation_loss_is_chosen() -> None:
+    rows = [
+        (model, rate, loss) for model in ("LSTM", "TT-LSTM") for rate, loss in ((1e-4, 2.0), (1e-3, 1.5), (3e-3, 1.9))
+    ]
+    runs = pd.DataFrame(rows, columns=["model", "learning_rate", "val/loss"]).assign(
+        **{"model_label": "x", "scaling": "raw", "epoch_chosen": 4, "val/accuracy": 0.3, "train/accuracy_last": 0.9}
+    )
+    table = comparison.rates(runs)
+    assert table.loc[table["chosen"], "learning_rate"].tolist() == [1e-3, 1e-3]
+    lines = tables.rates_table(table).splitlines()
+    assert [line.endswith("| yes      |") for line in lines[2:]] == [False, True, False] * 2
