@@ -68,7 +68,7 @@ def accuracy(curves: pd.DataFrame, title: str) -> Figure:
     """
     figure = _curves(curves, title, {"paper": "test accuracy"}, "validation accuracy")
     for axis in figure.axes:
-        axis.set_ylim(0, 1)
+        axis.set_ylim(0, 1.04)
     return figure
 
 
@@ -127,7 +127,7 @@ def accuracy_against_parameters(rows: pd.DataFrame, title: str) -> Figure:
         for axis in axes.values():
             axis.set_xscale("log")
             axis.set_xlim(300, 3e8)
-            axis.set_ylim(0, 1)
+            axis.set_ylim(0, 1.04)
         _legend(figure, handles)
         return figure
 
