@@ -130,6 +130,7 @@ def test_command_line(words, message):
 
 def test_ucf11_is_used_where_it_is_there_and_the_names_tell(tmp_path):
     stand_in = composed(f"data_dir={tmp_path}")
+    OmegaConf.resolve(stand_in)  # before the folder is there
     (tmp_path / "UCF11_updated_mpg").mkdir()
     real = composed(f"data_dir={tmp_path}")
     assert (stand_in.data.source, stand_in.experiment) == ("actions", "ucf11_actions")
