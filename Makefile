@@ -20,10 +20,10 @@ setup: .venv/setup-done ## make .venv and install the pinned requirements and th
 	touch $@
 
 reproduce-ucf11: setup ## train LSTM, TT-LSTM and BT-LSTM on UCF11 (or its stand-in) and print the paper's table beside ours
-	$(RUN) experiments/reproduce.py experiment=ucf11 scale=$(SCALE)
+	@$(RUN) experiments/reproduce.py experiment=ucf11 scale=$(SCALE)
 
 controls-ucf11: setup ## the same under both protocols and both input scalings, seeds 0 to 2 (hours)
-	$(RUN) experiments/reproduce.py experiment=ucf11 scale=$(SCALE) \
+	@$(RUN) experiments/reproduce.py experiment=ucf11 scale=$(SCALE) \
 		data.protocol=paper,grouped data.scaling=raw,normalized seed=0,1,2
 
 rates-ucf11: setup ## choose each model's learning rate on validation data
