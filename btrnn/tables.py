@@ -89,8 +89,14 @@ def differences_table(rows: pd.DataFrame) -> str:
     return _markdown(table)
 
 
-def conclusion(rows: pd.DataFrame, source: str) -> str:
-    """Say in Markdown what of the paper's claims the runs bear out; `rows` come from `predictions.differences`."""
+def conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
+    """Say in Markdown what of the paper's claims the runs bear out.
+
+    Args:
+        rows: Of `btrnn.predictions.differences`.
+        summary: Of `btrnn.comparison.summarise`; names the data, and holds the baseline.
+    """
+    source = summary["source"].iloc[0]
     parts = ["**In short.** The parameter counts of W, and so its compressions, are the paper's to the last digit."]
     if source != "ucf11":
         parts.append("Its accuracies are neither confirmed nor refuted: UCF11 itself was not on the machine.")
@@ -101,6 +107,12 @@ def conclusion(rows: pd.DataFrame, source: str) -> str:
             for row in rows[rows["second"] == other].to_dict("records")
         ]
         parts.append(f"{place} {rows['first'].iloc[0]} against {other} is {'; '.join(against)}.")
+    baseline = summary[summary["model"] == "logistic_regression"].drop_duplicates("protocol")
+    if not baseline.empty:
+        scores = " and ".join(
+            f"{row['test/accuracy']:.3f} with protocol `{row['protocol']}`" for row in baseline.to_dict("records")
+        )
+        parts.append(f"For comparison: logistic regression on mean frames, which sees no motion, scores {scores}.")
     return " ".join(parts)
 
 

@@ -63,7 +63,7 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
         main_rows = pd.concat(compared, ignore_index=True)
         best = main_rows[main_rows["first"] == comparison.PAPER_MODELS[2].label]
         if not best.empty:
-            parts.insert(0, tables.conclusion(best, summary["source"].iloc[0]))
+            parts.insert(0, tables.conclusion(best, summary))
         data = tables.data_name(summary["source"].iloc[0])
         parts.append(f"### {data}: differences in test accuracy between models; scale `{scale}`")
         parts.append(tables.differences_table(main_rows))

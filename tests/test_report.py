@@ -246,10 +246,14 @@ def difference(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_conclusion_claims_no_more_than_the_interval(changes: dict[str, Any], verdict: str) -> None:
-    text = tables.conclusion(pd.DataFrame([difference(**changes)]), "actions")
+    summary = pd.DataFrame(
+        {"source": "actions", "model": ["lstm", "logistic_regression"], "protocol": "grouped", "test/accuracy": 0.5}
+    )
+    text = tables.conclusion(pd.DataFrame([difference(**changes)]), summary)
+    assert text.endswith("sees no motion, scores 0.500 with protocol `grouped`.")
     assert f"On the stand-in BT-LSTM, R = 4 against LSTM is {verdict} with protocol `grouped`" in text
     assert "UCF11 itself was not on the machine" in text
-    assert "not on the machine" not in tables.conclusion(pd.DataFrame([difference()]), "ucf11")
+    assert "not on the machine" not in tables.conclusion(pd.DataFrame([difference()]), summary.assign(source="ucf11"))
 
 
 def test_the_rate_with_the_lowest_validation_loss_is_chosen() -> None:
