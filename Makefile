@@ -22,7 +22,7 @@ setup: .venv/setup-done ## make .venv and install the pinned requirements and th
 reproduce-ucf11: setup ## train LSTM, TT-LSTM and BT-LSTM on UCF11 (or its stand-in) and print the paper's table beside ours
 	@$(RUN) experiments/reproduce.py experiment=ucf11 scale=$(SCALE)
 
-controls-ucf11: setup ## the same under both protocols and both input scalings, seeds 0 to 2 (hours)
+controls-ucf11: setup ## the same under both protocols and both input scalings, seeds 0 to 2 (an hour)
 	@$(RUN) experiments/reproduce.py experiment=ucf11 scale=$(SCALE) \
 		data.protocol=paper,grouped data.scaling=raw,normalized seed=0,1,2
 
