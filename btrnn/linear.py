@@ -94,6 +94,8 @@ class _FactorisedLinear(nn.Module):
                 "paper" draws as the authors' released code, at whatever scale results.
         """
         operands, _ = self._operands()
+        if operands[0].is_meta:  # shapes without numbers, as nn.Linear allows
+            return
         if init == "paper":
             for operand in operands:
                 truncated_normal_(operand, self._paper_std())
@@ -104,25 +106,17 @@ class _FactorisedLinear(nn.Module):
             # Rescaled after drawing: a single draw's norm may be far from its mean (at R = 1 the core is one number).
             # Every operand takes an equal share, so that one learning rate suits them all.
             target = sqrt(self.out_features / 3)
-            scale = float(target / self._dense_norm()) ** (1 / self._degree)
+            scale = float(target / self._dense_norm()) ** (1 / len(operands))
             for operand in operands:
                 operand.mul_(scale)
         if self.bias is not None:
             bound = 1 / sqrt(self.in_features)  # as nn.Linear
             self.bias.uniform_(-bound, bound)
 
-    @property
-    def _degree(self) -> int:
-        """How many operands multiply into one entry of W."""
-        return len(self._operands()[0])
-
     def _dense_norm(self) -> Tensor:
         """Compute the Frobenius norm of W in float64 without W: the factors contracted with themselves."""
         operands, axes = self._operands()
-        kept = {
-            *self._in_axes,
-            *self._out_axes,
-        }  # these are shared by both copies; the rank axes are each copy's own
+        kept = {*self._in_axes, *self._out_axes}  # shared by both copies; the rank axes are each copy's own
         again = [[name if name in kept else f"{name}'" for name in names] for names in axes]
         doubles = [operand.double() for operand in operands]
         return contract([*doubles, *doubles], [*axes, *again], []).clamp_min(0).sqrt()

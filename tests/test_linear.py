@@ -159,6 +159,13 @@ def test_paper_init_has_the_released_standard_deviations():
         BTLinear((2, 2), (2, 2), tucker_rank=5, init="paper")
 
 
+def test_shapes_alone_need_no_memory():
+    with torch.device("meta"):
+        layer = BTLinear((8, 20, 20, 18), (16, 4, 4, 4), tucker_rank=4, num_blocks=2)
+    assert layer.core.is_meta
+    assert layer.num_weights == 3_392
+
+
 def test_shapes_counts_and_description():
     in_modes, out_modes = [2, 3, 4], [3, 1, 2]
     bt = BTLinear(in_modes, out_modes, tucker_rank=2, num_blocks=3)
