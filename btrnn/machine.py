@@ -39,8 +39,8 @@ def _glibc() -> ctypes.CDLL | None:
 def reuse_freed_memory() -> None:
     """Tell glibc to keep freed memory instead of giving it back to the system and faulting it in anew at each step.
 
-    Measured on 2 cores at the paper's sizes: a training step takes 0.19 s instead of 0.25 s with the dense layer and
-    0.059 s instead of 0.105 s with block terms, for some 12 % more memory. Does nothing without glibc.
+    Large temporaries make this worth a good part of a training step on a CPU, for somewhat more memory. Does nothing
+    without glibc.
     """
     if libc := _glibc():
         mmap_max, trim_threshold, top_pad = -4, -1, -2  # the names' values in malloc.h
