@@ -8,7 +8,7 @@ RUN := $(BIN)/python
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 collect tables test lint format clean
 
 help: ## list the commands
-	@echo "make TARGET [SCALE=smoke|default|paper]"
+	@echo "make TARGET [SCALE=smoke|default|extended|paper]"
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/setup-done ## make .venv and install the pinned requirements and this package
@@ -22,7 +22,7 @@ setup: .venv/setup-done ## make .venv and install the pinned requirements and th
 reproduce-ucf11: setup ## train LSTM, TT-LSTM and BT-LSTM on UCF11 (or its stand-in) and print the paper's table beside ours
 	@$(RUN) experiments/reproduce.py experiment=ucf11 scale=$(SCALE)
 
-controls-ucf11: setup ## the same under both protocols and both input scalings, seeds 0 to 2 (an hour)
+controls-ucf11: setup ## the same under both protocols and both input scalings, seeds 0 to 2 (an hour; SCALE=extended two)
 	@$(RUN) experiments/reproduce.py experiment=ucf11 scale=$(SCALE) \
 		data.protocol=paper,grouped data.scaling=raw,normalized seed=0,1,2
 

@@ -132,6 +132,16 @@ def read_run(run_dir: Path) -> Results:
     return Results(_tidy(pd.DataFrame([flat])), epochs.assign(**key), predictions.assign(**key))
 
 
+def run_table(results_dir: Path, experiment: str) -> pd.DataFrame:
+    """Return a row for each finished run whose folder is here; committed rows of other runs do not count.
+
+    Raises:
+        ResultsError: See `read_run`.
+    """
+    finished, _ = find_runs(results_dir / "runs", experiment)
+    return _merge(pd.DataFrame(), (read_run(path).runs for path in finished), set(), COLUMNS)
+
+
 # ---- committed files
 
 

@@ -27,7 +27,7 @@ from PIL import Image
 from btrnn import comparison, figures, predictions, tables
 from btrnn.atomic import replace_file
 from btrnn.files import ResultsError
-from btrnn.results import Results, collected_experiments, has_tests, read_results
+from btrnn.results import Results, collected_experiments, has_tests, read_results, run_table
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 README_EXPERIMENTS = ("ucf11", "ucf11_actions")
@@ -43,12 +43,14 @@ class FigureFile(NamedTuple):
 
 
 def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
-    """Return an experiment's tables at one scale, beside the paper's numbers, as plain text.
+    """Return the tables of the runs whose folders are here, beside the paper's numbers, as plain text.
+
+    Rows that were committed from elsewhere are left out: a user who trains one seed is shown n = 1.
 
     Raises:
-        ResultsError: Nothing is collected for this experiment and scale.
+        ResultsError: No run of this experiment and scale is finished.
     """
-    _, _, panels = _read(results_dir, experiment, scale)
+    _, panels = _panels(run_table(results_dir, experiment), results_dir, experiment, scale)
     return "\n\n".join(tables.terminal_table(panel) for panel in panels)
 
 
@@ -75,16 +77,22 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
 def _read(results_dir: Path, experiment: str, scale: str) -> tuple[Results, pd.DataFrame, list[pd.DataFrame]]:
     """Return an experiment's tables, its summary at one scale, and its panels beside the paper's numbers."""
     results = read_results(results_dir, experiment)
-    chosen = results.runs[results.runs["scale"] == scale]
+    return results, *_panels(results.runs, results_dir, experiment, scale)
+
+
+def _panels(
+    runs: pd.DataFrame, results_dir: Path, experiment: str, scale: str
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """Average the runs of one scale over seeds, and put their panels beside the paper's numbers."""
+    chosen = runs[runs["scale"] == scale]
     if chosen.empty:
-        scales = ", ".join(sorted(results.runs["scale"].unique())) or "none"
+        scales = ", ".join(sorted(runs["scale"].unique())) or "none"
         raise ResultsError(
-            f"no finished run of {experiment!r} at scale {scale!r} in {results_dir}; collected scales: "
-            f"{scales}. Run `python experiments/collect.py {experiment}` first"
+            f"no finished run of {experiment!r} at scale {scale!r} in {results_dir}; scales there: {scales}"
         )
     summary = comparison.summarise(chosen)
     paper = comparison.read_paper(results_dir / "paper.csv")
-    return results, summary, [comparison.beside_paper(panel, paper) for panel in comparison.panels(summary)]
+    return summary, [comparison.beside_paper(panel, paper) for panel in comparison.panels(summary)]
 
 
 def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 import sys
 from pathlib import Path
 from shutil import copyfile
@@ -192,6 +193,23 @@ def test_one_seed_is_printed_without_interval(tmp_path: Path) -> None:
     assert "81,693" in shown
 
 
+def test_the_terminal_shows_the_runs_that_are_here_and_the_committed_tables_all(tmp_path: Path) -> None:
+    options = workspace(tmp_path)
+    folders = [write_run(tmp_path / "results", "bt_lstm", seed, scale="default", epochs=2) for seed in (1, 2)]
+    folders.append(write_run(tmp_path / "results", "bt_lstm", 1, scale="default", epochs=2, protocol="grouped"))
+    collect.main(options[:2])
+    for folder in folders:  # as in a fresh clone, which holds the committed rows alone
+        shutil.rmtree(folder)
+    write_run(tmp_path / "results", "bt_lstm", 0, scale="default", epochs=2)
+    collect.main(options[:2])
+    shown = report.terminal_report(tmp_path / "results", "ucf11_actions", "default")
+    assert "n = 1" in shown
+    assert "grouped" not in shown
+    committed = report.markdown_report(tmp_path / "results", "ucf11_actions", "default")
+    assert "n = 3" in committed
+    assert "grouped" in committed
+
+
 def test_real_data_are_named_and_compared_with_the_paper(tmp_path: Path) -> None:
     options = workspace(tmp_path)
     write_run(tmp_path / "results", "bt_lstm", 0, experiment="ucf11", epochs=2, changes={"test/accuracy": 0.8})
@@ -221,7 +239,7 @@ def test_bad_input_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit, match=r"README.md must have the lines <!-- results:begin -->"):
         report.main(options)
     run = write_run(tmp_path / "results", "bt_lstm", 0)
-    with pytest.raises(ResultsError, match=r"no finished run of 'ucf11_actions' at scale 'smoke'.*scales: none"):
+    with pytest.raises(ResultsError, match=r"no finished run of 'ucf11_actions' at scale 'smoke'.*scales there: study"):
         report.terminal_report(tmp_path / "results", "ucf11_actions", "smoke")
     (run / "summary.json").unlink()
     collect.main(options[:2])

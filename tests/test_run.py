@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -35,21 +36,30 @@ def start(videos_dir: Path, results_dir: Path, *overrides: str) -> subprocess.Po
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
+        start_new_session=True,  # with its workers a group of its own, as a command on a terminal is
         # a background job, as CI may be, has Ctrl-C switched off, and its children inherit that
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
-def wait_for_rows(process: subprocess.Popen[str], results_dir: Path, rows: int) -> None:
-    """Wait until the run has finished `rows` epochs."""
+def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        paths = list(results_dir.glob("runs/*/*/*/metrics.csv"))
-        if paths and len(paths[0].read_text().splitlines()) > rows:
+        if condition():
             return
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
     raise AssertionError("the run does not get on")
+
+
+def wait_for_rows(process: subprocess.Popen[str], results_dir: Path, rows: int) -> None:
+    """Wait until the run has finished `rows` epochs."""
+
+    def has_rows() -> bool:
+        paths = list(results_dir.glob("runs/*/*/*/metrics.csv"))
+        return bool(paths) and len(paths[0].read_text().splitlines()) > rows
+
+    wait_until(process, has_rows)
 
 
 def test_a_run_killed_amid_an_epoch_ends_with_the_same_weights(videos_dir, tmp_path):
@@ -95,6 +105,26 @@ def test_ctrl_c_leaves_a_run_that_goes_on(videos_dir, tmp_path):
     assert process.returncode == 0, output
     assert "resuming" in output
     assert pd.read_csv(run_dir / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("made", ["actions/**/*.mpg", "cache/**/progress.jsonl"], ids=["drawn", "decoded"])
+def test_ctrl_c_while_clips_are_drawn_or_decoded_leaves_what_goes_on(tmp_path, made):
+    data_dir, results_dir = tmp_path / "data", tmp_path / "results"
+    overrides = ["model=tt_lstm", "scale.video.num_clips=55", "scale.video.max_epochs=1"]
+    process = start(data_dir, results_dir, *overrides)
+    wait_until(process, lambda: any(data_dir.glob(made)))
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode != 0
+    assert output.splitlines()[-1] == "stopped: the same command goes on"
+    assert "Traceback" not in output
+    before = {path: path.stat().st_mtime_ns for path in data_dir.glob("actions/**/*.mpg")}
+    process = start(data_dir, results_dir, *overrides)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    after = {path: path.stat().st_mtime_ns for path in data_dir.glob("actions/**/*.mpg")}
+    assert len(after) == 55
+    assert before.items() <= after.items()
 
 
 def test_a_failed_job_leaves_the_others_results_and_a_second_call_fills_the_gap(videos_dir, tmp_path):

@@ -25,6 +25,7 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -131,7 +132,10 @@ def make_actions(root: str | Path, num_clips: int, *, seed: int = 0, num_workers
             return
         # Spawned, because a forked child of a process with threads (torch's) may hang.
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            # The workers, begun by the first submit, inherit the mask: Ctrl-C ends this process, which ends them.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             jobs = [pool.submit(_write_group, root, seed, *task) for task in tasks]
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             try:
                 for job in as_completed(jobs):
                     advance(job.result())
