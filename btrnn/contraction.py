@@ -1,41 +1,158 @@
-"""How a product of many small tensors is computed: a contraction path, planned once per shape.
+"""The products of small tensors, and W x by the plan that `btrnn.planning` chooses.
 
-The order of the pairwise products decides whether a factorised layer is faster or slower than the dense one.
-opt_einsum searches the path with the fewest multiply-adds; building the dense matrix first is one of the paths it
-weighs, so that is done exactly where it is cheaper.
+`apply_map` is where the block-term and the tensor-train product are computed.
 """
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from string import ascii_letters
+from typing import Any
 
-import opt_einsum
 import torch
+from torch import Tensor
+
+from btrnn import native
+from btrnn.planning import Network, Plan, Stage, make_plan
+
+BLOCK = "block"  # the first axis of every operand
 
 
-@lru_cache(maxsize=1024)
-def _plan(
-    inputs: tuple[tuple[str, ...], ...], output: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]
-) -> Callable[..., torch.Tensor]:
-    """Return a function of the operands that follows the cheapest path found for these shapes."""
-    letters = {name: opt_einsum.get_symbol(k) for k, name in enumerate(sorted({n for names in inputs for n in names}))}
-    left = ",".join("".join(letters[name] for name in names) for names in inputs)
-    right = "".join(letters[name] for name in output)
-    expression: Callable[..., torch.Tensor] = opt_einsum.contract_expression(
-        f"{left}->{right}", *shapes, optimize="auto-hq"
-    )
-    return expression
-
-
-def contract(operands: Sequence[torch.Tensor], axes: Sequence[Sequence[str]], output: Sequence[str]) -> torch.Tensor:
-    """Multiply tensors and sum over every axis that `output` does not name.
+def contract(operands: Sequence[Tensor], axes: Sequence[Sequence[str]], output: Sequence[str]) -> Tensor:
+    """Multiply tensors, one after the other, and sum over every axis that `output` does not name.
 
     Args:
-        operands: The tensors.
-        axes: For each operand the names of its axes, such as ("batch", "i1", "i2"); axes of one name are matched.
+        operands: The tensors, in an order in which the products stay small.
+        axes: For each operand the names of its axes; axes of one name are matched.
         output: The names of the result's axes, in order.
 
     Returns:
         The contracted tensor, with one axis for each name in `output`.
     """
-    plan = _plan(tuple(map(tuple, axes)), tuple(output), tuple(tuple(operand.shape) for operand in operands))
-    return plan(*operands)
+    result, names = operands[0], tuple(axes[0])
+    for k in range(1, len(operands)):
+        later = {*output, *[name for others in axes[k + 1 :] for name in others]}
+        kept = tuple([name for name in dict.fromkeys((*names, *axes[k])) if name in later])
+        result = torch.einsum(_equation((names, axes[k]), kept), result, operands[k])
+        names = kept
+    return torch.einsum(_equation((names,), output), result)
+
+
+def _equation(inputs: Sequence[Sequence[str]], output: Sequence[str]) -> str:
+    """Write einsum's equation for axes with names."""
+    names = dict.fromkeys([name for axes in inputs for name in axes])
+    letters = dict(zip(names, ascii_letters, strict=False))
+    terms = ["".join([letters[name] for name in axes]) for axes in (*inputs, output)]
+    return f"{','.join(terms[:-1])}->{terms[-1]}"
+
+
+def plan_for(network: Network, batch_size: int, x: Tensor, operands: Sequence[Tensor]) -> Plan:
+    """Choose the plan for this many rows of the kind of `x`; native where `native.serves` them."""
+    training = torch.is_grad_enabled() and any(operand.requires_grad for operand in operands)
+    served = native.serves(x, operands)
+    return make_plan(network, batch_size, x.element_size(), training=training, native=served)
+
+
+def apply_map(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
+    """Compute W x for every row of x.
+
+    Args:
+        plan: How; any plan of the operands' network gives the same numbers, up to rounding.
+        x: (B, I).
+        operands: The network's operands, each with a leading axis of blocks.
+
+    Returns:
+        (B, J).
+    """
+    network = plan.network
+    if plan.method == "dense":
+        (stage,) = plan.stages
+        return x @ _matrices(network, stage, operands).sum(dim=0)
+    run = _run_native if plan.method == "native" else _run_torch
+    result = run(plan, x, operands)
+    after = plan.stages[-1].after
+    order = [1 + after.index(axis) for axis in network.out_axes]
+    return result.reshape(-1, *network.shape(after)).permute(0, *order).flatten(1)
+
+
+def _matrices(network: Network, stage: Stage, operands: Sequence[Tensor]) -> Tensor:
+    """Multiply a stage's operands into its matrix of each block: (N, contracted, columns)."""
+    axes = [(BLOCK, *network.operands[k]) for k in stage.operands]
+    merged = contract([operands[k] for k in stage.operands], axes, (BLOCK, *stage.contracted, *stage.columns))
+    return merged.reshape(network.num_blocks, network.size(stage.contracted), network.size(stage.columns))
+
+
+def _run_torch(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
+    """Run every stage as a matrix product, block after block: one block's tensors are small and well laid out."""
+    matrices = [_matrices(plan.network, stage, operands).unbind() for stage in plan.stages]
+    total = None
+    for of_block in zip(*matrices, strict=True):
+        running = x
+        for stage, matrix in zip(plan.stages, of_block, strict=True):
+            running = _stage(plan.network, stage, running, matrix)
+        total = running if total is None else total + running
+    assert total is not None
+    return total
+
+
+def _stage(network: Network, stage: Stage, running: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply the running tensor with a stage's matrix (contracted, columns)."""
+    depth = matrix.shape[0]
+    if stage.form == "last":
+        return running.reshape(-1, depth) @ matrix
+    if stage.form == "middle":
+        first = stage.before.index(stage.contracted[0]) if stage.contracted else len(stage.before)
+        inner = network.size(stage.before[first + len(stage.contracted) :])
+        return _middle_product(running.reshape(-1, depth, inner), matrix)
+    axes = [*stage.rows, *stage.contracted]
+    order = [1 + stage.before.index(axis) for axis in axes]
+    tensor = running.reshape(-1, *network.shape(stage.before)).permute(0, *order)
+    return tensor.reshape(-1, depth) @ matrix
+
+
+def _run_native(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
+    """Run the native stages in the kernel, and what is left as one matrix product that sums over the blocks too."""
+    network, chain = plan.network, plan.native_stages
+    matrices = [_matrices(network, stage, operands) for stage in chain]
+    whole = len(chain) == len(plan.stages)
+    result = native.run_stages(native.Chain(network, plan.tile_modes, chain, sum_blocks=whole), x, matrices)
+    if whole:
+        return result
+    last = plan.stages[-1]
+    tiles = network.in_axes[: plan.tile_modes]
+    axes = [*tiles, BLOCK, *chain[-1].after]
+    shape = [*network.shape(tiles), network.num_blocks, *network.shape(chain[-1].after)]
+    order = [1 + axes.index(axis) for axis in (*last.rows, BLOCK, *last.contracted)]
+    matrix = _matrices(network, last, operands).flatten(0, 1)
+    tensor = result.reshape(-1, *shape).permute(0, *order)
+    return tensor.reshape(-1, matrix.shape[0]) @ matrix
+
+
+class _MiddleProduct(torch.autograd.Function):
+    """(O, K, inner) and (K, C) to (O, C, inner), with the gradient of the matrix in the fast orientation.
+
+    Autograd would take it as d_out x^T; x d_out^T, transposed, is the same and faster on CPUs.
+    """
+
+    @staticmethod
+    def forward(tensor: Tensor, matrix: Tensor) -> Tensor:
+        return torch.bmm(matrix.t().expand(tensor.shape[0], -1, -1), tensor)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        tensor, matrix = ctx.saved_tensors
+        d_tensor = d_matrix = None
+        if ctx.needs_input_grad[0]:
+            d_tensor = torch.bmm(matrix.expand(tensor.shape[0], -1, -1), d_out)
+        if ctx.needs_input_grad[1]:
+            d_matrix = torch.bmm(tensor, d_out.transpose(1, 2)).sum(dim=0)
+        return d_tensor, d_matrix
+
+
+def _middle_product(tensor: Tensor, matrix: Tensor) -> Tensor:
+    if native.is_eager(tensor, matrix):
+        result: Tensor = _MiddleProduct.apply(tensor, matrix)
+        return result
+    return torch.bmm(matrix.t().expand(tensor.shape[0], -1, -1), tensor)

@@ -7,10 +7,12 @@ of shape I_1 x ... x I_d, row-major: i = ((i_1 I_2 + i_2) I_3 + ...); the output
     tensor train  W[j, i] = sum_{r_1 .. r_{d-1}} C^(1)[1, i_1, j_1, r_1] ... C^(d)[r_{d-1}, i_d, j_d, 1]
 
 with core tensors G_n and factors A_n^(k) (Ye et al., CVPR 2018, equations 3 and 4), or TT-cores C^(k) (Novikov et al.,
-NeurIPS 2015). W x is computed from the factors in `btrnn.contraction`; W itself is built by `to_dense()` alone.
+NeurIPS 2015). W x is computed from the factors by `btrnn.contraction.apply_map`; W itself is built by `to_dense()`,
+and for a product only where that is cheaper.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod, sqrt
 from typing import Literal
 
@@ -19,9 +21,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from btrnn.complexity import check_count, check_modes, full_tt_ranks
-from btrnn.contraction import contract
+from btrnn.contraction import BLOCK, apply_map, contract, plan_for
+from btrnn.planning import Network, Plan, make_plan
 
 InitName = Literal["default", "paper"]
+TRACED_BATCH_SIZE = 64
 DENSE_PAPER_STD = 0.1  # the released code's initial standard deviation of a dense input-to-hidden matrix
 TT_PAPER_STD = 0.08  # and of its TT-cores
 
@@ -49,6 +53,7 @@ class _FactorisedLinear(nn.Module):
     """What both maps share: modes, bias, reshaping, and an initialisation of known scale."""
 
     bias: nn.Parameter | None
+    network: Network
 
     def __init__(
         self,
@@ -64,11 +69,17 @@ class _FactorisedLinear(nn.Module):
         self.order = len(self.in_modes)
         parameter = nn.Parameter(torch.empty(self.out_features, device=device, dtype=dtype)) if bias else None
         self.register_parameter("bias", parameter)
-        self._in_axes = [f"i{k}" for k in range(self.order)]
-        self._out_axes = [f"j{k}" for k in range(self.order)]
 
-    def _operands(self) -> tuple[list[Tensor], list[list[str]]]:
-        """Return the tensors whose contraction is W, and the names of their axes."""
+    def _set_network(self, operands: Sequence[tuple[str, ...]], ranks: dict[str, int], num_blocks: int) -> None:
+        """Name the axes of the operands; `ranks` has the size of each that is not a mode."""
+        sizes = {f"i{k}": mode for k, mode in enumerate(self.in_modes)} | ranks
+        sizes |= {f"j{k}": mode for k, mode in enumerate(self.out_modes)}
+        self.network = Network(tuple(operands), tuple(sizes.items()), self.order, num_blocks)
+        # torch.compile and torch.export take one plan for all batch sizes, chosen before they trace
+        self._traced_plan = make_plan(self.network, TRACED_BATCH_SIZE, 4, training=True, native=False)
+
+    def _operands(self) -> list[Tensor]:
+        """Return the tensors whose contraction is W: those of `network`, each with a first axis of blocks."""
         raise NotImplementedError
 
     def _paper_std(self) -> float:
@@ -77,7 +88,7 @@ class _FactorisedLinear(nn.Module):
     @property
     def num_weights(self) -> int:
         """The number of parameters that stand for W, bias not counted."""
-        return sum(operand.numel() for operand in self._operands()[0])
+        return sum(operand.numel() for operand in self._operands())
 
     @property
     def compression_ratio(self) -> float:
@@ -93,7 +104,7 @@ class _FactorisedLinear(nn.Module):
                 square of 1/sqrt(3) for white x of unit variance, whatever the rank and the number of blocks;
                 "paper" draws as the authors' released code, at whatever scale results.
         """
-        operands, _ = self._operands()
+        operands = self._operands()
         if operands[0].is_meta:  # shapes without numbers, as nn.Linear allows
             return
         if init == "paper":
@@ -115,17 +126,38 @@ class _FactorisedLinear(nn.Module):
 
     def _dense_norm(self) -> Tensor:
         """Compute the Frobenius norm of W in float64 without W: the factors contracted with themselves."""
-        operands, axes = self._operands()
-        kept = {*self._in_axes, *self._out_axes}  # shared by both copies; the rank axes are each copy's own
-        again = [[name if name in kept else f"{name}'" for name in names] for names in axes]
-        doubles = [operand.double() for operand in operands]
-        return contract([*doubles, *doubles], [*axes, *again], []).clamp_min(0).sqrt()
+        first, squared, last = [], [], []  # in this order no product is larger than one core tensor a pair of blocks
+        for operand, names in zip(self._operands(), self.network.operands, strict=True):
+            tensor = operand.double()
+            ranks = tuple(name for name in names if name[0] == "r")
+            axes, again = (BLOCK, *names), (f"{BLOCK}'", *(f"{name}'" if name in ranks else name for name in names))
+            if ranks == names:  # a core tensor
+                first.append((tensor, axes))
+                last.append((tensor, again))
+            else:
+                own = (BLOCK, f"{BLOCK}'", *ranks, *(f"{name}'" for name in ranks))
+                squared.append((contract((tensor, tensor), (axes, again), own), own))
+        tensors, names_of_each = zip(*first, *squared, *last, strict=True)
+        return contract(tensors, names_of_each, ()).clamp_min(0).sqrt()
 
     def to_dense(self) -> Float[Tensor, "out_features in_features"]:
         """Reconstruct W, laid out as nn.Linear.weight: (J, I). Differentiable. Costs the memory of W."""
-        operands, axes = self._operands()
-        dense = contract(operands, axes, [*self._out_axes, *self._in_axes])
+        axes = [(BLOCK, *names) for names in self.network.operands]
+        dense = contract(self._operands(), axes, (*self.network.out_axes, *self.network.in_axes))
         return dense.reshape(self.out_features, self.in_features)
+
+    def plan(self, batch_size: int) -> Plan:
+        """Say how W x is computed for this many vectors: `print(layer.plan(96))` lists the stages and their cost.
+
+        Args:
+            batch_size: How many vectors x has, B or for a sequence T B.
+
+        Returns:
+            The plan that `forward` follows for such an x, with gradients if they are enabled here.
+        """
+        operands = self._operands()
+        plan = plan_for(self.network, batch_size, operands[0].new_empty(0), operands)
+        return replace(plan, batch_size=batch_size)  # one plan serves many sizes; show this one's numbers
 
     def forward(self, x: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
         """Compute W x + b for every vector of `x`.
@@ -138,10 +170,10 @@ class _FactorisedLinear(nn.Module):
                 f"{type(self).__name__} takes vectors of {self.in_features} = {_product(self.in_modes)} features on "
                 f"the last axis, got an input of shape {tuple(x.shape)}"
             )
-        operands, axes = self._operands()
-        tensor = x.reshape(-1, *self.in_modes)
-        product = contract([tensor, *operands], [["batch", *self._in_axes], *axes], ["batch", *self._out_axes])
-        product = product.reshape(*x.shape[:-1], self.out_features)
+        rows, operands = x.reshape(-1, self.in_features), self._operands()
+        traced = torch.compiler.is_compiling()
+        plan = self._traced_plan if traced else plan_for(self.network, rows.shape[0], rows, operands)
+        product = apply_map(plan, rows, operands).reshape(*x.shape[:-1], self.out_features)
         return product if self.bias is None else product + self.bias
 
 
@@ -190,13 +222,13 @@ class BTLinear(_FactorisedLinear):
             nn.Parameter(torch.empty(num_blocks, i, j, tucker_rank, device=device, dtype=dtype))
             for i, j in zip(self.in_modes, self.out_modes, strict=True)
         )
+        ranks = [f"r{k}" for k in range(self.order)]
+        axes = [tuple(ranks), *((f"i{k}", f"j{k}", f"r{k}") for k in range(self.order))]
+        self._set_network(axes, dict.fromkeys(ranks, tucker_rank), num_blocks)
         self.reset_parameters(init)
 
-    def _operands(self) -> tuple[list[Tensor], list[list[str]]]:
-        rank_axes = [f"r{k}" for k in range(self.order)]
-        axes = [["n", *rank_axes]]
-        axes += [["n", f"i{k}", f"j{k}", f"r{k}"] for k in range(self.order)]
-        return [self.core, *self.factors], axes
+    def _operands(self) -> list[Tensor]:
+        return [self.core, *self.factors]
 
     def _paper_std(self) -> float:
         return bt_paper_std(self.tucker_rank)
@@ -248,10 +280,18 @@ class TTLinear(_FactorisedLinear):
         self.tt_ranks = full_tt_ranks(self.order, tt_rank)
         shapes = zip(self.tt_ranks[:-1], self.in_modes, self.out_modes, self.tt_ranks[1:], strict=True)
         self.cores = nn.ParameterList(nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) for shape in shapes)
+        inner = [f"r{k}" for k in range(1, self.order)]
+        axes = [
+            tuple(name for name in (f"r{k}", f"i{k}", f"j{k}", f"r{k + 1}") if name[0] != "r" or name in inner)
+            for k in range(self.order)
+        ]
+        self._set_network(axes, dict(zip(inner, self.tt_ranks[1:-1], strict=True)), 1)
         self.reset_parameters(init)
 
-    def _operands(self) -> tuple[list[Tensor], list[list[str]]]:
-        return list(self.cores), [[f"r{k}", f"i{k}", f"j{k}", f"r{k + 1}"] for k in range(self.order)]
+    def _operands(self) -> list[Tensor]:
+        # the outer ranks of 1 are not axes of the network
+        axes = self.network.operands
+        return [core.reshape(1, *self.network.shape(names)) for core, names in zip(self.cores, axes, strict=True)]
 
     def _paper_std(self) -> float:
         return TT_PAPER_STD

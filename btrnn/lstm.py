@@ -12,7 +12,7 @@ one factorised W serves all gates and gate q is rows q H .. (q + 1) H of `to_den
 Deviation from nn.LSTM: one bias vector, where nn.LSTM adds two.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod, sqrt
 from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
@@ -23,6 +23,8 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from btrnn.linear import DENSE_PAPER_STD, BTLinear, InitName, TTLinear, truncated_normal_
+from btrnn.recurrence import hard_sigmoid as hard_sigmoid
+from btrnn.recurrence import unroll
 
 
 class LSTMState(NamedTuple):
@@ -48,11 +50,6 @@ class LSTMOptions(TypedDict, total=False):
     init: InitName
     device: torch.device | str | None
     dtype: torch.dtype | None
-
-
-def hard_sigmoid(x: Tensor) -> Tensor:
-    """Compute clip(0.2 x + 0.5, 0, 1), the released code's gate (torch's own hardsigmoid has slope 1/6)."""
-    return (0.2 * x + 0.5).clamp(0, 1)
 
 
 class LSTM(nn.Module):
@@ -262,27 +259,9 @@ class LSTM(nn.Module):
             gates = gates + self.bias[k]
         hidden_0, cell_0 = initial.hidden[k], initial.cell[k]
         mask = self._mask(hidden_0, self.recurrent_dropout)
-        recurrent_weight = self.weight_hh[k].t()
-        activation = hard_sigmoid if self.gate_activation == "hard_sigmoid" else torch.sigmoid
-        steps = list(zip(gates.split(batch_sizes), batch_sizes, strict=True))
-        rows = batch_sizes[-1] if reverse else batch_sizes[0]
-        hidden, cell = hidden_0[:rows], cell_0[:rows]
-        outputs: list[Tensor] = []
-        ended: list[tuple[Tensor, Tensor]] = []  # states of sequences that are over, the shortest first
-        for gates_t, size in reversed(steps) if reverse else steps:
-            if size < rows:
-                ended.append((hidden[size:], cell[size:]))
-                hidden, cell = hidden[:size], cell[:size]
-            elif size > rows:  # read from the end, the shorter sequences begin later
-                hidden = torch.cat([hidden, hidden_0[rows:size]])
-                cell = torch.cat([cell, cell_0[rows:size]])
-            rows = size
-            seen = hidden if mask is None else hidden * mask[:size]
-            hidden, cell = lstm_cell(torch.addmm(gates_t, seen, recurrent_weight), cell, activation)
-            outputs.append(hidden)
-        ended.append((hidden, cell))
-        hidden_n, cell_n = (torch.cat(parts) for parts in zip(*reversed(ended), strict=True))
-        return torch.cat(outputs[::-1] if reverse else outputs), LSTMState(hidden_n, cell_n)
+        weight, activation = self.weight_hh[k], self.gate_activation
+        outputs, *final = unroll(gates, batch_sizes, hidden_0, cell_0, weight, mask, activation, reverse)
+        return outputs, LSTMState(*final)
 
     def _mask(self, like: Tensor, probability: float) -> Tensor | None:
         """Draw a dropout mask of the shape of `like`, already scaled; None where nothing is dropped."""
@@ -396,22 +375,6 @@ class BTLSTM(_FactorisedLSTM):
             device=device,
             dtype=dtype,
         )
-
-
-def lstm_cell(gates: Tensor, cell: Tensor, activation: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Do one step of the cell.
-
-    Args:
-        gates: (B, 4 H), the summed products and bias, in the order i, f, g, o.
-        cell: (B, H), c_{t-1}.
-        activation: Of the gates i, f and o.
-
-    Returns:
-        h_t and c_t, (B, H) each.
-    """
-    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
-    cell = activation(forget_gate) * cell + activation(input_gate) * torch.tanh(candidate)
-    return activation(output_gate) * torch.tanh(cell), cell
 
 
 def _reorder(state: LSTMState, order: Tensor | None) -> LSTMState:

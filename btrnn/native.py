@@ -1,0 +1,295 @@
+"""The native kernel of `btrnn/native.cpp`: compiled once, where there is a C++ compiler, and called through ctypes.
+
+It serves float32 and float64 on the CPU. Everywhere else, and without a compiler, torch's own products are used, which
+give the same numbers up to rounding; one line in the log says so. BTRNN_NATIVE=0 in the environment switches it off.
+"""
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from btrnn.planning import VECTOR_BYTES, Axes, Network, Stage
+
+log = logging.getLogger(__name__)
+
+SOURCE = Path(__file__).with_name("native.cpp")
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-shared", "-fPIC", "-Wno-psabi")
+_DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+_allowed = ContextVar("allowed", default=True)
+
+
+@contextmanager
+def disabled() -> Iterator[None]:
+    """Use torch's own products within this context."""
+    token = _allowed.set(False)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def available() -> bool:
+    """Say whether the kernel is compiled, or can be; compiles it at the first call."""
+    return _library() is not None
+
+
+def serves(x: Tensor, operands: Sequence[Tensor]) -> bool:
+    """Say whether the kernel can multiply these tensors here and now."""
+    return (
+        x.dtype in _DTYPES
+        and x.device.type == "cpu"
+        and all(operand.dtype == x.dtype and operand.device == x.device for operand in operands)
+        and is_eager(x, *operands)
+        and _allowed.get()
+        and available()
+    )
+
+
+def is_eager(*tensors: Tensor) -> bool:
+    """Say whether tensors are plain ones, run at once: no compilation, transform, fake tensor or autocast."""
+    return (
+        not torch.compiler.is_compiling()
+        and all(type(tensor) in (Tensor, torch.nn.Parameter) for tensor in tensors)
+        and not any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors)
+        and not torch.is_autocast_enabled(tensors[0].device.type)
+        and forward_ad._current_level < 0
+    )
+
+
+# ---- the library
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """Load the compiled kernel; None, announced once, where it cannot be had."""
+    if os.environ.get("BTRNN_NATIVE") == "0":
+        log.info("the native kernel is switched off by BTRNN_NATIVE=0")
+        return None
+    try:
+        return ctypes.CDLL(str(_compiled()))
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error
+        log.warning("btrnn runs without its native kernel, on torch's products alone: %s", reason)
+        return None
+
+
+def _compiled() -> Path:
+    """Return the shared library of this source, compiler and processor; compile it if it is not there.
+
+    Raises:
+        OSError: There is no compiler, or the cache folder cannot be written.
+        subprocess.CalledProcessError: The compiler failed; its message is in `stderr`.
+    """
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        raise FileNotFoundError("there is no C++ compiler (Debian's package is g++)")
+    made_of = [SOURCE.read_text(encoding="utf-8"), compiler, *FLAGS, _processor()]
+    key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "btrnn"
+    path = folder / f"native-{key}.so"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:  # renamed when whole: processes may do this at once
+            result = Path(scratch) / path.name
+            command = [compiler, *FLAGS, str(SOURCE), "-o", str(result)]
+            subprocess.run(command, check=True, capture_output=True, text=True)
+            result.replace(path)
+    return path
+
+
+def _processor() -> str:
+    """Return what -march=native depends on, as well as it is known."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    known = {line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}
+    return "\n".join([platform.machine(), *sorted(known)])
+
+
+# ---- the stages
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Native stages that follow one another.
+
+    Attributes:
+        network: What is contracted.
+        tile_modes: How many leading axes of x are split into tiles.
+        stages: The stages.
+        sum_blocks: Whether the last stage adds up the blocks.
+    """
+
+    network: Network
+    tile_modes: int
+    stages: tuple[Stage, ...]
+    sum_blocks: bool
+
+    @cached_property
+    def tile_size(self) -> int:
+        """Numbers of x in a tile."""
+        return self.network.size(self.network.in_axes[self.tile_modes :])
+
+    @cached_property
+    def out_blocks(self) -> int:
+        """Blocks of the result."""
+        return 1 if self.sum_blocks else self.network.num_blocks
+
+
+def run_stages(chain: Chain, x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """Run native stages.
+
+    Args:
+        chain: The stages.
+        x: (B, I).
+        matrices: For each stage (N, contracted, columns).
+
+    Returns:
+        (tiles, N, rows, columns) of the last stage, N being 1 where the blocks are summed.
+    """
+    result: Tensor = _NativeStages.apply(chain, x, *matrices)
+    return result[..., : matrices[-1].shape[-1]]
+
+
+class _NativeStages(torch.autograd.Function):
+    """The kernel's result, its rows padded to whole vectors."""
+
+    @staticmethod
+    def forward(ctx: Any, chain: Chain, x: Tensor, *matrices: Tensor) -> Tensor:
+        ctx.chain = chain
+        ctx.save_for_backward(x, *matrices)
+        x = x.contiguous()
+        call = _Call(chain, x, matrices)
+        out = x.new_empty(call.out_shape)
+        call.run("forward", out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        x, *matrices = ctx.saved_tensors
+        needs_x, *needs = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():  # the gradient is to be differentiated again: torch does it all
+            wanted = [tensor for tensor, need in zip((x, *matrices), (needs_x, *needs), strict=True) if need]
+            with torch.enable_grad():
+                again = torch_stages(ctx.chain, x, matrices)
+            pad = (0, d_out.shape[-1] - again.shape[-1])
+            found = iter(torch.autograd.grad(torch.nn.functional.pad(again, pad), wanted, d_out, create_graph=True))
+            return None, *(next(found) if need else None for need in (needs_x, *needs))
+        x, d_out = x.contiguous(), d_out.contiguous()
+        d_x = torch.empty_like(x) if needs_x else None
+        call = _Call(ctx.chain, x, matrices, gradients=True)
+        call.run("backward", d_out, d_x)
+        return None, d_x, *(g if need else None for g, need in zip(call.gradients, needs, strict=True))
+
+
+def torch_stages(chain: Chain, x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """Do what the kernel does, in torch and without padding: its definition, differentiable any number of times."""
+    network = chain.network
+    sizes = network.sizes
+    running = x.reshape(-1, 1, *(sizes[axis] for axis in network.in_axes[chain.tile_modes :]))
+    running = running.expand(-1, network.num_blocks, *running.shape[2:])
+    for stage, matrix in zip(chain.stages, matrices, strict=True):
+        order = [2 + stage.before.index(axis) for axis in (*stage.rows, *stage.contracted)]
+        rows = running.permute(0, 1, *order).reshape(running.shape[0], network.num_blocks, -1, matrix.shape[1])
+        running = (rows @ matrix).reshape(running.shape[0], network.num_blocks, *(sizes[axis] for axis in stage.after))
+    running = running.reshape(running.shape[0], network.num_blocks, -1, matrices[-1].shape[-1])
+    return running.sum(dim=1, keepdim=True) if chain.sum_blocks else running
+
+
+class _Stage(ctypes.Structure):
+    """The kernel's Stage."""
+
+    _fields_ = (
+        ("rows", ctypes.c_int64),
+        ("depth", ctypes.c_int64),
+        ("columns", ctypes.c_int64),
+        ("row_offset", ctypes.c_void_p),
+        ("depth_offset", ctypes.c_void_p),
+        ("matrix", ctypes.c_void_p),
+        ("gradient", ctypes.c_void_p),
+    )
+
+
+class _Call:
+    """One call of the kernel: the arguments, and the tensors that they point to, kept alive."""
+
+    def __init__(self, chain: Chain, x: Tensor, matrices: Sequence[Tensor], *, gradients: bool = False) -> None:
+        self.chain, self.x = chain, x
+        self.matrices = [matrix.contiguous() for matrix in matrices]
+        self.gradients = [torch.empty_like(matrix) for matrix in self.matrices] if gradients else []
+        tables = _offsets(chain, x.element_size())
+        stages = []
+        for k, (row_offset, depth_offset) in enumerate(tables):
+            gradient = self.gradients[k].data_ptr() if gradients else None
+            sides = (len(row_offset), *self.matrices[k].shape[1:])
+            pointers = (row_offset.ctypes.data, depth_offset.ctypes.data, self.matrices[k].data_ptr(), gradient)
+            stages.append(_Stage(*sides, *pointers))
+        self.stages = (_Stage * len(stages))(*stages)
+        self.tiles = x.numel() // chain.tile_size
+        columns = _padded(self.matrices[-1].shape[-1], x.element_size())
+        self.out_shape = (self.tiles, chain.out_blocks, len(tables[-1][0]), columns)
+
+    def run(self, name: str, *tensors: Tensor | None) -> None:
+        """Call `name`_float32 or _float64 with x and further tensors."""
+        library = _library()
+        assert library is not None
+        sizes = (len(self.stages), self.chain.network.num_blocks, self.tiles, self.chain.tile_size)
+        pointers = [None if tensor is None else ctypes.c_void_p(tensor.data_ptr()) for tensor in (self.x, *tensors)]
+        function = getattr(library, f"{name}_{_DTYPES[self.x.dtype]}")
+        function.restype = None
+        function(
+            self.stages,
+            *map(ctypes.c_int64, sizes),
+            ctypes.c_int(self.chain.sum_blocks),
+            *pointers,
+            ctypes.c_int(torch.get_num_threads()),
+        )
+
+
+def _padded(columns: int, itemsize: int) -> int:
+    lanes = VECTOR_BYTES // itemsize
+    return -(-columns // lanes) * lanes
+
+
+@lru_cache(maxsize=1024)
+def _offsets(chain: Chain, itemsize: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Tabulate for each stage where its rows and its contracted entries begin in the tensor that it reads."""
+    sizes, tables = chain.network.sizes, []
+    strides = _strides(chain.stages[0].before, sizes)
+    for stage in chain.stages:
+        tables.append((_table(stage.rows, sizes, strides), _table(stage.contracted, sizes, strides)))
+        width = _padded(chain.network.size(stage.columns), itemsize)
+        strides = _strides(stage.columns, sizes) | _strides(stage.rows, sizes, width)
+    return tuple(tables)
+
+
+def _strides(axes: Axes, sizes: dict[str, int], innermost: int = 1) -> dict[str, int]:
+    """Return each axis's stride in a row-major tensor."""
+    strides = {}
+    for axis in reversed(axes):
+        strides[axis] = innermost
+        innermost *= sizes[axis]
+    return strides
+
+
+def _table(axes: Axes, sizes: dict[str, int], strides: dict[str, int]) -> np.ndarray:
+    """List the offsets of all entries of some axes, row-major."""
+    offsets = np.zeros(1, dtype=np.int32)
+    for axis in axes:
+        offsets = (offsets[:, None] + strides[axis] * np.arange(sizes[axis], dtype=np.int32)).reshape(-1)
+    return np.ascontiguousarray(offsets, dtype=np.int32)

@@ -1,0 +1,267 @@
+"""Every plan that may be chosen gives the dense product; the choices; the native kernel and what stands in for it."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from math import prod
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from btrnn import BTLinear, TTLinear, native
+from btrnn.contraction import apply_map
+from btrnn.planning import (
+    Plan,
+    dense_plan,
+    make_plan,
+    native_plan,
+    operands_of_tiles,
+    possible_stages,
+)
+
+from .conftest import ROOT, need_programs
+from .test_linear import layers
+
+PAPER = {"in_modes": (8, 20, 20, 18), "out_modes": (16, 4, 4, 4)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiler() -> None:
+    need_programs("g++", package="g++")
+
+
+def draw_stages(data, network, before, allowed, form, stop_early):
+    """Draw stages, each among those that the search looks at."""
+    stages, absorbed = [], frozenset()
+    while absorbed != allowed and not (stop_early and stages and data.draw(st.booleans(), label="stop")):
+        stage = data.draw(st.sampled_from(list(possible_stages(network, before, absorbed, allowed, form))))
+        stages.append(stage)
+        absorbed, before = absorbed.union(stage.operands), stage.after
+    return tuple(stages)
+
+
+def draw_plan(data, layer) -> Plan:
+    network = layer.network
+    method = data.draw(st.sampled_from(["dense", "torch", "native"]))
+    if method == "dense":
+        return dense_plan(network, 1, 8, training=True)
+    if method == "torch":
+        stages = draw_stages(data, network, network.in_axes, network.all_operands, "last", stop_early=False)
+        return Plan(network, 1, "torch", 0, stages, 0.0)
+    tile_modes = data.draw(st.integers(0, layer.order - 1))
+    allowed = operands_of_tiles(network, tile_modes)
+    stages = draw_stages(data, network, network.in_axes[tile_modes:], allowed, "native", stop_early=True)
+    return native_plan(network, 1, tile_modes, stages, 0.0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), layer=layers(), batch_size=st.integers(0, 9), needs_input_gradient=st.booleans())
+def test_every_plan_gives_the_dense_product_and_its_gradients(data, layer, batch_size, needs_input_gradient):
+    plan = draw_plan(data, layer)
+    x = torch.randn(batch_size, layer.in_features, dtype=torch.float64, requires_grad=needs_input_gradient)
+    output, expected = apply_map(plan, x, layer._operands()), x @ layer.to_dense().T
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-10)
+    weights = torch.randn_like(output)
+    inputs = [p for name, p in layer.named_parameters() if name != "bias"] + ([x] if needs_input_gradient else [])
+    got = torch.autograd.grad((output * weights).sum(), inputs)
+    want = torch.autograd.grad((expected * weights).sum(), inputs)
+    for ours, theirs in zip(got, want, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), layer=layers(dtype=torch.float32))
+def test_every_plan_is_close_in_float32(data, layer):
+    plan, x = draw_plan(data, layer), torch.randn(3, layer.in_features)
+    exact = x.double() @ layer.to_dense().double().T
+    torch.testing.assert_close(apply_map(plan, x, layer._operands()).double(), exact, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", [BTLinear, TTLinear])
+@pytest.mark.parametrize("method", ["torch", "native"])
+def test_each_way_is_differentiable_twice(kind, method):
+    options = {"tucker_rank": 2, "num_blocks": 2} if kind is BTLinear else {"tt_rank": 2}
+    layer = kind((2, 3, 2), (2, 1, 3), **options, bias=False, dtype=torch.float64)
+    network = layer.network
+    form = "native" if method == "native" else "last"
+    stages, absorbed, before = [], frozenset(), network.in_axes
+    while absorbed != network.all_operands:
+        stages.append(next(possible_stages(network, before, absorbed, network.all_operands, form)))
+        absorbed, before = absorbed.union(stages[-1].operands), stages[-1].after
+    plan = Plan(network, 1, method, 0, tuple(stages), 0.0)
+    x = torch.randn(2, 12, dtype=torch.float64, requires_grad=True)
+    operands = [operand.detach().clone().requires_grad_() for operand in layer._operands()]
+    assert torch.autograd.gradcheck(lambda x, *operands: apply_map(plan, x, operands), (x, *operands))
+    assert torch.autograd.gradgradcheck(lambda x, *operands: apply_map(plan, x, operands), (x, *operands))
+
+
+def test_only_the_gradients_that_are_wanted_are_given():
+    layer = BTLinear(**PAPER, tucker_rank=4, num_blocks=2, bias=False)
+    layer.factors[1].requires_grad_(False)
+    x = torch.randn(3, 57_600, requires_grad=True)
+    assert layer.plan(3).method == "native"
+    layer(x).sum().backward()
+    assert layer.factors[1].grad is None
+    assert layer.factors[2].grad is not None
+    ours = x.grad
+    with native.disabled():
+        (theirs,) = torch.autograd.grad(layer(x).sum(), x)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_input_gives_the_same_bits_and_more_threads_the_same_numbers():
+    layer = BTLinear(**PAPER, tucker_rank=4, num_blocks=2)
+    x = torch.randn(16, 57_600)
+
+    def run() -> list[torch.Tensor]:
+        return [output := layer(x), *torch.autograd.grad(output.square().sum(), list(layer.parameters()))]
+
+    first, second = run(), run()
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        for a, b in zip(first, run(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(a.detach().abs().max()))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_transposed_input_is_read_rightly():
+    layer = TTLinear(**PAPER, tt_rank=4)
+    x = torch.randn(57_600, 5)
+    torch.testing.assert_close(layer(x.t()), layer(x.t().contiguous()))
+
+
+# ---- the choice
+
+
+def test_at_the_papers_size_the_plans_are_factored_and_far_below_dense():
+    for layer in (BTLinear(**PAPER, tucker_rank=4, num_blocks=2), TTLinear(**PAPER, tt_rank=4)):
+        dense = dense_plan(layer.network, 96, 4, training=True)
+        plans = {way: make_plan(layer.network, 96, 4, training=True, native=way) for way in (True, False)}
+        assert [plans[True].method, plans[False].method] == ["native", "torch"]
+        assert plans[True].cost < plans[False].cost < dense.cost / 4
+        with native.disabled():
+            assert layer.plan(96) == replace(plans[False], batch_size=96)
+
+
+def test_small_or_hardly_compressed_maps_are_multiplied_as_dense_ones():
+    assert TTLinear((2, 2), (2, 2), tt_rank=4).plan(8).method == "dense"
+    with native.disabled():
+        assert BTLinear((8, 8), (8, 8), tucker_rank=8, num_blocks=4).plan(4096).method == "dense"
+
+
+def test_a_high_order_is_planned_in_time():
+    layer = TTLinear((2,) * 10, (2,) * 10, tt_rank=2, dtype=torch.float64)
+    x = torch.randn(2, 2**10, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.to_dense(), layer.bias))
+
+
+def test_a_plan_explains_itself():
+    layer = BTLinear(**PAPER, tucker_rank=4, num_blocks=2)
+    text = str(layer.plan(96))
+    assert text.startswith("native: ")
+    assert "for 96 rows and 2 blocks" in text
+    assert f"the dense product has {2 * 96 * prod(PAPER['in_modes']) * 1024 / 1e6:,.1f}" in text
+    assert all(f"mode {k}" in text for k in (1, 2, 3, 4))
+    assert "core" in text
+    with native.disabled():
+        assert str(layer.plan(96)).startswith("torch: ")
+
+
+# ---- other ways to run
+
+
+@pytest.fixture(params=["bt", "tt"])
+def layer(request):
+    if request.param == "bt":
+        return BTLinear((4, 5, 6), (3, 2, 4), tucker_rank=2, num_blocks=2)
+    return TTLinear((4, 5, 6), (3, 2, 4), tt_rank=3)
+
+
+def test_torch_export_takes_the_layer_with_a_free_batch_size(layer):
+    x = torch.randn(7, 120)
+    program = torch.export.export(layer, (x,), dynamic_shapes={"x": {0: torch.export.Dim("batch")}})
+    torch.testing.assert_close(program.module()(x[:3]), layer(x[:3]), rtol=1e-4, atol=1e-5)
+
+
+def test_low_precision_and_autocast(layer):
+    x = torch.randn(7, 120)
+    exact = layer(x).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(x)
+    output.float().sum().backward()
+    low = layer.to(torch.bfloat16)(x.bfloat16())
+    assert low.dtype == torch.bfloat16
+    for close in (output, low):
+        torch.testing.assert_close(close.float(), exact, rtol=0.1, atol=0.1)
+
+
+def test_function_transforms(layer):
+    x = torch.randn(7, 120)
+    torch.testing.assert_close(torch.func.vmap(layer)(x), layer(x), rtol=1e-4, atol=1e-5)
+    _, tangent = torch.func.jvp(layer, (x,), (x,))
+    torch.testing.assert_close(tangent, layer(x) - layer.bias, rtol=1e-4, atol=1e-5)
+
+
+COMPILE = """
+import torch
+from btrnn import BTLinear, TTLinear
+for layer in (BTLinear((4, 5, 6), (3, 2, 4), tucker_rank=2, num_blocks=2), TTLinear((8, 10, 9), (4, 4, 4), tt_rank=3)):
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=True)
+    for batch_size in (7, 3):
+        x = torch.randn(batch_size, layer.in_features)
+        torch.testing.assert_close(compiled(x), layer(x), rtol=1e-4, atol=1e-5)
+    compiled(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in layer.parameters())
+"""
+
+
+def test_torch_compile_takes_the_layer_whole_for_any_batch_size():
+    # in a process of its own: the annotations that the tests execute are more than it traces
+    done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# ---- the native library
+
+PRINT = (
+    "import logging; logging.basicConfig(format='%(message)s')\n"
+    "import torch; from btrnn import TTLinear, native\n"
+    "layer = TTLinear((8, 20, 20, 18), (16, 4, 4, 4), tt_rank=4)\n"
+    "for _ in range(2): layer(torch.zeros(4, 57_600))\n"
+    "print(native.available(), layer.plan(4).method)"
+)
+
+
+def in_new_process(**environment: str) -> subprocess.CompletedProcess[str]:
+    variables = os.environ | environment
+    return subprocess.run([sys.executable, "-c", PRINT], capture_output=True, text=True, env=variables, check=True)
+
+
+def test_without_a_compiler_torch_is_used_and_one_line_says_so(tmp_path):
+    done = in_new_process(XDG_CACHE_HOME=str(tmp_path), CXX=str(tmp_path / "no-such-compiler"))
+    assert done.stdout.strip() == "False torch"
+    assert done.stderr.count("btrnn runs without its native kernel") == 1
+    assert "no-such-compiler" in done.stderr
+
+
+def test_it_can_be_switched_off_and_is_compiled_once(tmp_path):
+    assert in_new_process(BTRNN_NATIVE="0").stdout.strip() == "False torch"
+    assert in_new_process(XDG_CACHE_HOME=str(tmp_path)).stdout.strip() == "True native"
+    (library,) = (tmp_path / "btrnn").iterdir()
+    when = library.stat().st_mtime_ns
+    assert in_new_process(XDG_CACHE_HOME=str(tmp_path)).stdout.strip() == "True native"
+    assert library.stat().st_mtime_ns == when
+
+
+def test_the_source_compiles_without_warnings(tmp_path):
+    strict = ["-Wall", "-Wextra", "-Wshadow", "-Werror"]
+    source = str(ROOT / "btrnn" / "native.cpp")
+    command = ["g++", *native.FLAGS, *strict, source, "-o", str(tmp_path / "native.so")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
