@@ -184,9 +184,10 @@ class _NativeStages(torch.autograd.Function):
         x, *matrices = ctx.saved_tensors
         needs_x, *needs = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():  # the gradient is to be differentiated again: torch does it all
+            # under new names, so that no gradient goes on from one of them into another that it was made of
+            x, *matrices = (tensor.view_as(tensor) for tensor in (x, *matrices))
             wanted = [tensor for tensor, need in zip((x, *matrices), (needs_x, *needs), strict=True) if need]
-            with torch.enable_grad():
-                again = torch_stages(ctx.chain, x, matrices)
+            again = torch_stages(ctx.chain, x, matrices)
             pad = (0, d_out.shape[-1] - again.shape[-1])
             found = iter(torch.autograd.grad(torch.nn.functional.pad(again, pad), wanted, d_out, create_graph=True))
             return None, *(next(found) if need else None for need in (needs_x, *needs))

@@ -131,8 +131,7 @@ def unroll(
     if _needs_plain_loop(tensors, mask):
         return plain_unroll(steps, operands, activation)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        edge = _Edge.apply(gates)
-        results: Unrolled = _Recurrence.apply(edge, hidden_0, cell_0, weight, mask, gates.detach(), steps, activation)
+        results: Unrolled = _Recurrence.apply(gates, hidden_0, cell_0, weight, mask, steps, activation)
         return results
     cell = torch.empty_like(cell_0)
     return _forward(steps, operands, activation, {t: cell[:size] for t, size in enumerate(batch_sizes)})
@@ -245,34 +244,17 @@ def _sum_of_products(left: Tensor, right: Tensor, like: Tensor, steps: Steps) ->
     return torch.mm(left.t(), right)
 
 
-class _Edge(torch.autograd.Function):
-    """Zeros that take no memory, of the shape of the gates, and that hand their gradient on to the gates.
-
-    A second derivative needs the gates' place in the graph, but not their values, which the activations tell.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, gates: Tensor) -> Tensor:
-        ctx.set_materialize_grads(False)
-        return gates.new_zeros(()).expand(gates.shape)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> Tensor | None:  # noqa: ARG004
-        return grads[0]
-
-
 class _Recurrence(torch.autograd.Function):
     """The recurrence with a backward written by hand."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        edge: Tensor,
+        gates: Tensor,
         hidden_0: Tensor,
         cell_0: Tensor,
         weight: Tensor,
         mask: Tensor | None,
-        gates: Tensor,
         steps: Steps,
         activation: ActivationName,
     ) -> Unrolled:
@@ -280,19 +262,20 @@ class _Recurrence(torch.autograd.Function):
         operands = Operands(gates, hidden_0, cell_0, weight, mask)
         results = _forward(steps, operands, activation, steps.split(cells), steps.split(activations))
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(edge, hidden_0, cell_0, weight, mask, activations, cells)
+        ctx.save_for_backward(gates, hidden_0, cell_0, weight, mask, activations, cells)
         ctx.steps, ctx.activation = steps, activation
         return results
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        edge, hidden_0, cell_0, weight, mask, activations, cells = ctx.saved_tensors
-        operands = Operands(edge, hidden_0, cell_0, weight, mask)
-        compute = _backward_through_plain_loop if torch.is_grad_enabled() else _backward
-        needed = ctx.needs_input_grad[:4]
+        gates, hidden_0, cell_0, weight, mask, activations, cells = ctx.saved_tensors
+        operands, needed = Operands(gates, hidden_0, cell_0, weight, mask), ctx.needs_input_grad[:4]
         with torch.autocast(activations.device.type, enabled=False):  # it may be on where backward is called
-            found = compute(ctx.steps, operands, ctx.activation, activations, cells, grads, needed)
-        return *found, None, None, None, None
+            if torch.is_grad_enabled():
+                found = _backward_through_plain_loop(ctx.steps, operands, ctx.activation, grads, needed)
+            else:
+                found = _backward(ctx.steps, operands, ctx.activation, activations, cells, grads, needed)
+        return *found, None, None, None
 
 
 def _backward(
@@ -397,37 +380,16 @@ def _backward_through_plain_loop(
     steps: Steps,
     operands: Operands,
     activation: ActivationName,
-    activations: Tensor,
-    cells: Tensor,
     grads: Sequence[Tensor | None],
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients as `_backward` does, in a graph that can be differentiated again."""
-    with torch.no_grad():
-        hidden = activations[:, -cells.shape[1] :] * torch.tanh(cells)
-        seen = _seen(steps, hidden, operands.hidden_0, operands.mask)
-        gates = torch.addmm(_before_activation(activations, activation), seen, operands.weight.t(), alpha=-1)
     # Each operand under a new name, so that no gradient goes on from one of them into another that it was made of.
     named = [tensor.view_as(tensor) for tensor in operands[:4]]
-    edge, hidden_0, cell_0, weight = named
-    results = plain_unroll(steps, Operands(edge + gates, hidden_0, cell_0, weight, operands.mask), activation)
+    results = plain_unroll(steps, Operands(*named, operands.mask), activation)
     reached = [k for k, grad in enumerate(grads) if grad is not None]
     sources = [tensor for tensor, need in zip(named, needed, strict=True) if need]
     found = iter(
         torch.autograd.grad([results[k] for k in reached], sources, [grads[k] for k in reached], create_graph=True)
     )
     return tuple(next(found) if need else None for need in needed)
-
-
-def _before_activation(activations: Tensor, activation: ActivationName) -> Tensor:
-    """Return numbers from which the activations come; infinite ones where an activation is at its bound."""
-    size = activations.shape[1] // 4
-    input_and_forget, candidate, output_gate = activations.split_with_sizes((2 * size, size, size), dim=1)
-    gate = _hard_logit if activation == "hard_sigmoid" else torch.logit
-    return torch.cat([gate(input_and_forget), torch.atanh(candidate), gate(output_gate)], dim=1)
-
-
-def _hard_logit(y: Tensor) -> Tensor:
-    """Invert `hard_sigmoid`."""
-    bound = torch.where(y <= 0, -torch.inf, torch.where(y >= 1, torch.inf, 0.0))
-    return (y - 0.5) / HARD_SLOPE + bound

@@ -54,11 +54,15 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
     return "\n\n".join(tables.terminal_table(panel) for panel in panels)
 
 
-def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
-    """Return an experiment's tables at one scale, the differences between models, and notes, as Markdown."""
+def markdown_report(results_dir: Path, experiment: str, scale: str, *, brief: bool = False) -> str:
+    """Return an experiment's tables at one scale, the differences between models, and notes, as Markdown.
+
+    `brief` leaves out all tables of models but the first: the paper's own protocol and input where they were run.
+    """
     results, summary, panels = _read(results_dir, experiment, scale)
     paper = comparison.read_paper(results_dir / "paper.csv")
-    parts = [part for panel in panels for part in (f"### {tables.heading(panel)}", tables.main_table(panel))]
+    shown = panels[:1] if brief else panels
+    parts = [part for panel in shown for part in (f"### {tables.heading(panel)}", tables.main_table(panel))]
     compared = [predictions.differences(panel, results.predictions, paper) for panel in comparison.panels(summary)]
     compared = [rows for rows in compared if not rows.empty]
     if compared:
@@ -176,7 +180,7 @@ def readme_block(results_dir: Path, readme: Path) -> str:
         scale = comparison.headline_scale(read_results(results_dir, experiment).runs)
         data = tables.data_name("actions" if experiment.endswith("_actions") else "ucf11")
         place = os.path.relpath(results_dir, readme.parent)
-        parts.append(markdown_report(results_dir, experiment, scale))
+        parts.append(markdown_report(results_dir, experiment, scale, brief=True))
         parts += [
             f"![{data}: {text}]({place}/figures/{experiment}_{name}.png)"
             for name, text in (
@@ -186,7 +190,7 @@ def readme_block(results_dir: Path, readme: Path) -> str:
             )
         ]
         parts.append(
-            f"All scales: [{experiment}.md]({place}/tables/{experiment}.md). Beside the published results on "
+            f"All protocols, inputs and scales: [{experiment}.md]({place}/tables/{experiment}.md). Beside the published results on "
             f"UCF11: [{experiment}_published.md]({place}/tables/{experiment}_published.md)."
         )
     return "\n\n".join(parts) or "No results are collected yet."
