@@ -385,8 +385,8 @@ def _backward_through_plain_loop(
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients as `_backward` does, in a graph that can be differentiated again."""
     # Each operand under a new name, so that no gradient goes on from one of them into another that it was made of.
-    named = [tensor.view_as(tensor) for tensor in operands[:4]]
-    results = plain_unroll(steps, Operands(*named, operands.mask), activation)
+    gates, hidden_0, cell_0, weight = named = [tensor.view_as(tensor) for tensor in operands[:4]]
+    results = plain_unroll(steps, Operands(gates, hidden_0, cell_0, weight, operands.mask), activation)
     reached = [k for k, grad in enumerate(grads) if grad is not None]
     sources = [tensor for tensor, need in zip(named, needed, strict=True) if need]
     found = iter(
