@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from btrnn import native
+from btrnn.eager import is_eager
 from btrnn.planning import Network, Plan, Stage, make_plan
 
 BLOCK = "block"  # the first axis of every operand
@@ -152,7 +153,7 @@ class _MiddleProduct(torch.autograd.Function):
 
 
 def _middle_product(tensor: Tensor, matrix: Tensor) -> Tensor:
-    if native.is_eager(tensor, matrix):
+    if is_eager(tensor, matrix):
         result: Tensor = _MiddleProduct.apply(tensor, matrix)
         return result
     return torch.bmm(matrix.t().expand(tensor.shape[0], -1, -1), tensor)

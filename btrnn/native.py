@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from btrnn.eager import is_eager
 from btrnn.planning import VECTOR_BYTES, Axes, Network, Stage
 
 log = logging.getLogger(__name__)
@@ -59,17 +59,6 @@ def serves(x: Tensor, operands: Sequence[Tensor]) -> bool:
         and is_eager(x, *operands)
         and _allowed.get()
         and available()
-    )
-
-
-def is_eager(*tensors: Tensor) -> bool:
-    """Say whether tensors are plain ones, run at once: no compilation, transform, fake tensor or autocast."""
-    return (
-        not torch.compiler.is_compiling()
-        and all(type(tensor) in (Tensor, torch.nn.Parameter) for tensor in tensors)
-        and not any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors)
-        and not torch.is_autocast_enabled(tensors[0].device.type)
-        and forward_ad._current_level < 0
     )
 
 

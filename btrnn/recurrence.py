@@ -16,8 +16,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 from torch.nn import functional as F
+
+from btrnn.eager import is_eager
 
 ActivationName: TypeAlias = Literal["sigmoid", "hard_sigmoid"]
 Unrolled: TypeAlias = tuple[Float[Tensor, "rows hidden"], Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]
@@ -128,7 +129,8 @@ def unroll(
     """
     steps, operands = Steps(batch_sizes, reverse), Operands(gates, hidden_0, cell_0, weight, mask)
     tensors = [operand for operand in operands if operand is not None]
-    if _needs_plain_loop(tensors, mask):
+    same = all(tensor.dtype == gates.dtype for tensor in tensors)
+    if not (same and is_eager(*tensors)) or (mask is not None and mask.requires_grad):
         return plain_unroll(steps, operands, activation)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         results: Unrolled = _Recurrence.apply(gates, hidden_0, cell_0, weight, mask, steps, activation)
@@ -151,20 +153,6 @@ def plain_unroll(steps: Steps, operands: Operands, activation: ActivationName) -
         hidden[t], cell[t] = lstm_cell(torch.addmm(gates[t], seen, weight_t), steps.before(cell, t, cell_0), gate)
     outputs = torch.cat([hidden[t] for t in range(len(hidden))])
     return outputs, steps.final(hidden), steps.final(cell)
-
-
-def _needs_plain_loop(tensors: Sequence[Tensor], mask: Tensor | None) -> bool:
-    """Say whether something looks into the operations of the loop, or has rules that the fast path does not know."""
-    return (
-        torch.compiler.is_compiling()
-        or tensors[0].is_meta  # which autocast does not know
-        or torch._C._is_tracing()
-        or torch._C._are_functorch_transforms_active()
-        or torch.is_autocast_enabled(tensors[0].device.type)
-        or any(tensor.dtype != tensors[0].dtype for tensor in tensors)
-        or (mask is not None and mask.requires_grad)
-        or any(unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
-    )
 
 
 def _forward(

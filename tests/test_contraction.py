@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from btrnn import BTLinear, TTLinear, native
 from btrnn.contraction import apply_map
@@ -206,6 +207,17 @@ def test_function_transforms(layer):
     torch.testing.assert_close(torch.func.vmap(layer)(x), layer(x), rtol=1e-4, atol=1e-5)
     _, tangent = torch.func.jvp(layer, (x,), (x,))
     torch.testing.assert_close(tangent, layer(x) - layer.bias, rtol=1e-4, atol=1e-5)
+
+
+def test_a_mode_that_watches_operations_sees_them_all():
+    layer = TTLinear(**PAPER, tt_rank=4, bias=False)
+    x = torch.randn(4, 57_600)
+    with FlopCounterMode(display=False) as counted:
+        layer(x)
+        plan = layer.plan(4)
+    assert plan.method == "torch"
+    least = sum(2 * 4 * prod(layer.network.shape((*stage.before, *stage.columns))) for stage in plan.stages)
+    assert counted.get_total_flops() >= least
 
 
 COMPILE = """
