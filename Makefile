@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 collect tables test lint format clean
+.PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 collect tables bench test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper]"
@@ -39,6 +39,14 @@ collect: setup ## run folders to results/*.csv
 
 tables: setup ## results/*.csv to tables, figures and the README's results
 	$(RUN) experiments/report.py
+	$(RUN) experiments/benchmark.py --report
+
+bench: .venv/bench-done ## time and memory beside the dense layers and other libraries, and the bars (half an hour)
+	@$(RUN) experiments/benchmark.py
+
+.venv/bench-done: .venv/setup-done
+	$(BIN)/pip install --disable-pip-version-check --constraint requirements.txt --editable '.[bench]'
+	touch $@
 
 test: setup ## run all the tests
 	$(BIN)/pytest

@@ -1,0 +1,132 @@
+"""The products and layers side by side: measure, write results/benchmark_*.csv, tables and figures, print the bars.
+
+    python experiments/benchmark.py                   # all of it, half an hour; `make bench` installs the peers first
+    python experiments/benchmark.py --only product    # one section; those that were measured before stay
+    python experiments/benchmark.py --quick           # tiny shapes, to see that everything works; into a folder apart
+    python experiments/benchmark.py --report          # tables and figures from the CSV files, nothing is measured
+
+Ctrl-C keeps what was measured. Other libraries that are not installed are left out, and listed so.
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import report
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from btrnn.atomic import replace_file
+from btrnn.benchmark import figures
+from btrnn.benchmark.records import SECTIONS, device_suffix, measured_sections
+from btrnn.benchmark.report import FACTORS, markdown_report, read_all, terminal_report
+from btrnn.benchmark.settings import SWEEPS
+
+SPARE = 0.95  # of the time: a setting that has begun is finished
+QUICK_DIR = Path(tempfile.gettempdir()) / "btrnn-benchmark-quick"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 130 when it was interrupted."""
+    options = _parser().parse_args(arguments)
+    results_dir = options.results_dir or (QUICK_DIR if options.quick else Path("results"))
+    if options.report:
+        write_report(results_dir)
+        return 0
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        devices = measure(results_dir, options.only or SECTIONS, options.minutes, quick=options.quick)
+    except KeyboardInterrupt:
+        print(f"stopped; what was measured stands in {results_dir}/benchmark_*.csv", file=sys.stderr)
+        return 130
+    write_report(results_dir)
+    for device in devices:
+        print(f"\n{terminal_report(results_dir, device)}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="the sections to measure; default: all")
+    parser.add_argument("--minutes", type=float, default=30.0, help="for everything together (default: 30)")
+    parser.add_argument("--quick", action="store_true", help="tiny shapes and few rounds")
+    parser.add_argument("--report", action="store_true", help="measure nothing")
+    parser.add_argument("--results-dir", type=Path, help="default: results, with --quick a temporary folder")
+    return parser
+
+
+def measure(results_dir: Path, sections: Sequence[str], minutes: float, *, quick: bool) -> list[str]:
+    """Measure on the CPU, and on a GPU if there is one; returns the devices."""
+    import torch  # here, so that --report and --help need not load it
+
+    from btrnn.benchmark.run import Options, quick_options, run
+
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for device in devices:
+        seconds = 60 * minutes * SPARE / len(devices)
+        options = Options(results_dir, device, seconds, tuple(sections))
+        with _show_progress(device) as show:
+            run(quick_options(results_dir, device, tuple(sections)) if quick else options, show)
+    return devices
+
+
+@contextmanager
+def _show_progress(device: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Give a function that shows how far the benchmark is: a bar on a terminal, else a line for each part."""
+    console = Console(stderr=True)
+    title = TextColumn("{task.fields[title]}")
+    columns = (TextColumn(device), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), title)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", title="")
+
+        def show(done: int, total: int, title: str) -> None:
+            bar.update(task, completed=done, total=total, title=title)
+            if not console.is_terminal:
+                logging.info("%s, %d of %d: %s", device, done, total, title)
+
+        yield show
+
+
+def write_report(results_dir: Path) -> None:
+    """Write results/tables/benchmark.md and the figures from the CSV files; without any, say so and write nothing."""
+    devices = [device for device in ("cpu", "cuda") if measured_sections(results_dir, device)]
+    if not devices:
+        print(f"no benchmark in {results_dir}: `make bench` makes one")
+        return
+    table = results_dir / "tables" / "benchmark.md"
+    replace_file(table, markdown_report(results_dir))
+    files = [file for device in devices for file in figure_files(results_dir, device)]
+    for file in files:
+        report.write_figure(file)
+    print("\n".join(f"wrote {path}" for path in (table, *(file.path for file in files))))
+
+
+def figure_files(results_dir: Path, device: str) -> list[report.FigureFile]:
+    """Return the figures of a device: time against each factor, and memory against the input size."""
+    sections, suffix = read_all(results_dir, device), device_suffix(device)
+    folder = results_dir / "figures"
+    files = []
+    if "sweep" in sections:
+        sweep = sections["sweep"]
+        for factor in [name for name in SWEEPS if sweep.loc[sweep["factor"] == name, "median_ms"].notna().any()]:
+            what = "The layer" if factor == "time" else "The product"
+            title = f"{what}: time against {FACTORS[factor]} ({device})"
+            shown = sweep.loc[sweep["factor"] == factor, ["value", "implementation", "phase", "median_ms"]]
+            path = folder / f"benchmark_{factor}{suffix}.png"
+            files.append(report.FigureFile(path, shown, partial(figures.time_against, sweep, factor, title)))
+    memory = sections.get("memory")
+    if memory is not None and memory.loc[memory["factor"] == "input", "peak_mib"].notna().any():
+        shown = memory.loc[memory["factor"] == "input", ["value", "implementation", "peak_mib"]]
+        title = f"Memory of training against the input size ({device})"
+        path = folder / f"benchmark_memory{suffix}.png"
+        files.append(report.FigureFile(path, shown, partial(figures.memory_against_input, memory, title)))
+    return files
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,352 @@
+"""The benchmark: what it visits, how it times, what it refuses to time, and what is said of the numbers."""
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from math import isnan, nan
+from pathlib import Path
+from time import perf_counter
+from types import ModuleType
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from btrnn.benchmark import layers, memory, products
+from btrnn.benchmark.bars import BARS, Bar, compare_sweep, judge, ratios, verdict
+from btrnn.benchmark.costs import MEMORY_LIMIT, cheapest_contraction, dense_bytes, factored_bytes, law
+from btrnn.benchmark.implementations import Built, Implementation, check
+from btrnn.benchmark.records import COLUMNS, Record, RecordFile, read_machines, read_section, record, section_path
+from btrnn.benchmark.reference import Problem, relative_error
+from btrnn.benchmark.report import markdown_report
+from btrnn.benchmark.run import LAYER_PHASES, PRODUCT_PHASES, TIME_IS_UP, Visitor, quick_options, run
+from btrnn.benchmark.settings import INPUT_SHAPES, PAPER, PRODUCT_SWEEPS, SWEEPS, TINY, Point, visits
+from btrnn.benchmark.timing import QUICK, Effort, best_and_median, time_interleaved
+
+from .conftest import ROOT
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Keep tiny products from waiting for other processes' threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[ModuleType]:
+    """experiments/benchmark.py, imported as when it is run."""
+    sys.path.insert(0, str(ROOT / "experiments"))
+    import benchmark
+
+    yield benchmark
+    sys.path.remove(str(ROOT / "experiments"))
+    for name in ("benchmark", "report"):
+        del sys.modules[name]
+
+
+# ---- settings and costs
+
+
+def test_sweeps_vary_one_thing_and_the_paper_is_visited_once():
+    visited = dict(visits(PRODUCT_SWEEPS))
+    paper = {"batch": 16, "order": 4, "rank": 4, "blocks": 2, "input": 57_600}
+    assert dict(visited[PAPER]) == paper
+    assert len(visited) == 1 + sum(len(shapes) - 1 for shapes in PRODUCT_SWEEPS.values())
+    for factor in ("batch", "order", "rank", "blocks"):
+        for value, shape in PRODUCT_SWEEPS[factor].items():
+            assert (shape.in_features, shape.out_features) == (57_600, 1_024)
+            changed = {"batch": shape.batch, "order": shape.order, "rank": shape.rank, "blocks": shape.num_blocks}
+            assert changed == {name: paper[name] for name in changed} | {factor: value}
+    assert [shape.in_features for shape in INPUT_SHAPES.values()] == list(INPUT_SHAPES)
+    assert {shape.in_features for shape in SWEEPS["time"].values()} == {1_024}
+
+
+def test_fewest_operations_are_those_of_the_paper_s_setting():
+    bt = cheapest_contraction(PAPER, "BT")
+    assert bt.forward_flops == pytest.approx(0.88e9, rel=0.01)
+    assert bt.training_flops == pytest.approx(2.27e9, rel=0.01)
+    assert cheapest_contraction(PAPER, "TT").forward_flops < bt.forward_flops
+
+
+def test_a_cell_over_the_limit_is_known_before_anything_is_allocated():
+    largest = INPUT_SHAPES[1_048_576]
+    assert dense_bytes(largest, training=False) < MEMORY_LIMIT < dense_bytes(largest, training=True)
+    assert factored_bytes(largest, "BT", training=True) < MEMORY_LIMIT
+    visitor = Visitor(CPU, QUICK)
+    problem = Problem(TINY, CPU)
+    vast = replace(products.DENSE, bytes_needed=lambda shape, training: 2 * MEMORY_LIMIT if training else 0)
+    cells = visitor.visit(problem, [vast], PRODUCT_PHASES, perf_counter())
+    assert cells["dense nn.Linear", "forward"]["rounds"] == QUICK.least_rounds
+    assert cells["dense nn.Linear", "forward+backward"] == {"note": "left out: needs 16.0 GB"}
+
+
+def test_laws_are_the_paper_s():
+    twice = replace(PAPER, rank=8)
+    assert law(twice, "dense", "forward") == law(PAPER, "dense", "forward")
+    assert law(twice, "BT", "forward") == 2**4 * law(PAPER, "BT", "forward")
+    assert law(twice, "TT", "forward") == 2**2 * law(PAPER, "TT", "forward")
+    assert law(twice, "TT", "forward+backward") == 2**4 * law(PAPER, "TT", "forward+backward")
+    assert law(PAPER, "BT", "forward+backward") == 4 * law(PAPER, "BT", "forward")
+
+
+# ---- timing
+
+
+class FakeTime:
+    """A clock that only calls move on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.called: list[str] = []
+
+    def call(self, name: str, seconds: float) -> Callable[[], None]:
+        def act() -> None:
+            self.called.append(name)
+            self.now += seconds
+
+        return act
+
+    def time(self, call: Callable[[], None]) -> float:
+        before = self.now
+        call()
+        return self.now - before
+
+
+def test_rounds_are_interleaved_and_rotated():
+    fake = FakeTime()
+    calls = {name: fake.call(name, 0.125) for name in "abc"}
+    effort = Effort(least_rounds=4, warm_ups=1)
+    seconds = time_interleaved(calls, 0.0, fake.time, effort, lambda: fake.now)
+    assert "".join(fake.called) == "abc" + "abc" + "bca" + "cab" + "abc"
+    assert seconds == {name: [0.125] * 4 for name in "abc"}
+
+
+def test_rounds_end_with_the_time_and_slow_calls_earlier():
+    fake = FakeTime()
+    calls = {"fast": fake.call("fast", 0.5), "slow": fake.call("slow", 2.0)}
+    effort = Effort(least_rounds=5, slow_rounds=3, warm_ups=0)
+    seconds = time_interleaved(calls, 9.5, fake.time, effort, lambda: fake.now)
+    assert {name: len(rounds) for name, rounds in seconds.items()} == {"fast": 7, "slow": 3}
+    assert time_interleaved({"a": fake.call("a", 0.0)}, 1e9, fake.time, Effort(most_rounds=8))["a"] == [0.0] * 8
+
+
+def test_garbage_is_collected_again_after_a_failure():
+    def fail() -> None:
+        assert not gc.isenabled()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        time_interleaved({"a": fail}, 0.0, FakeTime().time, Effort())
+    assert gc.isenabled()
+
+
+def test_best_and_median():
+    assert best_and_median([0.003, 0.001, 0.002]) == {"best_ms": 1.0, "median_ms": 2.0, "rounds": 3}
+
+
+# ---- implementations
+
+
+@pytest.mark.parametrize("layer", [False, True])
+@pytest.mark.parametrize("shape", [TINY, replace(TINY, in_modes=(3, 4, 2), hidden_modes=(2, 1, 3), num_blocks=3)])
+def test_every_implementation_gives_the_reference(shape, layer):
+    problem = Problem(shape, CPU, layer=layer)
+    for implementation in layers.LAYERS if layer else products.PRODUCTS:
+        if implementation.installed:
+            built = implementation.build(problem)
+            for phase in PRODUCT_PHASES:
+                assert check(built, problem, implementation.family, phase) < 1e-5, (implementation.name, phase)
+            assert len(built.gradients()) == len(problem.answer(implementation.family).gradients)
+
+
+def test_the_reference_is_the_dense_product():
+    problem = Problem(TINY, CPU)
+    right = problem.x @ problem.dense_weight().t()
+    assert relative_error(right, problem.answer("BT").output) < 1e-5
+    assert relative_error(right, problem.answer("TT").output) > 0.1
+    assert relative_error(torch.full((1,), nan), torch.ones(1, dtype=torch.float64)) == float("inf")
+
+
+def made(name: str, call: Callable[[Problem], Callable[[Tensor], Tensor]], package: str = "") -> Implementation:
+    """An implementation of the block-term product with a function of the test."""
+
+    def build(problem: Problem) -> Built:
+        right = products.ours("BT")(problem)
+        return replace(right, call=lambda x: call(problem)(right.call(x)))
+
+    return Implementation(name, "BT", build, lambda shape, training: 0, package)
+
+
+def test_what_is_wrong_or_fails_or_is_missing_is_not_timed():
+    def raise_error(_: Tensor) -> Tensor:
+        raise ValueError("no such shape\nmore")
+
+    cells = Visitor(CPU, QUICK).visit(
+        Problem(TINY, CPU),
+        [
+            made("wrong", lambda problem: lambda y: 1.01 * y),
+            made("fails", lambda problem: raise_error, package="torch"),
+            made("missing", lambda problem: raise_error, package="no_such_package"),
+            made("right", lambda problem: lambda y: y),
+        ],
+        ["forward"],
+        perf_counter(),
+    )
+    assert str(cells["wrong", "forward"]["note"]).startswith("wrong: error 1.0e-02")
+    assert cells["fails", "forward"] == {"note": "failed: ValueError: no such shape"}
+    assert cells["missing", "forward"] == {"note": "left out: no_such_package is not installed"}
+    assert [name for (name, _), cell in cells.items() if "best_ms" in cell] == ["right"]
+    with pytest.raises(ValueError, match="no such shape"):
+        Visitor(CPU, QUICK).visit(Problem(TINY, CPU), [made("ours", lambda problem: raise_error)], ["forward"], 0.0)
+
+
+def test_a_slow_call_of_another_library_is_left_out():
+    effort = replace(QUICK, longest_seconds=0.0)
+    slow = made("slow", lambda problem: lambda y: y, package="torch")
+    cell = Visitor(CPU, effort).visit(Problem(TINY, CPU), [slow], ["forward"], 0.0)["slow", "forward"]
+    assert str(cell["note"]).startswith("left out: a call takes")
+
+
+def test_memory_of_a_process_apart():
+    job = memory.Job("btrnn.BTLSTM", replace(TINY, batch=4096, time=64), reuse=True, steps=1, device="cpu", threads=1)
+    columns = memory.measure_apart(job)
+    assert 64 < columns["peak_mib"] < 1000  # x alone has 64 MiB
+    assert columns["rounds"] == 1
+    assert memory.measure_apart(replace(job, model="none"))["note"] == "failed: KeyError: 'none'"
+
+
+# ---- records and the whole run
+
+
+def test_records_survive_the_csv_file(tmp_path):
+    point = Point("rank", 8)
+    given = [
+        record("sweep", point, "a, b", "forward", best_ms=1.25, median_ms=2.0, rounds=5, max_error=1e-7),
+        record("sweep", point, "c", "forward", note="left out: needs 8.9 GB"),
+    ]
+    file = RecordFile(section_path(tmp_path, "sweep"))
+    file.add(given[:1])
+    file.add(given[1:])
+    table = read_section(tmp_path, "sweep")
+    assert list(table.columns) == COLUMNS
+    for row, right in zip(table.to_dict("records"), given, strict=True):
+        read = Record(**{str(name): value for name, value in row.items()})
+        assert repr(read) == repr(right)
+
+
+def test_an_interruption_keeps_what_was_measured(tmp_path):
+    def stop(done: int, total: int, title: str) -> None:
+        if title == "floor":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(quick_options(tmp_path, "cpu", ("product", "layer")), stop)
+    assert set(read_section(tmp_path, "product")["implementation"]) == {p.name for p in products.PRODUCTS}
+    assert list(read_machines(tmp_path)) == ["benchmark_product"]
+
+
+def test_sweeps_that_the_time_does_not_reach_are_listed(tmp_path):
+    run(replace(quick_options(tmp_path, "cpu", ("sweep",)), seconds=0.0), lambda *_: None)
+    table = read_section(tmp_path, "sweep")
+    assert set(table["note"]) == {TIME_IS_UP}
+    assert set(table["factor"]) == {"batch", "time"}
+
+
+def test_the_quick_benchmark_from_end_to_end(tmp_path, script, capsys):
+    options = ["--quick", "--only", "product", "layer", "sweep", "--results-dir", str(tmp_path)]
+    assert script.main(options) == 0
+    shown = capsys.readouterr().out
+    for name in ("btrnn BT, plain torch", "btrnn.TTLSTM", "floor BT", "does not hold"):
+        assert name in shown
+    text = (tmp_path / "tables" / "benchmark.md").read_text()
+    assert text == markdown_report(tmp_path)
+    for name in ("Left out", "Varied: batch", "dense÷it", "native path"):
+        assert name in text
+    table = read_section(tmp_path, "layer")
+    assert set(table["phase"]) == set(LAYER_PHASES)
+    timed = table[table["note"] == ""]
+    assert (timed["best_ms"] <= timed["median_ms"]).all()
+    assert timed["max_error"].max() < 1e-4
+    machine = read_machines(tmp_path)["benchmark_product"]
+    assert {"processor", "threads", "versions", "native", "git_commit"} <= set(machine)
+
+
+def test_the_report_needs_numbers(tmp_path, script, capsys):
+    assert script.main(["--report", "--results-dir", str(tmp_path)]) == 0
+    assert "make bench" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def sweep_of(times: dict[str, float], factor: str = "rank", value: int = 4) -> pd.DataFrame:
+    rows = [
+        {"factor": factor, "value": value, "implementation": name, "phase": "forward", "best_ms": ms, "median_ms": ms}
+        for name, ms in times.items()
+    ]
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+
+
+def test_figures_show_the_numbers_and_the_laws():
+    from btrnn.benchmark import figures
+
+    rows = [sweep_of({"btrnn BT": 2.0 * value, "tednet BT": nan}, "rank", value) for value in (1, 2, 4, 8)]
+    figure = figures.time_against(pd.concat(rows, ignore_index=True), "rank", "title")
+    measured, bt_law = figure.axes[0].lines
+    assert list(measured.get_ydata()) == [2.0, 4.0, 8.0, 16.0]
+    assert list(bt_law.get_ydata()) == [8 / 4**4, 8 / 2**4, 8, 8 * 2**4]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["btrnn BT", "the paper's laws"]
+
+
+# ---- bars
+
+
+def test_bars_say_what_the_ratios_are():
+    bar = Bar("b", "product", "dense nn.Linear", "btrnn BT", "forward", 4.0)
+    table = sweep_of({"dense nn.Linear": 40.0, "btrnn BT": 8.0, "btrnn BT, plain torch": 20.0}, "paper", 57_600)
+    table.loc[0, "best_ms"] = 30.0
+    judged = judge([bar, replace(bar, section="memory")], {"product": table})
+    assert judged[["path", "best", "median", "verdict"]].to_numpy().tolist() == [
+        ["native", 3.75, 5.0, "holds by the median alone"],
+        ["plain torch", 1.5, 2.0, "does not hold"],
+    ]
+    assert all(isnan(ratio) for ratio in ratios(replace(bar, numerator="none"), table))
+    assert verdict(bar, nan, nan) == "not measured"
+    assert verdict(replace(bar, at_most=True), 3.0, 4.0) == "holds"
+
+
+def test_every_bar_names_what_is_measured():
+    names = {each.name for each in [*products.PRODUCTS, *layers.LAYERS]} | {"floor BT"}
+    for bar in BARS:
+        assert {bar.numerator, bar.denominator} <= names
+        plain = bar.without_native_path()
+        assert {plain.numerator, plain.denominator} <= names
+        assert (plain.numerator, plain.denominator) != (bar.numerator, bar.denominator)
+
+
+def test_the_sweep_is_compared_with_the_slower_and_the_faster():
+    rows = [
+        sweep_of({"dense nn.Linear": 10.0, "opt_einsum BT": 4.0, "btrnn BT": 8.0}),
+        sweep_of({"dense nn.Linear": nan, "opt_einsum BT": 4.0, "btrnn BT": 2.0}, "input", 1_048_576),
+        sweep_of({"btrnn BT": nan}, "batch", 1),
+        sweep_of({"nn.LSTM": 1.0}, "time", 6),
+    ]
+    over = compare_sweep(pd.concat(rows, ignore_index=True), "BT")
+    assert over[["factor", "over_slower", "over_faster"]].to_numpy().tolist() == [
+        ["rank", 0.8, 2.0],
+        ["input", 0.5, 0.5],
+    ]
+    assert compare_sweep(rows[3], "BT").empty
+
+
+@pytest.mark.skipif(not (ROOT / "results" / "benchmark_product.csv").exists(), reason="no committed benchmark")
+def test_the_committed_table_is_what_the_committed_numbers_give(script):
+    results_dir = Path(ROOT / "results")
+    assert (results_dir / "tables" / "benchmark.md").read_text() == markdown_report(results_dir)
+    for file in script.figure_files(results_dir, "cpu"):
+        assert script.report._figure_is_current(file), file.path
