@@ -13,6 +13,7 @@ from torch import Tensor
 from btrnn import native
 from btrnn.eager import is_eager
 from btrnn.planning import Network, Plan, Stage, make_plan
+from btrnn.products import product
 
 BLOCK = "block"  # the first axis of every operand
 
@@ -66,7 +67,7 @@ def apply_map(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
     network = plan.network
     if plan.method == "dense":
         (stage,) = plan.stages
-        return x @ _matrices(network, stage, operands).sum(dim=0)
+        return product(x, _matrices(network, stage, operands).sum(dim=0))
     run = _run_native if plan.method == "native" else _run_torch
     result = run(plan, x, operands)
     after = plan.stages[-1].after
@@ -98,7 +99,7 @@ def _stage(network: Network, stage: Stage, running: Tensor, matrix: Tensor) -> T
     """Multiply the running tensor with a stage's matrix (contracted, columns)."""
     depth = matrix.shape[0]
     if stage.form == "last":
-        return running.reshape(-1, depth) @ matrix
+        return product(running.reshape(-1, depth), matrix)
     if stage.form == "middle":
         first = stage.before.index(stage.contracted[0]) if stage.contracted else len(stage.before)
         inner = network.size(stage.before[first + len(stage.contracted) :])
@@ -106,7 +107,7 @@ def _stage(network: Network, stage: Stage, running: Tensor, matrix: Tensor) -> T
     axes = [*stage.rows, *stage.contracted]
     order = [1 + stage.before.index(axis) for axis in axes]
     tensor = running.reshape(-1, *network.shape(stage.before)).permute(0, *order)
-    return tensor.reshape(-1, depth) @ matrix
+    return product(tensor.reshape(-1, depth), matrix)
 
 
 def _run_native(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
@@ -124,7 +125,7 @@ def _run_native(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
     order = [1 + axes.index(axis) for axis in (*last.rows, BLOCK, *last.contracted)]
     matrix = _matrices(network, last, operands).flatten(0, 1)
     tensor = result.reshape(-1, *shape).permute(0, *order)
-    return tensor.reshape(-1, matrix.shape[0]) @ matrix
+    return product(tensor.reshape(-1, matrix.shape[0]), matrix)
 
 
 class _MiddleProduct(torch.autograd.Function):

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from btrnn.eager import is_eager
+from btrnn.products import has_onednn, onednn_outer_product, onednn_product
 
 ActivationName: TypeAlias = Literal["sigmoid", "hard_sigmoid"]
 Unrolled: TypeAlias = tuple[Float[Tensor, "rows hidden"], Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]
@@ -194,41 +195,25 @@ def _hard_sigmoid_(x: Tensor) -> Tensor:
 
 
 def _use_onednn(matrix: Tensor, steps: Steps) -> bool:
-    """Say whether oneDNN multiplies faster: it lays the matrix out once for all steps, but is slower to call.
-
-    Measured on an AMD CPU, where MKL leaves half of the width of the vector unit unused; the bounds are where it
-    begins to win. Its operations are the ones that torch.compile calls; where they are missing, torch's own serve.
-    """
-    return (
-        matrix.device.type == "cpu"
-        and matrix.dtype == torch.float32
-        and torch._C._has_mkldnn
-        and bool(torch._C._get_mkldnn_enabled())
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-        and max(steps.sizes) >= ONEDNN_STEP_ROWS
-        and sum(steps.sizes) >= ONEDNN_ROWS
-        and matrix.numel() >= ONEDNN_NUMEL
-    )
+    """Say whether oneDNN multiplies faster: it lays the matrix out once for all steps, but is slower to call."""
+    large = sum(steps.sizes) >= ONEDNN_ROWS and matrix.numel() >= ONEDNN_NUMEL
+    return large and max(steps.sizes) >= ONEDNN_STEP_ROWS and has_onednn(matrix)
 
 
 def _linear(matrix: Tensor, steps: Steps) -> Callable[[Tensor, Tensor | None], Tensor]:
     """Return a function of x and y that computes x matrix^T, plus y unless it is None, for one step at a time."""
     if _use_onednn(matrix, steps):
         packed = torch.ops.mkldnn._reorder_linear_weight(matrix.detach().contiguous(), max(steps.sizes))
-        onednn = torch.ops.mkldnn._linear_pointwise
-        return lambda x, y: (
-            onednn(x, packed, None, "none", [], "") if y is None else onednn.binary(x, y, packed, None, "add")
-        )
+        add = torch.ops.mkldnn._linear_pointwise.binary
+        return lambda x, y: onednn_product(x, packed) if y is None else add(x, y, packed, None, "add")
     matrix_t = matrix.t()
     return lambda x, y: torch.mm(x, matrix_t) if y is None else torch.addmm(y, x, matrix_t)
 
 
 def _sum_of_products(left: Tensor, right: Tensor, like: Tensor, steps: Steps) -> Tensor:
     """Return left^T right, laid out as `like`."""
-    if _use_onednn(like, steps):  # faster this way round
-        flipped: Tensor = torch.ops.mkldnn._linear_pointwise(right.t(), left.t(), None, "none", [], "")
-        return flipped.t().contiguous()
+    if _use_onednn(like, steps):
+        return onednn_outer_product(left, right).contiguous()
     return torch.mm(left.t(), right)
 
 

@@ -190,8 +190,8 @@ def readme_block(results_dir: Path, readme: Path) -> str:
             )
         ]
         parts.append(
-            f"All protocols, inputs and scales: [{experiment}.md]({place}/tables/{experiment}.md). Beside the published "
-            f"results on UCF11: [{experiment}_published.md]({place}/tables/{experiment}_published.md)."
+            f"All protocols, inputs and scales: [{experiment}.md]({place}/tables/{experiment}.md). Beside the "
+            f"published results on UCF11: [{experiment}_published.md]({place}/tables/{experiment}_published.md)."
         )
     return "\n\n".join(parts) or "No results are collected yet."
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, LSTMState, TTLinear
-from btrnn.lstm import hard_sigmoid
+from btrnn.recurrence import hard_sigmoid
 
 OPTIONS = st.fixed_dictionaries(
     {
