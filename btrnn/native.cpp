@@ -21,10 +21,12 @@ struct Vector;
 template <>
 struct Vector<float> {
   typedef float type __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+  typedef int32_t places __attribute__((vector_size(kVectorBytes)));
 };
 template <>
 struct Vector<double> {
   typedef double type __attribute__((vector_size(kVectorBytes), aligned(8), may_alias));
+  typedef int64_t places __attribute__((vector_size(kVectorBytes)));
 };
 template <typename T>
 constexpr int64_t lanes = kVectorBytes / int64_t(sizeof(T));
@@ -48,10 +50,22 @@ struct Stage {
 
 namespace {
 
+// Where the rows of a result stand: at equal distances.
+struct Even {
+  int64_t stride;
+  int64_t operator()(int64_t row) const { return row * stride; }
+};
+
+// Or at tabulated places.
+struct Listed {
+  const int32_t* offset;
+  int64_t operator()(int64_t row) const { return offset[row]; }
+};
+
 // c[m, :] = or += sum_k a[row[m] + depth[k]] b[k, :] for Rows rows and Vectors vectors of columns, held in registers.
-template <typename T, int Rows, int Vectors, bool Add>
+template <typename T, int Rows, int Vectors, bool Add, typename Place>
 inline void block(const T* a, const int32_t* row, const int32_t* depth, int64_t length, const T* b, int64_t b_stride, T* c,
-                  int64_t c_stride, int valid) {
+                  Place place, int64_t first, int valid) {
   using V = typename Vector<T>::type;
   const T* pointer[Rows];
   for (int m = 0; m < Rows; ++m) pointer[m] = a + row[m < valid ? m : valid - 1];
@@ -67,35 +81,58 @@ inline void block(const T* a, const int32_t* row, const int32_t* depth, int64_t 
   }
   for (int m = 0; m < valid; ++m) {
     for (int v = 0; v < Vectors; ++v) {
-      V* target = reinterpret_cast<V*>(c + m * c_stride + v * lanes<T>);
+      V* target = reinterpret_cast<V*>(c + place(first + m) + v * lanes<T>);
       *target = Add ? *target + sum[m][v] : sum[m][v];
     }
   }
 }
 
-template <typename T, int Vectors, bool Add>
+template <typename T, int Vectors, bool Add, typename Place>
 void multiply_columns(const T* a, const int32_t* row, int64_t rows, const int32_t* depth, int64_t length, const T* b,
-                      int64_t b_stride, T* c, int64_t c_stride) {
+                      int64_t b_stride, T* c, Place place) {
   int64_t m = 0;
   for (; rows - m > 4; m += 8) {
     const int valid = rows - m < 8 ? int(rows - m) : 8;
-    block<T, 8, Vectors, Add>(a, row + m, depth, length, b, b_stride, c + m * c_stride, c_stride, valid);
+    block<T, 8, Vectors, Add>(a, row + m, depth, length, b, b_stride, c, place, m, valid);
   }
   if (m < rows) {
-    block<T, 4, Vectors, Add>(a, row + m, depth, length, b, b_stride, c + m * c_stride, c_stride, int(rows - m));
+    block<T, 4, Vectors, Add>(a, row + m, depth, length, b, b_stride, c, place, m, int(rows - m));
   }
 }
 
 // c (rows, columns padded to vectors) = or += a (gathered) times b (length, columns padded).
-template <typename T, bool Add>
+template <typename T, bool Add, typename Place>
 void multiply(const T* a, const int32_t* row, int64_t rows, const int32_t* depth, int64_t length, const T* b, int64_t columns,
-              int64_t b_stride, T* c, int64_t c_stride) {
+              T* c, Place place) {
   const int64_t width = lanes<T>;
   int64_t n = 0;
   for (; n + 2 * width <= columns; n += 2 * width) {
-    multiply_columns<T, 2, Add>(a, row, rows, depth, length, b + n, b_stride, c + n, c_stride);
+    multiply_columns<T, 2, Add>(a, row, rows, depth, length, b + n, columns, c + n, place);
   }
-  if (n < columns) multiply_columns<T, 1, Add>(a, row, rows, depth, length, b + n, b_stride, c + n, c_stride);
+  if (n < columns) multiply_columns<T, 1, Add>(a, row, rows, depth, length, b + n, columns, c + n, place);
+}
+
+// A square of one vector a row, turned: out[i, :] = in[:, i]. Blocks off the diagonal are swapped, the largest first.
+template <typename T>
+void transpose(const T* in, int64_t in_stride, T* out) {
+  using V = typename Vector<T>::type;
+  constexpr int64_t size = lanes<T>;
+  V rows[size];
+  for (int64_t i = 0; i < size; ++i) rows[i] = *reinterpret_cast<const V*>(in + i * in_stride);
+  for (int64_t step = size / 2; step > 0; step /= 2) {
+    typename Vector<T>::places low, high;
+    for (int64_t j = 0; j < size; ++j) {
+      low[j] = j & step ? size + j - step : j;
+      high[j] = j & step ? size + j : j + step;
+    }
+    for (int64_t i = 0; i < size; ++i) {
+      if (i & step) continue;
+      const V upper = rows[i], lower = rows[i + step];
+      rows[i] = __builtin_shuffle(upper, lower, low);
+      rows[i + step] = __builtin_shuffle(upper, lower, high);
+    }
+  }
+  for (int64_t i = 0; i < size; ++i) *reinterpret_cast<V*>(out + i * size) = rows[i];
 }
 
 template <typename T>
@@ -110,6 +147,13 @@ struct Buffer {  // aligned to vectors, zero
   T* data;
 };
 
+inline bool adjacent(const int32_t* offset, int64_t count) {  // whether offsets follow one another
+  for (int64_t q = 1; q < count; ++q) {
+    if (offset[q] != offset[0] + q) return false;
+  }
+  return true;
+}
+
 // The stages' matrices with padded rows, as they are and transposed, for all blocks.
 template <typename T>
 struct Matrices {
@@ -120,6 +164,8 @@ struct Matrices {
         transposed_size(stage.columns * height),
         straight(blocks * size),
         transposed(blocks * transposed_size) {
+    for (int64_t k = 0; k < stage.depth; ++k) row_offset.push_back(int32_t(k * width));
+    for (int64_t r = 0; r < 8; ++r) column_offset.push_back(int32_t(r * width));
     for (int64_t n = 0; n < blocks; ++n) {
       for (int64_t k = 0; k < stage.depth; ++k) {
         for (int64_t c = 0; c < stage.columns; ++c) {
@@ -132,6 +178,8 @@ struct Matrices {
   }
   int64_t width, height, size, transposed_size;
   Buffer<T> straight, transposed;
+  std::vector<int32_t> row_offset;     // of the rows of `straight`
+  std::vector<int32_t> column_offset;  // of eight rows of what the stage puts out
 };
 
 template <typename T>
@@ -159,39 +207,43 @@ struct Chain {
   void forward(int64_t s, int64_t block, const T* in, T* out) const {
     const Matrices<T>& m = *matrices[size_t(s)];
     multiply<T, Add>(in, stages[s].row_offset, stages[s].rows, stages[s].depth_offset, stages[s].depth,
-                       m.straight.data + block * m.size, m.width, m.width, out, m.width);
+                     m.straight.data + block * m.size, m.width, out, Even{m.width});
   }
 
   // gradient (depth, padded columns) += in^T d_out
   void backward_matrix(int64_t s, const T* in, const T* d_out, T* gradient) const {
     const int64_t width = matrices[size_t(s)]->width;
-    multiply<T, true>(in, stages[s].depth_offset, stages[s].depth, stages[s].row_offset, stages[s].rows, d_out, width, width,
-                      gradient, width);
+    multiply<T, true>(in, stages[s].depth_offset, stages[s].depth, stages[s].row_offset, stages[s].rows, d_out, width,
+                      gradient, Even{width});
   }
 
-  // d_in = or += d_out M^T, put where forward read it. `scratch` holds 8 rows.
+  // d_in = or += d_out M^T, put where forward read it. `scratch` holds `scratch_size()` numbers.
   template <bool Add>
   void backward_input(int64_t s, int64_t block, const T* d_out, T* d_in, T* scratch) const {
     const Stage<T>& stage = stages[s];
     const Matrices<T>& m = *matrices[size_t(s)];
-    int32_t row[8];
-    for (int64_t r = 0; r < stage.rows; r += 8) {
+    int64_t r = 0;
+    for (; stage.rows - r >= lanes<T> && adjacent(stage.row_offset + r, lanes<T>); r += lanes<T>) {  // a vector of rows at once
+      for (int64_t c = 0; c < m.width; c += lanes<T>) transpose(d_out + r * m.width + c, m.width, scratch + c * lanes<T>);
+      multiply<T, Add>(m.straight.data + block * m.size, m.row_offset.data(), stage.depth, straight_offsets.data(),
+                       stage.columns, scratch, lanes<T>, d_in + stage.row_offset[r], Listed{stage.depth_offset});
+    }
+    for (; r < stage.rows; r += 8) {
       const int64_t some = stage.rows - r < 8 ? stage.rows - r : 8;
-      for (int64_t q = 0; q < some; ++q) row[q] = int32_t(q * m.width);
-      multiply<T, false>(d_out + r * m.width, row, some, straight_offsets.data(), stage.columns,
-                         m.transposed.data + block * m.transposed_size, m.height, m.height, scratch, m.height);
+      multiply<T, false>(d_out + r * m.width, m.column_offset.data(), some, straight_offsets.data(), stage.columns,
+                         m.transposed.data + block * m.transposed_size, m.height, scratch, Even{m.height});
       for (int64_t q = 0; q < some; ++q) {
         T* target = d_in + stage.row_offset[r + q];
         const T* source = scratch + q * m.height;
         for (int64_t k = 0; k < stage.depth; ++k) {
-          if (Add)
-            target[stage.depth_offset[k]] += source[k];
-          else
-            target[stage.depth_offset[k]] = source[k];
+          T& place = target[stage.depth_offset[k]];
+          place = Add ? place + source[k] : source[k];
         }
       }
     }
   }
+
+  int64_t scratch_size() const { return (lanes<T> > 8 ? lanes<T> : 8) * padded<T>(longest); }
 
   const Stage<T>* stages;
   int64_t count, blocks;
@@ -248,7 +300,7 @@ void run_backward(const Stage<T>* stages, int64_t count, int64_t blocks, int64_t
       between.push_back(new Buffer<T>(chain.output_size(s)));
       d_between.push_back(new Buffer<T>(chain.output_size(s)));
     }
-    Buffer<T> scratch(8 * padded<T>(chain.longest));
+    Buffer<T> scratch(chain.scratch_size());
 #pragma omp for schedule(static)
     for (int64_t p = 0; p < tiles; ++p) {
       for (int64_t n = 0; n < blocks; ++n) {
