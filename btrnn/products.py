@@ -29,11 +29,12 @@ def has_onednn(tensor: Tensor) -> bool:
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """Multiply two matrices, (M, K) and (K, N); differentiable any number of times."""
-    operations = 2 * left.shape[0] * right.numel()
-    if operations >= FEWEST_OPERATIONS and has_onednn(left) and has_onednn(right) and is_eager(left, right):
-        result: Tensor = _Product.apply(left, right)
-        return result
-    return left @ right
+    if not (is_eager(left, right) and has_onednn(left) and has_onednn(right)):
+        return left @ right
+    if 2 * left.shape[0] * right.numel() < FEWEST_OPERATIONS:  # asked last: traced, it would fix the sizes
+        return left @ right
+    result: Tensor = _Product.apply(left, right)
+    return result
 
 
 def onednn_product(left: Tensor, right_t: Tensor) -> Tensor:
