@@ -92,7 +92,7 @@ def test_a_run_killed_amid_an_epoch_ends_with_the_same_weights(videos_dir, tmp_p
 def test_ctrl_c_leaves_a_run_that_goes_on(videos_dir, tmp_path):
     overrides = ["model=tt_lstm", "scale.video.max_epochs=3"]
     process = start(videos_dir, tmp_path, *overrides)
-    wait_for_rows(process, tmp_path, 1)
+    wait_until(process, lambda: any(tmp_path.glob("runs/*/*/*/checkpoints/last.ckpt")))
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=120)[0]
     assert process.returncode != 0

@@ -98,7 +98,7 @@ def read_section(results_dir: Path, section: str, device: str = "cpu") -> pd.Dat
         ResultsError: The file is missing or lacks a column.
     """
     table = read_csv(section_path(results_dir, section, device), COLUMNS, REMEDY)
-    return table.assign(note=table["note"].fillna(""))
+    return table.assign(note=table["note"].astype("object").fillna(""))  # a column of no notes reads as numbers
 
 
 def measured_sections(results_dir: Path, device: str = "cpu") -> list[str]:
