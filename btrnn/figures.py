@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from btrnn.figure_style import SETTINGS
+
 
 class _Style(NamedTuple):
     color: str
@@ -36,17 +38,6 @@ _RANK_OPACITY: dict[float, float] = {
 _SHIFT: dict[str, float] = {"tt_lstm": 1.9}
 _PROTOCOLS = {"paper": "random split", "grouped": "grouped split"}
 _SCALINGS = {"raw": "raw input", "normalized": "normalised input"}
-_SETTINGS: Any = {
-    "font.size": 13,
-    "axes.titlesize": 13,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#DDDDDD",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "savefig.dpi": 150,
-}
 
 
 def training_loss(curves: pd.DataFrame, title: str) -> Figure:
@@ -73,7 +64,7 @@ def accuracy(curves: pd.DataFrame, title: str) -> Figure:
 
 
 def _curves(curves: pd.DataFrame, title: str, y_labels: dict[str, str], y_label: str) -> Figure:
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         figure, axes = _panels(curves, title, "epoch", y_labels, y_label)
         handles: dict[str, Any] = {}
         for (protocol, scaling), axis in axes.items():
@@ -99,7 +90,7 @@ def accuracy_against_parameters(rows: pd.DataFrame, title: str) -> Figure:
         rows: `btrnn.comparison.beside_paper`, of all panels.
         title: Names the data, above the panels.
     """
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         figure, axes = _panels(rows, title, "parameters of W", {}, "test accuracy")
         handles: dict[str, Any] = {}
         for row in rows.to_dict("records"):
@@ -142,7 +133,7 @@ def confusion_matrix(counts: pd.DataFrame, title: str) -> Figure:
     names = [str(name).replace("_", " ") for name in counts.columns]
     values = counts.to_numpy(dtype=np.float64)
     shares = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
-    with mpl.rc_context({**_SETTINGS, "axes.grid": False}):
+    with mpl.rc_context({**SETTINGS, "axes.grid": False}):
         figure = Figure(figsize=(7.5, 7.2), layout="constrained")
         axis = figure.add_subplot()
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -25,7 +25,7 @@ from btrnn.contraction import BLOCK, apply_map, contract, plan_for
 from btrnn.planning import Network, Plan, make_plan
 
 InitName = Literal["default", "paper"]
-TRACED_BATCH_SIZE = 64
+TRACED_BATCH_SIZE = 64  # for which the plan of torch.compile and torch.export is chosen
 DENSE_PAPER_STD = 0.1  # the released code's initial standard deviation of a dense input-to-hidden matrix
 TT_PAPER_STD = 0.08  # and of its TT-cores
 

@@ -12,20 +12,11 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from btrnn.benchmark.costs import Family, Phase, law
 from btrnn.benchmark.report import FACTORS
 from btrnn.benchmark.settings import SWEEPS
+from btrnn.figure_style import SETTINGS
 
 _BLUE, _GREEN, _ORANGE, _PURPLE, _RED, _SKY, _GREY = (  # Okabe and Ito's colours, as in btrnn.figures
     *("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#D55E00", "#56B4E9", "#666666"),
 )
-_SETTINGS: Any = {
-    "font.size": 13,
-    "axes.titlesize": 13,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#DDDDDD",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
 
 
 class _Style(NamedTuple):
@@ -67,7 +58,7 @@ def time_against(rows: pd.DataFrame, factor: str, title: str) -> Figure:
         title: Above the panels.
     """
     chosen = rows[rows["factor"] == factor]
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(11, 5.6), layout="constrained")
         handles: dict[str, Any] = {}
         phases: tuple[Phase, Phase] = ("forward", "forward+backward")
@@ -89,7 +80,7 @@ def memory_against_input(rows: pd.DataFrame, title: str) -> Figure:
         title: Above the panel.
     """
     chosen = rows[rows["factor"] == "input"]
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(7.5, 5.6), layout="constrained")
         axis = figure.add_subplot()
         handles = _lines(axis, chosen, "peak_mib")
