@@ -37,22 +37,21 @@ class History(Callback):
 
     Args:
         path: The CSV file, rewritten whole at the end of each epoch.
+        metrics: What the task logs, in the order of the file's columns.
         monitor: The metric whose smallest value marks the epoch to keep.
         best_path: Where the weights of that epoch are kept.
     """
 
-    COLUMNS = (
-        *("epoch", "step", "train/loss", "train/accuracy", "val/loss", "val/accuracy"),
-        *("learning_rate", "gradient_norm", "clips_per_second", "seconds"),
-    )
-
-    def __init__(self, path: Path, monitor: str, best_path: Path) -> None:
+    def __init__(self, path: Path, metrics: tuple[str, ...], monitor: str, best_path: Path) -> None:
         self.path, self.monitor, self.best_path = path, monitor, best_path
+        self.metrics = metrics
+        speed = ("learning_rate", "gradient_norm", "examples_per_second", "seconds")
+        self.columns = ("epoch", "step", *metrics, *speed)
         self.rows: list[Row] = []
         self._gradient_norm = float("nan")
         self._learning_rate = float("nan")
         self._started = self._trained = 0.0
-        self._clips = 0
+        self._examples = 0
 
     @property
     def best(self) -> Row:
@@ -61,7 +60,7 @@ class History(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
-        self._started, self._clips = time.perf_counter(), 0
+        self._started, self._examples = time.perf_counter(), 0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the rate that this step uses, before the schedule moves on."""
@@ -69,35 +68,35 @@ class History(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """Measure the gradient at the epoch's first step; over a dense W each time costs some 15 ms."""
-        if self._clips == 0:
+        if self._examples == 0:
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
             self._gradient_norm = float(torch.nn.utils.get_total_norm(gradients))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count clips and time; validation starts after the epoch's last call of this."""
-        self._clips += len(batch[0])
+        """Count examples and time; validation starts after the epoch's last call of this."""
+        self._examples += len(batch[0])
         self._trained = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row, keep its weights if they are the best so far, and write the CSV file."""
-        metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key in self.COLUMNS}
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key in self.metrics}
         row: Row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             **metrics,
             "learning_rate": self._learning_rate,
             "gradient_norm": self._gradient_norm,
-            "clips_per_second": self._clips / (self._trained - self._started),
+            "examples_per_second": self._examples / (self._trained - self._started),
             "seconds": time.perf_counter() - self._started,
         }
         self.rows.append(row)
         if self.best is row:
             with replacing(self.best_path) as part:
                 torch.save(pl_module.state_dict(), part)
-        pl_module.log_dict({key: row[key] for key in ("learning_rate", "gradient_norm", "clips_per_second")})
-        table = pd.DataFrame(self.rows, columns=list(self.COLUMNS))
+        pl_module.log_dict({key: row[key] for key in ("learning_rate", "gradient_norm", "examples_per_second")})
+        table = pd.DataFrame(self.rows, columns=list(self.columns))
         replace_file(self.path, table.to_csv(index=False))
 
     def state_dict(self) -> dict[str, Any]:

@@ -38,6 +38,16 @@ class Cell:
     recurrent_dropout: float = 0.0
     dense_input_dropout: float = 0.0  # the released code dropped inputs of the dense LSTM only
     init: str = "default"
+    batch_first: bool = False
+
+
+@dataclass
+class Ranks:
+    """The ranks of the factorised models."""
+
+    tucker: int = 4  # R of BT
+    num_blocks: int = 2  # N of BT
+    tensor_train: int = 4  # of TT
 
 
 @dataclass
@@ -46,12 +56,15 @@ class RootConfig:
 
     experiment: str = MISSING  # name of the run folder's parent, the CSV, the tables and the figures
     name: str = MISSING  # of the run: every choice that changes the science
+    section: str = MISSING  # which part of a scale applies: video, generation, ..
+    tags: list[str] = MISSING  # of the run in W&B
     seed: int = 0
     results_dir: str = MISSING
     data_dir: str = MISSING
     run_dir: str = MISSING
     modes: Modes = field(default_factory=Modes)
     cell: Cell = field(default_factory=Cell)
+    ranks: Ranks = field(default_factory=Ranks)
     task: dict[str, Any] = MISSING
     model: dict[str, Any] = MISSING
     data: dict[str, Any] = MISSING
@@ -64,11 +77,14 @@ class RootConfig:
 
 # Where a run computes, reads and writes changes nothing in what it finds.
 NOT_SCIENCE = (
-    *("results_dir", "data_dir", "run_dir", "logger", "resume_every_seconds"),
+    *("results_dir", "data_dir", "run_dir", "logger", "tags", "resume_every_seconds"),
     *("data.root", "data.cache_dir", "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar"),
 )
 # What the run's name already says, so that it need not be said again by the list of overrides.
-NAMED = ("experiment", "name", "seed", "task", "model", "data", "scale", "data.protocol", "data.scaling")
+NAMED = (
+    *("experiment", "name", "seed", "task", "model", "data", "scale", "data.protocol", "data.scaling"),
+    "task.network.num_glimpses",
+)
 
 
 def register() -> None:

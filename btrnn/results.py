@@ -45,7 +45,7 @@ _TEXT_COLUMNS = (
 )
 _EPOCH_COLUMNS = (
     *("experiment", "name", "seed", "epoch", "step", "train/loss", "train/accuracy", "val/loss", "val/accuracy"),
-    *("learning_rate", "gradient_norm", "clips_per_second", "seconds"),
+    *("learning_rate", "gradient_norm", "examples_per_second", "seconds"),
 )
 _RUN_AGAIN = "delete the run's folder and run it again"
 _COLLECT_AGAIN = "collect the runs again, or restore the committed file"

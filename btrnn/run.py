@@ -1,6 +1,6 @@
 """A run from its configuration to its summary: skipped if finished, resumed if begun, refused if it is another's.
 
-The run folder holds config.yaml, splits.csv, metrics.csv (a row an epoch), predictions.csv and summary.json (both only
+The run folder holds config.yaml, splits.csv, metrics.csv (a row an epoch), the task's outputs and summary.json (both only
 when finished), and checkpoints/, of which a finished run keeps the chosen weights alone.
 """
 
@@ -17,7 +17,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, cast
 
-import numpy as np
 import pandas as pd
 import torch
 import wandb
@@ -27,17 +26,17 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
+from btrnn import native
 from btrnn.atomic import replace_file
 from btrnn.callbacks import EpochLine, History, ResumePoint, Row, SeedEveryStep, WholeCheckpointIO
 from btrnn.complexity import dense_parameters
 from btrnn.config import ConfigError, check_targets, refuse_other_run
 from btrnn.data.disk import locked
-from btrnn.data.ucf11 import UCF11
+from btrnn.data.module import DataModule
 from btrnn.machine import git_state, peak_memory_mib, reuse_freed_memory, start_memory_anew
-from btrnn.tasks import VideoClassification
+from btrnn.tasks import Outputs, Task
 
 log = logging.getLogger(__name__)
-MONITOR = "val/loss"
 MODEL_LABELS = {"lstm": "LSTM", "tt_lstm": "TT-LSTM", "bt_lstm": "BT-LSTM"}
 
 
@@ -84,7 +83,7 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
     data, task = _make(config)
     replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
 
-    history = History(run_dir / "metrics.csv", MONITOR, run_dir / "checkpoints" / "best.pt")
+    history = History(run_dir / "metrics.csv", task.metrics, task.monitor, run_dir / "checkpoints" / "best.pt")
     resume_path = _resume_path(run_dir)
     trainer = _trainer(config, [history, ResumePoint(resume_path, config.resume_every_seconds)], logger)
     log.info("%s %s", "resuming" if resume_path.exists() else "training", run_dir)
@@ -94,20 +93,16 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
         log.info("stopped in epoch %d: the same command goes on from the last checkpoint", trainer.current_epoch)
         raise
     summary = _summarise(config, task, data, trainer, history.rows, history.best)
-    predictions = None
+    media: dict[str, Any] = {}
     if config.test:
-        metrics, predictions = _test(config, trainer, task, data, history.best_path)
+        metrics, chosen, last = _test(trainer, task, data, history.best_path)
         summary |= metrics
-        replace_file(run_dir / "predictions.csv", predictions.to_csv(index=False))
+        task.write_outputs(run_dir, data, chosen, last)
+        media = task.media(data, chosen)
     if logger is not None:
         logger.experiment.summary.update(summary)
-        if predictions is not None:
-            confusion = wandb.plot.confusion_matrix(
-                y_true=predictions["label"].tolist(),
-                preds=predictions["predicted"].tolist(),
-                class_names=data.class_names,
-            )
-            logger.experiment.log({"test/confusion_matrix": confusion})
+        if media:
+            logger.experiment.log(media)
     return summary
 
 
@@ -150,7 +145,7 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
     """Test a finished run's chosen weights again.
 
     Returns:
-        The test metrics, "test/loss" and "test/accuracy".
+        The test metrics.
 
     Raises:
         FileNotFoundError: `run_dir` is not the folder of a finished run.
@@ -162,21 +157,15 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
     config = DictConfig(OmegaConf.load(run_dir / "config.yaml"))
     with _quiet_lightning():
         data, task = _make(config)
-        metrics, _ = _test(config, _trainer(config, [], None), task, data, weights)
-    return metrics
+        return _test(_trainer(config, [], None), task, data, weights)[0]
 
 
-def _make(config: DictConfig) -> tuple[UCF11, VideoClassification]:
-    """Make the network, then the data: what cannot be built fails before any video is touched."""
+def _make(config: DictConfig) -> tuple[DataModule, Task]:
+    """Make the network, then the data: what cannot be built fails before any data is touched."""
     seed_everything(config.seed, verbose=False)
-    task: VideoClassification = instantiate(config.task)
-    data: UCF11 = instantiate(config.data)
-    input_size = task.network.recurrent.input_size
-    if input_size != data.input_size:
-        raise ConfigError(
-            f"modes.input {list(config.modes.input)} multiply to {input_size:,}, but a frame has {data.input_size:,} "
-            f"= 120 x 160 x 3 values; modes whose product is that would fit, such as [8, 20, 20, 18]"
-        )
+    task: Task = instantiate(config.task)
+    data: DataModule = instantiate(config.data)
+    task.check_data(data)
     data.prepare_data()
     data.setup("fit")
     return data, task
@@ -198,27 +187,23 @@ def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger 
     return trainer
 
 
-def _test(
-    config: DictConfig, trainer: Trainer, task: VideoClassification, data: UCF11, weights: Path
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Test the chosen weights, and under the protocol that chose them on the test split the last ones too.
+def _test(trainer: Trainer, task: Task, data: DataModule, weights: Path) -> tuple[dict[str, Any], Outputs, Outputs]:
+    """Test the chosen weights, and where the test split chose them the last ones too.
 
     Returns:
-        The metrics, and a row of predictions for each test clip.
+        The metrics, and the task's outputs for the chosen and for the last weights.
     """
     metrics: dict[str, Any] = {}
-    last: dict[str, np.ndarray] = {}
-    if config.data.protocol == "paper" and trainer.global_step > 0:
+    last: Outputs = {}
+    if data.chosen_on_test and trainer.global_step > 0:
         metrics["test/accuracy_last"] = _test_once(trainer, task, data)["test/accuracy"]
-        last["predicted_last"] = task.predictions()[1]
+        last = task.outputs(data)
     _load(task, weights)
     metrics |= _test_once(trainer, task, data)
-    rows, predicted = task.predictions()
-    table = data.splits.loc[rows, ["clip", "group", "label"]].assign(predicted=predicted, **last)
-    return metrics, table
+    return metrics, task.outputs(data), last
 
 
-def _load(task: VideoClassification, weights: Path) -> None:
+def _load(task: Task, weights: Path) -> None:
     """Put saved weights into a task.
 
     Raises:
@@ -232,24 +217,23 @@ def _load(task: VideoClassification, weights: Path) -> None:
         ) from None
 
 
-def _test_once(trainer: Trainer, task: VideoClassification, data: UCF11) -> dict[str, float]:
+def _test_once(trainer: Trainer, task: Task, data: DataModule) -> dict[str, float]:
     return {key: float(value) for key, value in trainer.test(task, datamodule=data, verbose=False)[0].items()}
 
 
 def _summarise(
     config: DictConfig,
-    task: VideoClassification,
-    data: UCF11,
+    task: Task,
+    data: DataModule,
     trainer: Trainer,
     rows: list[Row],
     best: Row,
 ) -> dict[str, Any]:
     layer, model = config.model.layer, config.model.name
     seconds = sum(row["seconds"] for row in rows)
-    recurrent = task.network.recurrent
-    parameters = sum(parameter.numel() for parameter in task.network.parameters())
-    hidden_modes = list(config.modes.hidden)
-    dense = dense_parameters(config.modes.input, [4 * hidden_modes[0], *hidden_modes[1:]])
+    parameters = sum(parameter.numel() for parameter in task.parameters())
+    in_modes, hidden_modes = list(config.modes.input), list(config.modes.hidden)
+    dense = dense_parameters(in_modes, [4 * hidden_modes[0], *hidden_modes[1:]])
     sizes = data.splits["split"].value_counts()
     factorised = model != "lstm"
     return {
@@ -258,31 +242,24 @@ def _summarise(
         "seed": config.seed,
         "model": model,
         "model_label": MODEL_LABELS[model],
-        "source": config.data.source,
-        "stand_in": config.data.source != "ucf11",
-        "protocol": config.data.protocol,
-        "scaling": config.data.scaling,
-        "sampling": config.data.sampling,
+        **data.facts(),
+        **task.facts(),
         "init": config.cell.init,
         "scale": config.scale.name,
-        "num_clips": config.data.num_clips,
-        "in_modes": "x".join(map(str, config.modes.input)) if factorised else "",
+        "in_modes": "x".join(map(str, in_modes)) if factorised else "",
         "hidden_modes": "x".join(map(str, hidden_modes)) if factorised else "",
         "rank": layer.get("tucker_rank", layer.get("tt_rank")),
         "num_blocks": layer.get("num_blocks"),
-        "order": len(config.modes.input) if factorised else None,
-        "learning_rate": config.task.learning_rate,
+        "order": len(in_modes) if factorised else None,
+        "learning_rate": task.learning_rate,
         "epochs": len(rows),
-        "parameters_input": recurrent.num_input_parameters,
+        "parameters_input": task.recurrent.num_input_parameters,
         "parameters_total": parameters,
         "parameters_dense_input": dense,
-        "parameters_dense_total": parameters - recurrent.num_input_parameters + dense,
+        "parameters_dense_total": parameters - task.recurrent.num_input_parameters + dense,
         "epoch_chosen": int(best["epoch"]),
-        "train/loss_last": rows[-1]["train/loss"],
-        "train/accuracy_last": rows[-1]["train/accuracy"],
-        "train/accuracy": best["train/accuracy"],
-        "val/loss": best["val/loss"],
-        "val/accuracy": best["val/accuracy"],
+        **{f"{metric}_last": rows[-1][metric] for metric in task.metrics if metric.startswith("train/")},
+        **{metric: best[metric] for metric in task.metrics},
         **{f"num_{split}": int(sizes.get(split, 0)) for split in ("train", "val", "test")},
         "seconds": seconds,
         "seconds_per_epoch": float(pd.Series([row["seconds"] for row in rows]).median()),
@@ -290,6 +267,7 @@ def _summarise(
         "peak_memory_mib": peak_memory_mib(task.device),
         "device": str(task.device),
         "threads": torch.get_num_threads(),
+        "native_kernel": task.device.type == "cpu" and native.available(),
         "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "av", "btrnn")},
         **git_state(),
         "command": " ".join(["python", *sys.argv]),

@@ -20,7 +20,7 @@ from btrnn.tasks import NonFiniteLossError, VideoClassification
 
 from .conftest import ROOT
 
-TIMES = ["clips_per_second", "seconds"]
+TIMES = ["examples_per_second", "seconds"]
 
 
 def without_times(run_dir: Path) -> pd.DataFrame:
@@ -241,7 +241,7 @@ def test_wandb_gets_the_curves_and_the_confusion_matrix(make_config, tmp_path, m
     run.train(config)
     (logged,) = Path(config.run_dir).glob("wandb/offline-run-*/run-*.wandb")
     content = logged.read_bytes()
-    for text in (b"val/accuracy", b"learning_rate", b"gradient_norm", b"clips_per_second", b"confusion_matrix"):
+    for text in (b"val/accuracy", b"learning_rate", b"gradient_norm", b"examples_per_second", b"confusion_matrix"):
         assert text in content, text
 
 

@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch import LightningDataModule
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -16,6 +15,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from btrnn.atomic import replacing
 from btrnn.data.loading import BINARY_STREAM, BatchOrder, Item, generator
+from btrnn.data.module import DataModule
 
 Source = Literal["mnist", "mnist_5k", "fashion_mnist"]
 Binarization = Literal["stochastic", "static"]
@@ -146,7 +146,7 @@ class BinaryImages(Dataset[ImageBatch]):
         return ImageBatch(torch.from_numpy(binary), torch.tensor([row for row, _ in items]))
 
 
-class MNIST(LightningDataModule):
+class MNIST(DataModule):
     """MNIST, "MNIST-5k" or Fashion-MNIST as binary images.
 
     Args:
@@ -161,8 +161,6 @@ class MNIST(LightningDataModule):
     Raises:
         ValueError: A choice is unknown or a number does not fit.
     """
-
-    chosen_on_test = False
 
     def __init__(
         self,
@@ -210,7 +208,7 @@ class MNIST(LightningDataModule):
         """Say what a run's summary tells of its data."""
         return {
             "source": self.source,
-            "stand_in": self.source != "mnist",
+            "stand_in": self.source != "mnist",  # MNIST-5k is real, but a part: its numbers must not pass for MNIST's
             "binarization": self.binarization,
         }
 

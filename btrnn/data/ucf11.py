@@ -9,13 +9,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from btrnn.data.cache import FrameCache, build_frame_cache
 from btrnn.data.index import UCF11_CLASSES, Protocol, index_clips, split_clips
 from btrnn.data.loading import FRAME_STREAM, BatchOrder, Item, generator
+from btrnn.data.module import DataModule
 from btrnn.data.synthetic.actions import ACTION_CLASSES, make_actions
 from btrnn.data.video import VALUES_PER_FRAME
 
@@ -118,7 +118,7 @@ def channel_statistics(clips: CachedClips, rows: np.ndarray) -> tuple[np.ndarray
     return mean, np.sqrt(variance)
 
 
-class UCF11(LightningDataModule):
+class UCF11(DataModule):
     """UCF11, or its stand-in, as batches of a few frames a clip.
 
     Args:
@@ -190,6 +190,22 @@ class UCF11(LightningDataModule):
         self.channel_mean = torch.full((3,), 128.0)
         self.channel_sd = torch.ones(3)
         self._cache: FrameCache | None = None
+
+    @property
+    def chosen_on_test(self) -> bool:
+        """Whether validation is done on the test split, as the authors did."""
+        return self.protocol == "paper"
+
+    def facts(self) -> dict[str, object]:
+        """Say what a run's summary tells of its data."""
+        return {
+            "source": self.source,
+            "stand_in": self.source != "ucf11",
+            "protocol": self.protocol,
+            "scaling": self.scaling,
+            "sampling": self.sampling,
+            "num_clips": self.num_clips,
+        }
 
     def prepare_data(self) -> None:
         """Make the stand-in's missing files, and the frame cache, where they are not there yet."""

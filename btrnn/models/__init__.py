@@ -1,5 +1,6 @@
 """The networks of the paper's tasks: plain modules that take any of the three recurrent layers."""
 
+from btrnn.models.draw import DRAW
 from btrnn.models.video_classifier import VideoClassifier
 
-__all__ = ["VideoClassifier"]
+__all__ = ["DRAW", "VideoClassifier"]

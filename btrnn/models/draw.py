@@ -93,7 +93,9 @@ class DRAW(nn.Module):
         rows, columns = image_shape
         self.image_shape, self.num_glimpses, self.latent_size = (rows, columns), num_glimpses, latent_size
         self.read: nn.Module = (
-            WholeRead(self.image_shape) if read_size is None else GaussianRead(self.image_shape, decoder_size, read_size)
+            WholeRead(self.image_shape)
+            if read_size is None
+            else GaussianRead(self.image_shape, decoder_size, read_size)
         )
         expected = self.read.size + decoder_size
         if encoder.input_size != expected:

@@ -1,23 +1,24 @@
-"""What each task optimises and reports: losses, metrics and optimisers, as LightningModules."""
+"""Task 1, action recognition: cross-entropy on clips."""
 
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from lightning import LightningModule
+import wandb
 from torch import Tensor
 from torch.nn import functional as F
 
-from btrnn.data.ucf11 import VideoBatch
+from btrnn.atomic import replace_file
+from btrnn.config import ConfigError
+from btrnn.data.module import DataModule
+from btrnn.data.ucf11 import UCF11, VideoBatch
+from btrnn.lstm import LSTM
 from btrnn.models import VideoClassifier
+from btrnn.tasks.task import Outputs, Task
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss is no longer a number, so that further steps would only destroy the weights."""
-
-
-class VideoClassification(LightningModule):
-    """Task 1: cross-entropy on clips, with the optimiser of the paper's released code.
+class VideoClassification(Task):
+    """Cross-entropy on clips, with the optimiser of the paper's released code.
 
     Args:
         network: The classifier.
@@ -26,6 +27,8 @@ class VideoClassification(LightningModule):
         classifier_l2: The loss has this times the sum of squares of the classifier's weight, and so does every
             logged loss.
     """
+
+    metrics = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
     def __init__(
         self,
@@ -52,23 +55,23 @@ class VideoClassification(LightningModule):
         self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.labels))
         return loss, predicted
 
-    def training_step(self, batch: VideoBatch) -> Tensor:
-        """Compute the loss of one batch.
+    @property
+    def recurrent(self) -> LSTM:
+        """The layer that reads the frames."""
+        return self.network.recurrent
 
-        Raises:
-            NonFiniteLossError: The loss is NaN or infinite; the message names the step.
-        """
-        loss, _ = self._step(batch, "train")
-        if not torch.isfinite(loss):
-            raise NonFiniteLossError(
-                f"the training loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch}); "
-                f"the last resumable checkpoint is kept. A lower task.learning_rate than {self.learning_rate} may help"
+    def check_data(self, data: UCF11) -> None:
+        """Check that the layer reads a frame."""
+        size = self.recurrent.input_size
+        if size != data.input_size:
+            raise ConfigError(
+                f"modes.input multiply to {size:,}, but a frame has {data.input_size:,} = 120 x 160 x 3 values; "
+                "modes whose product is that would fit, such as [8, 20, 20, 18]"
             )
-        return loss
 
-    def validation_step(self, batch: VideoBatch) -> None:
-        """Log loss and accuracy on the split that chooses the epoch."""
-        self._step(batch, "val")
+    def loss(self, batch: VideoBatch, split: str) -> Tensor:
+        """Compute the loss, and log it with the accuracy."""
+        return self._step(batch, split)[0]
 
     def on_test_start(self) -> None:
         """Forget the predictions of an earlier test."""
@@ -79,10 +82,24 @@ class VideoClassification(LightningModule):
         _, predicted = self._step(batch, "test")
         self.test_predictions.append((batch.clips.cpu(), predicted.cpu()))
 
-    def predictions(self) -> tuple[np.ndarray, np.ndarray]:
+    def outputs(self, data: UCF11) -> Outputs:  # noqa: ARG002
         """Return the last test's rows of the clip table and the labels predicted for them, int (clips,) each."""
         rows, predicted = zip(*self.test_predictions, strict=True)
-        return torch.cat(rows).numpy(), torch.cat(predicted).numpy()
+        return {"rows": torch.cat(rows).numpy(), "predicted": torch.cat(predicted).numpy()}
+
+    def write_outputs(self, run_dir: Path, data: DataModule, chosen: Outputs, last: Outputs) -> None:
+        """Write predictions.csv, a row for each test clip."""
+        added = {"predicted": chosen["predicted"]} | ({"predicted_last": last["predicted"]} if last else {})
+        table = data.splits.loc[chosen["rows"], ["clip", "group", "label"]].assign(**added)
+        replace_file(run_dir / "predictions.csv", table.to_csv(index=False))
+
+    def media(self, data: UCF11, chosen: Outputs) -> dict[str, Any]:
+        """Return the confusion matrix."""
+        labels = data.splits.loc[chosen["rows"], "label"].tolist()
+        matrix = wandb.plot.confusion_matrix(
+            y_true=labels, preds=chosen["predicted"].tolist(), class_names=data.class_names
+        )
+        return {"test/confusion_matrix": matrix}
 
     def configure_optimizers(self) -> Any:
         """Return Adam with the released code's decay, stepped at every batch."""

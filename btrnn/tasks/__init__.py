@@ -1,0 +1,7 @@
+"""What each task optimises and reports: losses, metrics and optimisers, as LightningModules."""
+
+from btrnn.tasks.generation import Generation
+from btrnn.tasks.task import NonFiniteLossError, Outputs, Task
+from btrnn.tasks.video import VideoClassification
+
+__all__ = ["Generation", "NonFiniteLossError", "Outputs", "Task", "VideoClassification"]

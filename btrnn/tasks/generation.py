@@ -1,0 +1,132 @@
+"""Task 2, image generation: the bound on the negative log-likelihood of binary images, in nats."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import wandb
+from torch import Tensor
+
+from btrnn.atomic import replace_file
+from btrnn.data.mnist import MNIST, ImageBatch
+from btrnn.data.module import DataModule
+from btrnn.lstm import LSTM
+from btrnn.models.attention import GaussianRead
+from btrnn.models.draw import DRAW, DRAWOutput
+from btrnn.tasks.task import Outputs, Task
+
+NUM_SAMPLES = 100  # images drawn from the prior after a test
+NUM_SHOWN = 10  # of them with all canvases, and test images with their reconstructions
+_TEST_SEED = 0  # of the latents in a test and of the samples: the same for all models and seeds
+_WARM_UP_STEPS = 100
+_LOWEST_RATE = 0.02  # share of the learning rate at which the schedule ends
+
+
+class Generation(Task):
+    """The bound of DRAW (Gregor et al., 2015), and the samples of what was learnt.
+
+    Args:
+        network: DRAW.
+        learning_rate: Adam's rate after a linear warm-up of 100 steps; it then falls linearly to 2 % of it.
+        importance_samples: At test, also estimate the likelihood by so many importance samples an image; 0 does not.
+    """
+
+    metrics = (
+        *("train/nll_bound", "train/reconstruction", "train/kl"),
+        *("val/nll_bound", "val/reconstruction", "val/kl"),
+    )
+    monitor = "val/nll_bound"
+
+    def __init__(self, network: DRAW, *, learning_rate: float, importance_samples: int = 0) -> None:
+        super().__init__()
+        self.network = network
+        self.learning_rate, self.importance_samples = learning_rate, importance_samples
+
+    @property
+    def recurrent(self) -> LSTM:
+        """The encoder."""
+        return self.network.encoder
+
+    def check_data(self, data: MNIST) -> None:
+        """All of the data sets have images of one size, which the network's own check knows."""
+
+    def facts(self) -> dict[str, object]:
+        """Say what kind of DRAW it is."""
+        return {
+            "num_glimpses": self.network.num_glimpses,
+            "attention": isinstance(self.network.read, GaussianRead),
+            "latent_size": self.network.latent_size,
+        }
+
+    def loss(self, batch: ImageBatch, split: str) -> Tensor:
+        """Compute the mean bound, and log it with its two parts."""
+        output: DRAWOutput = self.network(batch.images)
+        reconstruction, kl = output.reconstruction.mean(), output.divergences.sum(dim=1).mean()
+        loss = reconstruction + kl
+        metrics = {f"{split}/nll_bound": loss, f"{split}/reconstruction": reconstruction, f"{split}/kl": kl}
+        self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.rows))
+        return loss
+
+    def on_test_start(self) -> None:
+        """Draw the latents of every test from one seed, so that a test done again gives the same numbers."""
+        torch.manual_seed(_TEST_SEED)
+
+    def test_step(self, batch: ImageBatch) -> None:
+        """Log the bound on the test split, and the tighter estimate if it is asked for."""
+        self.loss(batch, "test")
+        if self.importance_samples:
+            nll = self.network.importance_weighted_nll(batch.images, self.importance_samples)
+            self.log("test/nll_importance", nll.mean(), on_step=False, on_epoch=True, batch_size=len(batch.rows))
+
+    @torch.no_grad()
+    def outputs(self, data: MNIST) -> Outputs:
+        """Return grey levels, uint8: samples, the canvases of some, test images, and what is made of them.
+
+        samples: (100, 28, 28) drawn from the prior.
+        canvases: (T, 10, 28, 28), the first ten of the samples after each glimpse.
+        originals, reconstructions: (10, 28, 28), the first test images, binary, and sigmoid(c_T) of them.
+        """
+        canvases = self.network.generate(NUM_SAMPLES, torch.Generator().manual_seed(_TEST_SEED))
+        batch: ImageBatch = next(iter(data.test_dataloader()))
+        originals = batch.images[:NUM_SHOWN].to(self.device)
+        torch.manual_seed(_TEST_SEED)
+        reconstructions = self.network(originals).canvases[-1].sigmoid()
+        return {
+            "samples": self._grey(canvases[-1]),
+            "canvases": self._grey(canvases[:, :NUM_SHOWN]),
+            "originals": self._grey(originals),
+            "reconstructions": self._grey(reconstructions),
+        }
+
+    def _grey(self, probabilities: Tensor) -> np.ndarray:
+        """Turn (.., pixels) in [0, 1] into (.., rows, columns) of grey levels."""
+        levels = (255 * probabilities).round().to(torch.uint8).unflatten(-1, self.network.image_shape)
+        return levels.cpu().numpy()
+
+    def write_outputs(self, run_dir: Path, data: DataModule, chosen: Outputs, last: Outputs) -> None:  # noqa: ARG002
+        """Write arrays.npz: the pictures."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **chosen)
+        replace_file(run_dir / "arrays.npz", buffer.getvalue())
+
+    def media(self, data: MNIST, chosen: Outputs) -> dict[str, Any]:  # noqa: ARG002
+        """Return the pictures."""
+        rows = {
+            "test/samples": chosen["samples"].reshape(10, 10, 28, 28),
+            "test/canvases": chosen["canvases"],
+            "test/reconstructions": np.stack([chosen["originals"], chosen["reconstructions"]]),
+        }
+        return {name: wandb.Image(np.block([list(row) for row in images])) for name, images in rows.items()}
+
+    def configure_optimizers(self) -> Any:
+        """Return Adam with a linear warm-up and a linear decay over the whole run, stepped at every batch."""
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
+        total = int(self.trainer.estimated_stepping_batches)
+
+        def factor(step: int) -> float:
+            return min((step + 1) / _WARM_UP_STEPS, max(_LOWEST_RATE, 1 - step / total))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
