@@ -1,7 +1,7 @@
 """A run from its configuration to its summary: skipped if finished, resumed if begun, refused if it is another's.
 
-The run folder holds config.yaml, splits.csv, metrics.csv (a row an epoch), the task's outputs and summary.json (both only
-when finished), and checkpoints/, of which a finished run keeps the chosen weights alone.
+The run folder holds config.yaml, splits.csv, metrics.csv (a row an epoch), the task's outputs and summary.json (both
+only when finished), and checkpoints/, of which a finished run keeps the chosen weights alone.
 """
 
 import json

@@ -214,7 +214,8 @@ class MNIST(DataModule):
 
     def grey(self, rows: np.ndarray) -> np.ndarray:
         """Return the images of some rows before they were made binary, (n, 784) uint8."""
-        return self._images[rows]
+        images: np.ndarray = self._images[rows]
+        return images
 
     def _loader(self, split: str, *, training: bool) -> DataLoader[ImageBatch]:
         rows = np.flatnonzero(self.splits["split"] == split)

@@ -94,9 +94,10 @@ class GaussianRead(_Attention):
     ) -> Float[Tensor, "batch values"]:
         """Give (B, 2 N^2): gamma F_Y x F_X^T, then the same of the error (equation 27)."""
         rows, columns, intensity = self.filterbank(hidden)
-        both = torch.stack([image, error], dim=1).unflatten(2, self.image_shape)
+        both = torch.stack([image, error], dim=1).view(len(image), 2, *self.image_shape)
         patches = rows.unsqueeze(1) @ both @ columns.transpose(1, 2).unsqueeze(1)
-        return (intensity.unsqueeze(1) * patches).flatten(1)
+        scaled: Tensor = intensity.unsqueeze(1) * patches
+        return scaled.flatten(1)
 
 
 class GaussianWrite(_Attention):
@@ -118,5 +119,6 @@ class GaussianWrite(_Attention):
     def forward(self, hidden: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch pixels"]:
         """Give (B, pixels): F_Y^T w F_X / gamma (equation 29)."""
         rows, columns, intensity = self.filterbank(hidden)
-        patch = self.values(hidden).unflatten(1, (self.filter_size, self.filter_size))
-        return (rows.transpose(1, 2) @ patch @ columns / intensity).flatten(1)
+        patch = self.values(hidden).view(-1, self.filter_size, self.filter_size)
+        drawn: Tensor = rows.transpose(1, 2) @ patch @ columns / intensity
+        return drawn.flatten(1)

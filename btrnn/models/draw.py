@@ -100,8 +100,8 @@ class DRAW(nn.Module):
         expected = self.read.size + decoder_size
         if encoder.input_size != expected:
             raise ValueError(
-                f"the encoder takes {encoder.input_size:,} inputs, but it would be given {expected:,}: {self.read.size:,} "
-                f"that are read and the decoder's {decoder_size} hidden numbers"
+                f"the encoder takes {encoder.input_size:,} inputs, but it would be given {expected:,}: "
+                f"{self.read.size:,} that are read and the decoder's {decoder_size} hidden numbers"
             )
         if encoder.num_layers * encoder.num_directions != 1 or encoder.batch_first:
             raise ValueError("the encoder must have one layer and one direction, and batch_first=False")

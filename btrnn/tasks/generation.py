@@ -102,8 +102,8 @@ class Generation(Task):
 
     def _grey(self, probabilities: Tensor) -> np.ndarray:
         """Turn (.., pixels) in [0, 1] into (.., rows, columns) of grey levels."""
-        levels = (255 * probabilities).round().to(torch.uint8).unflatten(-1, self.network.image_shape)
-        return levels.cpu().numpy()
+        levels: np.ndarray = (255 * probabilities).round().to(torch.uint8).cpu().numpy()
+        return levels.reshape(*levels.shape[:-1], *self.network.image_shape)
 
     def write_outputs(self, run_dir: Path, data: DataModule, chosen: Outputs, last: Outputs) -> None:  # noqa: ARG002
         """Write arrays.npz: the pictures."""
