@@ -12,7 +12,7 @@ import pandas as pd
 
 from btrnn.complexity import bt_parameters, tt_parameters
 from btrnn.files import ResultsError
-from btrnn.results import ACCURACIES, SETTINGS
+from btrnn.schema import schema_of
 from btrnn.statistics import mean_interval
 
 Row = dict[Any, Any]  # one row of a table, by column
@@ -62,18 +62,21 @@ def read_paper(path: Path) -> pd.DataFrame:
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
-    """Average over seeds: a row for each setting, i.e. each combination of `btrnn.results.SETTINGS`.
+    """Average over seeds: a row for each setting, i.e. each combination of `Schema.settings`.
 
     Columns: the settings, `label` (unique in its panel), `n`, `seeds` ("0,1,2"), `command`,
-    `seconds_per_epoch`, the parameter counts, and for each accuracy its mean (the column's own name) and
-    `<name>_sd`, `_low`, `_high`: the standard deviation and the 95 % interval by Student's t, cut to [0, 1].
+    `seconds_per_epoch`, the parameter counts, and for each averaged metric its mean (the column's own name) and
+    `<name>_sd`, `_low`, `_high`: the standard deviation and the 95 % interval by Student's t, cut to its bounds.
 
     Raises:
         ResultsError: Two runs of one setting have the same seed, or runs of one setting differ in parameters.
     """
+    if runs.empty:
+        return pd.DataFrame()
     rows = []
-    for values, group in runs.groupby(list(SETTINGS), dropna=False, sort=True):
-        row: Row = dict(zip(SETTINGS, values, strict=True))
+    schema = schema_of(runs["experiment"].iloc[0])
+    for values, group in runs.groupby(list(schema.settings), dropna=False, sort=True):
+        row: Row = dict(zip(schema.settings, values, strict=True))
         group = group.sort_values("seed")
         counts = ["parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total"]
         if group["seed"].duplicated().any() or len(group[counts].drop_duplicates()) > 1:
@@ -84,16 +87,15 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         row |= {"n": len(group), "seeds": ",".join(str(seed) for seed in group["seed"])}
         row |= {column: group[column].iloc[0] for column in counts}
         row |= {"seconds_per_epoch": group["seconds_per_epoch"].mean(), "command": _command(group)}
-        for column in ACCURACIES:
-            interval = mean_interval(group[column].to_numpy(dtype=np.float64), bounds=(0.0, 1.0))
+        for column in schema.averaged:
+            interval = mean_interval(group[column].to_numpy(dtype=np.float64), bounds=schema.bounds)
             row |= {column: interval.mean, f"{column}_sd": interval.sd}
             row |= {f"{column}_low": interval.low, f"{column}_high": interval.high}
         rows.append(row)
     summary = pd.DataFrame(rows)
-    if summary.empty:
-        return summary
     summary["label"] = [_base_label(row) for row in rows]
-    for _, panel in summary.groupby([*PANEL, "label"], dropna=False):
+    together = ["experiment", "source", "stand_in", *schema.data, "scale", "label"]
+    for _, panel in summary.groupby(together, dropna=False):
         if len(panel) > 1:
             summary.loc[panel.index, "label"] = _distinct_labels(panel)
     return _sorted(summary)
@@ -148,8 +150,9 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     def order(row: Row) -> tuple[Any, ...]:
         model = _position(_MODEL_ORDER, row["model"])
         shape = (row["num_blocks"] != 2, row["order"] != 4, -np.nan_to_num(row["rank"]), row["label"])
-        place = (_position(_PROTOCOL_ORDER, row["protocol"]), _position(_SCALING_ORDER, row["scaling"]))
-        return (row["experiment"], -row["num_clips"], row["scale"], *place, model, *shape)
+        protocol = _position(_PROTOCOL_ORDER, row.get("protocol", ""))
+        place = (protocol, _position(_SCALING_ORDER, row.get("scaling", "")), row.get("num_glimpses", 0))
+        return (row["experiment"], -row.get("num_clips", 0), row["scale"], *place, model, *shape)
 
     records: list[Row] = table.to_dict("records")
     records.sort(key=order)

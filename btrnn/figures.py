@@ -1,10 +1,9 @@
 """One function per figure: a DataFrame of `btrnn.comparison` to a matplotlib Figure.
 
-Figures are built without pyplot, so nothing global changes and no display is needed. Colours are Okabe and
-Ito's, one per model everywhere; line style and marker say the same once more, without colour.
+Figures are built without pyplot, so nothing global changes and no display is needed.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,22 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from btrnn.figure_style import SETTINGS
+from btrnn.figure_style import MODEL_STYLES, OTHER_STYLE, SETTINGS, ModelStyle
 
-
-class _Style(NamedTuple):
-    color: str
-    marker: str
-    line: str
-
-
-_STYLES = {
-    "lstm": _Style("#0072B2", "s", "--"),
-    "tt_lstm": _Style("#E69F00", "^", "-."),
-    "bt_lstm": _Style("#009E73", "o", "-"),
-    "logistic_regression": _Style("#666666", "D", ":"),
-}
-_OTHER = _Style("#CC79A7", "v", ":")
 _RANK_OPACITY: dict[float, float] = {
     2: 0.65,
     1: 0.4,
@@ -176,9 +161,9 @@ def _legend(figure: Figure, handles: dict[str, Any]) -> None:
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
 
 
-def _style(model: str, rank: float) -> tuple[_Style, float]:
+def _style(model: str, rank: float) -> tuple[ModelStyle, float]:
     """Return a model's style, and how opaque it is drawn."""
-    return _STYLES.get(model, _OTHER), _RANK_OPACITY.get(rank, 1.0) if model == "bt_lstm" else 1.0
+    return MODEL_STYLES.get(model, OTHER_STYLE), _RANK_OPACITY.get(rank, 1.0) if model == "bt_lstm" else 1.0
 
 
 def panel_name(protocol: str, scaling: str) -> str:

@@ -30,22 +30,41 @@ def read_csv(path: Path, needed: list[str], remedy: str) -> pd.DataFrame:
     return table
 
 
-def arrays_bytes(table: pd.DataFrame) -> bytes:
-    """Pack a table of texts and small integers; texts are stored once, missing integers as -1."""
+def table_arrays(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Turn a table of texts and small integers into arrays; texts are stored once, missing integers as -1."""
+    arrays: dict[str, np.ndarray] = {}
+    for column in table.columns:
+        if pd.api.types.is_numeric_dtype(table[column]):
+            arrays[column] = table[column].fillna(-1).to_numpy(dtype=np.int32)
+        else:
+            values, codes = np.unique(table[column].to_numpy(dtype=str), return_inverse=True)
+            arrays |= {f"{column}/codes": codes.astype(np.int32), f"{column}/values": values}
+    return arrays
+
+
+def arrays_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    """Pack arrays as an npz file; equal arrays give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for column in table.columns:
-            if pd.api.types.is_numeric_dtype(table[column]):
-                arrays = {column: table[column].fillna(-1).to_numpy(dtype=np.int32)}
-            else:
-                values, codes = np.unique(table[column].to_numpy(dtype=str), return_inverse=True)
-                arrays = {f"{column}/codes": codes.astype(np.int32), f"{column}/values": values}
-            for name, array in arrays.items():
-                content = io.BytesIO()
-                np.lib.format.write_array(content, array, allow_pickle=False)
-                # np.savez would stamp the time of day into the file: equal tables would not be equal bytes
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
+            # np.savez would stamp the time of day into the file: equal arrays would not be equal bytes
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
+
+
+def read_pictures(path: Path, remedy: str) -> dict[str, np.ndarray]:
+    """Read the arrays of an npz file; `remedy` ends the message where it cannot be read.
+
+    Raises:
+        ResultsError: The file is missing or not such an archive.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in sorted(arrays.files)}
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+        raise ResultsError(f"{path} is not a readable npz file ({error}); {remedy}") from None
 
 
 def read_arrays(path: Path) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """Run folders to tidy tables, and the committed files that hold them.
 
-A run folder is `<experiment>/<name>/seed<k>/` with summary.json (only when the run is finished), metrics.csv
-and predictions.csv. Collecting turns many of them into three tables: a row per run, per run and epoch, per
-run and test clip. They are kept in results/, so that every table and figure can be made without run folders.
+A run folder is `<experiment>/<name>/seed<k>/` with summary.json (only when the run is finished), metrics.csv and what
+the task puts out: predictions.csv, or arrays.npz with pictures. Collecting turns many of them into three tables (a row
+per run, per run and epoch, per run and test example) and one file of pictures. They are kept in results/, so that every
+table and figure can be made without run folders.
 """
 
 import json
@@ -12,52 +13,35 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from btrnn.atomic import replace_file
-from btrnn.files import ResultsError, arrays_bytes, read_arrays, read_csv
+from btrnn.files import ResultsError, arrays_bytes, read_arrays, read_csv, read_pictures, table_arrays
+from btrnn.schema import RUN_KEY, Schema, schema_of
 
-# Runs that differ in any of these are never averaged: what is left to vary among them is the seed.
-SETTINGS = (
-    *("experiment", "name", "model", "model_label", "source", "stand_in", "protocol", "scaling", "init", "scale"),
-    *("num_clips", "in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "epochs"),
-)
-ACCURACIES = ("train/accuracy_last", "train/accuracy", "val/accuracy", "test/accuracy", "test/accuracy_last")
-COLUMNS = (
-    *("experiment", "name", "seed"),
-    *SETTINGS[2:],
-    *("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total", "epoch_chosen"),
-    *("train/loss_last", "train/accuracy_last", "train/accuracy", "val/loss", "val/accuracy"),
-    *("test/loss", "test/accuracy", "test/accuracy_last", "num_train", "num_val", "num_test"),
-    *("seconds", "seconds_per_epoch", "steps_per_second", "peak_memory_mib", "device", "threads"),
-    *("versions", "git_commit", "git_dirty", "command", "finished"),
-)
 _BASELINE = "logistic_regression"
 _BASELINE_COLUMNS = (
     *("experiment", "name", "seed", "model", "model_label", "source", "stand_in", "protocol", "scaling", "scale"),
     *("num_clips", "test/accuracy"),
 )
-_TEST_COLUMNS = ("test/loss", "test/accuracy", "test/accuracy_last")  # absent where a run did not test
-RUN_KEY = ["experiment", "name", "seed"]
-_TEXT_COLUMNS = (
-    *("experiment", "name", "model", "model_label", "source", "protocol", "scaling", "init", "scale"),
-    *("in_modes", "hidden_modes", "device", "versions", "git_commit", "git_dirty", "command", "finished"),
-)
-_EPOCH_COLUMNS = (
-    *("experiment", "name", "seed", "epoch", "step", "train/loss", "train/accuracy", "val/loss", "val/accuracy"),
-    *("learning_rate", "gradient_norm", "examples_per_second", "seconds"),
-)
 _RUN_AGAIN = "delete the run's folder and run it again"
 _COLLECT_AGAIN = "collect the runs again, or restore the committed file"
-_PREDICTION_COLUMNS = (*RUN_KEY, "clip", "group", "label", "predicted", "predicted_last")
 
 
 class Results(NamedTuple):
-    """One experiment: a row per run in `runs`, per run and epoch in `epochs`, and clip in `predictions`."""
+    """One experiment: tables, and pictures of the first seed of each name.
+
+    runs: A row per run.
+    epochs: A row per run and epoch.
+    predictions: A row per run and test example, where the task keeps them.
+    pictures: Grey or colour images, uint8, by "<name>/<array>".
+    """
 
     runs: pd.DataFrame
     epochs: pd.DataFrame
     predictions: pd.DataFrame
+    pictures: dict[str, np.ndarray]
 
 
 # ---- run folders
@@ -93,8 +77,8 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     if not isinstance(summary, dict):
         raise ResultsError(f"{path} holds a {type(summary).__name__}; it must be one flat JSON object")
     # a baseline that is fitted in one go may leave out what it does not have; it reads as null
-    of_training = [column for column in COLUMNS if column not in _TEST_COLUMNS]
-    needed = _BASELINE_COLUMNS if summary.get("model") == _BASELINE else of_training
+    schema = schema_of(run_dir.parent.parent.name)
+    needed = _BASELINE_COLUMNS if summary.get("model") == _BASELINE else schema.training_columns
     missing = [column for column in needed if column not in summary]
     if missing:
         raise ResultsError(f"{path} lacks {', '.join(missing)}; was it written by another version of btrnn?")
@@ -102,10 +86,11 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     stands = (run_dir.parent.parent.name, run_dir.parent.name, int(run_dir.name.removeprefix("seed")))
     if said != stands:
         raise ResultsError(f"{path} says experiment, name, seed = {said}, but its folder says {stands}")
-    if bool(summary["stand_in"]) != str(summary["experiment"]).endswith("_actions"):
+    ending = f"_{summary['source']}"
+    if bool(summary["stand_in"]) != str(summary["experiment"]).endswith(ending):
         raise ResultsError(
             f"{path} has stand_in = {summary['stand_in']} in experiment {summary['experiment']!r}: the names "
-            "of experiments on the stand-in, and only those, end in '_actions'"
+            f"of experiments on a stand-in, and only those, end in its name, here {ending!r}"
         )
     return summary
 
@@ -117,19 +102,27 @@ def read_run(run_dir: Path) -> Results:
         ResultsError: A file is missing, cannot be parsed or lacks a column.
     """
     summary = read_summary(run_dir)
+    schema = schema_of(summary["experiment"])
     key = {column: summary[column] for column in RUN_KEY}
     flat = {
         name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in summary.items()
     }
-    if summary.get("test/accuracy") is None:
-        predictions = pd.DataFrame()  # a run that chooses a hyper-parameter does not touch the test split
-    else:
-        predictions = read_csv(run_dir / "predictions.csv", ["clip", "group", "label", "predicted"], _RUN_AGAIN)
+    predictions, pictures = pd.DataFrame(), {}
+    tested = summary.get(schema.main) is not None  # a run that chooses a hyper-parameter does not touch the test split
+    if tested and schema.prediction_columns:
+        needed = [column for column in schema.prediction_columns if not column.endswith("_last")]
+        predictions = read_csv(run_dir / "predictions.csv", needed, _RUN_AGAIN)
+    elif tested:
+        pictures = {
+            f"{summary['name']}/{name}": array
+            for name, array in read_pictures(run_dir / "arrays.npz", _RUN_AGAIN).items()
+        }
     if summary["model"] == _BASELINE and not (run_dir / "metrics.csv").exists():
         epochs = pd.DataFrame()  # it is fitted in one go and has no epochs
     else:
         epochs = read_csv(run_dir / "metrics.csv", ["epoch"], _RUN_AGAIN)
-    return Results(_tidy(pd.DataFrame([flat])), epochs.assign(**key), predictions.assign(**key))
+    runs = _tidy(pd.DataFrame([flat]), schema)
+    return Results(runs, epochs.assign(**key), predictions.assign(**key), pictures)
 
 
 def run_table(results_dir: Path, experiment: str) -> pd.DataFrame:
@@ -139,7 +132,7 @@ def run_table(results_dir: Path, experiment: str) -> pd.DataFrame:
         ResultsError: See `read_run`.
     """
     finished, _ = find_runs(results_dir / "runs", experiment)
-    return _merge(pd.DataFrame(), (read_run(path).runs for path in finished), set(), COLUMNS)
+    return _merge(pd.DataFrame(), (read_run(path).runs for path in finished), set(), schema_of(experiment).columns)
 
 
 # ---- committed files
@@ -158,13 +151,22 @@ def collect(results_dir: Path, experiment: str) -> tuple[Results, list[Path]]:
     """
     finished, unfinished = find_runs(results_dir / "runs", experiment)
     tables = [read_run(path) for path in finished]
-    merged = read_results(results_dir, experiment)
+    merged, schema = read_results(results_dir, experiment), schema_of(experiment)
+    pictures = dict(merged.pictures)
+    for run in reversed(tables):  # of several seeds the first one's stay
+        pictures |= run.pictures
     new_keys = {(str(run.runs["name"].iloc[0]), int(run.runs["seed"].iloc[0])) for run in tables}
     return (
         Results(
-            _tidy(_merge(merged.runs, (run.runs for run in tables), new_keys, COLUMNS)),
-            _merge(merged.epochs, (run.epochs for run in tables), new_keys, _EPOCH_COLUMNS),
-            _merge(merged.predictions, (run.predictions for run in tables), new_keys, _PREDICTION_COLUMNS),
+            _tidy(_merge(merged.runs, (run.runs for run in tables), new_keys, schema.columns), schema),
+            _merge(merged.epochs, (run.epochs for run in tables), new_keys, schema.epoch_columns),
+            _merge(
+                merged.predictions,
+                (run.predictions for run in tables),
+                new_keys,
+                (*RUN_KEY, *schema.prediction_columns),
+            ),
+            pictures,
         ),
         unfinished,
     )
@@ -188,11 +190,11 @@ def _arrange(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
     return table.reindex(columns=[*columns, *sorted(set(table.columns) - set(columns))])
 
 
-def _tidy(runs: pd.DataFrame) -> pd.DataFrame:
+def _tidy(runs: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Give the run table its column order, and text columns that are text also where they are empty."""
-    runs = _arrange(runs, COLUMNS)
-    for column in COLUMNS:
-        if column in _TEXT_COLUMNS:
+    runs = _arrange(runs, schema.columns)
+    for column in schema.columns:
+        if column in schema.text_columns:
             runs[column] = pd.Series([_text(value) for value in runs[column]], runs.index, dtype="str")
         elif column == "seed":
             runs[column] = runs[column].astype("int64")
@@ -211,40 +213,46 @@ def read_results(results_dir: Path, experiment: str) -> Results:
     Raises:
         ResultsError: A file cannot be parsed or lacks a column.
     """
-    runs_path, epochs_path, predictions_path = result_paths(results_dir, experiment)
-    runs, epochs, predictions = pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(), pd.DataFrame()
+    runs_path, epochs_path, arrays_path = result_paths(results_dir, experiment)
+    schema = schema_of(experiment)
+    runs, epochs, predictions = pd.DataFrame(columns=list(schema.columns)), pd.DataFrame(), pd.DataFrame()
+    pictures: dict[str, np.ndarray] = {}
     if runs_path.exists():
-        runs = _tidy(read_csv(runs_path, list(COLUMNS), _COLLECT_AGAIN))
+        runs = _tidy(read_csv(runs_path, list(schema.columns), _COLLECT_AGAIN), schema)
     if epochs_path.exists():
         epochs = read_csv(epochs_path, [*RUN_KEY, "epoch"], _COLLECT_AGAIN)
-    if predictions_path.exists():
-        predictions = read_arrays(predictions_path)
-    return Results(runs, epochs, predictions)
+    if arrays_path.exists() and schema.prediction_columns:
+        predictions = read_arrays(arrays_path)
+    elif arrays_path.exists():
+        pictures = read_pictures(arrays_path, _COLLECT_AGAIN)
+    return Results(runs, epochs, predictions, pictures)
 
 
 def write_results(results: Results, results_dir: Path, experiment: str) -> list[Path]:
     """Write an experiment's tables; the same tables give the same bytes. Returns the paths written."""
-    runs_path, epochs_path, predictions_path = result_paths(results_dir, experiment)
+    runs_path, epochs_path, arrays_path = result_paths(results_dir, experiment)
     for table, path in ((results.runs, runs_path), (results.epochs, epochs_path)):
         replace_file(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
-    if results.predictions.empty:
+    arrays = results.pictures if results.predictions.empty else table_arrays(results.predictions)
+    if not arrays:
         return [runs_path, epochs_path]
-    replace_file(predictions_path, arrays_bytes(results.predictions))
-    return [runs_path, epochs_path, predictions_path]
+    replace_file(arrays_path, arrays_bytes(arrays))
+    return [runs_path, epochs_path, arrays_path]
 
 
 def result_paths(results_dir: Path, experiment: str) -> tuple[Path, Path, Path]:
-    """Return where an experiment's run table, epoch table and predictions are committed."""
+    """Return where an experiment's run table, epoch table, and predictions or pictures are committed."""
+    kind = "predictions" if schema_of(experiment).prediction_columns else "pictures"
     return (
         results_dir / f"{experiment}.csv",
         results_dir / f"{experiment}_epochs.csv",
-        results_dir / "arrays" / f"{experiment}_predictions.npz",
+        results_dir / "arrays" / f"{experiment}_{kind}.npz",
     )
 
 
 def has_tests(runs: pd.DataFrame) -> bool:
     """Say whether an experiment's runs met the test split; those of a hyper-parameter's choice did not."""
-    return bool(runs["test/accuracy"].notna().any())
+    return bool(runs[schema_of(runs["experiment"].iloc[0]).main].notna().any())
 
 
 def collected_experiments(results_dir: Path) -> list[str]:

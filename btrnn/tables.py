@@ -10,8 +10,15 @@ import pandas as pd
 from tabulate import tabulate
 
 from btrnn.comparison import Row
+from btrnn.formatting import count, markdown_table, number, ratio, span
 
-_DATA = {"ucf11": "UCF11", "actions": "Actions (stand-in)"}
+_DATA = {
+    "ucf11": "UCF11",
+    "actions": "Actions (stand-in)",
+    "mnist": "MNIST",
+    "mnist_5k": "MNIST-5k",
+    "fashion_mnist": "Fashion-MNIST",
+}
 _OURS = "ours: mean ± sd (n), 95 % interval"
 
 
@@ -25,8 +32,8 @@ def heading(rows: pd.DataFrame) -> str:
     first: Row = rows.to_dict("records")[0]
     return (
         f"{data_name(first['source'])}: protocol `{first['protocol']}`, scaling `{first['scaling']}`; "
-        f"scale `{first['scale']}` ({_count(first['num_clips'])} clips, {_span(rows['epochs'])} epochs), "
-        f"n = {_span(rows['n'].where(rows['n'] > 0))}"
+        f"scale `{first['scale']}` ({count(first['num_clips'])} clips, {span(rows['epochs'])} epochs), "
+        f"n = {span(rows['n'].where(rows['n'] > 0))}"
     )
 
 
@@ -35,20 +42,20 @@ def main_table(rows: pd.DataFrame) -> str:
     last = rows["protocol"].iloc[0] == "paper"
     table = [
         {"model": row["label"]}
-        | {"parameters of W": _count(row["parameters_input"] or math.nan)}
-        | {"compression of W": _ratio(row["compression"])}
-        | {"of the whole model": _ratio(row["compression_total"])}
+        | {"parameters of W": count(row["parameters_input"] or math.nan)}
+        | {"compression of W": ratio(row["compression"])}
+        | {"of the whole model": ratio(row["compression_total"])}
         | {"paper's accuracy, UCF11": _paper(row)}
         | {f"{_OURS}" + (", best epoch" if last else ""): _accuracy(row, "test/accuracy")}
         | ({f"{_OURS}, last epoch": _accuracy(row, "test/accuracy_last")} if last else {})
         | {"difference to the paper": _paper_difference(row)}
         | {"training accuracy, last epoch": _training(row)}
-        | {"learning rate": _number(row["learning_rate"], "g")}
-        | {"seconds per epoch": _number(row["seconds_per_epoch"], ".3g")}
+        | {"learning rate": number(row["learning_rate"], "g")}
+        | {"seconds per epoch": number(row["seconds_per_epoch"], ".3g")}
         | {"command": f"`{row['command']}`" if row["n"] else ""}
         for row in rows.to_dict("records")
     ]
-    return _markdown(table)
+    return markdown_table(table)
 
 
 def terminal_table(rows: pd.DataFrame) -> str:
@@ -57,16 +64,16 @@ def terminal_table(rows: pd.DataFrame) -> str:
     table = [
         {"model": row["label"]}
         | {
-            "parameters of W": _count(row["parameters_input"] or math.nan),
-            "compression": _ratio(row["compression"]),
+            "parameters of W": count(row["parameters_input"] or math.nan),
+            "compression": ratio(row["compression"]),
         }
         | {
             "paper, UCF11": _paper(row),
             "ours" + (", best epoch" if last else ""): _accuracy(row, "test/accuracy"),
         }
         | ({"ours, last epoch": _accuracy(row, "test/accuracy_last")} if last else {})
-        | {"training": _training(row), "rate": _number(row["learning_rate"], "g")}
-        | {"s/epoch": _number(row["seconds_per_epoch"], ".3g")}
+        | {"training": _training(row), "rate": number(row["learning_rate"], "g")}
+        | {"s/epoch": number(row["seconds_per_epoch"], ".3g")}
         for row in rows.to_dict("records")
     ]
     title = heading(rows).replace("`", "")
@@ -82,11 +89,11 @@ def differences_table(rows: pd.DataFrame) -> str:
             "difference": f"{row['first']} - {row['second']}",
         }
         | {"chosen epoch": _difference(row, ""), "last epoch": _difference(row, "_last"), "n": str(row["n"])}
-        | {"test predictions": f"{_count(row['num_tested'])} of {_count(row['num_units'])} {_unit(row)}"}
-        | {"the paper's": _number(row["paper_difference"], "+.3f")}
+        | {"test predictions": f"{count(row['num_tested'])} of {count(row['num_units'])} {_unit(row)}"}
+        | {"the paper's": number(row["paper_difference"], "+.3f")}
         for row in rows.to_dict("records")
     ]
-    return _markdown(table)
+    return markdown_table(table)
 
 
 def conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
@@ -143,7 +150,7 @@ def published_table(paper: pd.DataFrame, own: pd.DataFrame) -> str:
             | {"accuracy": _accuracy(row, "test/accuracy")}
             | {"remark": remark + (": other data, not comparable" if row["stand_in"] else "")}
         )
-    return _markdown(table)
+    return markdown_table(table)
 
 
 def rates_table(rows: pd.DataFrame) -> str:
@@ -157,7 +164,7 @@ def rates_table(rows: pd.DataFrame) -> str:
         | {"chosen": "yes" if row["chosen"] else ""}
         for row in rows.to_dict("records")
     ]
-    return _markdown(table)
+    return markdown_table(table)
 
 
 def notes(summary: pd.DataFrame) -> str:
@@ -200,7 +207,7 @@ def notes(summary: pd.DataFrame) -> str:
 def provenance(runs: pd.DataFrame) -> str:
     """Say in one line on what the runs were made: devices, threads, torch versions and commits."""
     known = runs[runs["device"] != ""].to_dict("records")
-    devices = sorted({f"{row['device']} ({_count(row['threads'])} threads)" for row in known})
+    devices = sorted({f"{row['device']} ({count(row['threads'])} threads)" for row in known})
     torch = sorted({str(json.loads(text).get("torch", "?")) if text else "?" for text in runs["versions"]})
     commits = sorted(
         {
@@ -213,10 +220,6 @@ def provenance(runs: pd.DataFrame) -> str:
         f"- {len(runs)} runs on {', '.join(devices) or 'an unknown device'}; torch {', '.join(torch)}; "
         f"commit {', '.join(commits) or 'unknown'}."
     )
-
-
-def _markdown(table: list[dict[str, str]]) -> str:
-    return str(tabulate(table, headers="keys", tablefmt="github", disable_numparse=True))
 
 
 def _accuracy(row: Row, column: str) -> str:
@@ -235,7 +238,7 @@ def _accuracy(row: Row, column: str) -> str:
 def _training(row: Row) -> str:
     """Write the training accuracy at the last epoch; a model without epochs has only one."""
     last: float = row["train/accuracy_last"]
-    return _number(row["train/accuracy"] if math.isnan(last) else last, ".3f")
+    return number(row["train/accuracy"] if math.isnan(last) else last, ".3f")
 
 
 def _difference(row: Row, suffix: str) -> str:
@@ -262,31 +265,8 @@ def _paper_difference(row: Row) -> str:
         return "-"
     if row["stand_in"]:
         return "other data"  # a number here would read as a reproduction
-    return _number(row["test/accuracy"] - row["paper_accuracy"], "+.3f")
+    return number(row["test/accuracy"] - row["paper_accuracy"], "+.3f")
 
 
 def _unit(row: Row) -> str:
     return "groups" if row["protocol"] == "grouped" else "clips"
-
-
-def _ratio(value: float | int) -> str:
-    """Write a ratio as the paper does, rounded down, where it is large; with a decimal where it is small."""
-    if math.isnan(value):
-        return "-"
-    return f"{math.floor(value):,}" if value >= 1_000 else f"{value:.1f}".removesuffix(".0")
-
-
-def _count(value: float | int) -> str:
-    return "-" if math.isnan(value) else f"{int(value):,}"
-
-
-def _number(value: float | int, form: str) -> str:
-    return "-" if math.isnan(value) else f"{value:{form}}"
-
-
-def _span(values: pd.Series) -> str:
-    known = [int(value) for value in values.dropna()]
-    if not known:
-        return "0"
-    low, high = _count(min(known)), _count(max(known))
-    return low if low == high else f"{low} to {high}"

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import report
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -26,6 +25,7 @@ from btrnn.benchmark import figures
 from btrnn.benchmark.records import SECTIONS, device_suffix, measured_sections
 from btrnn.benchmark.report import FACTORS, markdown_report, read_all, terminal_report
 from btrnn.benchmark.settings import SWEEPS
+from btrnn.reports.figure_file import FigureFile
 
 SPARE = 0.95  # of the time: a setting that has begun is finished
 QUICK_DIR = Path(tempfile.gettempdir()) / "btrnn-benchmark-quick"
@@ -102,11 +102,11 @@ def write_report(results_dir: Path) -> None:
     replace_file(table, markdown_report(results_dir))
     files = [file for device in devices for file in figure_files(results_dir, device)]
     for file in files:
-        report.write_figure(file)
+        file.write()
     print("\n".join(f"wrote {path}" for path in (table, *(file.path for file in files))))
 
 
-def figure_files(results_dir: Path, device: str) -> list[report.FigureFile]:
+def figure_files(results_dir: Path, device: str) -> list[FigureFile]:
     """Return the figures of a device: time against each factor, and memory against the input size."""
     sections, suffix = read_all(results_dir, device), device_suffix(device)
     folder = results_dir / "figures"
@@ -118,13 +118,13 @@ def figure_files(results_dir: Path, device: str) -> list[report.FigureFile]:
             title = f"{what}: time against {FACTORS[factor]} ({device})"
             shown = sweep.loc[sweep["factor"] == factor, ["value", "implementation", "phase", "median_ms"]]
             path = folder / f"benchmark_{factor}{suffix}.png"
-            files.append(report.FigureFile(path, shown, partial(figures.time_against, sweep, factor, title)))
+            files.append(FigureFile(path, shown, partial(figures.time_against, sweep, factor, title)))
     memory = sections.get("memory")
     if memory is not None and memory.loc[memory["factor"] == "input", "peak_mib"].notna().any():
         shown = memory.loc[memory["factor"] == "input", ["value", "implementation", "peak_mib"]]
         title = f"Memory of training against the input size ({device})"
         path = folder / f"benchmark_memory{suffix}.png"
-        files.append(report.FigureFile(path, shown, partial(figures.memory_against_input, memory, title)))
+        files.append(FigureFile(path, shown, partial(figures.memory_against_input, memory, title)))
     return files
 
 

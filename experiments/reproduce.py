@@ -16,10 +16,12 @@ from hydra import compose, initialize_config_dir
 from btrnn import config as configuration
 
 ROOT = Path(__file__).resolve().parent.parent
-STAND_IN = (
-    "UCF11 is not in {data_dir}/: these are the STAND-IN's numbers (drawn figures with real human motion), "
-    "not UCF11's. `make data-ucf11` gets the real one."
-)
+STAND_INS = {
+    "actions": "UCF11 is not in {data_dir}/: these are the STAND-IN's numbers (drawn figures with real human motion), "
+    "not UCF11's. `make data-ucf11` gets the real one.",
+    "mnist_5k": "MNIST is not in {data_dir}/: these are the numbers of MNIST-5k, 5,000 of its digits that a package "
+    "ships, not MNIST's. `make data-mnist` gets the whole.",
+}
 
 
 def main(overrides: list[str]) -> None:
@@ -27,15 +29,17 @@ def main(overrides: list[str]) -> None:
     configuration.register()
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         config = compose("train", configuration.first_of_each(overrides))
-    notice = STAND_IN.format(data_dir=config.data_dir) if config.data.source != "ucf11" else ""
+    notice = STAND_INS.get(config.data.source, "").format(data_dir=config.data_dir)
     if notice:
         print(notice, flush=True)
     results_dir = Path(config.results_dir)
     _train(overrides)
-    baseline.main([str(results_dir / "runs" / config.experiment)])
+    if config.section == "video":
+        baseline.main([str(results_dir / "runs" / config.experiment)])
     collect.main([config.experiment, "--results-dir", str(results_dir)])
     report.main([config.experiment, "--results-dir", str(results_dir)])
-    print(f"\n{report.terminal_report(results_dir, config.experiment, config.scale.name)}\n")
+    shown = report.report_of(config.experiment).terminal_report(results_dir, config.experiment, config.scale.name)
+    print(f"\n{shown}\n")
     if notice:
         print(notice, flush=True)
 

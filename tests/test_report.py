@@ -15,6 +15,7 @@ from PIL import Image
 
 from btrnn import comparison, tables
 from btrnn.files import ResultsError
+from btrnn.reports import video
 from tests.run_folders import write_run, write_study
 
 ROOT = Path(__file__).parent.parent
@@ -185,11 +186,11 @@ def test_one_seed_is_printed_without_interval(tmp_path: Path) -> None:
     for model in ("lstm", "bt_lstm"):
         write_run(tmp_path / "results", model, 0, scale="default", epochs=2, changes={"test/accuracy": 0.5})
     collect.main(options[:2])
-    text = report.markdown_report(tmp_path / "results", "ucf11_actions", "default")
+    text = video.markdown_report(tmp_path / "results", "ucf11_actions", "default")
     assert cells(text, "BT-LSTM, R = 4")[5] == "0.500 (n = 1)"
     (line,) = [line for line in text.splitlines() if "BT-LSTM, R = 4 - LSTM" in line]
     assert re.fullmatch(r"[+-]0\.\d{3}", line.split("|")[4].strip())
-    shown = report.terminal_report(tmp_path / "results", "ucf11_actions", "default")
+    shown = video.terminal_report(tmp_path / "results", "ucf11_actions", "default")
     assert shown.startswith(
         "Actions (stand-in): protocol paper, scaling raw; scale default (550 clips, 2 epochs), n = 1"
     )
@@ -206,10 +207,10 @@ def test_the_terminal_shows_the_runs_that_are_here_and_the_committed_tables_all(
         shutil.rmtree(folder)
     write_run(tmp_path / "results", "bt_lstm", 0, scale="default", epochs=2)
     collect.main(options[:2])
-    shown = report.terminal_report(tmp_path / "results", "ucf11_actions", "default")
+    shown = video.terminal_report(tmp_path / "results", "ucf11_actions", "default")
     assert "n = 1" in shown
     assert "grouped" not in shown
-    committed = report.markdown_report(tmp_path / "results", "ucf11_actions", "default")
+    committed = video.markdown_report(tmp_path / "results", "ucf11_actions", "default")
     assert "n = 3" in committed
     assert "grouped" in committed
 
@@ -244,7 +245,7 @@ def test_bad_input_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         report.main(options)
     run = write_run(tmp_path / "results", "bt_lstm", 0)
     with pytest.raises(ResultsError, match=r"no finished run of 'ucf11_actions' at scale 'smoke'.*scales there: study"):
-        report.terminal_report(tmp_path / "results", "ucf11_actions", "smoke")
+        video.terminal_report(tmp_path / "results", "ucf11_actions", "smoke")
     (run / "summary.json").unlink()
     collect.main(options[:2])
     assert f"{run}: not finished, left out" in capsys.readouterr().out

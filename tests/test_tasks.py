@@ -90,6 +90,6 @@ def test_test_keeps_the_predictions_of_the_last_test_only(monkeypatch):
     module.on_test_start()
     data = batch()
     module.test_step(data)
-    rows, predicted = module.predictions()
-    assert rows.tolist() == [5, 7]
-    assert predicted.tolist() == module.network(data.frames, data.mask).argmax(-1).tolist()
+    outputs = module.outputs(None)
+    assert outputs["rows"].tolist() == [5, 7]
+    assert outputs["predicted"].tolist() == module.network(data.frames, data.mask).argmax(-1).tolist()

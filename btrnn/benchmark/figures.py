@@ -12,11 +12,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from btrnn.benchmark.costs import Family, Phase, law
 from btrnn.benchmark.report import FACTORS
 from btrnn.benchmark.settings import SWEEPS
-from btrnn.figure_style import SETTINGS
-
-_BLUE, _GREEN, _ORANGE, _PURPLE, _RED, _SKY, _GREY = (  # Okabe and Ito's colours, as in btrnn.figures
-    *("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#D55E00", "#56B4E9", "#666666"),
-)
+from btrnn.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SETTINGS, SKY
 
 
 class _Style(NamedTuple):
@@ -26,20 +22,20 @@ class _Style(NamedTuple):
 
 
 _STYLES = {
-    "dense nn.Linear": _Style(_BLUE, "s"),
-    "btrnn BT": _Style(_GREEN, "o"),
-    "btrnn BT, plain torch": _Style(_GREEN, "o", filled=False),
-    "opt_einsum BT": _Style(_SKY, "v"),
-    "tednet BT": _Style(_PURPLE, "D"),
-    "btrnn TT": _Style(_ORANGE, "^"),
-    "opt_einsum TT": _Style(_GREY, "<"),
-    "tltorch TT": _Style(_RED, ">"),
-    "nn.LSTM": _Style(_PURPLE, "D"),
-    "btrnn.LSTM": _Style(_BLUE, "s"),
-    "btrnn.BTLSTM": _Style(_GREEN, "o"),
-    "btrnn.BTLSTM, plain torch": _Style(_GREEN, "o", filled=False),
-    "btrnn.TTLSTM": _Style(_ORANGE, "^"),
-    "btrnn.TTLSTM, plain torch": _Style(_ORANGE, "^", filled=False),
+    "dense nn.Linear": _Style(BLUE, "s"),
+    "btrnn BT": _Style(GREEN, "o"),
+    "btrnn BT, plain torch": _Style(GREEN, "o", filled=False),
+    "opt_einsum BT": _Style(SKY, "v"),
+    "tednet BT": _Style(PURPLE, "D"),
+    "btrnn TT": _Style(ORANGE, "^"),
+    "opt_einsum TT": _Style(GREY, "<"),
+    "tltorch TT": _Style(RED, ">"),
+    "nn.LSTM": _Style(PURPLE, "D"),
+    "btrnn.LSTM": _Style(BLUE, "s"),
+    "btrnn.BTLSTM": _Style(GREEN, "o"),
+    "btrnn.BTLSTM, plain torch": _Style(GREEN, "o", filled=False),
+    "btrnn.TTLSTM": _Style(ORANGE, "^"),
+    "btrnn.TTLSTM, plain torch": _Style(ORANGE, "^", filled=False),
 }
 _ANCHORS: dict[Family, tuple[str, str]] = {  # whose measured point the family's law goes through
     "dense": ("dense nn.Linear", "btrnn.LSTM"),

@@ -1,6 +1,5 @@
 """Task 2, image generation: the bound on the negative log-likelihood of binary images, in nats."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ from torch import Tensor
 from btrnn.atomic import replace_file
 from btrnn.data.mnist import MNIST, ImageBatch
 from btrnn.data.module import DataModule
+from btrnn.files import arrays_bytes
 from btrnn.lstm import LSTM
-from btrnn.models.attention import GaussianRead
+from btrnn.models.attention import GaussianRead, GaussianWrite
 from btrnn.models.draw import DRAW, DRAWOutput
 from btrnn.tasks.task import Outputs, Task
 
@@ -56,9 +56,18 @@ class Generation(Task):
         """Say what kind of DRAW it is."""
         return {
             "num_glimpses": self.network.num_glimpses,
-            "attention": isinstance(self.network.read, GaussianRead),
+            "attention": self._attention(),
             "latent_size": self.network.latent_size,
         }
+
+    def _attention(self) -> str:
+        read, write = self.network.read, self.network.write
+        sizes = [
+            f"{verb} {module.filter_size}x{module.filter_size}"
+            for verb, module in (("read", read), ("write", write))
+            if isinstance(module, GaussianRead | GaussianWrite)
+        ]
+        return ", ".join(sizes) or "none"
 
     def loss(self, batch: ImageBatch, split: str) -> Tensor:
         """Compute the mean bound, and log it with its two parts."""
@@ -107,9 +116,7 @@ class Generation(Task):
 
     def write_outputs(self, run_dir: Path, data: DataModule, chosen: Outputs, last: Outputs) -> None:  # noqa: ARG002
         """Write arrays.npz: the pictures."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **chosen)
-        replace_file(run_dir / "arrays.npz", buffer.getvalue())
+        replace_file(run_dir / "arrays.npz", arrays_bytes(chosen))
 
     def media(self, data: MNIST, chosen: Outputs) -> dict[str, Any]:  # noqa: ARG002
         """Return the pictures."""

@@ -1,0 +1,37 @@
+"""How numbers and tables are written."""
+
+import math
+
+import pandas as pd
+from tabulate import tabulate
+
+
+def markdown_table(table: list[dict[str, str]]) -> str:
+    """Write rows of texts as a Markdown table."""
+    return str(tabulate(table, headers="keys", tablefmt="github", disable_numparse=True))
+
+
+def ratio(value: float | int) -> str:
+    """Write a ratio as the paper does, rounded down, where it is large; with a decimal where it is small."""
+    if math.isnan(value):
+        return "-"
+    return f"{math.floor(value):,}" if value >= 1_000 else f"{value:.1f}".removesuffix(".0")
+
+
+def count(value: float | int) -> str:
+    """Write a whole number with commas, NaN as a dash."""
+    return "-" if math.isnan(value) else f"{int(value):,}"
+
+
+def number(value: float | int, form: str) -> str:
+    """Write a number in a format, NaN as a dash."""
+    return "-" if math.isnan(value) else f"{value:{form}}"
+
+
+def span(values: pd.Series) -> str:
+    """Write the lowest and the highest of some whole numbers, or the one that they all are."""
+    known = [int(value) for value in values.dropna()]
+    if not known:
+        return "0"
+    low, high = count(min(known)), count(max(known))
+    return low if low == high else f"{low} to {high}"
