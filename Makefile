@@ -5,7 +5,8 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 collect tables bench test lint format clean
+.PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
+	collect tables bench test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper]"
@@ -33,6 +34,21 @@ rates-ucf11: setup ## choose each model's learning rate on validation data
 
 data-ucf11: setup ## download and unpack UCF11 (about 1 GB)
 	$(RUN) scripts/download_ucf11.py
+
+reproduce-draw: setup ## train DRAW with LSTM, TT-LSTM and BT-LSTM encoders on MNIST (or MNIST-5k), print bounds, draw digits
+	@$(RUN) experiments/reproduce.py experiment=draw scale=$(SCALE)
+
+controls-draw: setup ## the same with attention, and for T = 4, 8, 16 glimpses, seeds 0 to 2
+	@$(RUN) experiments/reproduce.py experiment=draw_attention scale=$(SCALE) seed=0,1,2
+	@$(RUN) experiments/reproduce.py experiment=draw_glimpses scale=$(SCALE) seed=0,1,2
+
+rates-draw: setup ## choose each encoder's learning rate on validation images
+	$(RUN) experiments/train.py experiment=draw_rates scale=$(SCALE)
+	$(RUN) experiments/collect.py
+	$(RUN) experiments/report.py
+
+data-mnist: setup ## download MNIST (12 MB)
+	$(RUN) scripts/download_mnist.py
 
 collect: setup ## run folders to results/*.csv
 	$(RUN) experiments/collect.py

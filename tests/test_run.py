@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from btrnn import run
-from btrnn.callbacks import History
 from btrnn.config import ConfigError
 from btrnn.tasks import NonFiniteLossError, VideoClassification
 
@@ -153,7 +153,10 @@ def test_files_and_summary_of_a_finished_run(make_config):
     assert json.loads((run_dir / "summary.json").read_text()) == summary
     assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == ["best.pt"]
     history = pd.read_csv(run_dir / "metrics.csv")
-    assert list(history.columns) == list(History.COLUMNS)
+    assert list(history.columns) == [
+        *("epoch", "step", "train/loss", "train/accuracy", "val/loss", "val/accuracy"),
+        *("learning_rate", "gradient_norm", "examples_per_second", "seconds"),
+    ]
     assert history["step"].tolist() == [9, 18]  # 132 training clips in batches of 16
     assert not history.isna().any(axis=None)
     best = history.loc[history["val/loss"].idxmin()]
@@ -229,7 +232,9 @@ def test_the_seed_draws_split_and_weights(make_config):
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")))
 @pytest.mark.parametrize("model", ["tt_lstm", "bt_lstm"])
 def test_every_experiment_trains_on_two_batches(make_config, experiment, model):
-    overrides = [f"experiment={experiment}", f"model={model}", "scale.video.max_epochs=1", "data.scaling=normalized"]
+    overrides = [f"experiment={experiment}", f"model={model}"]
+    section = make_config(*overrides).section
+    overrides.append(f"scale.{section}.max_epochs=1")
     summary = run.train(make_config(*overrides, "+trainer.limit_train_batches=2"))
     assert summary["epochs"] == 1
     assert (Path(make_config(*overrides).run_dir) / "checkpoints" / "best.pt").exists()
@@ -243,6 +248,39 @@ def test_wandb_gets_the_curves_and_the_confusion_matrix(make_config, tmp_path, m
     content = logged.read_bytes()
     for text in (b"val/accuracy", b"learning_rate", b"gradient_norm", b"examples_per_second", b"confusion_matrix"):
         assert text in content, text
+
+
+def test_a_run_of_draw_leaves_bounds_and_pictures_that_its_weights_give_again(make_config, monkeypatch):
+    config = make_config("experiment=draw", "model=bt_lstm", "task.importance_samples=2")
+    summary = run.train(config)
+    run_dir = Path(config.run_dir)
+    history = pd.read_csv(run_dir / "metrics.csv")
+    assert summary["epoch_chosen"] == history["val/nll_bound"].idxmin()
+    assert summary["test/nll_bound"] == pytest.approx(summary["test/reconstruction"] + summary["test/kl"], abs=1e-3)
+    assert summary["test/nll_importance"] < summary["test/nll_bound"]
+    assert (summary["parameters_input"], summary["parameters_dense_input"]) == (1_184, 1_867_776)
+    assert (summary["source"], summary["experiment"], summary["num_test"]) == ("mnist_5k", "draw_mnist_5k", 500)
+    pictures = dict(np.load(run_dir / "arrays.npz"))
+    assert pictures["samples"].shape == (100, 28, 28)
+    assert pictures["canvases"].shape == (4, 10, 28, 28)
+    assert np.array_equal(pictures["canvases"][-1], pictures["samples"][:10])
+    assert np.isin(pictures["originals"], [0, 255]).all()
+    given = []
+    monkeypatch.setattr(run, "_load", lambda *args, load=run._load: (load(*args), given.append(args[0])))
+    again = run.evaluate(run_dir)
+    assert again == {key: value for key, value in summary.items() if key in again}
+    data, _ = run._make(config)
+    for name, array in given[0].outputs(data).items():
+        assert np.array_equal(array, pictures[name]), name
+
+
+def test_wandb_gets_the_pictures_of_draw(make_config, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = make_config("experiment=draw", "model=tt_lstm", "logger=wandb", "scale.generation.max_epochs=1")
+    run.train(config)
+    (logged,) = Path(config.run_dir).glob("wandb/offline-run-*/run-*.wandb")
+    for text in (b"val/nll_bound", b"test/samples", b"test/canvases", b"test/reconstructions"):
+        assert text in logged.read_bytes(), text
 
 
 def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, tmp_path):

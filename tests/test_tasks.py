@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from btrnn import LSTM, TTLSTM
-from btrnn.data.ucf11 import VideoBatch
+from btrnn.data.ucf11 import UCF11, VideoBatch
 from btrnn.models import VideoClassifier
 from btrnn.tasks import NonFiniteLossError, VideoClassification
 
@@ -90,6 +90,6 @@ def test_test_keeps_the_predictions_of_the_last_test_only(monkeypatch):
     module.on_test_start()
     data = batch()
     module.test_step(data)
-    outputs = module.outputs(None)
+    outputs = module.outputs(UCF11(source="ucf11", root="", cache_dir=""))
     assert outputs["rows"].tolist() == [5, 7]
     assert outputs["predicted"].tolist() == module.network(data.frames, data.mask).argmax(-1).tolist()
