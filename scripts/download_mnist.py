@@ -14,12 +14,13 @@ def main() -> int:
     parser.add_argument("--fashion", action="store_true", help="Fashion-MNIST instead (30.9 MB packed)")
     arguments = parser.parse_args()
     kind = datasets.FashionMNIST if arguments.fashion else datasets.MNIST
+    folder = arguments.data_dir / kind.__name__ / "raw"
     try:
         kind(arguments.data_dir, download=True)
     except (RuntimeError, OSError) as error:
-        print(
-            f"{error}\nWithout a connection, put the four files at {arguments.data_dir}/{kind.__name__}/raw/ by hand."
-        )
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()  # where the folder stands, the configuration takes MNIST to be there
+        print(f"{error}\nWithout a connection, put the four files into {folder} by hand.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on with the file that is missing", file=sys.stderr)
