@@ -270,10 +270,17 @@ def difference(**changes: Any) -> dict[str, Any]:
 )
 def test_conclusion_claims_no_more_than_the_interval(changes: dict[str, Any], verdict: str) -> None:
     summary = pd.DataFrame(
-        {"source": "actions", "model": ["lstm", "logistic_regression"], "protocol": "grouped", "test/accuracy": 0.5}
+        {
+            "source": "actions",
+            "model": ["lstm", "logistic_regression"],
+            "protocol": "grouped",
+            "scale": "default",
+            "test/accuracy": 0.5,
+        }
     )
     text = tables.conclusion(pd.DataFrame([difference(**changes)]), summary)
     assert text.endswith("sees no motion, scores 0.500 with protocol `grouped`.")
+    assert "rate was chosen at scale `default`" in text
     assert f"On the stand-in BT-LSTM, R = 4 against LSTM is {verdict} with protocol `grouped`" in text
     assert "UCF11 itself was not on the machine" in text
     assert "not on the machine" not in tables.conclusion(pd.DataFrame([difference()]), summary.assign(source="ucf11"))
