@@ -21,7 +21,8 @@ from math import prod
 from typing import Literal, NamedTuple
 
 Axes = tuple[str, ...]
-Form = Literal["native", "last", "middle", "permuted"]
+Form = Literal["native", "inner", "last", "middle", "permuted"]
+NATIVE_FORMS: tuple[Form, ...] = ("native", "inner")
 Method = Literal["native", "torch", "dense"]
 
 OPERATIONS_PER_BYTE = 10  # arithmetic that takes as long as moving one byte to or from memory, on CPUs and GPUs alike
@@ -101,9 +102,10 @@ class Stage:
         before, after: The axes of the running tensor of one row of x and one block, in the order of memory.
         contracted: The axes that are summed, in the order of `before`: the rows of the matrix M.
         columns: The axes that are new: the columns of M.
-        form: "native"; or how torch does it: "last" (the contracted axes are the last ones: one matrix product),
-            "middle" (they stand together before others: a batched product) or "permuted" (they are moved to the end
-            first).
+        form: How the native kernel does it: "native" (vectors lie along the columns, which come last) or "inner" (along
+            the axes behind the contracted ones, which stay last); or torch: "last" (the contracted axes are the last
+            ones: one matrix product), "middle" (they stand together before others: a batched product) or "permuted"
+            (they are moved to the end first).
     """
 
     operands: tuple[int, ...]
@@ -117,6 +119,23 @@ class Stage:
     def rows(self) -> Axes:
         """The axes of the running tensor that stay."""
         return tuple(axis for axis in self.before if axis not in self.contracted)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the stage runs in the native kernel."""
+        return self.form in NATIVE_FORMS
+
+    @property
+    def inner(self) -> Axes:
+        """Of the form "inner", the rows that stand behind all contracted axes; else none."""
+        if self.form != "inner":
+            return ()
+        return self.before[1 + max(self.before.index(axis) for axis in self.contracted) :]
+
+    @property
+    def outer(self) -> Axes:
+        """The other rows."""
+        return self.rows[: len(self.rows) - len(self.inner)]
 
 
 @dataclass(frozen=True)
@@ -142,7 +161,7 @@ class Plan:
     @property
     def native_stages(self) -> tuple[Stage, ...]:
         """The stages that run in the native kernel."""
-        return tuple(stage for stage in self.stages if stage.form == "native")
+        return tuple(stage for stage in self.stages if stage.is_native)
 
     def __str__(self) -> str:
         """Write a line for each stage: what is multiplied, its arithmetic, and the size of what comes out."""
@@ -152,7 +171,7 @@ class Plan:
         total = 0
         for number, stage in enumerate(self.stages, start=1):
             names = " ".join(_operand_name(network, k) for k in stage.operands)
-            tiles = network.size(network.in_axes[: self.tile_modes]) if stage.form == "native" else 1
+            tiles = network.size(network.in_axes[: self.tile_modes]) if stage.is_native else 1
             given, made = (network.size(axes) * tiles * rows for axes in (stage.before, stage.after))
             operations = 2 * given * network.size(stage.columns)
             total += operations
@@ -195,7 +214,10 @@ def make_stage(network: Network, before: Axes, absorbed: frozenset[int], group: 
     columns = tuple(sorted(new, key=lambda axis: (axis[0], int(axis[1:]))))  # j before r
     rows = tuple(axis for axis in before if axis not in own)
     after = rows + columns
-    if form != "native":
+    if form == "inner":
+        behind = 1 + max(before.index(axis) for axis in contracted)
+        after = rows[: len(rows) - len(before[behind:])] + columns + before[behind:]
+    elif form != "native":
         first = before.index(contracted[0]) if contracted else len(before)
         together = before[first : first + len(contracted)] == contracted
         inner = before[first + len(contracted) :]
@@ -251,6 +273,14 @@ def _native_cost(network: Network, stage: Stage, itemsize: int, training: bool, 
     """Cost of a native stage for one tile and one block, without its calls."""
     lanes = VECTOR_BYTES // itemsize
     rows, depth, columns = (network.size(axes) for axes in (stage.rows, stage.contracted, stage.columns))
+    if stage.form == "inner":
+        outer, inner = network.size(stage.outer), _round_up(network.size(stage.inner), lanes)
+        cost = 2.0 * outer * depth * _round_up(columns, 4) * inner
+        if training:
+            cost += cost + 2 * outer * _round_up(depth, 4) * _round_up(columns, 4) * (inner + 2 * lanes)
+            if not first:
+                cost += 2 * outer * _round_up(depth, 4) * columns * inner
+        return cost
     cost = 2.0 * _round_up(rows, 4) * depth * _round_up(columns, lanes)
     if training:  # the backward pass does the forward one again
         cost += cost + 2 * _round_up(depth, 4) * rows * _round_up(columns, lanes)
@@ -272,11 +302,15 @@ def possible_stages(
         before: The axes of the running tensor.
         absorbed: The operands that earlier stages have absorbed.
         allowed: The operands that may be absorbed.
-        form: "native", or "last" for a stage of torch, whose own form follows from its axes.
+        form: "native" for stages of the kernel, of both its forms; "last" for a stage of torch, whose own form follows
+            from its axes.
     """
     for group in network.groups:
         if group <= allowed and not group & absorbed and _is_searched(network, absorbed | group):
-            yield make_stage(network, before, absorbed, group, form)
+            stage = make_stage(network, before, absorbed, group, form)
+            yield stage
+            if form == "native" and stage.contracted and stage.contracted[-1] != before[-1]:
+                yield make_stage(network, before, absorbed, group, "inner")
 
 
 def operands_of_tiles(network: Network, tile_modes: int) -> frozenset[int]:
@@ -332,13 +366,13 @@ def cheapest_native_plan(network: Network, batch_size: int, itemsize: int, train
     plans = []
     for tile_modes in range(network.order):
         allowed = operands_of_tiles(network, tile_modes)
-        ways = {frozenset[int](): _Way(0.0, 0, ())}
+        ways = {(frozenset[int](), ""): _Way(0.0, 0, ())}  # by what is absorbed, and the last form: it decides the layout
         for size in range(len(allowed)):
-            for absorbed, way in [way for way in ways.items() if len(way[0]) == size]:
+            for (absorbed, _), way in [way for way in ways.items() if len(way[0][0]) == size]:
                 before = way.stages[-1].after if way.stages else network.in_axes[tile_modes:]
                 for stage in possible_stages(network, before, absorbed, allowed, "native"):
                     cost = way.cost + _native_cost(network, stage, itemsize, training, first=not way.stages)
-                    reached = absorbed.union(stage.operands)
+                    reached = (absorbed.union(stage.operands), stage.form)
                     if reached not in ways or cost < ways[reached].cost:
                         ways[reached] = _Way(cost, way.between + network.size(stage.after), (*way.stages, stage))
         for way in ways.values():
