@@ -30,6 +30,7 @@ from btrnn.planning import VECTOR_BYTES, Axes, Network, Stage
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("native.cpp")
+HEADER = SOURCE.with_name("native_products.h")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-shared", "-fPIC", "-Wno-psabi")
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 _allowed = ContextVar("allowed", default=True)
@@ -89,7 +90,7 @@ def _compiled() -> Path:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         raise FileNotFoundError("there is no C++ compiler (Debian's package is g++)")
-    made_of = [SOURCE.read_text(encoding="utf-8"), compiler, *FLAGS, _processor()]
+    made_of = [*(path.read_text(encoding="utf-8") for path in (SOURCE, HEADER)), compiler, *FLAGS, _processor()]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "btrnn"
     path = folder / f"native-{key}.so"
