@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from btrnn.eager import is_eager
-from btrnn.planning import VECTOR_BYTES, Axes, Network, Stage
+from btrnn.stages import VECTOR_BYTES, Axes, Network, Stage
 
 log = logging.getLogger(__name__)
 

@@ -14,15 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from btrnn import BTLinear, TTLinear, native
 from btrnn.contraction import apply_map
-from btrnn.planning import (
-    Plan,
-    dense_plan,
-    make_plan,
-    make_stage,
-    native_plan,
-    operands_of_tiles,
-    possible_stages,
-)
+from btrnn.planning import dense_plan, make_plan, native_plan, operands_of_tiles, possible_stages
+from btrnn.stages import Plan, make_stage
 
 from .conftest import ROOT, need_programs
 from .test_linear import layers
