@@ -12,8 +12,9 @@ from torch import Tensor
 
 from btrnn import native
 from btrnn.eager import is_eager
-from btrnn.planning import Network, Plan, Stage, make_plan
+from btrnn.planning import make_plan
 from btrnn.products import product
+from btrnn.stages import Network, Plan, Stage
 
 BLOCK = "block"  # the first axis of every operand
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from btrnn.complexity import check_count, check_modes, full_tt_ranks
 from btrnn.contraction import BLOCK, apply_map, contract, plan_for
-from btrnn.planning import Network, Plan, make_plan
+from btrnn.planning import make_plan
+from btrnn.stages import Network, Plan
 
 InitName = Literal["default", "paper"]
 TRACED_BATCH_SIZE = 64  # for which the plan of torch.compile and torch.export is chosen

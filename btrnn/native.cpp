@@ -2,8 +2,10 @@
 // two stages never leaves the core's cache. btrnn/native.py compiles and calls this; btrnn/planning.py chooses the stages.
 //
 // A stage multiplies the tile's tensor by one matrix a block: out[r, c] = sum_k in[row_offset[r] + depth_offset[k]] M[k, c].
-// The offset tables stand for any order of the axes, so nothing is ever transposed. Rows of `out` are padded to whole
-// vectors. The backward pass computes the stages' outputs again instead of keeping them.
+// The offset tables stand for any order of the axes, so nothing is ever transposed. Vectors lie along the columns, and rows
+// of `out` are padded to whole ones. With `inner`, every entry is a run of so many neighbours, which the vectors lie along:
+// out[r, c, i] = sum_k in[row_offset[r] + depth_offset[k] + i] M[k, c], without padding.
+// The backward pass computes the stages' outputs again instead of keeping them.
 
 #include <omp.h>
 
@@ -12,36 +14,12 @@
 #include <new>
 #include <vector>
 
-namespace {
-
-constexpr int64_t kVectorBytes = 64;
-
-template <typename T>
-struct Vector;
-template <>
-struct Vector<float> {
-  typedef float type __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
-  typedef int32_t places __attribute__((vector_size(kVectorBytes)));
-};
-template <>
-struct Vector<double> {
-  typedef double type __attribute__((vector_size(kVectorBytes), aligned(8), may_alias));
-  typedef int64_t places __attribute__((vector_size(kVectorBytes)));
-};
-template <typename T>
-constexpr int64_t lanes = kVectorBytes / int64_t(sizeof(T));
-
-template <typename T>
-int64_t padded(int64_t length) {
-  return (length + lanes<T> - 1) / lanes<T> * lanes<T>;
-}
-
-}  // namespace
+#include "native_products.h"
 
 // What the caller describes; native.py holds the same fields in the same order.
 template <typename T>
 struct Stage {
-  int64_t rows, depth, columns;
+  int64_t rows, depth, columns, inner;  // inner is 0 where vectors lie along the columns
   const int32_t* row_offset;    // (rows)
   const int32_t* depth_offset;  // (depth)
   const T* matrix;              // (blocks, depth, columns)
@@ -49,91 +27,6 @@ struct Stage {
 };
 
 namespace {
-
-// Where the rows of a result stand: at equal distances.
-struct Even {
-  int64_t stride;
-  int64_t operator()(int64_t row) const { return row * stride; }
-};
-
-// Or at tabulated places.
-struct Listed {
-  const int32_t* offset;
-  int64_t operator()(int64_t row) const { return offset[row]; }
-};
-
-// c[m, :] = or += sum_k a[row[m] + depth[k]] b[k, :] for Rows rows and Vectors vectors of columns, held in registers.
-template <typename T, int Rows, int Vectors, bool Add, typename Place>
-inline void block(const T* a, const int32_t* row, const int32_t* depth, int64_t length, const T* b, int64_t b_stride, T* c,
-                  Place place, int64_t first, int valid) {
-  using V = typename Vector<T>::type;
-  const T* pointer[Rows];
-  for (int m = 0; m < Rows; ++m) pointer[m] = a + row[m < valid ? m : valid - 1];
-  V sum[Rows][Vectors] = {};
-  for (int64_t k = 0; k < length; ++k) {
-    const int64_t offset = depth[k];
-    V right[Vectors];
-    for (int v = 0; v < Vectors; ++v) right[v] = *reinterpret_cast<const V*>(b + k * b_stride + v * lanes<T>);
-    for (int m = 0; m < Rows; ++m) {
-      const T left = pointer[m][offset];
-      for (int v = 0; v < Vectors; ++v) sum[m][v] += left * right[v];
-    }
-  }
-  for (int m = 0; m < valid; ++m) {
-    for (int v = 0; v < Vectors; ++v) {
-      V* target = reinterpret_cast<V*>(c + place(first + m) + v * lanes<T>);
-      *target = Add ? *target + sum[m][v] : sum[m][v];
-    }
-  }
-}
-
-template <typename T, int Vectors, bool Add, typename Place>
-void multiply_columns(const T* a, const int32_t* row, int64_t rows, const int32_t* depth, int64_t length, const T* b,
-                      int64_t b_stride, T* c, Place place) {
-  int64_t m = 0;
-  for (; rows - m > 4; m += 8) {
-    const int valid = rows - m < 8 ? int(rows - m) : 8;
-    block<T, 8, Vectors, Add>(a, row + m, depth, length, b, b_stride, c, place, m, valid);
-  }
-  if (m < rows) {
-    block<T, 4, Vectors, Add>(a, row + m, depth, length, b, b_stride, c, place, m, int(rows - m));
-  }
-}
-
-// c (rows, columns padded to vectors) = or += a (gathered) times b (length, columns padded).
-template <typename T, bool Add, typename Place>
-void multiply(const T* a, const int32_t* row, int64_t rows, const int32_t* depth, int64_t length, const T* b, int64_t columns,
-              T* c, Place place) {
-  const int64_t width = lanes<T>;
-  int64_t n = 0;
-  for (; n + 2 * width <= columns; n += 2 * width) {
-    multiply_columns<T, 2, Add>(a, row, rows, depth, length, b + n, columns, c + n, place);
-  }
-  if (n < columns) multiply_columns<T, 1, Add>(a, row, rows, depth, length, b + n, columns, c + n, place);
-}
-
-// A square of one vector a row, turned: out[i, :] = in[:, i]. Blocks off the diagonal are swapped, the largest first.
-template <typename T>
-void transpose(const T* in, int64_t in_stride, T* out) {
-  using V = typename Vector<T>::type;
-  constexpr int64_t size = lanes<T>;
-  V rows[size];
-  for (int64_t i = 0; i < size; ++i) rows[i] = *reinterpret_cast<const V*>(in + i * in_stride);
-  for (int64_t step = size / 2; step > 0; step /= 2) {
-    typename Vector<T>::places low, high;
-    for (int64_t j = 0; j < size; ++j) {
-      low[j] = j & step ? size + j - step : j;
-      high[j] = j & step ? size + j : j + step;
-    }
-    for (int64_t i = 0; i < size; ++i) {
-      if (i & step) continue;
-      const V upper = rows[i], lower = rows[i + step];
-      rows[i] = __builtin_shuffle(upper, lower, low);
-      rows[i + step] = __builtin_shuffle(upper, lower, high);
-    }
-  }
-  for (int64_t i = 0; i < size; ++i) *reinterpret_cast<V*>(out + i * size) = rows[i];
-}
 
 template <typename T>
 struct Buffer {  // aligned to vectors, zero
@@ -166,6 +59,9 @@ struct Matrices {
         transposed(blocks * transposed_size) {
     for (int64_t k = 0; k < stage.depth; ++k) row_offset.push_back(int32_t(k * width));
     for (int64_t r = 0; r < 8; ++r) column_offset.push_back(int32_t(r * width));
+    for (int64_t c = 0; c < stage.columns; ++c) run_offset.push_back(int32_t(c * stage.inner));
+    in_fours = stage.depth % 4 == 0;
+    for (int64_t k = 0; in_fours && k < stage.depth; k += 4) in_fours = adjacent(stage.depth_offset + k, 4);
     for (int64_t n = 0; n < blocks; ++n) {
       for (int64_t k = 0; k < stage.depth; ++k) {
         for (int64_t c = 0; c < stage.columns; ++c) {
@@ -180,6 +76,8 @@ struct Matrices {
   Buffer<T> straight, transposed;
   std::vector<int32_t> row_offset;     // of the rows of `straight`
   std::vector<int32_t> column_offset;  // of eight rows of what the stage puts out
+  std::vector<int32_t> run_offset;     // of the columns of what it puts out, with `inner`
+  bool in_fours;                       // whether the contracted entries stand together by fours
 };
 
 template <typename T>
@@ -200,21 +98,91 @@ struct Chain {
   Chain(const Chain&) = delete;
   Chain& operator=(const Chain&) = delete;
 
-  int64_t output_size(int64_t s) const { return stages[s].rows * matrices[size_t(s)]->width; }
+  int64_t output_size(int64_t s) const {
+    const Stage<T>& stage = stages[s];
+    return stage.rows * (stage.inner ? stage.columns * stage.inner : matrices[size_t(s)]->width);
+  }
+
+  // Of the sums for the gradient of a block's matrix; with `inner`, whole vectors that are added up at the end.
+  int64_t gradient_size(int64_t s) const {
+    return stages[s].inner ? stages[s].depth * stages[s].columns * lanes<T> : matrices[size_t(s)]->size;
+  }
 
   // One stage of one block: `in` and `out` are the tile's tensors.
   template <bool Add>
   void forward(int64_t s, int64_t block, const T* in, T* out) const {
-    const Matrices<T>& m = *matrices[size_t(s)];
-    multiply<T, Add>(in, stages[s].row_offset, stages[s].rows, stages[s].depth_offset, stages[s].depth,
-                     m.straight.data + block * m.size, m.width, out, Even{m.width});
+    forward_rows<Add>(s, block, in, out, 0, stages[s].rows);
   }
 
-  // gradient (depth, padded columns) += in^T d_out
+  // Some rows of it.
+  template <bool Add>
+  void forward_rows(int64_t s, int64_t block, const T* in, T* out, int64_t first, int64_t rows) const {
+    const Stage<T>& stage = stages[s];
+    const Matrices<T>& m = *matrices[size_t(s)];
+    const T* matrix = m.straight.data + block * m.size;
+    for (int64_t r = first; stage.inner && r < first + rows; ++r) {
+      inner_multiply<T, Add>(in + stage.row_offset[r], stage.depth_offset, stage.depth, matrix, m.width, stage.columns,
+                             out + r * stage.columns * stage.inner, m.run_offset.data(), stage.inner);
+    }
+    if (stage.inner) return;
+    multiply<T, Add>(in, stage.row_offset + first, rows, stage.depth_offset, stage.depth, matrix, m.width,
+                     m.width / lanes<T>, out + first * m.width, Even{m.width});
+  }
+
+  // Whether two blocks of the first stage, which read the same, are multiplied at once: each has one vector of columns.
+  bool shares() const { return count > 1 && !stages[0].inner && matrices[0]->width == lanes<T>; }
+
+  // The first stage of some blocks that follow one another, unless it is the last one too; `out` has a place for each.
+  // Meanwhile, `ahead` numbers from `next` on are fetched: the processor alone would be too late for the next tile.
+  void forward_first(int64_t block, int64_t some, const T* x, T* out, const T* next, int64_t ahead) const {
+    if (count == 1) return;
+    const Stage<T>& stage = stages[0];
+    const Matrices<T>& m = *matrices[0];
+    const int64_t step = stage.inner ? 1 : 32;
+    for (int64_t r = 0; r < stage.rows; r += step) {
+      const int64_t rows = stage.rows - r < step ? stage.rows - r : step;
+      const T* end = next + ahead * (r + rows) / stage.rows;
+      for (const T* line = next + ahead * r / stage.rows; line < end; line += lanes<T>) __builtin_prefetch(line, 0, 2);
+      for (int64_t g = 0; g < some && !shares(); ++g) {
+        forward_rows<false>(0, block + g, x, out + g * output_size(0), r, rows);
+      }
+      if (!shares()) continue;
+      multiply<T, false>(x, stage.row_offset + r, rows, stage.depth_offset, stage.depth,
+                         m.straight.data + block * m.size, m.width, some, out + r * m.width, Even{m.width},
+                         Steps{m.size, output_size(0)});
+    }
+  }
+
+  // The stages between the first and the last one; returns what the last one reads.
+  const T* forward_between(int64_t block, const T* first_out, T* const* between) const {
+    for (int64_t s = 1; s + 1 < count; ++s) {
+      forward<false>(s, block, first_out, between[s]);
+      first_out = between[s];
+    }
+    return first_out;
+  }
+
+  // The gradient of the first stage's matrices of some blocks, whose d_out stand `d_step` apart.
+  void backward_first(int64_t some, const T* x, const T* d_out, int64_t d_step, T* gradient) const {
+    if (!shares()) {
+      for (int64_t g = 0; g < some; ++g) backward_matrix(0, x, d_out + g * d_step, gradient + g * gradient_size(0));
+      return;
+    }
+    multiply<T, true>(x, stages[0].depth_offset, stages[0].depth, stages[0].row_offset, stages[0].rows, d_out, lanes<T>,
+                      some, gradient, Even{lanes<T>}, Steps{d_step, gradient_size(0)});
+  }
+
+  // gradient (depth, padded columns), or with `inner` (depth, columns, vector), += in^T d_out
   void backward_matrix(int64_t s, const T* in, const T* d_out, T* gradient) const {
-    const int64_t width = matrices[size_t(s)]->width;
-    multiply<T, true>(in, stages[s].depth_offset, stages[s].depth, stages[s].row_offset, stages[s].rows, d_out, width,
-                      gradient, Even{width});
+    const Stage<T>& stage = stages[s];
+    const Matrices<T>& m = *matrices[size_t(s)];
+    for (int64_t r = 0; stage.inner && r < stage.rows; ++r) {
+      inner_outer(in + stage.row_offset[r], stage.depth_offset, stage.depth, d_out + r * stage.columns * stage.inner,
+                  m.run_offset.data(), stage.columns, stage.inner, gradient);
+    }
+    if (stage.inner) return;
+    multiply<T, true>(in, stage.depth_offset, stage.depth, stage.row_offset, stage.rows, d_out, m.width,
+                      m.width / lanes<T>, gradient, Even{m.width});
   }
 
   // d_in = or += d_out M^T, put where forward read it. `scratch` holds `scratch_size()` numbers.
@@ -223,19 +191,29 @@ struct Chain {
     const Stage<T>& stage = stages[s];
     const Matrices<T>& m = *matrices[size_t(s)];
     int64_t r = 0;
+    for (; stage.inner && r < stage.rows; ++r) {
+      inner_multiply<T, Add>(d_out + r * stage.columns * stage.inner, m.run_offset.data(), stage.columns,
+                             m.transposed.data + block * m.transposed_size, m.height, stage.depth,
+                             d_in + stage.row_offset[r], stage.depth_offset, stage.inner);
+    }
     for (; stage.rows - r >= lanes<T> && adjacent(stage.row_offset + r, lanes<T>); r += lanes<T>) {  // a vector of rows at once
       for (int64_t c = 0; c < m.width; c += lanes<T>) transpose(d_out + r * m.width + c, m.width, scratch + c * lanes<T>);
       multiply<T, Add>(m.straight.data + block * m.size, m.row_offset.data(), stage.depth, straight_offsets.data(),
-                       stage.columns, scratch, lanes<T>, d_in + stage.row_offset[r], Listed{stage.depth_offset});
+                       stage.columns, scratch, lanes<T>, 1, d_in + stage.row_offset[r], Listed{stage.depth_offset});
     }
     for (; r < stage.rows; r += 8) {
       const int64_t some = stage.rows - r < 8 ? stage.rows - r : 8;
       multiply<T, false>(d_out + r * m.width, m.column_offset.data(), some, straight_offsets.data(), stage.columns,
-                         m.transposed.data + block * m.transposed_size, m.height, scratch, Even{m.height});
+                         m.transposed.data + block * m.transposed_size, m.height, m.height / lanes<T>, scratch,
+                         Even{m.height});
       for (int64_t q = 0; q < some; ++q) {
         T* target = d_in + stage.row_offset[r + q];
         const T* source = scratch + q * m.height;
-        for (int64_t k = 0; k < stage.depth; ++k) {
+        int64_t k = 0;
+        for (; !Add && m.in_fours && k < stage.depth; k += 4) {
+          std::memcpy(target + stage.depth_offset[k], source + k, 4 * sizeof(T));
+        }
+        for (; k < stage.depth; ++k) {
           T& place = target[stage.depth_offset[k]];
           place = Add ? place + source[k] : source[k];
         }
@@ -252,24 +230,43 @@ struct Chain {
   std::vector<int32_t> straight_offsets;
 };
 
-// out (tiles, blocks, rows, padded columns of the last stage), or with `sum_blocks` (tiles, rows, padded columns) over all blocks
+// A thread's tensors between the stages; the first for two blocks.
+template <typename T>
+struct Between {
+  explicit Between(const Chain<T>& chain) {
+    for (int64_t s = 0; s + 1 < chain.count; ++s) {
+      owned.push_back(new Buffer<T>(chain.output_size(s) * (s ? 1 : 2)));
+      data.push_back(owned.back()->data);
+    }
+    data.push_back(nullptr);  // for a chain of one stage
+  }
+  ~Between() {
+    for (Buffer<T>* buffer : owned) delete buffer;
+  }
+  Between(const Between&) = delete;
+  Between& operator=(const Between&) = delete;
+  std::vector<Buffer<T>*> owned;
+  std::vector<T*> data;
+};
+
+// out (tiles, blocks, the last stage's numbers), or with `sum_blocks` (tiles, its numbers) over all blocks
 template <typename T>
 void run_forward(const Stage<T>* stages, int64_t count, int64_t blocks, int64_t tiles, int64_t tile, int sum_blocks, const T* x,
                  T* out, int threads) {
   const Chain<T> chain(stages, count, blocks);
-  const int64_t out_size = chain.output_size(count - 1);
+  const int64_t out_size = chain.output_size(count - 1), first_size = chain.output_size(0);
 #pragma omp parallel num_threads(threads)
   {
-    std::vector<Buffer<T>*> between;
-    for (int64_t s = 0; s + 1 < count; ++s) between.push_back(new Buffer<T>(chain.output_size(s)));
+    const Between<T> between(chain);
 #pragma omp for schedule(static)
     for (int64_t p = 0; p < tiles; ++p) {
       for (int64_t n = 0; n < blocks; ++n) {
-        const T* in = x + p * tile;
-        for (int64_t s = 0; s + 1 < count; ++s) {
-          chain.template forward<false>(s, n, in, between[size_t(s)]->data);
-          in = between[size_t(s)]->data;
+        if (n % 2 == 0) {
+          const int64_t ahead = n == 0 && p + 1 < tiles ? tile : 0;
+          chain.forward_first(n, blocks - n < 2 ? 1 : 2, x + p * tile, between.data[0], x + (p + 1) * tile, ahead);
         }
+        const T* first_out = count > 1 ? between.data[0] + n % 2 * first_size : x + p * tile;
+        const T* in = chain.forward_between(n, first_out, between.data.data());
         T* target = out + (sum_blocks ? p : p * blocks + n) * out_size;
         if (sum_blocks && n > 0)
           chain.template forward<true>(count - 1, n, in, target);
@@ -277,7 +274,6 @@ void run_forward(const Stage<T>* stages, int64_t count, int64_t blocks, int64_t 
           chain.template forward<false>(count - 1, n, in, target);
       }
     }
-    for (Buffer<T>* buffer : between) delete buffer;
   }
 }
 
@@ -286,55 +282,58 @@ template <typename T>
 void run_backward(const Stage<T>* stages, int64_t count, int64_t blocks, int64_t tiles, int64_t tile, int sum_blocks,
                   const T* x, const T* d_out, T* d_x, int threads) {
   const Chain<T> chain(stages, count, blocks);
-  const int64_t out_size = chain.output_size(count - 1);
-  std::vector<int64_t> start(size_t(count) + 1, 0);  // of each stage's padded gradients in a thread's sum
-  for (int64_t s = 0; s < count; ++s) start[size_t(s) + 1] = start[size_t(s)] + blocks * chain.matrices[size_t(s)]->size;
+  const int64_t out_size = chain.output_size(count - 1), first_size = chain.output_size(0);
+  const int64_t d_step = count > 1 ? first_size : (sum_blocks ? 0 : out_size);  // between two blocks' first results
+  std::vector<int64_t> start(size_t(count) + 1, 0);                             // of each stage's sums in a thread's
+  for (int64_t s = 0; s < count; ++s) start[size_t(s) + 1] = start[size_t(s)] + blocks * chain.gradient_size(s);
   std::vector<Buffer<T>*> sums(size_t(threads), nullptr);
 #pragma omp parallel num_threads(threads)
   {
     const size_t thread = size_t(omp_get_thread_num());
     sums[thread] = new Buffer<T>(start[size_t(count)]);
     T* sum = sums[thread]->data;
-    std::vector<Buffer<T>*> between, d_between;
-    for (int64_t s = 0; s + 1 < count; ++s) {
-      between.push_back(new Buffer<T>(chain.output_size(s)));
-      d_between.push_back(new Buffer<T>(chain.output_size(s)));
-    }
+    const Between<T> between(chain), d_between(chain);
     Buffer<T> scratch(chain.scratch_size());
 #pragma omp for schedule(static)
     for (int64_t p = 0; p < tiles; ++p) {
-      for (int64_t n = 0; n < blocks; ++n) {
-        const T* in = x + p * tile;
-        for (int64_t s = 0; s + 1 < count; ++s) {
-          chain.template forward<false>(s, n, in, between[size_t(s)]->data);
-          in = between[size_t(s)]->data;
-        }
-        const T* d_current = d_out + (sum_blocks ? p : p * blocks + n) * out_size;
-        for (int64_t s = count - 1; s >= 0; --s) {
-          in = s > 0 ? between[size_t(s) - 1]->data : x + p * tile;
-          chain.backward_matrix(s, in, d_current, sum + start[size_t(s)] + n * chain.matrices[size_t(s)]->size);
-          if (s > 0) {
-            T* d_in = d_between[size_t(s) - 1]->data;
+      const T* tile_x = x + p * tile;
+      for (int64_t first = 0; first < blocks; first += 2) {
+        const int64_t some = blocks - first < 2 ? 1 : 2;
+        const T* d_last = d_out + (sum_blocks ? p : p * blocks + first) * out_size;
+        const int64_t ahead = first == 0 && p + 1 < tiles ? tile : 0;
+        chain.forward_first(first, some, tile_x, between.data[0], tile_x + tile, ahead);
+        for (int64_t g = 0; count > 1 && g < some; ++g) {
+          const int64_t n = first + g;
+          const T* first_out = between.data[0] + g * first_size;
+          chain.forward_between(n, first_out, between.data.data());
+          const T* d_current = d_last + (sum_blocks ? 0 : g * out_size);
+          for (int64_t s = count - 1; s > 0; --s) {
+            const T* in = s > 1 ? between.data[size_t(s) - 1] : first_out;
+            T* d_in = s > 1 ? d_between.data[size_t(s) - 1] : d_between.data[0] + g * first_size;
+            chain.backward_matrix(s, in, d_current, sum + start[size_t(s)] + n * chain.gradient_size(s));
             chain.template backward_input<false>(s, n, d_current, d_in, scratch.data);
             d_current = d_in;
-          } else if (d_x && n == 0) {
-            chain.template backward_input<false>(s, n, d_current, d_x + p * tile, scratch.data);
-          } else if (d_x) {
-            chain.template backward_input<true>(s, n, d_current, d_x + p * tile, scratch.data);
           }
+        }
+        const T* d_first = count > 1 ? d_between.data[0] : d_last;
+        chain.backward_first(some, tile_x, d_first, d_step, sum + first * chain.gradient_size(0));
+        for (int64_t g = 0; d_x && g < some; ++g) {
+          if (first + g == 0)
+            chain.template backward_input<false>(0, 0, d_first, d_x + p * tile, scratch.data);
+          else
+            chain.template backward_input<true>(0, first + g, d_first + g * d_step, d_x + p * tile, scratch.data);
         }
       }
     }
-    for (Buffer<T>* buffer : between) delete buffer;
-    for (Buffer<T>* buffer : d_between) delete buffer;
   }
   for (int64_t s = 0; s < count; ++s) {  // in the threads' order: the same threads give the same bits
-    const int64_t width = chain.matrices[size_t(s)]->width, columns = stages[s].columns;
+    const int64_t columns = stages[s].columns, each = stages[s].inner ? lanes<T> : 1;
+    const int64_t width = stages[s].inner ? columns * each : chain.matrices[size_t(s)]->width;
     for (int64_t row = 0; row < blocks * stages[s].depth; ++row) {
       for (int64_t c = 0; c < columns; ++c) {
         T total = 0;
         for (const Buffer<T>* part : sums) {
-          if (part) total += part->data[start[size_t(s)] + row * width + c];
+          for (int64_t q = 0; part && q < each; ++q) total += part->data[start[size_t(s)] + row * width + c * each + q];
         }
         stages[s].gradient[row * columns + c] = total;
       }

@@ -18,18 +18,19 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from btrnn.eager import is_eager
-from btrnn.planning import VECTOR_BYTES, Axes, Network, Stage
+from btrnn.stages import VECTOR_BYTES, Axes, Network, Stage
 
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("native.cpp")
+HEADER = SOURCE.with_name("native_products.h")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-shared", "-fPIC", "-Wno-psabi")
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 _allowed = ContextVar("allowed", default=True)
@@ -89,7 +90,7 @@ def _compiled() -> Path:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         raise FileNotFoundError("there is no C++ compiler (Debian's package is g++)")
-    made_of = [SOURCE.read_text(encoding="utf-8"), compiler, *FLAGS, _processor()]
+    made_of = [*(path.read_text(encoding="utf-8") for path in (SOURCE, HEADER)), compiler, *FLAGS, _processor()]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "btrnn"
     path = folder / f"native-{key}.so"
@@ -149,14 +150,15 @@ def run_stages(chain: Chain, x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
         matrices: For each stage (N, contracted, columns).
 
     Returns:
-        (tiles, N, rows, columns) of the last stage, N being 1 where the blocks are summed.
+        (tiles, N, ...) with the last stage's axes in their order, the last of them in a dimension of their own; N is 1
+        where the blocks are summed.
     """
     result: Tensor = _NativeStages.apply(chain, x, *matrices)
-    return result[..., : matrices[-1].shape[-1]]
+    return result[..., : _layouts(chain, x.element_size())[-1].width]
 
 
 class _NativeStages(torch.autograd.Function):
-    """The kernel's result, its rows padded to whole vectors."""
+    """The kernel's result, with its padding."""
 
     @staticmethod
     def forward(ctx: Any, chain: Chain, x: Tensor, *matrices: Tensor) -> Tensor:
@@ -164,7 +166,7 @@ class _NativeStages(torch.autograd.Function):
         ctx.save_for_backward(x, *matrices)
         x = x.contiguous()
         call = _Call(chain, x, matrices)
-        out = x.new_empty(call.out_shape)
+        out = call.new_out()
         call.run("forward", out)
         return out
 
@@ -177,7 +179,9 @@ class _NativeStages(torch.autograd.Function):
             x, *matrices = (tensor.view_as(tensor) for tensor in (x, *matrices))
             wanted = [tensor for tensor, need in zip((x, *matrices), (needs_x, *needs), strict=True) if need]
             again = torch_stages(ctx.chain, x, matrices)
-            pad = (0, d_out.shape[-1] - again.shape[-1])
+            layout = _layouts(ctx.chain, x.element_size())[-1]
+            again = again.reshape(*d_out.shape[:-1], layout.width)
+            pad = (0, layout.padded_width - layout.width)
             found = iter(torch.autograd.grad(torch.nn.functional.pad(again, pad), wanted, d_out, create_graph=True))
             return None, *(next(found) if need else None for need in (needs_x, *needs))
         x, d_out = x.contiguous(), d_out.contiguous()
@@ -196,8 +200,9 @@ def torch_stages(chain: Chain, x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     for stage, matrix in zip(chain.stages, matrices, strict=True):
         order = [2 + stage.before.index(axis) for axis in (*stage.rows, *stage.contracted)]
         rows = running.permute(0, 1, *order).reshape(running.shape[0], network.num_blocks, -1, matrix.shape[1])
-        running = (rows @ matrix).reshape(running.shape[0], network.num_blocks, *(sizes[axis] for axis in stage.after))
-    running = running.reshape(running.shape[0], network.num_blocks, -1, matrices[-1].shape[-1])
+        axes = (*stage.rows, *stage.columns)
+        running = (rows @ matrix).reshape(running.shape[0], network.num_blocks, *(sizes[axis] for axis in axes))
+        running = running.permute(0, 1, *[2 + axes.index(axis) for axis in stage.after])
     return running.sum(dim=1, keepdim=True) if chain.sum_blocks else running
 
 
@@ -208,6 +213,7 @@ class _Stage(ctypes.Structure):
         ("rows", ctypes.c_int64),
         ("depth", ctypes.c_int64),
         ("columns", ctypes.c_int64),
+        ("inner", ctypes.c_int64),
         ("row_offset", ctypes.c_void_p),
         ("depth_offset", ctypes.c_void_p),
         ("matrix", ctypes.c_void_p),
@@ -222,17 +228,22 @@ class _Call:
         self.chain, self.x = chain, x
         self.matrices = [matrix.contiguous() for matrix in matrices]
         self.gradients = [torch.empty_like(matrix) for matrix in self.matrices] if gradients else []
-        tables = _offsets(chain, x.element_size())
+        layouts = _layouts(chain, x.element_size())
         stages = []
-        for k, (row_offset, depth_offset) in enumerate(tables):
+        for k, layout in enumerate(layouts):
             gradient = self.gradients[k].data_ptr() if gradients else None
-            sides = (len(row_offset), *self.matrices[k].shape[1:])
-            pointers = (row_offset.ctypes.data, depth_offset.ctypes.data, self.matrices[k].data_ptr(), gradient)
-            stages.append(_Stage(*sides, *pointers))
+            sides = (len(layout.row_offset), *self.matrices[k].shape[1:], layout.inner)
+            offsets = (layout.row_offset.ctypes.data, layout.depth_offset.ctypes.data)
+            stages.append(_Stage(*sides, *offsets, self.matrices[k].data_ptr(), gradient))
         self.stages = (_Stage * len(stages))(*stages)
         self.tiles = x.numel() // chain.tile_size
-        columns = _padded(self.matrices[-1].shape[-1], x.element_size())
-        self.out_shape = (self.tiles, chain.out_blocks, len(tables[-1][0]), columns)
+        self.last = layouts[-1]
+
+    def new_out(self) -> Tensor:
+        """Return a tensor for the result, with its padding."""
+        chain, last = self.chain, self.last
+        runs = chain.network.size(chain.stages[-1].after) // last.width
+        return self.x.new_empty(self.tiles, chain.out_blocks, runs, last.padded_width)
 
     def run(self, name: str, *tensors: Tensor | None) -> None:
         """Call `name`_float32 or _float64 with x and further tensors."""
@@ -256,16 +267,46 @@ def _padded(columns: int, itemsize: int) -> int:
     return -(-columns // lanes) * lanes
 
 
+class _Layout(NamedTuple):
+    """Where a stage finds its numbers, and how it leaves them.
+
+    Attributes:
+        row_offset, depth_offset: Where its rows and its contracted entries begin in the tensor that it reads.
+        inner: Of a stage of the form "inner", the length of the runs that vectors lie along, padding included; else 0.
+        width: How many numbers stand together at the end of the tensor that it puts out.
+        padded_width: The same with the padding behind them.
+    """
+
+    row_offset: np.ndarray
+    depth_offset: np.ndarray
+    inner: int
+    width: int
+    padded_width: int
+
+
 @lru_cache(maxsize=1024)
-def _offsets(chain: Chain, itemsize: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Tabulate for each stage where its rows and its contracted entries begin in the tensor that it reads."""
-    sizes, tables = chain.network.sizes, []
+def _layouts(chain: Chain, itemsize: int) -> tuple[_Layout, ...]:
+    """Work out every stage's layout."""
+    network, layouts = chain.network, list[_Layout]()
+    sizes = network.sizes
+    together = chain.stages[0].before[-1:]  # the last axes, up to which there is no padding
+    width = padded = network.size(together)
     strides = _strides(chain.stages[0].before, sizes)
     for stage in chain.stages:
-        tables.append((_table(stage.rows, sizes, strides), _table(stage.contracted, sizes, strides)))
-        width = _padded(chain.network.size(stage.columns), itemsize)
-        strides = _strides(stage.columns, sizes) | _strides(stage.rows, sizes, width)
-    return tuple(tables)
+        outer, inner = stage.outer, 0
+        tables = (_table(outer, sizes, strides), _table(stage.contracted, sizes, strides))
+        if stage.form == "inner":
+            inner = strides[stage.inner[0]] * sizes[stage.inner[0]]
+            kept = {axis: strides[axis] for axis in stage.inner}
+            strides = kept | _strides(outer + stage.columns, sizes, inner)
+            if len(stage.inner) <= len(together):
+                together, width, padded = stage.inner, inner, inner
+        else:
+            together, width = stage.columns, network.size(stage.columns)
+            padded = _padded(width, itemsize)
+            strides = _strides(together, sizes) | _strides(outer, sizes, padded)
+        layouts.append(_Layout(*tables, inner, width, padded))
+    return tuple(layouts)
 
 
 def _strides(axes: Axes, sizes: dict[str, int], innermost: int = 1) -> dict[str, int]:

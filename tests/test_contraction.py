@@ -14,14 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from btrnn import BTLinear, TTLinear, native
 from btrnn.contraction import apply_map
-from btrnn.planning import (
-    Plan,
-    dense_plan,
-    make_plan,
-    native_plan,
-    operands_of_tiles,
-    possible_stages,
-)
+from btrnn.planning import dense_plan, make_plan, native_plan, operands_of_tiles, possible_stages
+from btrnn.stages import Plan, make_stage
 
 from .conftest import ROOT, need_programs
 from .test_linear import layers
@@ -71,6 +65,26 @@ def test_every_plan_gives_the_dense_product_and_its_gradients(data, layer, batch
     want = torch.autograd.grad((expected * weights).sum(), inputs)
     for ours, theirs in zip(got, want, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("num_blocks", [1, 2, 3])
+@pytest.mark.parametrize("in_modes", [(3, 11, 13), (5, 8, 16), (2, 5, 1)])
+def test_vectors_along_long_short_and_broken_runs_give_the_dense_product(in_modes, num_blocks):
+    layer = BTLinear(in_modes, (4, 2, 2), tucker_rank=3, num_blocks=num_blocks, bias=False, dtype=torch.float64)
+    network, x = layer.network, torch.randn(7, prod(in_modes), dtype=torch.float64, requires_grad=True)
+    expected = x @ layer.to_dense().T
+    weights = torch.randn_like(expected)
+    inputs = [x, *layer.parameters()]
+    want = torch.autograd.grad((expected * weights).sum(), inputs)
+    for first_form in ("native", "inner"):  # after the first, the second stage's runs hold the padding of its columns
+        stages, before, absorbed = [], network.in_axes, frozenset()
+        for operand, form in ((1, first_form), (2, "inner")):
+            stages.append(make_stage(network, before, absorbed, [operand], form))
+            before, absorbed = stages[-1].after, absorbed.union([operand])
+        output = apply_map(native_plan(network, 7, 0, tuple(stages), 0.0), x, layer._operands())
+        got = torch.autograd.grad((output * weights).sum(), inputs)
+        for ours, theirs in zip((output, *got), (expected, *want), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,0 +1,211 @@
+"""What a plan is made of: a map as named axes, and the products that carry it out. Needs no torch."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from math import prod
+from typing import Literal
+
+Axes = tuple[str, ...]
+Form = Literal["native", "inner", "last", "middle", "permuted"]
+NATIVE_FORMS: tuple[Form, ...] = ("native", "inner")
+Method = Literal["native", "torch", "dense"]
+
+SHORTEST_INNER = 64  # columns that make a batched product of the middle axis worth it
+VECTOR_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Network:
+    """One block of a factorised map, as names of axes.
+
+    Attributes:
+        operands: The axes of each small tensor, without the axis of blocks: "i0", "j0" for the first modes, "r0" for
+            a rank. Two tensors are summed over the names that they share.
+        axis_sizes: The size of every axis.
+        order: d; the axes of x are i0 .. i{d-1}, those of the result j0 .. j{d-1}.
+        num_blocks: How many such blocks are summed.
+    """
+
+    operands: tuple[Axes, ...]
+    axis_sizes: tuple[tuple[str, int], ...]
+    order: int
+    num_blocks: int
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The size of each axis."""
+        return dict(self.axis_sizes)
+
+    @cached_property
+    def in_axes(self) -> Axes:
+        """The axes of x."""
+        return tuple(f"i{k}" for k in range(self.order))
+
+    @cached_property
+    def out_axes(self) -> Axes:
+        """The axes of W x."""
+        return tuple(f"j{k}" for k in range(self.order))
+
+    @cached_property
+    def all_operands(self) -> frozenset[int]:
+        """The indices of all operands."""
+        return frozenset(range(len(self.operands)))
+
+    @cached_property
+    def mode_operands(self) -> frozenset[int]:
+        """The operands that sum an axis of x, all but the core tensor; they stand in the order of the modes."""
+        return frozenset(k for k, axes in enumerate(self.operands) if any(axis[0] == "i" for axis in axes))
+
+    @cached_property
+    def groups(self) -> list[frozenset[int]]:
+        """What a stage may absorb: operands of neighbouring modes, with or without the core tensor, or that alone."""
+        modes, cores = sorted(self.mode_operands), sorted(self.all_operands - self.mode_operands)
+        runs = [frozenset(modes[a:b]) for a, b in combinations(range(len(modes) + 1), 2)]
+        return [*runs, *(frozenset([core, *run]) for core in cores for run in [frozenset[int](), *runs])]
+
+    def shape(self, axes: Axes) -> list[int]:
+        """List the sizes of some axes."""
+        return [self.sizes[axis] for axis in axes]
+
+    def size(self, axes: Axes) -> int:
+        """Count the numbers of a tensor with these axes."""
+        return prod(self.shape(axes))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One product of the running tensor with the product of some operands.
+
+    Attributes:
+        operands: Which operands are absorbed.
+        before, after: The axes of the running tensor of one row of x and one block, in the order of memory.
+        contracted: The axes that are summed, in the order of `before`: the rows of the matrix M.
+        columns: The axes that are new: the columns of M.
+        form: How the native kernel does it: "native" (vectors lie along the columns, which come last) or "inner" (along
+            the axes behind the contracted ones, which stay last); or torch: "last" (the contracted axes are the last
+            ones: one matrix product), "middle" (they stand together before others: a batched product) or "permuted"
+            (they are moved to the end first).
+    """
+
+    operands: tuple[int, ...]
+    before: Axes
+    after: Axes
+    contracted: Axes
+    columns: Axes
+    form: Form
+
+    @property
+    def rows(self) -> Axes:
+        """The axes of the running tensor that stay."""
+        return tuple(axis for axis in self.before if axis not in self.contracted)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the stage runs in the native kernel."""
+        return self.form in NATIVE_FORMS
+
+    @property
+    def inner(self) -> Axes:
+        """Of the form "inner", the rows that stand behind all contracted axes; else none."""
+        if self.form != "inner":
+            return ()
+        return self.before[1 + max(self.before.index(axis) for axis in self.contracted) :]
+
+    @property
+    def outer(self) -> Axes:
+        """The other rows."""
+        return self.rows[: len(self.rows) - len(self.inner)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How W x is computed for one batch size.
+
+    Attributes:
+        network: What is contracted.
+        batch_size: The rows of x that the plan is for.
+        method: "native", "torch" or "dense".
+        tile_modes: For "native", how many leading axes of x are split into tiles; a tile has the others.
+        stages: All stages in order. After native ones there is at most one of torch, which also sums the blocks.
+        cost: In the time of one multiply or add.
+    """
+
+    network: Network
+    batch_size: int
+    method: Method
+    tile_modes: int
+    stages: tuple[Stage, ...]
+    cost: float
+
+    @property
+    def native_stages(self) -> tuple[Stage, ...]:
+        """The stages that run in the native kernel."""
+        return tuple(stage for stage in self.stages if stage.is_native)
+
+    def __str__(self) -> str:
+        """Write a line for each stage: what is multiplied, its arithmetic, and the size of what comes out."""
+        network = self.network
+        rows = self.batch_size * (1 if self.method == "dense" else network.num_blocks)
+        lines = [f"{self.method}: {len(self.stages)} stages for {self.batch_size} rows and {network.num_blocks} blocks"]
+        total = 0
+        for number, stage in enumerate(self.stages, start=1):
+            names = " ".join(_operand_name(network, k) for k in stage.operands)
+            tiles = network.size(network.in_axes[: self.tile_modes]) if stage.is_native else 1
+            given, made = (network.size(axes) * tiles * rows for axes in (stage.before, stage.after))
+            operations = 2 * given * network.size(stage.columns)
+            total += operations
+            lines.append(
+                f"  {number}. {stage.form:8} ({' '.join(stage.before)}) x [{names}] -> ({' '.join(stage.after)}): "
+                f"sums {network.size(stage.contracted)}, {operations / 1e6:,.1f} MFLOP, "
+                f"reads {4 * given / 2**20:,.1f} MiB, gives {4 * made / 2**20:,.1f} MiB in float32"
+            )
+        dense = 2 * self.batch_size * network.size(network.in_axes) * network.size(network.out_axes)
+        lines.append(f"  in all {total / 1e6:,.1f} MFLOP; the dense product has {dense / 1e6:,.1f}")
+        return "\n".join(lines)
+
+
+def _operand_name(network: Network, operand: int) -> str:
+    modes = [axis[1:] for axis in network.operands[operand] if axis[0] == "i"]
+    return f"mode {int(modes[0]) + 1}" if modes else "core"
+
+
+# ---- what a stage does
+
+
+def make_stage(network: Network, before: Axes, absorbed: frozenset[int], group: Iterable[int], form: Form) -> Stage:
+    """Work out a stage: which axes the operands of `group` sum and bring, and in which order they come.
+
+    Args:
+        network: What is contracted.
+        before: The axes of the running tensor.
+        absorbed: The operands that earlier stages have absorbed.
+        group: The operands to absorb now.
+        form: As in `Stage`; "last" becomes "middle" or "permuted" where the contracted axes do not stand last.
+    """
+    operands = tuple(sorted(group))
+    own = {axis for k in operands for axis in network.operands[k]}
+    kept = set(network.out_axes)
+    for k, axes in enumerate(network.operands):
+        if k not in absorbed and k not in operands:
+            kept.update(axes)
+    contracted = tuple(axis for axis in before if axis in own)
+    new = (axis for axis in own.difference(before) if axis in kept)
+    columns = tuple(sorted(new, key=lambda axis: (axis[0], int(axis[1:]))))  # j before r
+    rows = tuple(axis for axis in before if axis not in own)
+    after = rows + columns
+    if form == "inner":
+        behind = 1 + max(before.index(axis) for axis in contracted)
+        after = rows[: len(rows) - len(before[behind:])] + columns + before[behind:]
+    elif form != "native":
+        first = before.index(contracted[0]) if contracted else len(before)
+        together = before[first : first + len(contracted)] == contracted
+        inner = before[first + len(contracted) :]
+        if together and not inner:
+            form = "last"
+        elif together and network.size(inner) >= SHORTEST_INNER:
+            form, after = "middle", before[:first] + columns + inner
+        else:
+            form = "permuted"
+    return Stage(operands, before, after, contracted, columns, form)
