@@ -1,0 +1,160 @@
+"""The captioner: padding, packing, learning by heart; greedy and beam search against an exhaustive one."""
+
+import itertools
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from btrnn import BTLSTM, LSTM, TTLSTM
+from btrnn.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError, words_of
+from btrnn.models.beam_search import beam_search, greedy
+from btrnn.models.captioner import Captioner, caption_loss
+
+
+def captioner(vocabulary_size: int = 7, seed: int = 0, **options) -> Captioner:
+    torch.manual_seed(seed)
+    network = Captioner(LSTM(8, 8, batch_first=True), vocabulary_size=vocabulary_size, feature_size=5, **options)
+    with torch.no_grad():
+        network.output.weight.mul_(6)  # so that words differ in probability
+    return network.eval()
+
+
+def test_words_after_a_captions_end_change_nothing():
+    network = captioner()
+    features = torch.randn(3, 5)
+    tokens = torch.tensor([[BOS, 4, 5, 6, EOS], [BOS, 5, EOS, PAD, PAD], [BOS, EOS, PAD, PAD, PAD]])
+    lengths = torch.tensor([5, 3, 2])
+    scores = network(features, tokens, lengths)
+    assert scores.shape == (3, 4, 7)
+    for row, length in enumerate(lengths.tolist()):
+        alone = network(features[row : row + 1], tokens[row : row + 1, :length], lengths[row : row + 1])
+        torch.testing.assert_close(scores[row, : length - 1], alone[0])
+    targets = torch.cat([tokens[row, 1:length] for row, length in enumerate(lengths.tolist())])
+    valid = torch.cat([scores[row, : length - 1] for row, length in enumerate(lengths.tolist())])
+    torch.testing.assert_close(caption_loss(scores, tokens), F.cross_entropy(valid, targets))
+
+
+def test_steps_give_what_the_whole_sequence_gives():
+    network = captioner()
+    features, tokens = torch.randn(2, 5), torch.tensor([[BOS, 4, 5, EOS], [BOS, 6, 6, EOS]])
+    scores = network(features, tokens, torch.tensor([4, 4]))
+    state = network.start(features)
+    for t in range(3):
+        log_probability, state = network.step(tokens[:, t], state)
+        torch.testing.assert_close(log_probability, scores[:, t].log_softmax(-1))
+
+
+def every_caption(network: Captioner, feature: torch.Tensor, max_length: int, penalty: float) -> dict:
+    """Score all captions that can be said."""
+    scored = {}
+    said = range(4, network.output.out_features)
+    for length in range(max_length + 1):
+        for words in itertools.product(said, repeat=length):
+            tokens = torch.tensor([[BOS, *words, EOS]])
+            log_probability = network(feature[None], tokens, torch.tensor([length + 2])).log_softmax(-1)
+            total = log_probability[0, torch.arange(length + 1), tokens[0, 1:]].sum().item()
+            scored[words] = total / (length + 1) ** penalty
+    return scored
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), penalty=st.sampled_from([0.0, 0.7, 1.0]))
+def test_a_wide_beam_finds_the_best_of_all_captions(seed, penalty):
+    network = captioner(seed=seed)
+    features = torch.randn(2, 5)
+    with torch.no_grad():
+        found = beam_search(network, features, beam_size=27, max_length=3, length_penalty=penalty)
+        for feature, caption in zip(features, found, strict=True):
+            scored = every_caption(network, feature, 3, penalty)
+            assert caption.score == pytest.approx(max(scored.values()), abs=1e-5)
+            assert scored[tuple(caption.words)] == pytest.approx(caption.score, abs=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), beam=st.integers(1, 4), penalty=st.sampled_from([0.0, 0.7, 1.0, 2.0]))
+def test_a_beam_is_never_worse_than_greedy_and_scores_what_it_says(seed, beam, penalty):
+    network = captioner(seed=seed, vocabulary_size=9)
+    features = torch.randn(3, 5)
+    plain = greedy(network, features, max_length=4, length_penalty=penalty)
+    found = beam_search(network, features, beam_size=beam, max_length=4, length_penalty=penalty)
+    for feature, one, other in zip(features, plain, found, strict=True):
+        assert other.score >= one.score
+        for caption in (one, other):
+            assert len(caption.words) <= 4
+            assert not {PAD, BOS, EOS, UNK} & set(caption.words)
+            tokens = torch.tensor([[BOS, *caption.words, EOS]])
+            with torch.no_grad():
+                scores = network(feature[None], tokens, torch.tensor([tokens.shape[1]])).log_softmax(-1)
+            total = scores[0, torch.arange(tokens.shape[1] - 1), tokens[0, 1:]].sum().item()
+            assert caption.score == pytest.approx(total / (len(caption.words) + 1) ** penalty, abs=1e-5)
+
+
+def test_a_batch_is_searched_as_its_images_alone():
+    network, features = captioner(vocabulary_size=12), torch.randn(6, 5)
+    together = beam_search(network, features, beam_size=3, max_length=6)
+    for feature, caption in zip(features, together, strict=True):
+        (alone,) = beam_search(network, feature[None], beam_size=3, max_length=6)
+        assert alone.words == caption.words
+
+
+@pytest.mark.parametrize("kind", ["lstm", "tt", "bt"])
+def test_eight_captions_are_learnt_by_heart(kind):
+    torch.manual_seed(0)
+    layer = {
+        "lstm": lambda: LSTM(64, 64, batch_first=True),
+        "tt": lambda: TTLSTM((4, 4, 4), (4, 4, 4), tt_rank=3, batch_first=True),
+        "bt": lambda: BTLSTM((4, 4, 4), (4, 4, 4), tucker_rank=2, num_blocks=2, batch_first=True),
+    }[kind]()
+    captions = [
+        *("a red cube", "two blue balls on sand", "a green ring left of a red ball", "the sky"),
+        *("one small cone", "a ball behind a large blue cube", "three rings", "a red cube under a cone"),
+    ]
+    vocabulary = Vocabulary.from_captions(captions, 1)
+    rows = [[BOS, *vocabulary.encode(caption), EOS] for caption in captions]
+    lengths = torch.tensor([len(row) for row in rows])
+    tokens = torch.tensor([row + [PAD] * (int(lengths.max()) - len(row)) for row in rows])
+    features = torch.randn(8, 16)
+    network = Captioner(layer, vocabulary_size=len(vocabulary), feature_size=16)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for _ in range(150):
+        loss = caption_loss(network(features, tokens, lengths), tokens)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    network.eval()
+    for found in (greedy(network, features, max_length=10), beam_search(network, features, beam_size=3, max_length=10)):
+        assert [vocabulary.decode(caption.words) for caption in found] == captions
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="one direction, and batch_first=True"):
+        Captioner(LSTM(4, 4), vocabulary_size=5, feature_size=2)
+    with pytest.raises(ValueError, match="got 0, 3 and 1"):
+        beam_search(captioner(), torch.randn(1, 5), beam_size=0, max_length=3)
+
+
+def test_words_and_numbers():
+    captions = ["A red-hot ball, isn't it?", "a ball.", "A BALL"]
+    assert words_of(captions[0]) == ["a", "red-hot", "ball", "isn't", "it"]
+    vocabulary = Vocabulary.from_captions(captions, 2)
+    assert vocabulary.words == ["<pad>", "<bos>", "<eos>", "<unk>", "a", "ball"]
+    assert vocabulary.encode("a red ball") == [4, UNK, 5]
+    assert vocabulary.decode([BOS, 4, 5, EOS, 4, PAD]) == "a ball"
+
+
+def test_a_vocabulary_is_saved_whole_and_a_bad_file_is_named(tmp_path):
+    vocabulary = Vocabulary(["ball", "cube"])
+    vocabulary.save(tmp_path / "words.json")
+    assert Vocabulary.load(tmp_path / "words.json").words == vocabulary.words
+    for content in ("", "{}", "[1]", json.dumps(["a", "a"])):
+        (tmp_path / "words.json").write_text(content)
+        with pytest.raises(VocabularyError):
+            Vocabulary.load(tmp_path / "words.json")
+    with pytest.raises(VocabularyError, match=r"missing\.json"):
+        Vocabulary.load(tmp_path / "missing.json")
+    with pytest.raises(VocabularyError, match="none of 2 words occurs 5 times"):
+        Vocabulary.from_captions(["a ball"], 5)
