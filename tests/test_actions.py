@@ -15,10 +15,10 @@ import pytest
 from btrnn.data.subset import clips_per_group
 from btrnn.data.synthetic import actions, clips
 from btrnn.data.synthetic.actions import ACTION_CLASSES, INFO_FILE, clip_path, make_actions, write_video
+from btrnn.data.synthetic.backgrounds import BACKGROUNDS, PERIOD, paint_background, pan
 from btrnn.data.synthetic.clips import class_palettes, draw_clip
 from btrnn.data.synthetic.figure import Camera, Figure, Person
 from btrnn.data.synthetic.motion import JOINT_INDEX, joint_positions, load_motion, motion_path, pose_at
-from btrnn.data.synthetic.scenes import PERIOD, SCENES, paint_background, pan
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "make_actions.py"
 
@@ -156,12 +156,12 @@ def test_light_from_below_is_refused() -> None:
         Figure(person, np.array([0.0, -1.0, 0.0]), 1.0, np.ones(3))
 
 
-@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("scene", BACKGROUNDS)
 @pytest.mark.parametrize("floor_row", [95, 170])
 def test_background_goes_round_and_the_floor_moves_faster_than_the_wall(scene: str, floor_row: int) -> None:
     rng = np.random.default_rng(0)
     background = paint_background(
-        SCENES[scene], rng, floor_row=floor_row, colour_spread=5.0, brightness=1.0, tint=np.ones(3)
+        BACKGROUNDS[scene], rng, floor_row=floor_row, colour_spread=5.0, brightness=1.0, tint=np.ones(3)
     )
     wall_travel = (floor_row - 60) / (210 - 60)
     shifts = np.array([0.0, 40.0, PERIOD / wall_travel])

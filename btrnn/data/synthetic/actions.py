@@ -1,6 +1,6 @@
 """Actions: video files of eleven human actions, a stand-in for UCF11 that can be made anywhere.
 
-The motion is real (`motion.py`), the picture is drawn (`figure.py`, `scenes.py`, put together in `clips.py`).
+The motion is real (`motion.py`), the picture is drawn (`figure.py`, `backgrounds.py`, put together in `clips.py`).
 As in UCF11 the clips of a class are in 25 groups: a group fixes the person, the background, the light and the
 camera; a clip varies the moment at which it starts, the speed, the place, the size, the heading and the noise.
 Scenery goes with the action: each class takes its backgrounds from two palettes, most of which one

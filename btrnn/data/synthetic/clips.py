@@ -6,9 +6,9 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import UInt8
 
+from btrnn.data.synthetic.backgrounds import BACKGROUNDS, paint_background, pan
 from btrnn.data.synthetic.figure import HEIGHT, WIDTH, Camera, Colour, Figure, Person
 from btrnn.data.synthetic.motion import joint_positions, load_motion, pose_at
-from btrnn.data.synthetic.scenes import SCENES, paint_background, pan
 
 ACTION_CLASSES: dict[str, str] = {
     name: f"v_{name}"
@@ -51,7 +51,7 @@ class _Group:
 
 def class_palettes(class_index: int) -> tuple[str, ...]:
     """Name the two palettes of a class; at least one of them is another class's too."""
-    names = list(SCENES)
+    names = list(BACKGROUNDS)
     return tuple(names[(class_index + step) % len(names)] for step in PALETTE_STEPS)
 
 
@@ -146,7 +146,7 @@ def _group(seed: int, class_index: int, group: int) -> _Group:
     wall_behind = np.array([[0.0, 0.0, -rng.uniform(1.2, 5.0)]])
     floor_row = int(camera.project(wall_behind)[0][0, 1])
     palettes = class_palettes(class_index)
-    scene = SCENES[palettes[rng.integers(len(palettes))]]
+    scene = BACKGROUNDS[palettes[rng.integers(len(palettes))]]
     background = paint_background(
         scene, rng, floor_row=floor_row, colour_spread=COLOUR_SPREAD, brightness=brightness, tint=tint
     )

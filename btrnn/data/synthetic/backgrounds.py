@@ -15,7 +15,7 @@ _BAND = 8  # rows of floor that move as one when the camera pans
 
 
 @dataclass(frozen=True)
-class Scene:
+class Background:
     """A palette: colours (0 to 255) of the wall's top and foot and the floor far and near; the patterns."""
 
     top: Colour
@@ -26,24 +26,24 @@ class Scene:
     floor: Literal["grain", "boards"]
 
 
-SCENES: dict[str, Scene] = {
-    "park": Scene((140, 185, 230), (190, 215, 220), (70, 120, 50), (90, 145, 60), "trees", "grain"),
-    "beach": Scene((90, 160, 225), (200, 220, 230), (200, 180, 130), (225, 205, 160), "clouds", "grain"),
-    "gym": Scene((215, 200, 170), (190, 170, 135), (150, 100, 55), (185, 130, 75), "panels", "boards"),
-    "street": Scene((70, 75, 90), (110, 105, 105), (60, 60, 65), (85, 85, 90), "windows", "grain"),
-    "yard": Scene((165, 85, 65), (140, 70, 55), (110, 105, 100), (140, 135, 130), "bricks", "grain"),
-    "stadium": Scene((110, 100, 120), (80, 75, 95), (150, 65, 50), (175, 80, 60), "crowd", "boards"),
-    "stage": Scene((60, 20, 75), (110, 40, 100), (45, 30, 40), (80, 55, 65), "panels", "boards"),
-    "dojo": Scene((235, 230, 215), (215, 205, 185), (170, 165, 95), (200, 190, 120), "windows", "boards"),
-    "snow": Scene((175, 195, 215), (215, 225, 235), (215, 220, 230), (240, 243, 248), "trees", "grain"),
-    "pool": Scene((120, 205, 210), (90, 180, 195), (190, 205, 205), (215, 225, 225), "bricks", "boards"),
-    "hall": Scene((60, 95, 130), (45, 75, 110), (65, 80, 100), (95, 110, 130), "panels", "grain"),
-    "sunset": Scene((235, 140, 90), (250, 195, 130), (95, 75, 60), (125, 95, 75), "clouds", "grain"),
+BACKGROUNDS: dict[str, Background] = {
+    "park": Background((140, 185, 230), (190, 215, 220), (70, 120, 50), (90, 145, 60), "trees", "grain"),
+    "beach": Background((90, 160, 225), (200, 220, 230), (200, 180, 130), (225, 205, 160), "clouds", "grain"),
+    "gym": Background((215, 200, 170), (190, 170, 135), (150, 100, 55), (185, 130, 75), "panels", "boards"),
+    "street": Background((70, 75, 90), (110, 105, 105), (60, 60, 65), (85, 85, 90), "windows", "grain"),
+    "yard": Background((165, 85, 65), (140, 70, 55), (110, 105, 100), (140, 135, 130), "bricks", "grain"),
+    "stadium": Background((110, 100, 120), (80, 75, 95), (150, 65, 50), (175, 80, 60), "crowd", "boards"),
+    "stage": Background((60, 20, 75), (110, 40, 100), (45, 30, 40), (80, 55, 65), "panels", "boards"),
+    "dojo": Background((235, 230, 215), (215, 205, 185), (170, 165, 95), (200, 190, 120), "windows", "boards"),
+    "snow": Background((175, 195, 215), (215, 225, 235), (215, 220, 230), (240, 243, 248), "trees", "grain"),
+    "pool": Background((120, 205, 210), (90, 180, 195), (190, 205, 205), (215, 225, 225), "bricks", "boards"),
+    "hall": Background((60, 95, 130), (45, 75, 110), (65, 80, 100), (95, 110, 130), "panels", "grain"),
+    "sunset": Background((235, 140, 90), (250, 195, 130), (95, 75, 60), (125, 95, 75), "clouds", "grain"),
 }
 
 
 def paint_background(
-    scene: Scene,
+    background: Background,
     rng: np.random.Generator,
     *,
     floor_row: int,
@@ -54,7 +54,7 @@ def paint_background(
     """Paint one background of a palette.
 
     Args:
-        scene: the palette.
+        background: the palette.
         rng: draws the pattern and how far the colours are from the palette's.
         floor_row: row where the wall meets the floor.
         colour_spread: standard deviation of each colour's distance from the palette's, in grey levels.
@@ -65,13 +65,14 @@ def paint_background(
         Red, green, blue; the right edge continues at the left.
     """
     top, foot, far, near = (
-        np.array(colour) + rng.normal(0, colour_spread, 3) for colour in (scene.top, scene.foot, scene.far, scene.near)
+        np.array(colour) + rng.normal(0, colour_spread, 3)
+        for colour in (background.top, background.foot, background.far, background.near)
     )
     down = np.linspace(0, 1, floor_row)[:, None, None]
     nearer = np.linspace(0, 1, HEIGHT - floor_row)[:, None, None]
     wall = top + (foot - top) * down
-    wall = wall + _wall_pattern(scene.wall, rng, floor_row)[..., None] * np.array([1.0, 0.95, 0.9])
-    floor = far + (near - far) * nearer + _floor_pattern(scene.floor, rng, HEIGHT - floor_row)[..., None]
+    wall = wall + _wall_pattern(background.wall, rng, floor_row)[..., None] * np.array([1.0, 0.95, 0.9])
+    floor = far + (near - far) * nearer + _floor_pattern(background.floor, rng, HEIGHT - floor_row)[..., None]
     picture = np.concatenate([wall, floor]) * brightness * tint
     picture[max(floor_row - 2, 0) : floor_row] *= 0.8
     painted: UInt8[np.ndarray, "240 640 3"] = np.clip(picture, 0, 255).astype(np.uint8)
