@@ -15,7 +15,7 @@ from torch import Tensor
 
 from btrnn.complexity import check_count, check_modes, full_tt_ranks
 
-_LEAST_GAIN = 1e-6  # share of the error that a sweep must take away for another one to follow
+_LEAST_GAIN = 1e-5  # share of the error that a sweep must take away for another one to follow
 _EXACT = 1e-12  # relative error at which there is nothing left to gain
 
 
@@ -129,7 +129,7 @@ def block_terms(
         tucker_rank: R.
         num_blocks: N.
         num_starts: How many starts, where N > 1.
-        max_sweeps: Of each start; it ends earlier where a sweep takes away less than 1e-6 of the error.
+        max_sweeps: Of each start; it ends earlier where a sweep takes away less than 1e-5 of the error.
 
     Returns:
         The best start's core, factors (float64) and errors.

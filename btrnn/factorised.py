@@ -58,7 +58,7 @@ class FactorisedLinear(nn.Module):
         # torch.compile and torch.export take one plan for all batch sizes, chosen before they trace
         self._traced_plan = make_plan(self.network, TRACED_BATCH_SIZE, 4, training=True, native=False)
 
-    def _operands(self) -> list[Tensor]:
+    def operands(self) -> list[Tensor]:
         """Return the tensors whose contraction is W: those of `network`, each with a first axis of blocks."""
         raise NotImplementedError
 
@@ -68,7 +68,7 @@ class FactorisedLinear(nn.Module):
     @property
     def num_weights(self) -> int:
         """The number of parameters that stand for W, bias not counted."""
-        return sum(operand.numel() for operand in self._operands())
+        return sum(operand.numel() for operand in self.operands())
 
     @property
     def compression_ratio(self) -> float:
@@ -84,7 +84,7 @@ class FactorisedLinear(nn.Module):
                 square of 1/sqrt(3) for white x of unit variance, whatever the rank and the number of blocks;
                 "paper" draws as the authors' released code, at whatever scale results.
         """
-        operands = self._operands()
+        operands = self.operands()
         if operands[0].is_meta:  # shapes without numbers, as nn.Linear allows
             return
         if init == "paper":
@@ -107,7 +107,7 @@ class FactorisedLinear(nn.Module):
     def _dense_norm(self) -> Tensor:
         """Compute the Frobenius norm of W in float64 without W: the factors contracted with themselves."""
         first, squared, last = [], [], []  # in this order no product is larger than one core tensor a pair of blocks
-        for operand, names in zip(self._operands(), self.network.operands, strict=True):
+        for operand, names in zip(self.operands(), self.network.operands, strict=True):
             tensor = operand.double()
             ranks = tuple(name for name in names if name[0] == "r")
             axes, again = (BLOCK, *names), (f"{BLOCK}'", *(f"{name}'" if name in ranks else name for name in names))
@@ -123,7 +123,7 @@ class FactorisedLinear(nn.Module):
     def to_dense(self) -> Float[Tensor, "out_features in_features"]:
         """Reconstruct W, laid out as nn.Linear.weight: (J, I). Differentiable. Costs the memory of W."""
         axes = [(BLOCK, *names) for names in self.network.operands]
-        dense = contract(self._operands(), axes, (*self.network.out_axes, *self.network.in_axes))
+        dense = contract(self.operands(), axes, (*self.network.out_axes, *self.network.in_axes))
         return dense.reshape(self.out_features, self.in_features)
 
     @torch.no_grad()
@@ -149,7 +149,7 @@ class FactorisedLinear(nn.Module):
         Returns:
             The plan that `forward` follows for such an x, with gradients if they are enabled here.
         """
-        operands = self._operands()
+        operands = self.operands()
         plan = plan_for(self.network, batch_size, operands[0].new_empty(0), operands)
         return replace(plan, batch_size=batch_size)  # one plan serves many sizes; show this one's numbers
 
@@ -164,7 +164,7 @@ class FactorisedLinear(nn.Module):
                 f"{type(self).__name__} takes vectors of {self.in_features} = {product_text(self.in_modes)} features "
                 f"on the last axis, got an input of shape {tuple(x.shape)}"
             )
-        rows, operands = x.reshape(-1, self.in_features), self._operands()
+        rows, operands = x.reshape(-1, self.in_features), self.operands()
         traced = torch.compiler.is_compiling()
         plan = self._traced_plan if traced else plan_for(self.network, rows.shape[0], rows, operands)
         product = apply_map(plan, rows, operands).reshape(*x.shape[:-1], self.out_features)

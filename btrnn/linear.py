@@ -113,7 +113,8 @@ class BTLinear(FactorisedLinear):
         made.fill([made.core, *made.factors], [core, *factors], bias)
         return made
 
-    def _operands(self) -> list[Tensor]:
+    def operands(self) -> list[Tensor]:
+        """Return the core, then the factors."""
         return [self.core, *self.factors]
 
     def _paper_std(self) -> float:
@@ -205,7 +206,8 @@ class TTLinear(FactorisedLinear):
         made.fill(list(made.cores), cores, bias)
         return made
 
-    def _operands(self) -> list[Tensor]:
+    def operands(self) -> list[Tensor]:
+        """Return the TT-cores, with a first axis of one block."""
         # the outer ranks of 1 are not axes of the network
         axes = self.network.operands
         return [core.reshape(1, *self.network.shape(names)) for core, names in zip(self.cores, axes, strict=True)]
