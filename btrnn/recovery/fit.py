@@ -64,9 +64,7 @@ def fit(
         seed: Of the pairs and the initialisations.
         show: Called now and then.
     """
-    draw = torch.Generator().manual_seed(seed)
-    x = torch.randn(num_pairs, layer.in_features, generator=draw, dtype=torch.float64)
-    root = torch.linalg.cholesky(x.mT @ x / num_pairs)
+    root = moment_root(draw_inputs(num_pairs, layer.in_features, seed))
     # the norm that the layer's initialisation has: learning a scale is not what is to be measured
     scale = (layer.out_features / 3) ** 0.5 / truths.flatten(1).norm(dim=1)
     targets = (scale[:, None, None] * truths).repeat_interleave(num_restarts, dim=0)
@@ -89,6 +87,17 @@ def fit(
         errors = (weights - targets).flatten(1).norm(dim=1) / targets.flatten(1).norm(dim=1)
         weights = weights.reshape(len(truths), num_restarts, *truths.shape[1:]) / scale[:, None, None, None]
     return Fits(weights, errors.reshape(len(truths), num_restarts))
+
+
+def draw_inputs(num_pairs: int, size: int, seed: int) -> Float[Tensor, "pairs size"]:
+    """Draw white normal x, one a row, in float64."""
+    return torch.randn(num_pairs, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def moment_root(x: Float[Tensor, "pairs size"]) -> Float[Tensor, "size size"]:
+    """Give L of the second moment sum x x^T / n = L L^T: the mean of |W x|^2 over the rows x is |W L|^2, for any W."""
+    root: Tensor = torch.linalg.cholesky(x.mT @ x / len(x))
+    return root
 
 
 def _initial(layer: FactorisedLinear, count: int, seed: int) -> list[Tensor]:

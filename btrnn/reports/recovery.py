@@ -8,7 +8,7 @@ import pandas as pd
 
 from btrnn import comparison
 from btrnn.comparison import Row
-from btrnn.formatting import count, markdown_table
+from btrnn.formatting import count, markdown_table, span
 from btrnn.recovery.records import PANELS, RECOVERED, Recovery, paths, read
 from btrnn.reports import recovery_figures as figures
 from btrnn.reports.figure_file import FigureFile
@@ -91,7 +91,7 @@ def conclusion(table: pd.DataFrame) -> str:
     """Say in Markdown what is recovered, and for which kinds of matrices block terms are better than a low rank."""
     own = table[(table["truth"] == _SAME_SHAPE) & table["name"].isin(PANELS)]
     good = int((own["median_best"] < RECOVERED).sum())
-    restarts = count(own["num_restarts"].max())
+    restarts = span(own["num_restarts"])
     single = f"{_percent(own['share_recovered'].min())} to {_percent(own['share_recovered'].max())}"
     parts = [
         f"**In short.** {good} of {len(own)} of the paper's shapes recover truths of their own shape (relative error "
@@ -170,7 +170,7 @@ def _shapes_table(table: pd.DataFrame) -> str:
 
 def _notes(rows: pd.DataFrame) -> str:
     """Say how the numbers were made."""
-    first = rows.iloc[0]
+    first: Row = rows.to_dict("records")[0]
     commits = ", ".join(
         sorted(
             {
