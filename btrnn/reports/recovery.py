@@ -191,7 +191,7 @@ def _notes(rows: pd.DataFrame) -> str:
         "Best rank: the best product (64 x r)(r x 64) of at most as many numbers (SVD); with fewer than 128 there is "
         "none, and the error is 1.",
         "Photographs: patches of the two that scikit-learn ships, reduced to a third, without their mean.",
-        f"{rows['name'].nunique()} shapes, {minutes:.0f} minutes on {count(first['threads'])} CPU threads; torch "
+        f"{rows['name'].nunique()} shapes, {minutes:.0f} minutes (CPU threads: {count(first['threads'])}); torch "
         f"{first['torch']}; commit {commits}.",
     ]
     return "\n".join(f"- {line}" for line in lines)
@@ -225,7 +225,7 @@ def figure_files(results_dir: Path) -> list[FigureFile]:
         for caption, matrix in [panel for panel in row.panels if panel]
         for array in (np.array(caption), matrix)
     ]
-    title = f"Relative error against parameters, n = {table['n'].max()}"
+    title = f"Relative error against parameters, n = {table['n'].max()}; below {RECOVERED:g} drawn at {RECOVERED:g}"
     columns = ["name", "form", "order", "parameters", "truth", "error_best", "error_best_low", "error_best_high"]
     drawn = table[[*columns, "error_from_dense", "error_best_rank"]]
     folder = results_dir / "figures"

@@ -8,8 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from btrnn.figure_style import BLUE, GREEN, GREY, ORANGE, SETTINGS
+from btrnn.recovery.records import RECOVERED
 
 _FORMS = {
     "bt_n1": (GREEN, "block terms, N = 1"),
@@ -17,7 +19,7 @@ _FORMS = {
     "tt": (ORANGE, "tensor train"),
 }
 _MARKERS = {2: "o", 3: "s", 4: "^"}  # by d
-_FLOOR = 1e-4  # smaller errors are drawn here: below it they are rounding and patience
+_TICKS = (32, 64, 128, 256, 512, 1024)
 _DARKEST = 2.5 / 64  # grey levels reach to 2.5 root mean squares of a truth, which all have norm 1
 
 
@@ -52,7 +54,7 @@ def errors_against_parameters(table: pd.DataFrame, truths: dict[str, str], title
     """Draw relative error against parameters, a panel for each kind of truth.
 
     Filled: trained, the best restart, mean and 95 % interval over the truths. Hollow: made from the truth itself. Line:
-    the best product of two thin matrices of as many numbers. Errors below 1e-4 are drawn at 1e-4.
+    the best product of two thin matrices of as many numbers. Errors below 0.01 count as recovered and are drawn there.
 
     Args:
         table: form, order, parameters, truth, error_best with its _low and _high, error_from_dense, error_best_rank.
@@ -82,18 +84,20 @@ def errors_against_parameters(table: pd.DataFrame, truths: dict[str, str], title
 def _draw_kind(axis: Axes, table: pd.DataFrame) -> None:
     axis.set_xscale("log")
     axis.set_yscale("log")
-    axis.set_ylim(_FLOOR / 1.5, 1.6)
+    axis.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_ylim(RECOVERED / 1.3, 1.4)
     by_rank = table.drop_duplicates("parameters").sort_values("parameters")
-    best_rank = by_rank["error_best_rank"].clip(lower=_FLOOR)
+    best_rank = by_rank["error_best_rank"].clip(lower=RECOVERED)
     axis.plot(by_rank["parameters"], best_rank, color=GREY, lw=2, drawstyle="steps-post")
     for row in table.to_dict("records"):
         color, _ = _FORMS[row["form"]]
         marker = _MARKERS[row["order"]]
-        mean, low, high = (max(row[f"error_best{end}"], _FLOOR) for end in ("", "_low", "_high"))
+        mean, low, high = (max(row[f"error_best{end}"], RECOVERED) for end in ("", "_low", "_high"))
         look: Any = {"color": color, "ms": 7, "lw": 1.2, "capsize": 2}
         axis.errorbar(row["parameters"], mean, [[mean - min(low, mean)], [max(high, mean) - mean]], fmt=marker, **look)
         hollow: Any = {"color": color, "mfc": "none", "ms": 11, "mew": 1.0}
-        axis.plot(row["parameters"], max(row["error_from_dense"], _FLOOR), marker, **hollow)
+        axis.plot(row["parameters"], max(row["error_from_dense"], RECOVERED), marker, **hollow)
 
 
 def _handles() -> list[Line2D]:

@@ -63,7 +63,7 @@ def _summary(runs: pd.DataFrame, experiment: str, scale: str, results_dir: Path)
 def _rows(summary: pd.DataFrame) -> list[dict[str, str]]:
     return [
         {"d": number(row["order"], ".0f"), "R": number(row["rank"], ".0f"), "N": number(row["num_blocks"], ".0f")}
-        | {"model": row["label"]}
+        | {"model": row["model_label"]}
         | {"parameters of W": count(row["parameters_input"] or np.nan)}
         | {"compression of W": ratio(row["parameters_dense_input"] / (row["parameters_input"] or np.nan))}
         | {"best epoch: mean ± sd (n), 95 % interval": tables.mean_text(row, METRIC)}
@@ -119,11 +119,14 @@ def conclusion(summary: pd.DataFrame, effects: pd.DataFrame) -> str:
         f"{count(worst['parameters_input'])} parameters) to {best[METRIC]:.3f} ({_shape(best)}, "
         f"{count(best['parameters_input'])})."
     ]
+    said = []
     for factor, letter in FACTORS.items():
         rows = effects[effects["factor"] == factor].to_dict("records")
         if len(rows) > 1:
             means = ", ".join(f"{row['mean']:.3f} at {letter} = {row['value']:g}" for row in rows)
-            parts.append(f"On average: {means} ({_told_apart(rows)}).")
+            said.append(f"{means} ({_told_apart(rows)})")
+    if said:
+        parts.append(f"On average over the other two: {'; '.join(said)}.")
     return " ".join(parts)
 
 
@@ -160,7 +163,7 @@ def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
     runs = read_results(results_dir, experiment).runs
     scale = comparison.headline_scale(runs)
     summary = _summary(runs, experiment, scale, results_dir)
-    title = f"{tables.data_name(summary['source'].iloc[0])}, scale {scale}, n = {summary['n'].max()}"
+    title = f"BT-LSTM on {tables.data_name(summary['source'].iloc[0])}, scale {scale}, n = {summary['n'].max()}"
     shown = summary[["model", *FACTORS, "n", METRIC, f"{METRIC}_low", f"{METRIC}_high"]]
     stem = results_dir / "figures" / experiment
     return [
