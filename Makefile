@@ -6,7 +6,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
-	collect tables bench test lint format clean
+	reproduce-sensitivity collect tables bench test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper]"
@@ -49,6 +49,12 @@ rates-draw: setup ## choose each encoder's learning rate on validation images
 
 data-mnist: setup ## download MNIST (12 MB)
 	$(RUN) scripts/download_mnist.py
+
+reproduce-sensitivity: setup ## parameters, recovery of matrices, and UCF11 accuracy against d, R and N
+	$(RUN) experiments/recovery.py
+	$(RUN) experiments/collect.py recovery
+	@$(RUN) experiments/reproduce.py experiment=ucf11_sensitivity scale=$(SCALE)
+	$(RUN) experiments/report.py
 
 collect: setup ## run folders to results/*.csv
 	$(RUN) experiments/collect.py
