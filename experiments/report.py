@@ -1,4 +1,4 @@
-"""Committed tables to what is read: results/tables/*.md, results/figures/* and README's results block.
+"""Committed tables to what is read: results/README.md, results/tables/*.md, figures, cards, and README's results block.
 
     python experiments/report.py                  # all collected experiments
     python experiments/report.py ucf11_actions    # its tables and figures, and README's block
@@ -19,7 +19,7 @@ from types import ModuleType
 
 from btrnn.atomic import replace_file
 from btrnn.files import ResultsError
-from btrnn.reports import generation, video
+from btrnn.reports import claims, complexity, generation, model_cards, video
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import collected_experiments
 from btrnn.schema import schema_of
@@ -90,6 +90,10 @@ def _report(experiment: str | None, results_dir: Path, readme: Path, *, check: b
     for name in [experiment] if experiment else collected:
         texts |= report_of(name).table_texts(results_dir, name)
         drawn += report_of(name).figure_files(results_dir, name)
+    if not experiment:
+        texts |= complexity.table_texts(results_dir)
+        drawn += complexity.figure_files(results_dir)
+    texts |= model_cards.card_texts(results_dir) | claims.page_texts(results_dir)  # which speak of every experiment
     texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir, readme), readme)
     stale = []
     for path, text in texts.items():
