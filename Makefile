@@ -6,7 +6,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
-	reproduce complexity dashboard collect tables figures bench test lint format clean
+	reproduce complexity dashboard notebooks report collect tables figures bench test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper]"
@@ -57,6 +57,12 @@ complexity: .venv/bench-done ## the paper's complexity laws beside measured expo
 
 dashboard: setup ## W&B's own view of the runs that are here, in the terminal; no account
 	@$(RUN) scripts/dashboard.py
+
+notebooks: setup ## execute the notebooks on the committed results (a minute; no training)
+	$(RUN) scripts/execute_notebooks.py
+
+report: setup ## the notebooks and result pages as HTML: results/report/index.html
+	$(RUN) scripts/html_report.py
 
 collect: setup ## run folders to results/*.csv
 	$(RUN) experiments/collect.py

@@ -51,13 +51,23 @@ def page_texts(results_dir: Path) -> dict[Path, str]:
     return {results_dir / "README.md": "\n\n".join(parts) + "\n"}
 
 
-def claims_table(claims: list[Claim], results_dir: Path) -> str:
-    """Write claims as a Markdown table, with links from `results_dir` to files that are there."""
+def claims_table(claims: list[Claim], results_dir: Path, place: str = "") -> str:
+    """Write claims as a Markdown table, with links to the files that are there.
+
+    Args:
+        claims: The rows.
+        results_dir: Where the files are.
+        place: What leads from the page to `results_dir`.
+    """
     return markdown_table(
         [
             {"": claim.topic, "the paper claims": claim.claim, "paper": claim.paper or "-", "ours": claim.ours}
             | {"n": claim.n, "verdict": f"**{claim.verdict}**", "command": f"`{claim.command}`"}
-            | {"file": f"[{Path(claim.file).stem}]({claim.file})" if (results_dir / claim.file).exists() else "-"}
+            | {
+                "file": f"[{Path(claim.file).stem}]({place}{claim.file})"
+                if (results_dir / claim.file).exists()
+                else "-"
+            }
             for claim in claims
         ]
     )

@@ -1,0 +1,82 @@
+"""What the notebooks show, each in one line: claims, tables and figures of the committed results.
+
+The notebooks compute nothing: what they show comes from here, from `btrnn.reports` and from `btrnn.figures`.
+"""
+
+import io
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from IPython.display import Image, Markdown, display
+from matplotlib.figure import Figure
+
+from btrnn.files import ResultsError
+from btrnn.reports.claim import VERDICTS, Claim
+from btrnn.reports.claims import all_claims, claims_table
+from btrnn.reports.figure_file import FigureFile, Frames
+
+RESULTS = Path("..") / "results"  # as seen from notebooks/
+_RESOLUTION = 110  # dots an inch
+
+
+def show_claims(*topics: str) -> None:
+    """Show the claims of some topics: the paper's number, ours, and what became of it."""
+    display(Markdown(claims_table(_chosen(topics), RESULTS, f"{RESULTS}/")))
+
+
+def show_outcome(*topics: str) -> None:
+    """Say of some topics what was and what was not reproduced."""
+    lines = []
+    for verdict in VERDICTS:
+        said = [f"{claim.topic}: {claim.claim}" for claim in _chosen(topics) if claim.verdict == verdict]
+        if said:
+            lines.append("\n".join([f"**{verdict.capitalize()}**\n", *(f"- {line}" for line in said)]))
+    display(Markdown("\n\n".join(lines)))
+
+
+def _chosen(topics: Iterable[str]) -> list[Claim]:
+    chosen = [claim for claim in all_claims(RESULTS) if claim.topic in topics]
+    if not chosen:
+        known = ", ".join(sorted({claim.topic for claim in all_claims(RESULTS)}))
+        raise ResultsError(f"no claim is about {', '.join(topics)}; there are claims about {known}")
+    return chosen
+
+
+def show_text(text: str) -> None:
+    """Show Markdown of a report; links that start in results/tables lead there from here."""
+    display(Markdown(re.sub(r"\]\((?!\.\./|https?:)([^)]+)\)", rf"]({RESULTS}/tables/\1)", text)))
+
+
+def show_section(text: str, heading: str) -> None:
+    """Show one section of a Markdown page, from its heading, without that, to the next of its level or above.
+
+    Raises:
+        ResultsError: There is no such heading.
+    """
+    lines = text.splitlines()
+    if heading not in lines:
+        raise ResultsError(f"there is no heading {heading!r} among {[line for line in lines if line.startswith('#')]}")
+    begin = lines.index(heading) + 1
+    level = len(heading) - len(heading.lstrip("#"))
+    ends = [k for k in range(begin, len(lines)) if re.match(rf"#{{1,{level}}} ", lines[k])]
+    show_text("\n".join(lines[begin : min(ends, default=len(lines))]))
+
+
+def show_figures(files: Iterable[FigureFile], *names: str) -> None:
+    """Draw the figures whose file name ends in one of `names`, in the order of these."""
+    known = list(files)
+    for name in names:
+        for file in known:
+            if file.path.stem.endswith(name):
+                show_figure(file.draw())
+
+
+def show_figure(drawn: Figure | Frames) -> None:
+    """Show a figure, or an animation's last frame."""
+    buffer = io.BytesIO()
+    if isinstance(drawn, Figure):
+        drawn.savefig(buffer, format="png", dpi=_RESOLUTION)
+    else:
+        drawn[-1].save(buffer, format="png")
+    display(Image(buffer.getvalue()))
