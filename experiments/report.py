@@ -19,7 +19,7 @@ from types import ModuleType
 
 from btrnn.atomic import replace_file
 from btrnn.files import ResultsError
-from btrnn.reports import claims, complexity, generation, model_cards, video
+from btrnn.reports import choosing_ranks, claims, complexity, generation, model_cards, video
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import collected_experiments
 from btrnn.schema import schema_of
@@ -92,7 +92,7 @@ def _report(experiment: str | None, results_dir: Path, readme: Path, *, check: b
         drawn += report_of(name).figure_files(results_dir, name)
     if not experiment:
         texts |= complexity.table_texts(results_dir)
-        drawn += complexity.figure_files(results_dir)
+        drawn += complexity.figure_files(results_dir) + choosing_ranks.figure_files(results_dir)
     texts |= model_cards.card_texts(results_dir) | claims.page_texts(results_dir)  # which speak of every experiment
     texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir, readme), readme)
     stale = []

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from btrnn.formatting import markdown_table
-from btrnn.reports.claim import COMPARABLE, LITTLE, VERDICTS, Claim
+from btrnn.reports.claim import COMPARABLE, LITTLE, RECOVERED, VERDICTS, Claim
 from btrnn.reports.claims_exact import exact_claims
 from btrnn.reports.claims_measured import measured_claims
 
@@ -23,6 +23,8 @@ _RULES = f"""- Counted: reproduced where every number is equal.
 - Comparable images: the interval of the bound's difference ends under {COMPARABLE:.0%} of the dense encoder's bound.
 - Proper captions, little improvement: the interval of CIDEr's difference begins over -{LITTLE:.0%} of the dense
   model's.
+- Recovered: the median truth's best restart is below a relative error of {RECOVERED:g}. The paper's own matrix is not
+  known, so that this is partly at best.
 - Laws of complexity: O() bounds from above; one that grows more slowly is kept. Slopes and tolerances:
   [complexity.md](tables/complexity.md).
 - Not run: the numbers are not in this folder; the command makes them."""

@@ -11,7 +11,7 @@ from btrnn.reports.claim import Claim, counted
 
 _COMMAND = "make test"
 _FILE = "paper.csv"
-_PANELS = ("d2_r1_n1", "d2_r4_n1", "d2_r1_n2", "d3_r4_n1", "d4_r4_n1")
+PANELS = ("d2_r1_n1", "d2_r4_n1", "d2_r1_n2", "d3_r4_n1", "d4_r4_n1")
 
 
 def exact_claims(results_dir: Path) -> list[Claim]:
@@ -92,10 +92,10 @@ def _block_term(paper: pd.DataFrame, section: str, setting: str, what: str, rank
 
 def _panels(paper: pd.DataFrame) -> Claim:
     values = paper["value"]
-    theirs = [int(values[f"recovery.parameters.{panel}"]) for panel in _PANELS]
+    theirs = [int(values[f"recovery.parameters.{panel}"]) for panel in PANELS]
     ours = [
         bt_parameters(modes(values[f"recovery.in_modes.{panel}"]), modes(values[f"recovery.out_modes.{panel}"]), *ranks)
-        for panel, ranks in zip(_PANELS, ((1, 1), (4, 1), (1, 2), (4, 1), (4, 1)), strict=True)
+        for panel, ranks in zip(PANELS, ((1, 1), (4, 1), (1, 2), (4, 1), (4, 1)), strict=True)
     ]
     return Claim(
         *("parameters", "panels of the recovery of a 64 x 64 matrix, instead of 4,096"),

@@ -7,9 +7,11 @@ import pandas as pd
 from btrnn import comparison, predictions, tables
 from btrnn.benchmark.exponents import FAMILIES, HOLDS, QUANTITIES, SLOWER
 from btrnn.comparison import Row
+from btrnn.files import read_csv
 from btrnn.pairs import convergence, paired_difference
 from btrnn.reports import complexity
-from btrnn.reports.claim import COMPARABLE, LITTLE, Claim, above_zero, headline_runs, in_share, not_run
+from btrnn.reports.claim import COMPARABLE, LITTLE, RECOVERED, Claim, above_zero, headline_runs, in_share, not_run
+from btrnn.reports.claims_exact import PANELS
 from btrnn.results import read_results
 from btrnn.statistics import MeanInterval
 
@@ -26,6 +28,7 @@ def measured_claims(results_dir: Path) -> list[Claim]:
         *_ucf11_claims(results_dir),
         _generation(results_dir),
         _captioning(results_dir),
+        _recovery(results_dir),
         _rank(results_dir),
         *_complexity_claims(results_dir),
     ]
@@ -216,6 +219,29 @@ def _captioning(results_dir: Path) -> Claim:
 
 
 # ---- task 4
+
+
+def _recovery(results_dir: Path) -> Claim:
+    """Judge the panels on truths of their own shape: recovered where the median truth's best restart is near enough."""
+    said = ("sensitivity", "block terms recover a 64 x 64 matrix from y = W x: five panels", "figure [S]")
+    place = (_SENSITIVITY[0], "tables/recovery.md")
+    path = results_dir / "recovery.csv"
+    table = (
+        read_csv(path, ["name", "truth", "seed", "error_best"], "collect it again") if path.exists() else pd.DataFrame()
+    )
+    panels = table[table["name"].isin([f"bt_{panel}" for panel in PANELS])] if len(table) else table
+    if panels.empty:
+        return not_run(*said, *place)
+    errors = panels.groupby(["truth", "name"])["error_best"].median()
+    own, photograph = (
+        errors[kind] if kind in errors else pd.Series(dtype=float) for kind in ("same_shape", "photograph")
+    )
+    recovered = int((own < RECOVERED).sum())
+    ours = f"{recovered} of {len(own)} on truths of their own shape"
+    if len(photograph):
+        ours += f"; photographs with a relative error of {photograph.min():.2f} to {photograph.max():.2f}"
+    verdict = in_share(recovered, len(own), on_stand_in=True)  # the paper's own matrix is not known
+    return Claim(*said, ours, str(panels["seed"].nunique()), verdict, *place)
 
 
 def _rank(results_dir: Path) -> Claim:
