@@ -4,8 +4,8 @@ A law such as O(N d I R^d Jmax) says how a number grows with each factor. What i
 over the logarithm of the factor; what the law says is the slope of the law's own logarithm at the same sizes (for I, N
 and R an exponent that can be read in it; d stands in an exponent itself).
 
-A law is about large sizes. So the slope that is judged is that of the larger sizes, and where all sizes together give a
-smaller one, constants hide the law below them.
+A law is about large sizes. So where there are enough, the slope that is judged is that of the larger sizes, and where
+all sizes together give a smaller one, constants hide the law below them.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,9 @@ FACTORS: dict[Family, tuple[str, ...]] = {  # what each family's law depends on
     "BT": ("input", "rank", "blocks", "order"),
 }
 TOLERANCE = 0.15  # of an exponent: nearer than this is equal
-HOLDS, SLOWER, FASTER, UNCLEAR = "holds", "slower", "faster", "not told"
+STEP_TOLERANCE = 0.3  # of a single step's: a fifth of a time is noise, and sizes are at least doubled
+MANY = 5  # sizes: from here on the larger ones are judged alone
+HOLDS, SLOWER, FASTER, UNCLEAR = "holds", "slower", "faster", "cannot be told"
 _PRODUCTS: dict[Family, str] = {"dense": "dense nn.Linear", "TT": "btrnn TT", "BT": "btrnn BT"}
 _LAYERS: dict[Family, str] = {"dense": "btrnn.LSTM", "TT": "btrnn.TTLSTM", "BT": "btrnn.BTLSTM"}
 _LAW_OF: dict[Quantity, Phase | Literal["memory"]] = {
@@ -110,41 +112,50 @@ def exponents(measured: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each: `family`, `quantity`, `factor`, `n`, `smallest`, `largest` (of the sizes that are judged),
-        `law`, `slope`, `low`, `high` over these, `slope_all` over all sizes, `all_smallest`, `n_all`, `verdict`.
+        `law`, `slope`, `low`, `high` over these, `slope_all` over all sizes, `all_smallest`, `n_all`, `excess` (by how
+        much the steepest step between two neighbouring sizes, of all, is steeper than the law there), `verdict`.
     """
     rows = []
     for (family, quantity, factor), group in measured.groupby(["family", "quantity", "factor"], sort=False):
         group = group.sort_values("value")
-        large = group.tail(max(3, len(group) // 2 + 1))
+        large = group.tail(len(group) // 2 + 1) if len(group) >= MANY else group
         fit, expected = _slope(large, "measured"), _slope(large, "law").slope
+        excess = float(
+            (np.diff(np.log(group["measured"] / group["law"])) / np.diff(np.log(group["value"]))).max(initial=-np.inf)
+        )
         rows.append(
             {"family": family, "quantity": quantity, "factor": factor, "n": fit.n, "n_all": len(group)}
             | {"smallest": large["value"].iloc[0], "largest": large["value"].iloc[-1]}
             | {"all_smallest": group["value"].iloc[0], "slope_all": _slope(group, "measured").slope}
             | {"law": expected, "slope": fit.slope, "low": fit.low, "high": fit.high}
-            | {"verdict": judge(fit.slope, fit.low, fit.high, expected)}
+            | {"excess": excess, "verdict": judge(fit, expected, excess)}
         )
     columns = ["family", "quantity", "factor", "n", "n_all", "smallest", "largest", "all_smallest", "slope_all"]
-    return pd.DataFrame(rows, columns=[*columns, "law", "slope", "low", "high", "verdict"])
+    return pd.DataFrame(rows, columns=[*columns, "law", "slope", "low", "high", "excess", "verdict"])
 
 
 def _slope(group: pd.DataFrame, column: str) -> SlopeInterval:
     return slope_interval(np.log(group["value"]), np.log(group[column]))
 
 
-def judge(slope: float, low: float, high: float, expected: float) -> str:
+def judge(fit: SlopeInterval, expected: float, excess: float) -> str:
     """Say whether a number grows as its law says.
 
+    Args:
+        fit: Of the number.
+        expected: The law's slope.
+        excess: See `exponents`.
+
     Returns:
-        `HOLDS` where the exponents differ by no more than `TOLERANCE`. Else `SLOWER` or `FASTER` where the interval
-        lies below or above the law's: O() is a bound from above, so that the first does not break it, and the second
-        does. `UNCLEAR` where the interval is too wide for that, or there is none.
+        `HOLDS` where the exponents differ by no more than `TOLERANCE`. Else `SLOWER` where the number's is smaller and
+        either its interval ends below the law's, or no single step is steeper than the law: O() is a bound from above,
+        which that does not break. `FASTER` where the interval begins above it. `UNCLEAR` in all other cases.
     """
-    if abs(slope - expected) <= TOLERANCE:
+    if abs(fit.slope - expected) <= TOLERANCE:
         return HOLDS
-    if high < expected:
+    if fit.slope < expected and (fit.high < expected or excess <= STEP_TOLERANCE):
         return SLOWER
-    return FASTER if low > expected else UNCLEAR
+    return FASTER if fit.low > expected else UNCLEAR
 
 
 def ratios(sections: Mapping[str, pd.DataFrame]) -> list[Ratio]:

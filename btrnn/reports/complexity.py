@@ -11,8 +11,10 @@ from btrnn.benchmark.exponents import (
     FAMILIES,
     FASTER,
     HOLDS,
+    MANY,
     QUANTITIES,
     SLOWER,
+    STEP_TOLERANCE,
     TOLERANCE,
     UNCLEAR,
     Ratio,
@@ -34,7 +36,7 @@ WORDS = {
     HOLDS: "holds",
     SLOWER: "holds as a bound, and is not reached",
     FASTER: "does not hold",
-    UNCLEAR: "not told: too few sizes, or too far from a power of the size",
+    UNCLEAR: "cannot be told",
 }
 
 
@@ -69,11 +71,12 @@ def figure_files(results_dir: Path) -> list[FigureFile]:
 
 _ABOUT = f"""Of a product W x at the paper's setting (57,600 inputs, 1,024 outputs, d = 4, R = 4, N = 2; 96 vectors) one
 thing is varied at a time: I the inputs, R the rank, N the blocks, d the order. An exponent is the slope of the
-logarithm of a time or a memory over that of the size, by least squares over the larger sizes (at least 3), with its
-95 % interval by Student's t; beside it the slope of the law itself at the same sizes. Time: the best of the rounds, on
-the CPU of [benchmark.md](benchmark.md); backward is both passes without the forward one. Memory: growth of the peak
-while a layer is trained. A law holds where the exponents differ by at most {TOLERANCE:g}. O() bounds from above: a
-smaller exponent does not break it."""
+logarithm of a time or a memory over that of the size, by least squares, with its 95 % interval by Student's t; where
+there are {MANY} sizes or more, over the larger ones. Beside it the slope of the law itself at the same sizes. Time: the
+best of the rounds, on the CPU of [benchmark.md](benchmark.md); backward is both passes without the forward one. Memory:
+growth of the peak while a layer is trained. A law holds where the exponents differ by at most {TOLERANCE:g}. O() bounds
+from above: it is kept where the exponent is smaller, and its interval ends below the law's or no step between two sizes
+is steeper than the law by more than {STEP_TOLERANCE:g}. It does not hold where the interval begins above the law's."""
 
 _CONSTANTS = """Laws leave constants out, and here constants decide. Both factorised products over the dense one, at the
 paper's setting: by the laws, by the fewest operations of any order of contraction, and as measured. The laws count the
@@ -88,7 +91,7 @@ def _table(fits: pd.DataFrame, paper: pd.DataFrame) -> str:
             for factor, letter in _LETTERS.items()
         }
         row = {"": quantity, "product": family, "the paper's law": law_text(family, quantity, paper)}
-        rows.append(row | cells | {"verdict": WORDS[overall(group["verdict"])].split(":")[0]})
+        rows.append(row | cells | {"verdict": WORDS[overall(group["verdict"])]})
     return markdown_table(rows)
 
 
@@ -125,8 +128,8 @@ def _measured(row: Row) -> str:
 
 
 def overall(verdicts: pd.Series) -> str:
-    """Judge a law by all of its factors: the worst of their verdicts."""
-    return next(verdict for verdict in (FASTER, UNCLEAR, SLOWER, HOLDS) if verdict in set(verdicts))
+    """Judge a law by all of its factors that tell: it holds as far as it does in the worst of them."""
+    return next(verdict for verdict in (FASTER, SLOWER, HOLDS, UNCLEAR) if verdict in set(verdicts))
 
 
 def _sentences(fits: pd.DataFrame, paper: pd.DataFrame) -> list[str]:
