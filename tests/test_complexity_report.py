@@ -157,13 +157,14 @@ def test_the_figure_shows_what_was_measured_and_the_slopes(tmp_path):
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["1.00"] * 3
 
 
-def test_memory_is_measured_over_ranks_too(tmp_path):
+def test_memory_is_measured_over_ranks_too_and_a_shape_once_for_all_its_points(tmp_path):
     run(quick_options(tmp_path, "cpu", ("memory_sweep",)), lambda *_: None)
     table = read_section(tmp_path, "memory_sweep")
     assert table[["factor", "value", "implementation"]].to_numpy().tolist() == [
-        ["rank", rank, name] for name in ("btrnn.BTLSTM", "btrnn.TTLSTM") for rank in (1, 2)
+        *(["rank", 2, "btrnn.BTLSTM"], ["blocks", 2, "btrnn.BTLSTM"], ["rank", 2, "btrnn.TTLSTM"]),
     ]
     assert not (table["note"] != "").any()
+    assert table["peak_mib"].iloc[0] == table["peak_mib"].iloc[1]
 
 
 def test_the_paper_s_shape_counts_for_every_factor():

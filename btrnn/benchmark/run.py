@@ -68,7 +68,7 @@ def quick_options(results_dir: Path, device: str, sections: tuple[str, ...]) -> 
         time_sweep={"time": {3: TINY, 9: replace(TINY, time=9)}},
         memory_models=(layers.DENSE, layers.OURS_BT),
         memory_inputs={},
-        memory_sweeps={"rank": {1: replace(TINY, rank=1), 2: TINY}},
+        memory_sweeps={"rank": {2: TINY}, "blocks": {2: TINY}},
     )
 
 

@@ -1,7 +1,6 @@
 """A claim of the paper, what became of it here, and the rules by which that is said."""
 
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 from typing import Literal
 
@@ -61,7 +60,7 @@ def in_share(holding: int, total: int, *, on_stand_in: bool) -> Verdict:
 
 def above_zero(low: float) -> bool:
     """Say whether a difference is positive as far as its 95 % interval tells; without an interval nothing is told."""
-    return not isnan(low) and low > 0
+    return bool(low > 0)  # NaN is not
 
 
 def not_run(topic: str, claim: str, paper: str, command: str, file: str) -> Claim:

@@ -147,7 +147,7 @@ def _faster(panels: list[pd.DataFrame], epochs: pd.DataFrame, place: tuple[str, 
         f"{middle['dense_epochs']:.0f}), fewer seconds in {sooner.sum()} ({middle['seconds']:.0f} instead of "
         f"{middle['dense_seconds']:.0f}), on {tables.data_name(times['source'].iloc[0])}"
     )
-    verdict = in_share((fewer & sooner).sum(), len(times), on_stand_in=bool(times["stand_in"].iloc[0]))
+    verdict = in_share(int((fewer & sooner).sum()), len(times), on_stand_in=bool(times["stand_in"].iloc[0]))
     return Claim("convergence", _FASTER, "figure [S]", ours, str(times["seed"].nunique()), verdict, *place)
 
 
