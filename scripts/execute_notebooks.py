@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from traitlets.config import Config
 
 from btrnn.atomic import replace_file
 
@@ -29,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def executed(path: Path) -> str:
     """Return a notebook with its outputs; without times and versions, so that the same results give the same file."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, record_timing=False, resources={"metadata": {"path": path.parent}}).execute()
+    sockets = Config({"KernelManager": {"transport": "ipc"}})  # files that only this user can read, no network ports
+    place = {"metadata": {"path": path.parent}}
+    NotebookClient(notebook, record_timing=False, resources=place, config=sockets).execute()
     notebook.metadata["language_info"] = {"name": "python"}
     return str(nbformat.writes(notebook)) + "\n"
 
