@@ -159,7 +159,8 @@ def evaluate(path: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
     weights = read_weights(path)
     config = weights.config if data_dir is None else moved(weights.config, data_dir=str(data_dir))
     if config.logger:
-        config.logger |= {"job_type": "evaluate", "save_dir": str(path)}
+        evaluating = {"logger": {"job_type": "evaluate", "save_dir": str(path)}}
+        config = DictConfig(OmegaConf.merge(config, evaluating))
     with _quiet_lightning(), _logged(config) as logger:
         data, task = _make(config)
         metrics = _test(_trainer(config, [], logger), task, data, weights.state, path)[0]
