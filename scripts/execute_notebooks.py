@@ -8,7 +8,6 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from traitlets.config import Config
 
 from btrnn.atomic import replace_file
 
@@ -30,9 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def executed(path: Path) -> str:
     """Return a notebook with its outputs; without times and versions, so that the same results give the same file."""
     notebook = nbformat.read(path, as_version=4)
-    sockets = Config({"KernelManager": {"transport": "ipc"}})  # files that only this user can read, no network ports
-    place = {"metadata": {"path": path.parent}}
-    NotebookClient(notebook, record_timing=False, resources=place, config=sockets).execute()
+    NotebookClient(notebook, record_timing=False, resources={"metadata": {"path": path.parent}}).execute()
     notebook.metadata["language_info"] = {"name": "python"}
     return str(nbformat.writes(notebook)) + "\n"
 

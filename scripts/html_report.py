@@ -42,12 +42,14 @@ td { min-width: 3rem; }
 th { background: #f0f0f0; }
 a { color: #0058a3; }
 .jp-InputPrompt, .jp-OutputPrompt, .prompt, .anchor-link { display: none; }
+@page { size: A4 landscape; margin: 1cm; }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
   nav { display: none; }
   .table { overflow: visible; }
   table { font-size: 6.5pt; width: 100%; }
-  th, td { min-width: 0; padding: .1rem .2rem; overflow-wrap: anywhere; }
+  th, td { min-width: 0; padding: .1rem .2rem; }
+  td code { overflow-wrap: anywhere; }
   pre { white-space: pre-wrap; }
   img, tr { break-inside: avoid; }
 }
@@ -108,7 +110,7 @@ def _body(source: Path) -> str:
     """Render a notebook or a Markdown file as a piece of HTML."""
     if source.suffix == ".ipynb":
         exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
-        return str(exporter.from_filename(ROOT / source)[0])
+        return str(exporter.from_filename(str(ROOT / source))[0])
     return str(markdown2html((ROOT / source).read_text(encoding="utf-8")))
 
 

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not wandb.api.api_key:
         sys.exit("not logged in to W&B: run `wandb login` first, or see the views with --dry-run")
     for view in make_views(options.entity or str(wandb.Api().default_entity), options.project):
-        view.save()  # type: ignore[no-untyped-call]  # prints the address
+        view.save()  # prints the address
 
 
 def make_views(entity: str, project: str) -> list[Workspace]:

@@ -75,7 +75,7 @@ def test_accuracies_of_a_stand_in_say_nothing_of_the_paper_s(tmp_path):
     claim = found(results_dir, "accuracy of LSTM")
     assert claim.verdict == "not testable here"
     assert claim.paper == "0.697 [S] / reported 0.796 [M] / 0.853 [S]"
-    assert claim.ours == "0.698 / 0.797 / 0.854 on Actions (stand-in) (paper, raw)"
+    assert claim.ours == "0.698 / 0.797 / 0.854 on Actions (stand-in) (protocol paper, raw input)"
     assert found(results_dir, "more accurate than LSTM").verdict in ("partly", "not reproduced")
     for words in ("more accurate than LSTM", "converges faster", "more efficient"):
         assert "Actions (stand-in)" in found(results_dir, words).ours, words

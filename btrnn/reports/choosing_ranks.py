@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
@@ -26,7 +26,7 @@ _TRUTH = "photograph"  # of the kinds of matrices that the recovery study has, t
 _Y_LABELS = {
     _MATRICES: "relative error",
     _CLIPS: "test error, 95 % interval",
-    _TIME: "forward + backward, ms (median)",
+    _TIME: "forward + backward, ms (best)",
 }
 _DENSE = "dense"
 
@@ -67,12 +67,11 @@ def _matrices(results_dir: Path) -> list[dict[str, object]]:
     columns = ["form", "order", "rank", "num_blocks", "parameters", "truth", "error_best", "error_best_rank"]
     table = read_csv(path, columns, "collect the runs again")
     rows = []
-    for (form, order, rank, parameters), group in table[table["truth"] == _TRUTH].groupby(
-        ["form", "order", "rank", "parameters"], sort=False
-    ):
-        family = str(form)[:2].upper()
-        blocks = f", N = {group['num_blocks'].iloc[0]:g}" if family == "BT" else ""
-        setting = f"d = {order}, R = {rank}{blocks}"
+    for _, group in table[table["truth"] == _TRUTH].groupby(["form", "order", "rank"], sort=False):
+        first = group.iloc[0]
+        family, parameters = first["form"][:2].upper(), first["parameters"]
+        blocks = f", N = {first['num_blocks']:g}" if family == "BT" else ""
+        setting = f"d = {first['order']}, R = {first['rank']}{blocks}"
         rows.append(_row(_MATRICES, family, parameters, group["error_best"], setting))
         if family == "BT" and (group["error_best_rank"] < 1).all():
             rows.append(_row(_MATRICES, "best rank (SVD)", parameters, group["error_best_rank"], ""))
@@ -97,7 +96,7 @@ def _times(results_dir: Path) -> list[dict[str, object]]:
     if "sweep" not in sections:
         return []
     sweep = sections["sweep"]
-    both = sweep[sweep["phase"] == "forward+backward"].set_index(["factor", "value", "implementation"])["median_ms"]
+    both = sweep[sweep["phase"] == "forward+backward"].set_index(["factor", "value", "implementation"])["best_ms"]
     rows = {}
     for factor, letter in (("rank", "R"), ("blocks", "N"), ("order", "d")):
         for value, shape in SWEEPS[factor].items():
@@ -128,7 +127,7 @@ def error_and_time(table: pd.DataFrame) -> Figure:
     panels = list(dict.fromkeys(table["panel"]))
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(5.0 * len(panels), 4.8), layout="constrained")
-        handles: dict[str, object] = {}
+        handles: dict[str, Any] = {}
         for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for series, points in table[table["panel"] == panel].groupby("series", sort=False):
                 handles[str(series)] = _points(axis, str(series), points)
@@ -141,7 +140,7 @@ def error_and_time(table: pd.DataFrame) -> Figure:
         return figure
 
 
-def _points(axis: Axes, series: str, points: pd.DataFrame) -> object:
+def _points(axis: Axes, series: str, points: pd.DataFrame) -> Any:
     look = _LOOKS.get(series, _Look(OTHER_STYLE.color, OTHER_STYLE.marker))
     points = points.sort_values("parameters")
     bars = [(points["mean"] - points["low"]).fillna(0), (points["high"] - points["mean"]).fillna(0)]

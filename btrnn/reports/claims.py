@@ -13,7 +13,8 @@ _TOPICS = (
     *("sensitivity", "complexity"),
 )
 _NOTE = "Made by `python experiments/report.py` from the CSV files in this folder; do not edit."
-_RULES = f"""- Counted: reproduced where every number is equal.
+_RULES = f"""- n: how many seeds a number rests on.
+- Counted: reproduced where every number is equal.
 - A number on a data set that is not here: not testable here. What is claimed of models on it (one is better, faster):
   reproduced where it holds in every setting that was tried; partly where in some, and at best so where the data are
   a stand-in; not reproduced where in none.
@@ -48,9 +49,19 @@ def page_texts(results_dir: Path) -> dict[Path, str]:
     found = Counter(claim.verdict for claim in claims)
     counts = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS if found[verdict])
     parts = ["# What holds of the paper, and what does not", _NOTE]
-    parts += [f"Of {len(claims)} claims: **{counts}**. n counts seeds.", claims_table(claims, results_dir)]
+    parts += [f"Of {len(claims)} claims: **{counts}**.", _by_topic(claims), claims_table(claims, results_dir)]
     parts += ["## How the verdicts are found", _RULES, "## What is in this folder", _FILES]
     return {results_dir / "README.md": "\n\n".join(parts) + "\n"}
+
+
+def _by_topic(claims: list[Claim]) -> str:
+    """Say in a line for each topic what became of its claims."""
+    lines = []
+    for topic in _TOPICS:
+        found = Counter(claim.verdict for claim in claims if claim.topic == topic)
+        said = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS if found[verdict])
+        lines.append(f"- {topic}: {said}")
+    return "\n".join(lines)
 
 
 def claims_table(claims: list[Claim], results_dir: Path, place: str = "") -> str:

@@ -11,7 +11,8 @@ from btrnn.reports.claim import Claim, counted
 
 _COMMAND = "make test"
 _FILE = "paper.csv"
-PANELS = ("d2_r1_n1", "d2_r4_n1", "d2_r1_n2", "d3_r4_n1", "d4_r4_n1")
+_TABLE = "tables/ucf11_actions.md"
+PANELS = {"d2_r1_n1": (1, 1), "d2_r4_n1": (4, 1), "d2_r1_n2": (1, 2), "d3_r4_n1": (4, 1), "d4_r4_n1": (4, 1)}  # R, N
 
 
 def exact_claims(results_dir: Path) -> list[Claim]:
@@ -42,40 +43,38 @@ def _key(model: PaperModel) -> str:
     return model.paper_id.removeprefix("ucf11.accuracy.")
 
 
+def _exact(topic: str, claim: str, paper: str, ours: str, right: bool, file: str = _FILE) -> Claim:
+    return Claim(topic, claim, paper, ours, "exact", counted(right), _COMMAND, file)
+
+
+def _numbers(values: list[int]) -> str:
+    return ", ".join(map(count, values))
+
+
 def _ucf11(paper: pd.DataFrame) -> Claim:
-    pairs = [(int(paper["value"][f"ucf11.parameters.{_key(model)}"]), int(model.parameters)) for model in _factorised()]
-    return Claim(
-        *("parameters", "W of TT-LSTM, BT-LSTM R = 4, 2, 1 on UCF11, instead of 58,982,400"),
-        *(", ".join(count(theirs) for theirs, _ in pairs), ", ".join(count(ours) for _, ours in pairs)),
-        *("exact", counted(all(theirs == ours for theirs, ours in pairs)), _COMMAND, "tables/ucf11_actions.md"),
-    )
+    theirs = [int(paper["value"][f"ucf11.parameters.{_key(model)}"]) for model in _factorised()]
+    ours = [int(model.parameters) for model in _factorised()]
+    what = "W of TT-LSTM, BT-LSTM R = 4, 2, 1 on UCF11, instead of 58,982,400"
+    return _exact("parameters", what, _numbers(theirs), _numbers(ours), theirs == ours, _TABLE)
 
 
 def _compression(paper: pd.DataFrame) -> Claim:
-    dense = PAPER_MODELS[0].parameters
-    pairs = [
-        (int(paper["value"][f"ucf11.compression.{_key(model)}"]), int(dense // model.parameters))
-        for model in _factorised()
-    ]
-    return Claim(
-        *("compression", "of W: TT-LSTM, BT-LSTM R = 4 (the abstract's), 2, 1 (the poster's 8 x 10^4)"),
-        *(", ".join(count(theirs) for theirs, _ in pairs), ", ".join(count(ours) for _, ours in pairs)),
-        *("exact", counted(all(theirs == ours for theirs, ours in pairs)), _COMMAND, "tables/ucf11_actions.md"),
-    )
+    theirs = [int(paper["value"][f"ucf11.compression.{_key(model)}"]) for model in _factorised()]
+    ours = [int(PAPER_MODELS[0].parameters // model.parameters) for model in _factorised()]
+    what = "of W: TT-LSTM, BT-LSTM R = 4 (the abstract's), 2, 1 (the poster's 8 x 10^4)"
+    return _exact("compression", what, _numbers(theirs), _numbers(ours), theirs == ours, _TABLE)
 
 
 def _whole_model(paper: pd.DataFrame) -> Claim:
     values = paper["value"]
-    whole = [int(values[f"method.whole_parameters.{name}"]) for name in ("lstm", "bt_lstm_r4")]
-    rest = whole[0] - PAPER_MODELS[0].parameters  # U, bias and classifier, which nobody compresses
+    dense, compact = (int(values[f"method.whole_parameters.{name}"]) for name in ("lstm", "bt_lstm_r4"))
+    theirs = values["method.whole_compression.bt_lstm_r4"]
+    rest = dense - PAPER_MODELS[0].parameters  # U, bias and classifier, which nobody compresses
     block_term = next(model for model in PAPER_MODELS if model.paper_id.endswith("bt_lstm_r4"))
-    ours = (PAPER_MODELS[0].parameters + rest) / (block_term.parameters + rest)
-    return Claim(
-        *("compression", "of the whole model, BT-LSTM R = 4: far less, because U stays dense"),
-        *(f"{count(whole[0])} / {count(whole[1])} = {values['method.whole_compression.bt_lstm_r4']}", f"{ours:.1f}"),
-        *("exact", counted(round(ours) == int(values["method.whole_compression.bt_lstm_r4"]))),
-        *(_COMMAND, "tables/ucf11_actions.md"),
-    )
+    ours = dense / (block_term.parameters + rest)
+    what = "of the whole model, BT-LSTM R = 4: far less, because U stays dense"
+    published = f"{count(dense)} / {count(compact)} = {theirs}"
+    return _exact("compression", what, published, f"{ours:.1f}", round(ours) == int(theirs), _TABLE)
 
 
 def _block_term(paper: pd.DataFrame, section: str, setting: str, what: str, ranks: tuple[int, int]) -> Claim:
@@ -83,25 +82,17 @@ def _block_term(paper: pd.DataFrame, section: str, setting: str, what: str, rank
     inputs, outputs = (modes(values[f"{section}.{name}"]) for name in ("in_modes", "out_modes"))
     theirs = [int(values[f"{section}.parameters.{model}"]) for model in ("lstm", "bt_lstm")]
     ours = [dense_parameters(inputs, outputs), bt_parameters(inputs, outputs, *ranks)]
-    return Claim(
-        *("parameters", f"{what}, dense and BT ({setting}; modes {values[f'{section}.in_modes']})"),
-        *(", ".join(map(count, theirs)), ", ".join(map(count, ours))),
-        *("exact", counted(theirs == ours), _COMMAND, _FILE),
-    )
+    said = f"{what}, dense and BT ({setting}; modes {values[f'{section}.in_modes']})"
+    return _exact("parameters", said, _numbers(theirs), _numbers(ours), theirs == ours)
 
 
 def _panels(paper: pd.DataFrame) -> Claim:
     values = paper["value"]
     theirs = [int(values[f"recovery.parameters.{panel}"]) for panel in PANELS]
-    ours = [
-        bt_parameters(modes(values[f"recovery.in_modes.{panel}"]), modes(values[f"recovery.out_modes.{panel}"]), *ranks)
-        for panel, ranks in zip(PANELS, ((1, 1), (4, 1), (1, 2), (4, 1), (4, 1)), strict=True)
-    ]
-    return Claim(
-        *("parameters", "panels of the recovery of a 64 x 64 matrix, instead of 4,096"),
-        *(f"reported {', '.join(map(count, theirs))}", ", ".join(map(count, ours))),
-        *("exact", counted(theirs == ours), _COMMAND, _FILE),
-    )
+    shapes = [[modes(values[f"recovery.{side}_modes.{panel}"]) for side in ("in", "out")] for panel in PANELS]
+    ours = [bt_parameters(i, j, *ranks) for (i, j), ranks in zip(shapes, PANELS.values(), strict=True)]
+    what = "panels of the recovery of a 64 x 64 matrix, instead of 4,096"
+    return _exact("parameters", what, f"reported {_numbers(theirs)}", _numbers(ours), theirs == ours)
 
 
 def _counts(paper: pd.DataFrame) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
@@ -119,19 +110,18 @@ def _counts(paper: pd.DataFrame) -> tuple[dict[tuple[int, int], int], dict[tuple
 def _figure(paper: pd.DataFrame) -> Claim:
     theirs, ours = _counts(paper)
     equal = sum(theirs[place] == ours[place] for place in theirs)
-    return Claim(
-        *("sensitivity", "the figure of parameters against d = 1..8 and R = 1..4 (I = 4,096, J = 256, N = 1)"),
-        *("32 counts, 49 to 4,194,308", f"{equal} of {len(theirs)} equal"),
-        *("exact", counted(equal == len(theirs)), _COMMAND, _FILE),
-    )
+    what = "the figure of parameters against d = 1..8 and R = 1..4 (I = 4,096, J = 256, N = 1)"
+    published = f"{len(theirs)} counts, {count(min(theirs.values()))} to {count(max(theirs.values()))}"
+    return _exact("sensitivity", what, published, f"{equal} of {len(theirs)} equal", equal == len(theirs))
 
 
 def _shape_of_the_figure(paper: pd.DataFrame) -> Claim:
     _, ours = _counts(paper)
-    lowest = {rank: min(range(1, 9), key=lambda order, rank=rank: ours[rank, order]) for rank in range(1, 5)}
-    right = lowest[1] == 8 and all(1 < lowest[rank] < 8 for rank in (2, 3, 4))
-    return Claim(
-        *("sensitivity", "parameters fall sharply with d, then rise, except for R = 1"),
-        *("figure [S]", "fewest at " + ", ".join(f"d = {order} (R = {rank})" for rank, order in lowest.items())),
-        *("exact", counted(right), _COMMAND, _FILE),
-    )
+    fewest = {}
+    for rank in range(1, 5):
+        of_rank = {order: ours[rank, order] for order in range(1, 9)}
+        fewest[rank] = min(of_rank, key=of_rank.__getitem__)
+    right = fewest[1] == 8 and all(1 < fewest[rank] < 8 for rank in (2, 3, 4))
+    said = "fewest at " + ", ".join(f"d = {order} (R = {rank})" for rank, order in fewest.items())
+    what = "parameters fall sharply with d, then rise, except for R = 1"
+    return _exact("sensitivity", what, "figure [S]", said, right)

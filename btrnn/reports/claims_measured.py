@@ -85,7 +85,7 @@ def _marked(paper: pd.DataFrame, key: str) -> str:
 
 
 def _place(row: Row) -> str:
-    return f"{row['protocol']}, {row['scaling']}"
+    return f"protocol {row['protocol']}, {row['scaling']} input"
 
 
 def _accuracies(

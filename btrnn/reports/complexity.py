@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from btrnn.benchmark.costs import Family
 from btrnn.benchmark.exponents import (
     FACTORS,
     FAMILIES,
@@ -17,6 +18,7 @@ from btrnn.benchmark.exponents import (
     STEP_TOLERANCE,
     TOLERANCE,
     UNCLEAR,
+    Quantity,
     Ratio,
     exponents,
     measurements,
@@ -95,7 +97,7 @@ def _table(fits: pd.DataFrame, paper: pd.DataFrame) -> str:
     return markdown_table(rows)
 
 
-def _laws(fits: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+def _laws(fits: pd.DataFrame) -> list[tuple[Family, Quantity, pd.DataFrame]]:
     """Return each law's fits, in the order of the paper's table; those that were not measured are left out."""
     groups = []
     for quantity in QUANTITIES:

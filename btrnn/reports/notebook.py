@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import PIL.Image
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
@@ -17,7 +18,8 @@ from btrnn.reports.claims import all_claims, claims_table
 from btrnn.reports.figure_file import FigureFile, Frames
 
 RESULTS = Path("..") / "results"  # as seen from notebooks/
-_RESOLUTION = 110  # dots an inch
+_RESOLUTION = 100  # dots an inch
+_COLORS = 128  # of a picture in a notebook: enough for lines and digits, and a third of the bytes
 
 
 def show_claims(*topics: str) -> None:
@@ -77,6 +79,9 @@ def show_figure(drawn: Figure | Frames) -> None:
     buffer = io.BytesIO()
     if isinstance(drawn, Figure):
         drawn.savefig(buffer, format="png", dpi=_RESOLUTION)
+        picture = PIL.Image.open(buffer).convert("RGB")
     else:
-        drawn[-1].save(buffer, format="png")
-    display(Image(buffer.getvalue()))
+        picture = drawn[-1].convert("RGB")
+    small = io.BytesIO()
+    picture.quantize(_COLORS).save(small, format="png", optimize=True)
+    display(Image(small.getvalue()))
