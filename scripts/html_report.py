@@ -173,7 +173,7 @@ def missing(folder: Path) -> Iterator[str]:
         body = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
         for tag, _, link in _links(body):
             target = page.parent / unquote(link.path) if link.path else page
-            if not target.is_file():
+            if not target.is_file() or not target.resolve().is_relative_to(folder.resolve()):
                 yield f"{page}: {link.path} is not there"
             elif target == page and link.fragment and body.find(id=unquote(link.fragment)) is None:
                 yield f"{page}: it has no place #{link.fragment}"

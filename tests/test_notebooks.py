@@ -85,10 +85,14 @@ def test_what_is_not_there_is_named(monkeypatch):
         notebook.show_claims("sped")
     with pytest.raises(ResultsError, match="there is no heading '## C' among"):
         notebook.show_section("# A\n\n## B\ntext", "## C")
+    with pytest.raises(ResultsError, match="no figure's name ends in 'loss'; there are none"):
+        notebook.show_figures([], "loss")
     texts: list[Markdown] = []
     monkeypatch.setattr(notebook, "display", texts.append)
-    notebook.show_section("# A\n\n## B\ntext [b](b.md) [u](https://u.org)\n### C\nmore\n## D", "## B")
+    notebook.show_section("# A\n\n## B\ntext [b](b.md) [u](https://u.org)\n### C\n![c](../c.png)\nmore\n## D", "## B")
     assert texts[0].data == f"text [b]({ROOT}/results/tables/b.md) [u](https://u.org)\n### C\nmore"
+    notebook.show_pages({Path("a.md"): "# A\n\nMade by x.\n\ntext [d](../d.csv)\n\nmore"})
+    assert texts[1].data == f"text [d]({ROOT}/results/d.csv)\n\nmore"
 
 
 # ---- the report
@@ -133,14 +137,19 @@ def test_the_check_names_dead_links_and_broken_figures(report, tmp_path):
     picture = next(folder.glob("figures/*.png"))
     picture.write_bytes(picture.read_bytes()[:100])
     (folder / "01_compression.html").unlink()
+    outside = folder.parent / "outside.csv"
+    outside.write_text("not in the folder")
     index = folder / "index.html"
-    index.write_text(index.read_text().replace("</main>", '<a href="#nowhere">x</a></main>'))
+    index.write_text(
+        index.read_text().replace("</main>", '<a href="#nowhere">x</a><a href="../outside.csv">y</a></main>')
+    )
     with pytest.raises(SystemExit) as caught:
         html_report.main(["--check", str(folder)])
     said = str(caught.value)
     assert "01_compression.html is not there" in said
     assert f"{picture.name} cannot be shown" in said
     assert "index.html: it has no place #nowhere" in said
+    assert "../outside.csv is not there" in said
     shutil.rmtree(folder)
     with pytest.raises(SystemExit, match=r"has no index\.html"):
         html_report.main(["--check", str(folder)])

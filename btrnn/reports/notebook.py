@@ -4,8 +4,9 @@ The notebooks compute nothing: what they show comes from here, from `btrnn.repor
 """
 
 import io
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import PIL.Image
@@ -46,8 +47,19 @@ def _chosen(topics: Iterable[str]) -> list[Claim]:
 
 
 def show_text(text: str) -> None:
-    """Show Markdown of a report; links that start in results/tables lead there from here."""
-    display(Markdown(re.sub(r"\]\((?!\.\./|https?:)([^)]+)\)", rf"]({RESULTS}/tables/\1)", text)))
+    """Show Markdown of a report, without its pictures, which are drawn; its links start in results/tables."""
+
+    def from_here(link: re.Match[str]) -> str:
+        return f"]({os.path.normpath(RESULTS / 'tables' / link[1])})"
+
+    without = re.sub(r"^!\[.*\]\(.*\)$\n*", "", text, flags=re.MULTILINE)
+    display(Markdown(re.sub(r"\]\((?!https?:)([^)]+)\)", from_here, without).strip()))
+
+
+def show_pages(pages: Mapping[Path, str]) -> None:
+    """Show what `table_texts` gives, each page without its title and the note of how it is made."""
+    for text in pages.values():
+        show_text(text.split("\n\n", 2)[2])
 
 
 def show_section(text: str, heading: str) -> None:
@@ -66,12 +78,18 @@ def show_section(text: str, heading: str) -> None:
 
 
 def show_figures(files: Iterable[FigureFile], *names: str) -> None:
-    """Draw the figures whose file name ends in one of `names`, in the order of these."""
-    known = list(files)
+    """Draw the figures whose file name ends in one of `names`, in the order of these.
+
+    Raises:
+        ResultsError: None ends in one of them.
+    """
+    known = {file.path.stem: file for file in files}
     for name in names:
-        for file in known:
-            if file.path.stem.endswith(name):
-                show_figure(file.draw())
+        chosen = [file for stem, file in known.items() if stem.endswith(name)]
+        if not chosen:
+            raise ResultsError(f"no figure's name ends in {name!r}; there are {', '.join(known) or 'none'}")
+        for file in chosen:
+            show_figure(file.draw())
 
 
 def show_figure(drawn: Figure | Frames) -> None:
