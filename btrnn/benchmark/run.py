@@ -286,6 +286,8 @@ def _memory_task(
             columns = memory.measure_apart(
                 memory.Job(model.name, shape, reuse, steps, options.device, torch.get_num_threads())
             )
+        if section == "memory_sweep":  # its few steps are no measure of time
+            columns = {name: value for name, value in columns.items() if name in ("peak_mib", "note")}
         return [record(section, point, model.name, "training step", **columns) for point in points]
 
     title = ", ".join(f"{point.factor} {point.value:,}" for point in points)

@@ -121,7 +121,7 @@ def _cell(fit: pd.DataFrame, depends: bool) -> str:
 
 
 def _exponent(value: float) -> str:
-    return f"{value:.2f}".removesuffix(".00")
+    return f"{round(value, 2) + 0.0:.2f}".removesuffix(".00")  # a sum with 0 has no minus zero
 
 
 def _measured(row: Row) -> str:
