@@ -12,7 +12,7 @@ from btrnn.data.synthetic.layout import GROUNDS
 _TILE = 256  # samples along each side of a noise tile, after which it repeats
 
 Coordinates = Float[np.ndarray, " n"]
-Colours = Float[np.ndarray, "n 3"]
+Colours = Float[np.ndarray, "3 n"]  # red, green and blue: along the points numpy is many times faster
 
 
 def paint_ground(ground: str, x: Coordinates, z: Coordinates, rng: np.random.Generator) -> Colours:
@@ -27,7 +27,7 @@ def paint_ground(ground: str, x: Coordinates, z: Coordinates, rng: np.random.Gen
     shade = rng.uniform(0.88, 1.12) * rng.uniform(0.96, 1.04, 3)
     shift_x, shift_z = rng.uniform(0, 50, 2)
     colours = _PAINTERS[ground](x + shift_x, z + shift_z)
-    painted: Colours = np.clip(colours * shade.astype(np.float32), 0, 1)
+    painted: Colours = np.clip(colours * shade[:, None].astype(np.float32), 0, 1)
     return painted
 
 
@@ -49,8 +49,8 @@ def _noise(x: Coordinates, z: Coordinates, *, per_unit: tuple[float, float], blu
 
 def _mix(low: tuple[float, float, float], high: tuple[float, float, float], share: Coordinates) -> Colours:
     """Blend two colours, given from 0 to 255."""
-    first, second = (np.array(colour, dtype=np.float32) / 255 for colour in (low, high))
-    mixed: Colours = first + (second - first) * share[:, None]
+    first, second = (np.array(colour, dtype=np.float32)[:, None] / 255 for colour in (low, high))
+    mixed: Colours = first + (second - first) * share
     return mixed
 
 
@@ -78,7 +78,8 @@ def _wood(x: Coordinates, z: Coordinates) -> Colours:
     tone = _noise(np.floor(board), np.zeros_like(x), per_unit=(1, 1), blur=0.6)
     grain = _noise(x, z, per_unit=(30, 3), blur=1.0)
     colours = _mix((122, 78, 42), (178, 128, 80), np.clip(0.5 + 0.25 * tone + 0.14 * grain, 0, 1))
-    return colours * (1 - 0.5 * _lines(board, 0.05))[:, None]
+    colours *= 1 - 0.5 * _lines(board, 0.05)
+    return colours
 
 
 def _tiles(x: Coordinates, z: Coordinates) -> Colours:
@@ -87,7 +88,7 @@ def _tiles(x: Coordinates, z: Coordinates) -> Colours:
     colours = _mix(
         (150, 160, 172), (212, 216, 220), np.clip(tone + 0.05 * _noise(x, z, per_unit=(20, 20), blur=2), 0, 1)
     )
-    colours *= (1 - 0.35 * np.maximum(_lines(across, 0.05), _lines(along, 0.05)))[:, None]
+    colours *= 1 - 0.35 * np.maximum(_lines(across, 0.05), _lines(along, 0.05))
     return colours
 
 
@@ -97,7 +98,7 @@ def _bricks(x: Coordinates, z: Coordinates) -> Colours:
     tone = _noise(np.floor(across), np.floor(row), per_unit=(1, 1), blur=0.5)
     grain = _noise(x, z, per_unit=(30, 30), blur=1.0)
     colours = _mix((126, 66, 54), (172, 104, 86), np.clip(0.5 + 0.25 * tone + 0.1 * grain, 0, 1))
-    mortar = np.maximum(_lines(across, 0.07), _lines(row, 0.12))[:, None]
+    mortar = np.maximum(_lines(across, 0.07), _lines(row, 0.12))
     colours += (np.float32(0.66) - colours) * mortar
     return colours
 

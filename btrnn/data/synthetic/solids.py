@@ -121,22 +121,20 @@ def _flat_sided(planes: Planes) -> Callable[[Points, Points], Hits]:
     """Make the function of a union of convex pieces; each plane is (normal, c) and bounds its piece by n x <= c."""
     planes = planes.astype(np.float32)
     flat = planes.reshape(-1, 4)
-    pieces, faces = planes.shape[:2]
 
     def hits(origins: Points, directions: Points) -> Hits:
-        slope = directions @ flat[:, :3].T
+        # planes first, rays last: numpy's minima over a short last axis are slow
+        shape = (*planes.shape[:2], len(origins))
+        slope = flat[:, :3] @ directions.T
         slope[np.abs(slope) < _TINY] = _TINY
-        crossing = (flat[:, 3] - origins @ flat[:, :3].T) / slope
-        shape = (len(origins), pieces, faces)
+        crossing = (flat[:, 3:] - flat[:, :3] @ origins.T) / slope
         entering = np.where(slope < 0, crossing, -np.inf).reshape(shape)
-        leaving = np.where(slope > 0, crossing, np.inf).reshape(shape)
-        # face by face: numpy reduces short axes slowly
-        enter = np.maximum.reduce([entering[..., face] for face in range(faces)])
-        leave = np.minimum.reduce([leaving[..., face] for face in range(faces)])
+        enter = entering.max(axis=1)
+        leave = np.where(slope > 0, crossing, np.inf).reshape(shape).min(axis=1)
         t = np.where((enter < leave) & (enter > 0), enter, np.inf)
-        piece = t.argmin(axis=1)
+        piece = t.argmin(axis=0)
         rays = np.arange(len(origins))
-        return Hits(t[rays, piece], planes[piece, entering[rays, piece].argmax(axis=1), :3])
+        return Hits(t[piece, rays], planes[piece, entering[piece, :, rays].argmax(axis=1), :3])
 
     return hits
 
