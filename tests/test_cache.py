@@ -341,7 +341,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing_half_written(
 
     with monkeypatch.context() as context:
         context.setattr(os, "posix_fallocate", full)
-        with pytest.raises(OSError, match=r"disk full: the frame cache needs 1 MB.*choose another") as raised:
+        with pytest.raises(OSError, match=r"disk full: frames.partial needs 1 MB.*choose another") as raised:
             build(root, tmp_path / "cache")
     assert raised.value.errno == errno.ENOSPC
     assert raised.value.filename == str(tmp_path / "cache")
