@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
+.PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist data-coco \
 	collect tables bench test lint format clean
 
 help: ## list the commands
@@ -49,6 +49,9 @@ rates-draw: setup ## choose each encoder's learning rate on validation images
 
 data-mnist: setup ## download MNIST (12 MB)
 	$(RUN) scripts/download_mnist.py
+
+data-coco: setup ## download and unpack COCO 2014 (20 GB, and as much again unpacked)
+	$(RUN) scripts/download_coco.py
 
 collect: setup ## run folders to results/*.csv
 	$(RUN) experiments/collect.py
