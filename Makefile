@@ -6,7 +6,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
-	reproduce reproduce-sensitivity complexity dashboard notebooks report collect tables figures bench test lint format clean
+	data-coco reproduce reproduce-sensitivity complexity dashboard notebooks report collect tables figures bench test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper]"
@@ -69,6 +69,9 @@ notebooks: setup ## execute the notebooks on the committed results (a minute; no
 
 report: setup ## the notebooks and result pages as HTML: results/report/index.html
 	$(RUN) scripts/html_report.py
+
+data-coco: setup ## download and unpack COCO 2014 (20 GB, and as much again unpacked)
+	$(RUN) scripts/download_coco.py
 
 collect: setup ## run folders to results/*.csv
 	$(RUN) experiments/collect.py
