@@ -6,7 +6,8 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
-	reproduce complexity dashboard notebooks report collect tables figures bench test lint format clean
+	collect tables bench test lint format clean
+.PHONY: reproduce complexity figures notebooks report dashboard
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper]"
@@ -50,6 +51,20 @@ rates-draw: setup ## choose each encoder's learning rate on validation images
 data-mnist: setup ## download MNIST (12 MB)
 	$(RUN) scripts/download_mnist.py
 
+collect: setup ## run folders to results/*.csv
+	$(RUN) experiments/collect.py
+
+tables: setup ## results/*.csv to tables, figures and the README's results
+	$(RUN) experiments/report.py
+	$(RUN) experiments/benchmark.py --report
+
+bench: .venv/bench-done ## time and memory beside the dense layers and other libraries, and the bars (half an hour)
+	@$(RUN) experiments/benchmark.py
+
+.venv/bench-done: .venv/setup-done
+	$(BIN)/pip install --disable-pip-version-check --constraint requirements.txt --editable '.[bench]'
+	touch $@
+
 reproduce: reproduce-ucf11 reproduce-draw complexity tables ## all of the paper, one seed each at SCALE=default
 
 complexity: .venv/bench-done ## the paper's complexity laws beside measured exponents (measures what is missing, 20 minutes)
@@ -64,21 +79,7 @@ notebooks: setup ## execute the notebooks on the committed results (a minute; no
 report: setup ## the notebooks and result pages as HTML: results/report/index.html
 	$(RUN) scripts/html_report.py
 
-collect: setup ## run folders to results/*.csv
-	$(RUN) experiments/collect.py
-
-tables: setup ## results/*.csv to tables, figures and the README's results
-	$(RUN) experiments/report.py
-	$(RUN) experiments/benchmark.py --report
-
 figures: tables ## the same: no training, no GPU, no network, under a minute
-
-bench: .venv/bench-done ## time and memory beside the dense layers and other libraries, and the bars (half an hour)
-	@$(RUN) experiments/benchmark.py
-
-.venv/bench-done: .venv/setup-done
-	$(BIN)/pip install --disable-pip-version-check --constraint requirements.txt --editable '.[bench]'
-	touch $@
 
 test: setup ## run all the tests
 	$(BIN)/pytest

@@ -90,11 +90,11 @@ def _report(experiment: str | None, results_dir: Path, readme: Path, *, check: b
     for name in [experiment] if experiment else collected:
         texts |= report_of(name).table_texts(results_dir, name)
         drawn += report_of(name).figure_files(results_dir, name)
+    texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir, readme), readme)
+    texts |= model_cards.card_texts(results_dir) | claims.page_texts(results_dir)  # which speak of every experiment
     if not experiment:
         texts |= complexity.table_texts(results_dir)
         drawn += complexity.figure_files(results_dir) + choosing_ranks.figure_files(results_dir)
-    texts |= model_cards.card_texts(results_dir) | claims.page_texts(results_dir)  # which speak of every experiment
-    texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir, readme), readme)
     stale = []
     for path, text in texts.items():
         current = path.read_text(encoding="utf-8") if path.exists() else ""
