@@ -6,7 +6,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
-	collect tables bench test lint format clean
+	reproduce-sensitivity collect tables bench test lint format clean
 .PHONY: reproduce complexity figures notebooks report dashboard
 
 help: ## list the commands
@@ -51,6 +51,12 @@ rates-draw: setup ## choose each encoder's learning rate on validation images
 data-mnist: setup ## download MNIST (12 MB)
 	$(RUN) scripts/download_mnist.py
 
+reproduce-sensitivity: setup ## parameters, recovery of matrices, and UCF11 accuracy against d, R and N
+	$(RUN) experiments/recovery.py
+	$(RUN) experiments/collect.py recovery
+	@$(RUN) experiments/reproduce.py experiment=ucf11_sensitivity scale=$(SCALE)
+	$(RUN) experiments/report.py
+
 collect: setup ## run folders to results/*.csv
 	$(RUN) experiments/collect.py
 
@@ -65,7 +71,7 @@ bench: .venv/bench-done ## time and memory beside the dense layers and other lib
 	$(BIN)/pip install --disable-pip-version-check --constraint requirements.txt --editable '.[bench]'
 	touch $@
 
-reproduce: reproduce-ucf11 reproduce-draw complexity tables ## all of the paper, one seed each at SCALE=default
+reproduce: reproduce-ucf11 reproduce-draw reproduce-sensitivity complexity tables ## all of the paper, one seed each at SCALE=default
 
 complexity: .venv/bench-done ## the paper's complexity laws beside measured exponents (measures what is missing, 20 minutes)
 	@$(RUN) experiments/complexity.py
