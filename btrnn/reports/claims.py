@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 from btrnn.formatting import markdown_table
-from btrnn.reports.claim import COMPARABLE, LITTLE, RECOVERED, VERDICTS, Claim
+from btrnn.recovery.records import RECOVERED
+from btrnn.reports.claim import COMPARABLE, LITTLE, VERDICTS, Claim
 from btrnn.reports.claims_exact import exact_claims
 from btrnn.reports.claims_measured import measured_claims
 
