@@ -105,16 +105,16 @@ def _report(experiment: str | None, results_dir: Path, readme: Path, *, check: b
     for name in [experiment] if experiment else collected:
         texts |= report_of(name).table_texts(results_dir, name)
         drawn += report_of(name).figure_files(results_dir, name)
-    if not experiment:  # what is made of no training run, or of all
-        texts |= parameters.table_texts(results_dir)
-        drawn += parameters.figure_files(results_dir)
-        texts |= complexity.table_texts(results_dir)
-        drawn += complexity.figure_files(results_dir) + choosing_ranks.figure_files(results_dir)
+    if not experiment:  # what is made of no training run
+        texts |= parameters.table_texts(results_dir) | complexity.table_texts(results_dir)
+        drawn += parameters.figure_files(results_dir) + complexity.figure_files(results_dir)
+        drawn += choosing_ranks.figure_files(results_dir)
     if not experiment and recovery.is_collected(results_dir):
         texts |= recovery.table_texts(results_dir)
         drawn += recovery.figure_files(results_dir)
+    texts |= model_cards.card_texts(results_dir)
+    texts |= claims.page_texts(results_dir, texts.keys())  # which speaks of every experiment
     texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir, readme), readme)
-    texts |= model_cards.card_texts(results_dir) | claims.page_texts(results_dir)  # which speak of every experiment
     stale = []
     for path, text in texts.items():
         current = path.read_text(encoding="utf-8") if path.exists() else ""

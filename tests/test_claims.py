@@ -221,6 +221,18 @@ def test_laws_that_hold_are_reproduced(tmp_path):
     assert found(results_dir, "law of time forward").verdict == "not reproduced"
 
 
+def test_the_page_links_to_what_is_there_or_written_with_it(tmp_path):
+    results_dir = results_folder(tmp_path)
+    table = results_dir / "tables" / "parameters.md"
+    (without,) = claims.page_texts(results_dir).values()
+    (linked,) = claims.page_texts(results_dir, {table: "# Parameters"}).values()
+    assert "](tables/parameters.md)" not in without
+    assert linked.count("[parameters](tables/parameters.md)") == 2
+    table.parent.mkdir()
+    table.touch()
+    assert claims.page_texts(results_dir) == {results_dir / "README.md": linked}
+
+
 @pytest.mark.parametrize(
     ("holding", "total", "on_stand_in", "verdict"),
     [
