@@ -112,7 +112,8 @@ def _report(experiment: str | None, results_dir: Path, readme: Path, *, check: b
     if not experiment and recovery.is_collected(results_dir):
         texts |= recovery.table_texts(results_dir)
         drawn += recovery.figure_files(results_dir)
-    texts |= model_cards.card_texts(results_dir) | claims.page_texts(results_dir)  # which speak of every experiment
+    texts |= model_cards.card_texts(results_dir)
+    texts |= claims.page_texts(results_dir, texts.keys())  # which speaks of every experiment
     texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir, readme), readme)
     stale = []
     for path, text in texts.items():

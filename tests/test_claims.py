@@ -11,7 +11,8 @@ import pytest
 
 from btrnn import comparison
 from btrnn.pairs import convergence, paired_difference
-from btrnn.reports import claims
+from btrnn.recovery import records
+from btrnn.reports import choosing_ranks, claims
 from btrnn.reports.claim import VERDICTS, Claim, above_zero, counted, in_share
 from btrnn.reports.claims_exact import exact_claims
 from btrnn.results import collect, write_results
@@ -144,6 +145,72 @@ def test_accuracy_rises_with_the_rank_as_far_as_the_intervals_tell(tmp_path):
     assert claim.paper == "reported 0.784 [M] / reported 0.803 [M] / 0.853 [S]"
 
 
+def write_recovery(results_dir: Path, errors: dict[str, float], truth: str = "same_shape") -> None:
+    """Write the recovery study: an error for each shape, three truths of a kind."""
+    rows = [
+        {"name": name, "form": f"{name[:2]}_n1", "order": 2, "rank": rank, "num_blocks": 1, "parameters": 100 * rank}
+        | {"truth": truth, "seed": seed, "error_best": error * (1 + seed / 10), "error_best_rank": 0.5}
+        for rank, (name, error) in enumerate(errors.items(), 1)
+        for seed in range(3)
+    ]
+    table = pd.DataFrame(rows).reindex(columns=list(records.COLUMNS))
+    path, _ = records.paths(results_dir)
+    if path.exists():
+        table = pd.concat([pd.read_csv(path), table])
+    table.to_csv(path, index=False)
+
+
+def test_panels_are_recovered_where_the_median_truth_is(tmp_path):
+    results_dir = results_folder(tmp_path)
+    write_recovery(results_dir, dict.fromkeys(records.PANELS, 1e-3) | {records.PANELS[0]: 2e-2})
+    write_recovery(results_dir, dict.fromkeys(records.PANELS, 0.4), "photograph")
+    claim = found(results_dir, "five panels")
+    assert claim.verdict == "partly"
+    assert claim.ours == "4 of 5 on truths of their own shape; photographs with a relative error of 0.44 to 0.44"
+    assert claim.n == "3"
+
+
+def test_choosing_ranks_shows_error_and_time_against_parameters(tmp_path):
+    results_dir = results_folder(tmp_path)
+    assert choosing_ranks.measured(results_dir).empty
+    assert choosing_ranks.figure_files(results_dir) == []
+    assert choosing_ranks.best_of_each_size(results_dir) == ""
+    write_sections(results_dir)
+    write_recovery(results_dir, {"bt_a": 0.4, "bt_b": 0.5, "bt_c": 0.2, "tt_d": 0.1}, "photograph")
+    experiment = "ucf11_sensitivity_actions"
+    for rank, accuracy in ((1, 0.5), (4, 0.75)):
+        for seed in range(2):
+            write_run(
+                results_dir,
+                "bt_lstm",
+                seed,
+                experiment=experiment,
+                changes={"rank": rank, "parameters_input": 100 * rank, "test/accuracy": accuracy},
+            )
+    keep(results_dir, experiment)
+    table = choosing_ranks.measured(results_dir)
+    errors = table[table["panel"] == "action recognition"]
+    assert errors[["parameters", "mean", "low", "high"]].to_numpy().tolist() == [
+        [100, 0.5, 0.5, 0.5],
+        [400, 0.25, 0.25, 0.25],
+    ]
+    times = table[table["panel"] == "time of the product"]
+    assert set(times["series"]) == {"BT", "TT", "dense"}
+    paper = times[(times["series"] == "BT") & (times["parameters"] == 3_392)]
+    assert len(paper) == 1  # the paper's shape belongs to every sweep
+    shapes = [line.split("|")[2:4] for line in choosing_ranks.best_of_each_size(results_dir).splitlines()[2:]]
+    assert [[cell.strip() for cell in row] for row in shapes] == [
+        ["100", "d = 2, R = 1, N = 1"],
+        ["300", "d = 2, R = 3, N = 1"],
+        ["100", "d = 4, R = 1, N = 2"],
+        ["400", "d = 4, R = 4, N = 2"],
+    ]
+    (file,) = choosing_ranks.figure_files(results_dir)
+    figure = file.draw()
+    assert [axis.get_title() for axis in figure.axes] == list(dict.fromkeys(table["panel"]))
+    assert all(axis.get_xscale() == "log" for axis in figure.axes)
+
+
 def test_laws_that_hold_are_reproduced(tmp_path):
     results_dir = results_folder(tmp_path)
     write_sections(results_dir)
@@ -152,6 +219,18 @@ def test_laws_that_hold_are_reproduced(tmp_path):
     assert rows[0].ours == "dense holds; TT holds; BT holds"
     write_sections(results_dir, power=1.4)
     assert found(results_dir, "law of time forward").verdict == "not reproduced"
+
+
+def test_the_page_links_to_what_is_there_or_written_with_it(tmp_path):
+    results_dir = results_folder(tmp_path)
+    table = results_dir / "tables" / "parameters.md"
+    (without,) = claims.page_texts(results_dir).values()
+    (linked,) = claims.page_texts(results_dir, {table: "# Parameters"}).values()
+    assert "](tables/parameters.md)" not in without
+    assert linked.count("[parameters](tables/parameters.md)") == 2
+    table.parent.mkdir()
+    table.touch()
+    assert claims.page_texts(results_dir) == {results_dir / "README.md": linked}
 
 
 @pytest.mark.parametrize(

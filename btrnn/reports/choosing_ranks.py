@@ -14,8 +14,8 @@ from btrnn.benchmark.report import read_all
 from btrnn.benchmark.settings import SWEEPS
 from btrnn.complexity import bt_parameters, tt_parameters
 from btrnn.figure_style import BLUE, MODEL_STYLES, OTHER_STYLE, SETTINGS, SKY
-from btrnn.files import read_csv
 from btrnn.formatting import markdown_table
+from btrnn.recovery import records
 from btrnn.reports.claim import headline_runs
 from btrnn.reports.figure_file import FigureFile
 from btrnn.statistics import mean_interval
@@ -54,22 +54,18 @@ def measured(results_dir: Path) -> pd.DataFrame:
     return pd.DataFrame([row for part in parts for row in part], columns=_COLUMNS)
 
 
-def _row(panel: str, series: str, parameters: float, values: pd.Series, setting: str) -> dict[str, object]:
+def _row(panel: str, series: str, parameters: int, values: pd.Series, setting: str) -> dict[str, object]:
     interval = mean_interval(values.to_numpy(dtype=float), bounds=(0.0, float("inf")))
     numbers = {"mean": interval.mean, "low": interval.low, "high": interval.high}
     return {"panel": panel, "series": series, "parameters": parameters, "setting": setting} | numbers
 
 
 def _matrices(results_dir: Path) -> list[dict[str, object]]:
-    path = results_dir / "recovery.csv"
-    if not path.exists():
-        return []
-    columns = ["form", "order", "rank", "num_blocks", "parameters", "truth", "error_best", "error_best_rank"]
-    table = read_csv(path, columns, "collect the runs again")
+    table = records.read(results_dir).rows
     rows = []
     for _, group in table[table["truth"] == _TRUTH].groupby(["form", "order", "rank"], sort=False):
         first = group.iloc[0]
-        family, parameters = first["form"][:2].upper(), first["parameters"]
+        family, parameters = first["form"][:2].upper(), int(first["parameters"])
         blocks = f", N = {first['num_blocks']:g}" if family == "BT" else ""
         setting = f"d = {first['order']}, R = {first['rank']}{blocks}"
         rows.append(_row(_MATRICES, family, parameters, group["error_best"], setting))
@@ -86,7 +82,7 @@ def _clips(results_dir: Path) -> list[dict[str, object]]:
     for _, group in runs[runs["model"] == "bt_lstm"].groupby("name", sort=False):
         first = group.iloc[0]
         setting = f"d = {first['order']:g}, R = {first['rank']:g}, N = {first['num_blocks']:g}"
-        rows.append(_row(_CLIPS, "BT", first["parameters_input"], 1 - group["test/accuracy"], setting))
+        rows.append(_row(_CLIPS, "BT", int(first["parameters_input"]), 1 - group["test/accuracy"], setting))
     return rows
 
 

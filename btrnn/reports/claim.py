@@ -11,7 +11,6 @@ from btrnn.results import collected_experiments, read_results
 Verdict = Literal["reproduced", "partly", "not reproduced", "not testable here", "not run"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "not testable here", "not run")
 COMPARABLE = 0.02  # of the dense model's bound: so much worse still draws comparable images
-RECOVERED = 1e-2  # relative error below which a matrix is recovered
 LITTLE = 0.05  # of the dense model's CIDEr: so much lower still is no loss
 
 

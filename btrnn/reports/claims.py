@@ -1,10 +1,12 @@
 """results/README.md: every claim of the paper beside what was found here, and by which rule that is said."""
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from btrnn.formatting import markdown_table
-from btrnn.reports.claim import COMPARABLE, LITTLE, RECOVERED, VERDICTS, Claim
+from btrnn.recovery.records import RECOVERED
+from btrnn.reports.claim import COMPARABLE, LITTLE, VERDICTS, Claim
 from btrnn.reports.claims_exact import exact_claims
 from btrnn.reports.claims_measured import measured_claims
 
@@ -43,13 +45,17 @@ def all_claims(results_dir: Path) -> list[Claim]:
     return sorted(claims, key=lambda claim: _TOPICS.index(claim.topic))
 
 
-def page_texts(results_dir: Path) -> dict[Path, str]:
-    """Return results/README.md."""
+def page_texts(results_dir: Path, written: Collection[Path] = ()) -> dict[Path, str]:
+    """Return results/README.md, which links to files that are there or are `written` along with it."""
     claims = all_claims(results_dir)
     found = Counter(claim.verdict for claim in claims)
     counts = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS if found[verdict])
     parts = ["# What holds of the paper, and what does not", _NOTE]
-    parts += [f"Of {len(claims)} claims: **{counts}**.", _by_topic(claims), claims_table(claims, results_dir)]
+    parts += [
+        f"Of {len(claims)} claims: **{counts}**.",
+        _by_topic(claims),
+        claims_table(claims, results_dir, written=written),
+    ]
     parts += ["## How the verdicts are found", _RULES, "## What is in this folder", _FILES]
     return {results_dir / "README.md": "\n\n".join(parts) + "\n"}
 
@@ -64,23 +70,25 @@ def _by_topic(claims: list[Claim]) -> str:
     return "\n".join(lines)
 
 
-def claims_table(claims: list[Claim], results_dir: Path, place: str = "") -> str:
+def claims_table(claims: list[Claim], results_dir: Path, place: str = "", written: Collection[Path] = ()) -> str:
     """Write claims as a Markdown table, with links to the files that are there.
 
     Args:
         claims: The rows.
         results_dir: Where the files are.
         place: What leads from the page to `results_dir`.
+        written: Files that will be there.
     """
+
+    def link(file: str) -> str:
+        path = results_dir / file
+        return f"[{path.stem}]({place}{file})" if path.exists() or path in written else "-"
+
     return markdown_table(
         [
             {"": claim.topic, "the paper claims": claim.claim, "paper": claim.paper or "-", "ours": claim.ours}
             | {"n": claim.n, "verdict": f"**{claim.verdict}**", "command": f"`{claim.command}`"}
-            | {
-                "file": f"[{Path(claim.file).stem}]({place}{claim.file})"
-                if (results_dir / claim.file).exists()
-                else "-"
-            }
+            | {"file": link(claim.file)}
             for claim in claims
         ]
     )

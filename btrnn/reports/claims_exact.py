@@ -12,7 +12,8 @@ from btrnn.reports.claim import Claim, counted
 _COMMAND = "make test"
 _FILE = "paper.csv"
 _TABLE = "tables/ucf11_actions.md"
-PANELS = {"d2_r1_n1": (1, 1), "d2_r4_n1": (4, 1), "d2_r1_n2": (1, 2), "d3_r4_n1": (4, 1), "d4_r4_n1": (4, 1)}  # R, N
+_FIGURE = "tables/parameters.md"
+_PANELS = {"d2_r1_n1": (1, 1), "d2_r4_n1": (4, 1), "d2_r1_n2": (1, 2), "d3_r4_n1": (4, 1), "d4_r4_n1": (4, 1)}  # R, N
 
 
 def exact_claims(results_dir: Path) -> list[Claim]:
@@ -88,9 +89,9 @@ def _block_term(paper: pd.DataFrame, section: str, setting: str, what: str, rank
 
 def _panels(paper: pd.DataFrame) -> Claim:
     values = paper["value"]
-    theirs = [int(values[f"recovery.parameters.{panel}"]) for panel in PANELS]
-    shapes = [[modes(values[f"recovery.{side}_modes.{panel}"]) for side in ("in", "out")] for panel in PANELS]
-    ours = [bt_parameters(i, j, *ranks) for (i, j), ranks in zip(shapes, PANELS.values(), strict=True)]
+    theirs = [int(values[f"recovery.parameters.{panel}"]) for panel in _PANELS]
+    shapes = [[modes(values[f"recovery.{side}_modes.{panel}"]) for side in ("in", "out")] for panel in _PANELS]
+    ours = [bt_parameters(i, j, *ranks) for (i, j), ranks in zip(shapes, _PANELS.values(), strict=True)]
     what = "panels of the recovery of a 64 x 64 matrix, instead of 4,096"
     return _exact("parameters", what, f"reported {_numbers(theirs)}", _numbers(ours), theirs == ours)
 
@@ -112,7 +113,7 @@ def _figure(paper: pd.DataFrame) -> Claim:
     equal = sum(theirs[place] == ours[place] for place in theirs)
     what = "the figure of parameters against d = 1..8 and R = 1..4 (I = 4,096, J = 256, N = 1)"
     published = f"{len(theirs)} counts, {count(min(theirs.values()))} to {count(max(theirs.values()))}"
-    return _exact("sensitivity", what, published, f"{equal} of {len(theirs)} equal", equal == len(theirs))
+    return _exact("sensitivity", what, published, f"{equal} of {len(theirs)} equal", equal == len(theirs), _FIGURE)
 
 
 def _shape_of_the_figure(paper: pd.DataFrame) -> Claim:
@@ -124,4 +125,4 @@ def _shape_of_the_figure(paper: pd.DataFrame) -> Claim:
     right = fewest[1] == 8 and all(1 < fewest[rank] < 8 for rank in (2, 3, 4))
     said = "fewest at " + ", ".join(f"d = {order} (R = {rank})" for rank, order in fewest.items())
     what = "parameters fall sharply with d, then rise, except for R = 1"
-    return _exact("sensitivity", what, "figure [S]", said, right)
+    return _exact("sensitivity", what, "figure [S]", said, right, _FIGURE)

@@ -7,11 +7,10 @@ import pandas as pd
 from btrnn import comparison, predictions, tables
 from btrnn.benchmark.exponents import FAMILIES, HOLDS, QUANTITIES, SLOWER
 from btrnn.comparison import Row
-from btrnn.files import read_csv
 from btrnn.pairs import convergence, paired_difference
+from btrnn.recovery import records
 from btrnn.reports import complexity
-from btrnn.reports.claim import COMPARABLE, LITTLE, RECOVERED, Claim, above_zero, headline_runs, in_share, not_run
-from btrnn.reports.claims_exact import PANELS
+from btrnn.reports.claim import COMPARABLE, LITTLE, Claim, above_zero, headline_runs, in_share, not_run
 from btrnn.results import read_results
 from btrnn.statistics import MeanInterval
 
@@ -225,21 +224,17 @@ def _recovery(results_dir: Path) -> Claim:
     """Judge the panels on truths of their own shape: recovered where the median truth's best restart is near enough."""
     said = ("sensitivity", "block terms recover a 64 x 64 matrix from y = W x: five panels", "figure [S]")
     place = (_SENSITIVITY[0], "tables/recovery.md")
-    path = results_dir / "recovery.csv"
-    table = (
-        read_csv(path, ["name", "truth", "seed", "error_best"], "collect it again") if path.exists() else pd.DataFrame()
-    )
-    panels = table[table["name"].isin([f"bt_{panel}" for panel in PANELS])] if len(table) else table
+    rows = records.read(results_dir).rows
+    panels = rows[rows["name"].isin(records.PANELS)]
     if panels.empty:
         return not_run(*said, *place)
     errors = panels.groupby(["truth", "name"])["error_best"].median()
-    own, photograph = (
-        errors[kind] if kind in errors else pd.Series(dtype=float) for kind in ("same_shape", "photograph")
-    )
-    recovered = int((own < RECOVERED).sum())
+    of_kind = {kind: errors[errors.index.get_level_values("truth") == kind] for kind in ("same_shape", "photograph")}
+    own, photographs = of_kind["same_shape"], of_kind["photograph"]
+    recovered = int((own < records.RECOVERED).sum())
     ours = f"{recovered} of {len(own)} on truths of their own shape"
-    if len(photograph):
-        ours += f"; photographs with a relative error of {photograph.min():.2f} to {photograph.max():.2f}"
+    if len(photographs):
+        ours += f"; photographs with a relative error of {photographs.min():.2f} to {photographs.max():.2f}"
     verdict = in_share(recovered, len(own), on_stand_in=True)  # the paper's own matrix is not known
     return Claim(*said, ours, str(panels["seed"].nunique()), verdict, *place)
 
