@@ -49,20 +49,19 @@ def time_against(rows: pd.DataFrame, factor: str, title: str) -> Figure:
     """Draw the median time against one factor, a panel for each phase; dashed: the laws, through the paper's setting.
 
     Args:
-        rows: The section "sweep".
+        rows: The sweep's rows.
         factor: Which sweep.
         title: Above the panels.
     """
-    chosen = rows[rows["factor"] == factor]
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(11, 5.6), layout="constrained")
         handles: dict[str, Any] = {}
         phases: tuple[Phase, Phase] = ("forward", "forward+backward")
         for axis, phase in zip(figure.subplots(1, 2, sharey=True), phases, strict=True):
-            panel = chosen[chosen["phase"] == phase]
+            panel = rows[rows["phase"] == phase]
             handles |= _lines(axis, panel, "median_ms")
             _laws(axis, panel, "median_ms", factor, phase)
-            _scale(axis, chosen, "median_ms", factor)
+            _scale(axis, rows, "median_ms", factor)
             axis.set_title(phase)
         figure.axes[0].set_ylabel("milliseconds (median)")
         return _finish(figure, handles, title)

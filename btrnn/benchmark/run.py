@@ -36,7 +36,7 @@ class Options:
         sections: Of `SECTIONS`.
         effort: How often each call is timed.
         paper: The shape of the sections product, layer and memory.
-        product_sweeps, time_sweep: The shapes of the section sweep.
+        product_sweeps, time_sweep: The shapes of the sections sweep and layer_sweep.
         memory_models: Layers whose memory is measured.
         memory_inputs: The input sizes over which memory is measured.
         memory_sweeps: The shapes of the section memory_sweep.
@@ -109,7 +109,7 @@ def run(options: Options, progress: Callable[[int, int, str], None]) -> None:
         progress(number, len(tasks), task.title)
         start_memory_anew()  # what the last part needed is given back
         now, weights = perf_counter(), sum(other.weight for other in tasks[number:])
-        late = now >= end and task.section == "sweep"
+        late = now >= end and task.section in ("layer_sweep", "sweep")
         rows = task.skipped() if late else task.measure(now + max(end - now, 0.0) * task.weight / weights)
         if not files[task.section].records:
             note_machine(options.results_dir, task.section, options.device, machine)
@@ -133,10 +133,11 @@ def _tasks(options: Options, device: torch.device) -> Iterator[Task]:
         for model, sweeps in ((layers.OURS_BT, options.memory_sweeps), (layers.OURS_TT, of_trains)):
             for shape, points in visits(sweeps):
                 yield _memory_task(options, model, shape, points, section="memory_sweep")
-    if "sweep" in options.sections:
+    if "layer_sweep" in options.sections:
         peerless = [layers.TORCH, layers.DENSE, layers.OURS_BT, layers.PLAIN_BT, layers.OURS_TT, layers.PLAIN_TT]
         for shape, points in visits(options.time_sweep):
-            yield visit.task("sweep", shape, points, peerless, layer=True)
+            yield visit.task("layer_sweep", shape, points, peerless, layer=True)
+    if "sweep" in options.sections:
         for shape, points in visits(options.product_sweeps):
             yield visit.task("sweep", shape, points, products.SWEPT_PRODUCTS)
 

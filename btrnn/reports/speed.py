@@ -5,7 +5,7 @@ from pathlib import Path
 
 from btrnn.benchmark import figures
 from btrnn.benchmark.records import device_suffix
-from btrnn.benchmark.report import FACTORS, read_all
+from btrnn.benchmark.report import FACTORS, read_all, rows_of
 from btrnn.benchmark.settings import SWEEPS
 from btrnn.reports.figure_file import FigureFile
 
@@ -15,14 +15,14 @@ def figure_files(results_dir: Path, device: str) -> list[FigureFile]:
     sections, suffix = read_all(results_dir, device), device_suffix(device)
     folder = results_dir / "figures"
     files = []
-    if "sweep" in sections:
-        sweep = sections["sweep"]
-        for factor in [name for name in SWEEPS if sweep.loc[sweep["factor"] == name, "median_ms"].notna().any()]:
-            what = "The layer" if factor == "time" else "The product"
-            title = f"{what}: time against {FACTORS[factor]} ({device})"
-            shown = sweep.loc[sweep["factor"] == factor, ["value", "implementation", "phase", "median_ms"]]
-            path = folder / f"benchmark_{factor}{suffix}.png"
-            files.append(FigureFile(path, shown, partial(figures.time_against, sweep, factor, title)))
+    for factor in SWEEPS:
+        rows = rows_of(sections, factor)
+        if rows.empty or rows["median_ms"].isna().all():
+            continue
+        title = f"{'The layer' if factor == 'time' else 'The product'}: time against {FACTORS[factor]} ({device})"
+        shown = rows[["value", "implementation", "phase", "median_ms"]]
+        path = folder / f"benchmark_{factor}{suffix}.png"
+        files.append(FigureFile(path, shown, partial(figures.time_against, rows, factor, title)))
     memory = sections.get("memory")
     if memory is not None and memory.loc[memory["factor"] == "input", "peak_mib"].notna().any():
         shown = memory.loc[memory["factor"] == "input", ["value", "implementation", "peak_mib"]]
