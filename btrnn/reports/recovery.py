@@ -184,9 +184,9 @@ def _notes(rows: pd.DataFrame) -> str:
         "Errors: |W' - W| / |W|, Frobenius norm; the answer 0 has error 1. Cells: mean over n truths of a kind (seeds) "
         "and 95 % interval by Student's t.",
         f"Trained: Adam from the layer's own initialisation, {count(first['num_steps'])} steps on "
-        f"{count(first['num_pairs'])} pairs (x, W x), rate {first['learning_rate']:g} falling to 0. Of "
-        f"{count(first['num_restarts'])} restarts the best is taken by that very error: the pairs have no noise, so "
-        "the loss on them says the same.",
+        f"{count(first['num_pairs'])} pairs (x, W x), rate {first['learning_rate']:g} falling to 0. Of the restarts "
+        f"({span(rows['num_restarts'])} a truth) the best is taken by that very error: the pairs have no noise, so the "
+        "loss on them says the same.",
         "from_dense: made from the truth itself by `BTLinear.from_dense` or `TTLinear.from_dense`, no training.",
         "Best rank: the best product (64 x r)(r x 64) of at most as many numbers (SVD); with fewer than 128 there is "
         "none, and the error is 1.",
