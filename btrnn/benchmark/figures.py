@@ -1,6 +1,6 @@
 """Time and memory against size, from the CSV files alone, with the paper's complexity laws beside. No torch."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import matplotlib as mpl
 import pandas as pd
@@ -86,10 +86,43 @@ def memory_against_input(rows: pd.DataFrame, title: str) -> Figure:
         return _finish(figure, handles, title)
 
 
+def exponents_against_input(measured: pd.DataFrame, fits: pd.DataFrame, title: str) -> Figure:
+    """Draw time forward, time backward and memory against the number of inputs, each with its fitted slope.
+
+    Dashed: the law's own slope, through the largest measured size.
+
+    Args:
+        measured: `btrnn.benchmark.exponents.measurements`, of the factor "input".
+        fits: `btrnn.benchmark.exponents.exponents` of it.
+        title: Above the panels.
+    """
+    quantities = list(dict.fromkeys(measured["quantity"]))
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(5.2 * len(quantities), 5.4), layout="constrained")
+        handles: dict[str, Any] = {}
+        for axis, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
+            panel = measured[measured["quantity"] == quantity]
+            for family, points in panel.groupby("family", sort=False):
+                style = _STYLES[_ANCHORS[cast("Family", family)][0]]
+                fit = fits[(fits["family"] == family) & (fits["quantity"] == quantity)].iloc[0]
+                look: Any = {"color": style.color, "marker": style.marker, "ms": 7, "lw": 2}
+                (line,) = axis.plot(points["value"], points["measured"], label=f"{fit['slope']:.2f}", **look)
+                handles[str(family)] = line
+                last = points.iloc[-1]
+                through = last["measured"] * points["law"] / last["law"]
+                axis.plot(points["value"], through, "--", color=style.color, lw=1.2, alpha=0.7)
+            _scale(axis, panel, "measured", "input")
+            axis.set_title(quantity)
+            axis.set_ylabel("growth of peak memory, MiB" if quantity == "memory" else "milliseconds (best)")
+            axis.legend(title="slope", fontsize=11)
+        return _finish(figure, handles, title)
+
+
 def _lines(axis: Axes, panel: pd.DataFrame, column: str) -> dict[str, Any]:
     """Draw a line for each implementation; returns the legend's handles."""
     handles: dict[str, Any] = {}
-    for name, line in panel.dropna(subset=[column]).groupby("implementation", sort=False):
+    for name, rows in panel.dropna(subset=[column]).groupby("implementation", sort=False):
+        line = rows.sort_values("value")  # the paper's setting, which all sweeps share, was measured first
         style = _STYLES[str(name)]
         face = style.color if style.filled else "white"
         look: Any = {"color": style.color, "marker": style.marker, "mfc": face, "lw": 2 if style.filled else 1.2}

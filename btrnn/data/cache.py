@@ -23,8 +23,9 @@ import pandas as pd
 from jaxtyping import Int, UInt8
 
 from btrnn.atomic import replace_file
-from btrnn.data.decode_pool import DecodedClip, DecodeTask, decode_clips, row_bytes, show_progress
+from btrnn.data.decode_pool import DecodedClip, DecodeTask, decode_clips, row_bytes
 from btrnn.data.disk import locked, reserve
+from btrnn.data.progress import show_progress
 from btrnn.data.video import VALUES_PER_FRAME, Decoder, VideoError, require_decoder
 
 logger = logging.getLogger(__name__)
@@ -188,12 +189,13 @@ def _build(root: Path, cache_dir: Path, settings: Settings, num_workers: int | N
     ]
     decoded = decode_clips(tasks, partial, num_workers=num_workers)
     # Closed at once, not when the traceback is dropped: else Ctrl-C would wait for the clips that are queued.
-    with progress.open("a") as lines, show_progress(len(files)) as show, closing(decoded):
+    with progress.open("a") as lines, show_progress("decoding clips", len(files)) as advance, closing(decoded):
+        advance(len(done))
         for result in decoded:
             lines.write(json.dumps(asdict(result)) + "\n")
             lines.flush()
             done[result.row] = result
-            show(len(done))
+            advance(1)
     return _finish(root, cache_dir, settings, [done[row] for row in sorted(done)])
 
 

@@ -10,25 +10,20 @@ is killed.
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import queue
 import signal
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from btrnn.data.video import VALUES_PER_FRAME, Decoder, VideoError, read_sampled_frames
-
-logger = logging.getLogger(__name__)
 
 CLIPS_WORTH_A_WORKER = 20  # what one process decodes in the half second that another takes to start
 DECODER_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
@@ -124,22 +119,6 @@ def decode_clips(
         stack.callback(threads.shutdown, cancel_futures=True)
         for future in as_completed([threads.submit(decode, task) for task in tasks]):
             yield future.result()
-
-
-@contextlib.contextmanager
-def show_progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function to say how many clips are done: a bar on a terminal, else a log line for each tenth."""
-    console = Console(stderr=True)
-    columns = (TextColumn("decoding clips"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        bar_task = bar.add_task("", total=total)
-
-        def show(done: int) -> None:
-            bar.update(bar_task, completed=done)
-            if not console.is_terminal and 10 * done // total > 10 * (done - 1) // total:
-                logger.info("Decoded %d of %d clips.", done, total)
-
-        yield show
 
 
 class _Worker:

@@ -32,8 +32,8 @@ def reserve(path: Path, size: int) -> None:
             free = shutil.disk_usage(path.parent).free
             raise OSError(
                 errno.ENOSPC,
-                f"disk full: the frame cache needs {size / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; "
-                "free some space, choose another cache folder, or keep fewer frames a clip",
+                f"disk full: {path.name} needs {size / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; "
+                "free some space, choose another cache folder, or use fewer clips or images",
                 str(path.parent),
             ) from error
 

