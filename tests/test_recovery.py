@@ -283,7 +283,7 @@ def test_the_report_says_what_the_csv_gives(study, tmp_path):
     assert cells(text, "BT, d = 2, R = 4, N = 1")[1:6] == ["528", "reported 528 [M/D]", "3e-03", "yes", "75 %"]
     assert cells(text, "BT, d = 4, R = 4, N = 1")[3:5] == ["0.030", "no"]
     readme = (tmp_path / "README.md").read_text()
-    assert "![What the paper's shapes recover](results/figures/recovery_panels.png)" in readme
+    assert "[Pictures](results/figures/recovery_panels.png)" in readme
     report.main([*study, "--check"])
 
 
