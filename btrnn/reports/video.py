@@ -188,7 +188,7 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     scale = comparison.headline_scale(read_results(results_dir, experiment).runs)
     data = tables.data_name("actions" if experiment.endswith("_actions") else "ucf11")
     parts = [markdown_report(results_dir, experiment, scale, brief=True)]
-    parts += [
+    pictures = [
         f"![{data}: {text}]({place}/figures/{experiment}_{name}.png)"
         for name, text in (
             ("training_loss", "training loss against epoch"),
@@ -196,6 +196,7 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
             ("parameters", "accuracy against parameters"),
         )
     ]
+    parts.append("\n".join(pictures))
     parts.append(
         f"All protocols, inputs and scales: [{experiment}.md]({place}/tables/{experiment}.md). Beside the "
         f"published results on UCF11: [{experiment}_published.md]({place}/tables/{experiment}_published.md)."
