@@ -6,7 +6,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
-	collect tables bench test lint format clean
+	reproduce-captioning controls-captioning rates-captioning collect tables bench test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper]"
@@ -44,6 +44,20 @@ controls-draw: setup ## the same with attention, and for T = 4, 8, 16 glimpses, 
 
 rates-draw: setup ## choose each encoder's learning rate on validation images
 	$(RUN) experiments/train.py experiment=draw_rates scale=$(SCALE)
+	$(RUN) experiments/collect.py
+	$(RUN) experiments/report.py
+
+reproduce-captioning: setup ## train LSTM, TT-LSTM and BT-LSTM to caption COCO (or drawn scenes), print the scores, draw captions
+	@$(RUN) experiments/reproduce.py experiment=captioning scale=$(SCALE)
+
+controls-captioning: setup ## the block-term decoder with R = 1, 2, 4 and N = 1, 2, 4, beside the dense one and TT ranks
+	@$(RUN) experiments/train.py experiment=captioning_ranks scale=$(SCALE)
+	@$(RUN) experiments/train.py experiment=captioning_ranks scale=$(SCALE) ranks.tucker=2 ranks.num_blocks=2 model=lstm
+	@$(RUN) experiments/reproduce.py experiment=captioning_ranks scale=$(SCALE) ranks.tucker=2 ranks.num_blocks=2 \
+		model=tt_lstm ranks.tensor_train=1,3,6
+
+rates-captioning: setup ## choose each model's learning rate on validation captions
+	$(RUN) experiments/train.py experiment=captioning_rates scale=$(SCALE)
 	$(RUN) experiments/collect.py
 	$(RUN) experiments/report.py
 

@@ -168,6 +168,7 @@ def _make(config: DictConfig) -> tuple[DataModule, Task]:
     task.check_data(data)
     data.prepare_data()
     data.setup("fit")
+    task.complete(data)
     return data, task
 
 
@@ -198,12 +199,12 @@ def _test(trainer: Trainer, task: Task, data: DataModule, weights: Path) -> tupl
     if data.chosen_on_test and trainer.global_step > 0:
         metrics["test/accuracy_last"] = _test_once(trainer, task, data)["test/accuracy"]
         last = task.outputs(data)
-    _load(task, weights)
+    load_weights(task, weights)
     metrics |= _test_once(trainer, task, data)
     return metrics, task.outputs(data), last
 
 
-def _load(task: Task, weights: Path) -> None:
+def load_weights(task: Task, weights: Path) -> None:
     """Put saved weights into a task.
 
     Raises:

@@ -19,14 +19,15 @@ from types import ModuleType
 
 from btrnn.atomic import replace_file
 from btrnn.files import ResultsError
-from btrnn.reports import generation, video
+from btrnn.reports import captioning, generation, video
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import collected_experiments
 from btrnn.schema import schema_of
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-README_EXPERIMENTS = ("ucf11", "ucf11_actions", "draw", "draw_mnist_5k")
-REPORTS: dict[str, ModuleType] = {"ucf11": video, "draw": generation}  # by the prefix of the task's schema
+README_EXPERIMENTS = ("ucf11", "ucf11_actions", "draw", "draw_mnist_5k", "captioning", "captioning_scenes")
+# by the prefix of the task's schema
+REPORTS: dict[str, ModuleType] = {"ucf11": video, "draw": generation, "captioning": captioning}
 
 
 def report_of(experiment: str) -> ModuleType:

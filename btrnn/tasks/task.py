@@ -45,6 +45,9 @@ class Task(LightningModule):
     def check_data(self, data: Any) -> None:
         """Raise ConfigError if the network does not fit the data; nothing is read for it."""
 
+    def complete(self, data: Any) -> None:
+        """Make what only the data that have been read decide, such as the size of a vocabulary."""
+
     def facts(self) -> dict[str, object]:
         """Say what a run's summary tells of this task alone."""
         return {}

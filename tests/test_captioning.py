@@ -1,0 +1,172 @@
+"""Task 3: what it optimises and reports, runs from scenes to captions, and captions of a user's own pictures."""
+
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from btrnn.data.coco import COCO, CaptionBatch
+from lightning import Trainer
+from PIL import Image
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from btrnn import BTLSTM, LSTM, metrics
+from btrnn.data.vocabulary import BOS, EOS, PAD, Vocabulary
+from btrnn.models import Captioner
+from btrnn.tasks import Captioning
+
+CAPTIONS = [
+    *("a red cube", "two blue balls on sand", "a green ring left of a red ball", "the sky"),
+    *("one small cone", "a ball behind a large blue cube", "three rings", "a red cube under a cone"),
+]
+
+
+class EightImages(COCO):
+    """Eight images with random features, which stand in all splits, each with one caption; no files but pictures."""
+
+    def __init__(self, folder: Path) -> None:
+        super(COCO, self).__init__()
+        self.folder, self.vocabulary = folder, Vocabulary.from_captions(CAPTIONS, 1)
+        splits = ["train"] * 8 + ["val"] * 8 + ["test"] * 8
+        self.splits = pd.DataFrame({"image_id": 500 + np.arange(24), "file": "x.png", "split": splits})
+        self._features = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+        Image.new("RGB", (30, 20), (200, 10, 10)).save(folder / "x.png")
+
+    @property
+    def feature_size(self) -> int:
+        return 16
+
+    def prepare_data(self) -> None:
+        pass
+
+    def setup(self, stage: str | None = None) -> None:
+        pass
+
+    def facts(self) -> dict[str, object]:
+        return {}
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        return self._features[np.asarray(rows) % 8].numpy()
+
+    def references(self, rows: np.ndarray) -> list[list[str]]:
+        return [[CAPTIONS[row % 8]] for row in rows]
+
+    def image_path(self, row: int) -> Path:
+        return self.folder / "x.png"
+
+    def objects(self, rows: np.ndarray) -> None:
+        return None
+
+    def _batches(self, first: int) -> DataLoader:
+        encoded = [[BOS, *self.vocabulary.encode(caption), EOS] for caption in CAPTIONS]
+        batches = []
+        for part in (range(5), range(5, 8)):
+            longest = max(len(encoded[k]) for k in part)
+            tokens = torch.tensor([encoded[k] + [PAD] * (longest - len(encoded[k])) for k in part])
+            lengths = torch.tensor([len(encoded[k]) for k in part])
+            batches.append(CaptionBatch(self._features[list(part)], tokens, lengths, first + torch.tensor(list(part))))
+        return DataLoader(batches, batch_size=None)
+
+    def train_dataloader(self) -> DataLoader:
+        return self._batches(0)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._batches(8)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._batches(16)
+
+
+@pytest.fixture
+def eight(tmp_path: Path) -> EightImages:
+    return EightImages(tmp_path)
+
+
+def task(layer: LSTM | None = None, **options) -> Captioning:
+    network = partial(Captioner, recurrent=layer or LSTM(48, 48, batch_first=True))
+    return Captioning(network, **{"learning_rate": 1e-2} | options)
+
+
+def trainer(folder: Path, epochs: int = 1) -> Trainer:
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return Trainer(max_epochs=epochs, accelerator="cpu", default_root_dir=folder, enable_model_summary=False, **options)
+
+
+def test_eight_images_are_captioned_perfectly_after_training_on_them(eight, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "has_java", lambda: False)
+    torch.manual_seed(0)
+    layer = BTLSTM((4, 4, 3), (4, 4, 3), tucker_rank=2, num_blocks=2, batch_first=True)
+    module = task(layer)
+    module.complete(eight)
+    fitter = trainer(tmp_path, 120)
+    fitter.fit(module, datamodule=eight)
+    (scores,) = fitter.test(module, datamodule=eight, verbose=False)
+    outputs = module.outputs(eight)
+    assert outputs["caption"].tolist() == CAPTIONS
+    assert scores["test/bleu_4"] > 0.99
+    assert scores["test/perplexity"] < 1.1
+    assert scores["test/cider"] > 3 * scores["test/cider_constant"]
+    assert scores["test/cider"] == pytest.approx(outputs["cider"].mean())
+    assert not any("pairs" in name for name in scores)  # nothing is known of the objects
+    again = task(BTLSTM((4, 4, 3), (4, 4, 3), tucker_rank=2, num_blocks=2, batch_first=True), beam_size=1)
+    again.complete(eight)
+    again.load_state_dict(module.state_dict())
+    assert again.eval().captions(torch.from_numpy(eight.features(np.arange(8))), eight.vocabulary) == CAPTIONS
+
+
+def test_losses_are_means_over_words_without_padding(eight, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "has_java", lambda: False)
+    module = task()
+    module.complete(eight)
+    (scores,) = trainer(tmp_path).test(module, datamodule=eight, verbose=False)
+    total, words = 0.0, 0
+    with torch.no_grad():
+        for k, caption in enumerate(CAPTIONS):
+            tokens = torch.tensor([[BOS, *eight.vocabulary.encode(caption), EOS]])
+            alone = module.network(torch.from_numpy(eight.features(np.array([k]))), tokens, torch.tensor([tokens.shape[1]]))
+            total += float(F.cross_entropy(alone[0], tokens[0, 1:], reduction="sum"))
+            words += tokens.shape[1] - 1
+    assert scores["test/loss"] == pytest.approx(total / words, rel=1e-5)
+    assert scores["test/perplexity"] == pytest.approx(np.exp(total / words), rel=1e-5)
+
+
+def test_weights_depend_on_the_seed_alone_not_on_what_the_data_drew(eight):
+    networks = []
+    for drawn in (0, 1_000):
+        torch.manual_seed(3)
+        module = task()
+        torch.randn(drawn)
+        state = torch.get_rng_state()
+        module.complete(eight)
+        assert torch.equal(torch.get_rng_state(), state)
+        networks.append(module.network)
+    for (name, one), other in zip(networks[0].named_parameters(), networks[1].parameters(), strict=True):
+        assert torch.equal(one, other), name
+    assert networks[0].output.out_features == len(eight.vocabulary)
+    assert networks[0].feature_map.in_features == 16
+    assert not torch.equal(networks[0].recurrent.input_maps[0].weight[:48, :16], networks[0].feature_map.weight)
+
+
+def test_a_decoder_that_cannot_be_is_refused_before_the_data_are_read():
+    with pytest.raises(ValueError, match="one direction, and batch_first=True"):
+        task(LSTM(8, 8))
+
+
+def test_the_rate_warms_up_and_falls_to_its_end(eight):
+    module = task(learning_rate=1.0)
+    module._trainer = SimpleNamespace(estimated_stepping_batches=1_000)
+    configured = module.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(1_001):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(0.9, abs=0.011)
+    assert rates[500] == pytest.approx(0.5)
+    assert rates[1_000] == pytest.approx(0.02)
