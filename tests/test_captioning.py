@@ -1,5 +1,7 @@
 """Task 3: what it optimises and reports, runs from scenes to captions, and captions of a user's own pictures."""
 
+import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,16 +10,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from btrnn.data.coco import COCO, CaptionBatch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from lightning import Trainer
+from omegaconf import DictConfig
 from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from btrnn import BTLSTM, LSTM, metrics
+from btrnn import BTLSTM, LSTM, metrics, run
+from btrnn.config import register
+from btrnn.data.coco import COCO, CaptionBatch
 from btrnn.data.vocabulary import BOS, EOS, PAD, Vocabulary
 from btrnn.models import Captioner
+from btrnn.results import collect
+from btrnn.schema import CAPTIONING
 from btrnn.tasks import Captioning
+from btrnn.tasks.captioning import NUM_SHOWN
+from tests.test_report import load
+
+from .conftest import ROOT
 
 CAPTIONS = [
     *("a red cube", "two blue balls on sand", "a green ring left of a red ball", "the sky"),
@@ -127,7 +139,9 @@ def test_losses_are_means_over_words_without_padding(eight, tmp_path, monkeypatc
     with torch.no_grad():
         for k, caption in enumerate(CAPTIONS):
             tokens = torch.tensor([[BOS, *eight.vocabulary.encode(caption), EOS]])
-            alone = module.network(torch.from_numpy(eight.features(np.array([k]))), tokens, torch.tensor([tokens.shape[1]]))
+            alone = module.network(
+                torch.from_numpy(eight.features(np.array([k]))), tokens, torch.tensor([tokens.shape[1]])
+            )
             total += float(F.cross_entropy(alone[0], tokens[0, 1:], reduction="sum"))
             words += tokens.shape[1] - 1
     assert scores["test/loss"] == pytest.approx(total / words, rel=1e-5)
@@ -170,3 +184,135 @@ def test_the_rate_warms_up_and_falls_to_its_end(eight):
     assert max(rates) == pytest.approx(0.9, abs=0.011)
     assert rates[500] == pytest.approx(0.5)
     assert rates[1_000] == pytest.approx(0.02)
+
+
+@pytest.fixture(scope="module")
+def scenes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data_dir in which the first run makes 36 scenes and their features."""
+    return tmp_path_factory.mktemp("scenes")
+
+
+@pytest.fixture
+def make_config(scenes_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DictConfig]:
+    """Compose the configuration of one small run on scenes; without Java, whose METEOR takes seconds to start."""
+    monkeypatch.setattr(metrics, "has_java", lambda: False)
+    register()
+
+    def make(*overrides: str, results: str = "results") -> DictConfig:
+        common = [
+            f"data_dir={scenes_dir}",
+            f"results_dir={tmp_path / results}",
+            "logger=none",
+            "resume_every_seconds=0",
+        ]
+        small = ["scale.captioning.num_train=24", "data.word_threshold=1", "scale.captioning.max_epochs=2"]
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            return compose("train", ["experiment=captioning", "model=bt_lstm", *common, *small, *overrides])
+
+    return make
+
+
+def test_the_papers_counts_and_values():
+    counts = {}
+    for model in ("lstm", "tt_lstm", "bt_lstm"):
+        register()
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            config = compose("train", ["experiment=captioning", f"model={model}", "scale=paper"])
+        module: Captioning = instantiate(config.task)
+        counts[model] = module.recurrent.num_input_parameters
+        assert (module.recurrent.input_size, module.recurrent.hidden_size, module.beam_size) == (512, 512, 20)
+        assert module.network.dropout.p == pytest.approx(1 - 0.7)
+    assert counts == {"lstm": 1_048_576, "tt_lstm": 1_536, "bt_lstm": 1_552}
+    assert config.trainer.gradient_clip_val == 5.0
+
+
+def test_a_run_leaves_captions_words_and_pictures_and_is_tested_again(make_config):
+    config = make_config()
+    summary = run.train(config)
+    run_dir = Path(config.run_dir)
+    assert (summary["source"], summary["stand_in"], summary["experiment"]) == ("scenes", True, "captioning_scenes")
+    assert (summary["parameters_input"], summary["parameters_dense_input"]) == (1_552, 1_048_576)
+    assert (summary["tokenizer"], summary["beam_size"], summary["num_test"]) == ("plain", 3, 6)
+    history = pd.read_csv(run_dir / "metrics.csv")
+    assert summary["epoch_chosen"] == history["val/loss"].idxmin()
+    captions = pd.read_csv(run_dir / "captions.csv", keep_default_na=False)
+    splits = pd.read_csv(run_dir / "splits.csv")
+    assert captions["image"].tolist() == splits.loc[splits["split"] == "test", "image_id"].tolist()
+    assert captions["cider"].mean() == pytest.approx(summary["test/cider"], abs=1e-6)
+    assert summary["test/perplexity"] == pytest.approx(np.exp(summary["test/loss"]), rel=1e-4)
+    for name in CAPTIONING.metrics:
+        assert (name in summary) == (name != "test/meteor"), name
+    vocabulary = Vocabulary.load(run_dir / "vocabulary.json")
+    assert len(vocabulary) == summary["vocabulary_size"]
+    assert set(" ".join(captions["caption"]).split()) <= set(vocabulary.words)
+    pictures = dict(np.load(run_dir / "arrays.npz"))
+    assert pictures["images"].shape == (NUM_SHOWN, 160, 160, 3)
+    assert pictures["image_ids"].tolist() == captions["image"].tolist()[:NUM_SHOWN]
+    assert (run_dir / "arrays.npz").stat().st_size < 1_000_000
+    again = run.evaluate(run_dir)
+    assert again == pytest.approx({key: value for key, value in summary.items() if key in again})
+    results, _ = collect(Path(config.results_dir), "captioning_scenes")
+    assert results.predictions["caption"].tolist() == captions["caption"].tolist()
+
+
+def test_a_run_that_broke_off_ends_with_the_same_weights(make_config, monkeypatch):
+    loss = Captioning.loss
+    whole, broken = make_config(results="whole"), make_config(results="broken")
+    run.train(whole)
+
+    def breaking(self, batch, split):
+        if self.global_step == 3:
+            raise OSError("a power cut")
+        return loss(self, batch, split)
+
+    monkeypatch.setattr(Captioning, "loss", breaking)
+    with pytest.raises(OSError, match="a power cut"):
+        run.train(broken)
+    monkeypatch.setattr(Captioning, "loss", loss)
+    run.train(broken)
+    folders = [Path(config.run_dir) for config in (whole, broken)]
+    weights = [torch.load(folder / "checkpoints" / "best.pt") for folder in folders]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert (folders[0] / "captions.csv").read_text() == (folders[1] / "captions.csv").read_text()
+
+
+def test_wandb_gets_a_table_of_images_and_captions(make_config, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = make_config("logger=wandb", "scale.captioning.max_epochs=1")
+    run.train(config)
+    (folder,) = Path(config.run_dir).glob("wandb/offline-run-*")
+    (table,) = folder.glob("files/media/table/**/*.json")
+    content = json.loads(table.read_text())
+    assert content["columns"] == ["image", "caption", "CIDEr", "references"]
+    assert len(content["data"]) == 6
+    assert len(list(folder.glob("files/media/images/**/*.*"))) == 6
+
+
+def test_pictures_of_ones_own_are_captioned(make_config, tmp_path, capsys):
+    script = load("caption")
+    config = make_config("scale.captioning.max_epochs=1")
+    run.train(config)
+    run_dir = Path(config.run_dir)
+    captions = pd.read_csv(run_dir / "captions.csv", keep_default_na=False)["caption"]
+    splits = pd.read_csv(run_dir / "splits.csv")
+    scene = Path(config.data.root) / splits.loc[splits["split"] == "test", "file"].iloc[0]
+    grey = tmp_path / "grey.png"
+    Image.new("L", (90, 40), 128).save(grey)
+    script.main(["--run", str(run_dir), str(scene), str(grey)])
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert lines[0] == f"{scene}: {captions[0]}"
+    assert lines[1].startswith(f"{grey}: ")
+    (tmp_path / "text.jpg").write_text("not a picture")
+    with pytest.raises(SystemExit, match="2 of 3 pictures could not be read"):
+        script.main(["--run", str(run_dir), str(tmp_path / "text.jpg"), str(tmp_path / "none.jpg"), str(grey)])
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{grey}: ")
+    assert f"{tmp_path / 'none.jpg'}: not captioned: no such file" in printed.err
+    for name, problem in (
+        ("vocabulary.json", "was not tested"),
+        ("summary.json", "is not finished"),
+        ("config.yaml", "is not the folder of a run"),
+    ):
+        (run_dir / name).unlink()
+        with pytest.raises(SystemExit, match=rf"error: .*seed0 {problem}.* \(it has no {name}\)"):
+            script.main(["--run", str(run_dir), str(grey)])

@@ -104,7 +104,7 @@ class Captioning(Task):
 
     def on_test_epoch_end(self) -> None:
         """Caption the test images, and log the scores."""
-        data: COCO = self.trainer.datamodule
+        data: COCO = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning's Trainer sets it when it runs
         rows, total = _rows(data, "test"), sum(words for _, words in self._losses)
         references = data.references(rows)
         self._captions = self.captions(torch.from_numpy(data.features(rows)), data.vocabulary)
@@ -136,7 +136,7 @@ class Captioning(Task):
                 max_length=self.max_length,
                 length_penalty=self.length_penalty,
             )
-            for part in features.split(_SEARCHED_AT_ONCE)
+            for part in torch.split(features, _SEARCHED_AT_ONCE)
         ]
         return [vocabulary.decode(caption.words) for part in found for caption in part]
 
