@@ -6,7 +6,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
-	reproduce-captioning controls-captioning rates-captioning collect tables bench test lint format clean
+	reproduce-captioning controls-captioning rates-captioning data-coco collect tables bench test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper]"
@@ -63,6 +63,9 @@ rates-captioning: setup ## choose each model's learning rate on validation capti
 
 data-mnist: setup ## download MNIST (12 MB)
 	$(RUN) scripts/download_mnist.py
+
+data-coco: setup ## download and unpack COCO 2014 (20 GB, and as much again unpacked)
+	$(RUN) scripts/download_coco.py
 
 collect: setup ## run folders to results/*.csv
 	$(RUN) experiments/collect.py

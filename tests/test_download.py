@@ -1,11 +1,16 @@
 """The download against a local server that can break off, and the unpacking of real archives."""
 
+import io
+import json
+import runpy
+import shutil
 import subprocess
 import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from btrnn.data import coco_download
 from btrnn.data import download as module
+from btrnn.data.annotations import read_annotations
+from btrnn.data.coco_download import download_coco
 from btrnn.data.download import DownloadError, download, download_ucf11, unpack
 from btrnn.data.index import UCF11_CLASSES, UCF11_FOLDER
 
@@ -26,6 +34,7 @@ class Server:
 
     url: str = ""
     content: bytes = CONTENT
+    contents: dict[str, bytes] = field(default_factory=dict)  # of single paths, in place of `content`
     break_after: list[int] = field(default_factory=list)  # bytes sent before each break, in order
     ranges: bool = True
     status: int | None = None
@@ -44,21 +53,21 @@ def server() -> Iterator[Server]:
             if state.status is not None:
                 self.send_error(state.status)
                 return
-            start = 0
+            start, content = 0, state.contents.get(self.path, state.content)
             if wanted and state.ranges:
                 start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-                if start >= len(state.content):
+                if start >= len(content):
                     self.send_response(416)
-                    self.send_header("Content-Range", f"bytes */{len(state.content)}")
+                    self.send_header("Content-Range", f"bytes */{len(content)}")
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                     return
                 self.send_response(206)
-                last = len(state.content) - 1
-                self.send_header("Content-Range", f"bytes {start}-{last}/{len(state.content)}")
+                last = len(content) - 1
+                self.send_header("Content-Range", f"bytes {start}-{last}/{len(content)}")
             else:
                 self.send_response(200)
-            body = state.content[start:]
+            body = content[start:]
             if state.send_length:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -254,3 +263,120 @@ def test_script_ends_with_the_error_and_no_traceback(server: Server, tmp_path: P
     assert result.returncode == 1
     assert "unknown class folder 'dancing'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+# COCO
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def captions(part: str) -> bytes:
+    images = [{"id": k, "file_name": f"COCO_{part}_{k:012d}.jpg"} for k in range(8 * len(part), 8 * len(part) + 8)]
+    found = [{"id": image["id"], "image_id": image["id"], "caption": "a dog"} for image in images]
+    return json.dumps({"images": images, "annotations": found}).encode()
+
+
+@pytest.fixture
+def coco_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """COCO's archives and Karpathy's, small, each with more in it than is wanted."""
+    pictures = {part: zipped({f"{part}/": b"", f"{part}/1.jpg": CONTENT[:9000]}) for part in ("train2014", "val2014")}
+    annotations = {f"annotations/captions_{part}.json": captions(part) for part in ("train2014", "val2014")}
+    ids = [image["id"] for name in annotations for image in json.loads(annotations[name])["images"]]
+    split = {"images": [{"cocoid": key, "split": ("train", "val", "test")[k % 3]} for k, key in enumerate(ids)]}
+    server.contents = {
+        "/zips/val2014.zip": pictures["val2014"],
+        "/zips/train2014.zip": pictures["train2014"],
+        "/caption_datasets.zip": zipped(
+            {"dataset_coco.json": json.dumps(split).encode(), "dataset_flickr8k.json": b"{}"}
+        ),
+        "/annotations/annotations_trainval2014.zip": zipped(
+            annotations | {"annotations/instances_val2014.json": b"{}"}
+        ),
+    }
+    server.url = server.url.rpartition("/")[0]
+    monkeypatch.setattr(coco_download, "IMAGES", tuple(map(resized(server), coco_download.IMAGES)))
+    for name in ("KARPATHY", "CAPTIONS"):
+        monkeypatch.setattr(coco_download, name, resized(server)(getattr(coco_download, name)))
+    return server
+
+
+def resized(server: Server) -> Callable[[coco_download.Archive], coco_download.Archive]:
+    return lambda archive: archive._replace(about_bytes=len(server.contents[archive.path]))
+
+
+def test_coco_is_downloaded_unpacked_and_not_fetched_twice(
+    coco_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    folder = tmp_path / "coco"
+    coco_server.break_after = [5000]
+    download_coco(folder, coco_server.url, coco_server.url)
+    assert coco_server.asked[:2] == [None, "bytes=5000-"]
+    first = [message for message in caplog.messages if message.startswith("missing")]
+    assert caplog.messages[:4] == first, "all sizes are shown before anything is fetched"
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.suffix != ".zip"}
+    assert files == {
+        "train2014/1.jpg",
+        "val2014/1.jpg",
+        "dataset_coco.json",
+        "annotations/captions_train2014.json",
+        "annotations/captions_val2014.json",
+    }
+    assert read_annotations("coco", folder).split == "karpathy"
+    asked = len(coco_server.asked)
+    download_coco(folder, coco_server.url, coco_server.url)
+    assert len(coco_server.asked) == asked
+    shutil.rmtree(folder / "val2014")
+    download_coco(folder, coco_server.url, coco_server.url)
+    assert (folder / "val2014" / "1.jpg").is_file()
+    assert len(coco_server.asked) == asked, "the archive is still there"
+
+
+def test_without_karpathys_archive_coco_is_still_complete(
+    coco_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    coco_server.contents["/caption_datasets.zip"] = b"<html>gone</html>"
+    download_coco(tmp_path, coco_server.url, coco_server.url)
+    assert "seeded split" in caplog.text
+    assert read_annotations("coco", tmp_path).split.startswith("seeded")
+
+
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_a_damaged_archive_of_coco_is_named_and_leaves_no_part(
+    coco_server: Server, tmp_path: Path, damage: str
+) -> None:
+    content = coco_server.contents["/zips/train2014.zip"]
+    wrong = content[: len(content) // 2] if damage == "cut" else zipped({"readme.txt": CONTENT[: len(content)]})
+    (tmp_path / "train2014.zip").write_bytes(wrong)
+    with pytest.raises(DownloadError, match=r"train2014\.zip (is damaged|lacks one of train2014).*\n.*put it at"):
+        download_coco(tmp_path, coco_server.url, coco_server.url)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train2014.zip", "val2014", "val2014.zip"]
+    (tmp_path / "train2014.zip").unlink()
+    download_coco(tmp_path, coco_server.url, coco_server.url)
+    assert (tmp_path / "annotations").is_dir()
+
+
+def test_a_disk_too_small_for_coco_is_said_before_anything_is_fetched(
+    coco_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 100))
+    with pytest.raises(DownloadError, match=r"0 MB free, but .* need .*--data-dir"):
+        download_coco(tmp_path, coco_server.url, coco_server.url)
+    assert coco_server.asked == []
+
+
+def test_cocos_script_ends_with_the_error_and_no_traceback(
+    coco_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco_server.status = 404
+    options = ["--data-dir", str(tmp_path), "--url", coco_server.url, "--karpathy-url", coco_server.url]
+    monkeypatch.setattr("sys.argv", ["download_coco.py", *options])
+    script = Path(__file__).parents[1] / "scripts" / "download_coco.py"
+    assert runpy.run_path(str(script))["main"]() == 1
+    assert f"put it at {tmp_path / 'coco' / 'val2014.zip'}" in capsys.readouterr().err

@@ -212,7 +212,7 @@ class COCO(DataModule):
         annotations, _ = self._read()
         return [annotations.captions[row] for row in rows]
 
-    def image_path(self, row: int) -> Path:
+    def image_path(self, row: int | np.int64) -> Path:
         """Return the file of an image."""
         return self.root / str(self.splits["file"].iloc[row])
 

@@ -53,7 +53,7 @@ class Encoder:
         """
         parameter = next(self.network.parameters())
         mean, sd = (torch.tensor(values, device=parameter.device) for values in (self.mean, self.sd))
-        scaled = (torch.from_numpy(pixels).to(parameter.device) - mean) / sd
+        scaled = (torch.tensor(pixels, device=parameter.device) - mean) / sd
         # channels last, as the pixels lie: on a CPU the convolutions are faster so
         features: Tensor = self.network(scaled.permute(0, 3, 1, 2))
         return features.float().cpu().numpy()

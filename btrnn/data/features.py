@@ -229,7 +229,8 @@ def _report(cache_dir: Path, known: dict[str, _Entry], skipped: dict[str, str]) 
     content = json.dumps(report, indent=2) + "\n"
     if path.exists() and path.read_text() == content:
         return
-    replace_file(path, content)
+    with locked(cache_dir):
+        replace_file(path, content)
     for file, reason in list(skipped.items())[:MANY_SKIPPED]:
         logger.warning("Left out: %s: %s.", file, reason)
     if len(skipped) > MANY_SKIPPED:

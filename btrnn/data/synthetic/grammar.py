@@ -166,6 +166,15 @@ def _there_is(teller: _Teller) -> str | None:
     return None if relation is None else f"{opening} {teller.name(first)} {relation} {teller.name(second)}"
 
 
+def _on_top(teller: _Teller) -> str | None:
+    upper = next((index for index, thing in enumerate(teller.scene.objects) if thing.on is not None), None)
+    if upper is None:
+        return None
+    lower = teller.scene.objects[upper].on
+    assert lower is not None
+    return f"{teller.name(upper)} {teller.pick(*_VERBS)} {teller.relation(upper, lower)} {teller.name(lower)}"
+
+
 def _picture(teller: _Teller) -> str:
     opening = teller.pick("a picture", "an image", "a photo", "a view")
     named = teller.names(teller.some(3))
@@ -271,6 +280,7 @@ def _together(teller: _Teller) -> str:
 _FORMS: dict[Callable[[_Teller], str | None], float] = {
     _related: 3.0,
     _there_is: 2.0,
+    _on_top: 3.0,
     _picture: 2.0,
     _counted: 1.0,
     _placed: 1.5,

@@ -11,6 +11,7 @@ from btrnn.data.synthetic.layout import GROUNDS
 
 _TILE = 256  # samples along each side of a noise tile, after which it repeats
 
+RGB = tuple[int, int, int]
 Coordinates = Float[np.ndarray, " n"]
 Colours = Float[np.ndarray, "3 n"]  # red, green and blue: along the points numpy is many times faster
 
@@ -25,7 +26,7 @@ def paint_ground(ground: str, x: Coordinates, z: Coordinates, rng: np.random.Gen
         rng: Draws shade, grain and where the pattern begins.
     """
     shade = rng.uniform(0.88, 1.12) * rng.uniform(0.96, 1.04, 3)
-    shift_x, shift_z = rng.uniform(0, 50, 2)
+    shift_x, shift_z = rng.uniform(0, 50, 2).astype(np.float32)
     colours = _PAINTERS[ground](x + shift_x, z + shift_z)
     painted: Colours = np.clip(colours * shade[:, None].astype(np.float32), 0, 1)
     return painted
@@ -47,7 +48,7 @@ def _noise(x: Coordinates, z: Coordinates, *, per_unit: tuple[float, float], blu
     return looked_up
 
 
-def _mix(low: tuple[float, float, float], high: tuple[float, float, float], share: Coordinates) -> Colours:
+def _mix(low: RGB, high: RGB, share: Coordinates) -> Colours:
     """Blend two colours, given from 0 to 255."""
     first, second = (np.array(colour, dtype=np.float32)[:, None] / 255 for colour in (low, high))
     mixed: Colours = first + (second - first) * share
@@ -62,21 +63,21 @@ def _lines(position: Coordinates, width: float) -> Coordinates:
 
 
 def _grass(x: Coordinates, z: Coordinates) -> Colours:
-    blades = _noise(x, z, per_unit=(34, 17), blur=0.8)
-    patches = _noise(x, z, per_unit=(12, 12), blur=8.0)
+    blades = _noise(x, z, per_unit=(34.0, 17.0), blur=0.8)
+    patches = _noise(x, z, per_unit=(12.0, 12.0), blur=8.0)
     return _mix((52, 92, 38), (112, 152, 70), np.clip(0.5 + 0.22 * blades + 0.16 * patches, 0, 1))
 
 
 def _sand(x: Coordinates, z: Coordinates) -> Colours:
-    grains = _noise(x, z, per_unit=(40, 40), blur=0.7)
-    ripples = np.sin(7 * z + 1.2 * _noise(x, z, per_unit=(10, 10), blur=9.0))
+    grains = _noise(x, z, per_unit=(40.0, 40.0), blur=0.7)
+    ripples = np.sin(7 * z + 1.2 * _noise(x, z, per_unit=(10.0, 10.0), blur=9.0))
     return _mix((186, 160, 112), (236, 214, 166), np.clip(0.5 + 0.12 * grains + 0.22 * ripples, 0, 1))
 
 
 def _wood(x: Coordinates, z: Coordinates) -> Colours:
     board = x / 0.9
-    tone = _noise(np.floor(board), np.zeros_like(x), per_unit=(1, 1), blur=0.6)
-    grain = _noise(x, z, per_unit=(30, 3), blur=1.0)
+    tone = _noise(np.floor(board), np.zeros_like(x), per_unit=(1.0, 1.0), blur=0.6)
+    grain = _noise(x, z, per_unit=(30.0, 3.0), blur=1.0)
     colours = _mix((122, 78, 42), (178, 128, 80), np.clip(0.5 + 0.25 * tone + 0.14 * grain, 0, 1))
     colours *= 1 - 0.5 * _lines(board, 0.05)
     return colours
@@ -86,7 +87,7 @@ def _tiles(x: Coordinates, z: Coordinates) -> Colours:
     across, along = x / 1.1, z / 1.1
     tone = (np.floor(across) + np.floor(along)) % 2
     colours = _mix(
-        (150, 160, 172), (212, 216, 220), np.clip(tone + 0.05 * _noise(x, z, per_unit=(20, 20), blur=2), 0, 1)
+        (150, 160, 172), (212, 216, 220), np.clip(tone + 0.05 * _noise(x, z, per_unit=(20.0, 20.0), blur=2.0), 0, 1)
     )
     colours *= 1 - 0.35 * np.maximum(_lines(across, 0.05), _lines(along, 0.05))
     return colours
@@ -95,8 +96,8 @@ def _tiles(x: Coordinates, z: Coordinates) -> Colours:
 def _bricks(x: Coordinates, z: Coordinates) -> Colours:
     row = z / 0.5
     across = x / 1.0 + 0.5 * (np.floor(row) % 2)
-    tone = _noise(np.floor(across), np.floor(row), per_unit=(1, 1), blur=0.5)
-    grain = _noise(x, z, per_unit=(30, 30), blur=1.0)
+    tone = _noise(np.floor(across), np.floor(row), per_unit=(1.0, 1.0), blur=0.5)
+    grain = _noise(x, z, per_unit=(30.0, 30.0), blur=1.0)
     colours = _mix((126, 66, 54), (172, 104, 86), np.clip(0.5 + 0.25 * tone + 0.1 * grain, 0, 1))
     mortar = np.maximum(_lines(across, 0.07), _lines(row, 0.12))
     colours += (np.float32(0.66) - colours) * mortar
@@ -104,7 +105,7 @@ def _bricks(x: Coordinates, z: Coordinates) -> Colours:
 
 
 def _carpet(x: Coordinates, z: Coordinates) -> Colours:
-    threads = _noise(x, z, per_unit=(36, 36), blur=0.6)
+    threads = _noise(x, z, per_unit=(36.0, 36.0), blur=0.6)
     diamonds = np.abs(x / 1.2 - np.round(x / 1.2)) + np.abs(z / 1.2 - np.round(z / 1.2))
     pattern = ((diamonds * 8).astype(np.int32) % 2).astype(np.float32)
     return _mix((66, 52, 84), (122, 106, 138), np.clip(0.15 + 0.6 * pattern + 0.1 * threads, 0, 1))

@@ -18,7 +18,7 @@ REACH = {
     "cone": 0.71,
     "pyramid": 0.87,
     "ring": 0.5,
-    "star": 0.56,
+    "star": 0.61,
     "cross": 0.61,
 }
 _TINY = 1e-9

@@ -1,0 +1,383 @@
+"""COCO's files, its splits and its batches; what is damaged is named, what cannot be used is reported."""
+
+import json
+import runpy
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from btrnn.data import annotations, coco, features
+from btrnn.data.annotations import AnnotationError, read_annotations
+from btrnn.data.coco import COCO, MAX_WORDS, CaptionBatch
+from btrnn.data.encoders import Encoder
+from btrnn.data.features import FeatureError
+from btrnn.data.synthetic import scenes
+from btrnn.data.vocabulary import BOS, EOS, PAD, UNK, VocabularyError
+
+ROOT = Path(__file__).parent.parent
+SENTENCES = ("A dog runs on grass.", "the brown dog runs", "a dog on the grass", "one dog, running", "A DOG on grass")
+
+
+class MeanColour(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.weight * pixels.mean(dim=(2, 3))
+
+
+@pytest.fixture(autouse=True)
+def quick_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean colour of an image as its feature: no network to load."""
+    quick = Encoder("efficientnet_lite0", MeanColour(), 8, 3, (0.0,) * 3, (1.0,) * 3)
+    monkeypatch.setattr(features, "load_encoder", lambda name: quick)
+
+
+def write_part(root: Path, part: str, ids: list[int], captions: Callable[[int], list[str]]) -> None:
+    """Write one part of COCO 2014: pictures whose red is their id, and their captions."""
+    (root / part).mkdir(parents=True, exist_ok=True)
+    (root / "annotations").mkdir(exist_ok=True)
+    images, found = [], []
+    for key in ids:
+        name = f"COCO_{part}_{key:012d}.png"
+        Image.new("RGB", (8, 8), (key, 0, 50)).save(root / part / name)
+        images.append({"id": key, "file_name": name, "height": 8, "width": 8, "license": 1})
+        found += [{"id": 100 * key + k, "image_id": key, "caption": text} for k, text in enumerate(captions(key))]
+    content = {"info": {}, "licenses": [], "images": images, "annotations": found[::-1]}
+    (root / "annotations" / f"captions_{part}.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A small COCO 2014: images 1 to 20 in train2014, 21 to 36 in val2014, five captions each."""
+    folder = tmp_path / "coco"
+    write_part(folder, "train2014", list(range(1, 21)), lambda key: list(SENTENCES))
+    write_part(folder, "val2014", list(range(21, 37)), lambda key: [f"{text} {key}" for text in SENTENCES])
+    return folder
+
+
+def module(root: Path, **options: Any) -> COCO:
+    defaults = {
+        "source": "coco",
+        "root": root,
+        "cache_dir": root.parent / "cache",
+        "word_threshold": 1,
+        "batch_size": 8,
+    }
+    return COCO(**(defaults | options))
+
+
+def ready(root: Path, **options: Any) -> COCO:
+    data = module(root, **options)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def sentences(data: COCO, batches: list[CaptionBatch]) -> list[tuple[int, str]]:
+    """Return (row, words) of every caption."""
+    return [
+        (int(row), data.vocabulary.decode(tokens[1:].tolist()))
+        for batch in batches
+        for row, tokens in zip(batch.rows, batch.tokens, strict=True)
+    ]
+
+
+def edit(root: Path, part: str, change: Callable[[dict[str, Any]], object]) -> None:
+    path = root / "annotations" / f"captions_{part}.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+# Splits
+
+
+def test_without_karpathys_file_the_split_is_seeded_in_its_sizes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read_annotations("coco", root)
+    table = found.table
+    assert table["split"].value_counts().to_dict() == {"train": 28, "val": 4, "test": 4}
+    assert (table["split"][table["file"].str.startswith("train2014/")] == "train").all()
+    assert read_annotations("coco", root).table.equals(table)
+    assert found.split == "seeded, in the sizes of Karpathy's"
+    monkeypatch.setattr(annotations, "NUM_HELD_OUT", 3)
+    smaller = read_annotations("coco", root).table["split"]
+    assert smaller.value_counts().to_dict() == {"train": 30, "val": 3, "test": 3}
+
+
+def test_the_official_sizes_give_karpathys_numbers() -> None:
+    parts = annotations.pd.Series(["train2014"] * 82_783 + ["val2014"] * 40_504)
+    counts = annotations._seeded_split(parts).value_counts().to_dict()
+    assert counts == {"train": 113_287, "val": 5_000, "test": 5_000}
+
+
+def karpathy(split_of: Callable[[int], str], ids: range = range(1, 37)) -> str:
+    return json.dumps(
+        {"images": [{"cocoid": k, "split": split_of(k), "sentences": []} for k in ids], "dataset": "coco"}
+    )
+
+
+def test_karpathys_file_is_followed(root: Path) -> None:
+    path = root / annotations.KARPATHY_FILE
+    path.write_text(karpathy(lambda k: "train" if k < 21 else "restval" if k < 30 else "val" if k < 33 else "test"))
+    data = ready(root)
+    split = dict(zip(data.splits["image_id"], data.splits["split"], strict=True))
+    assert Counter(split.values()) == {"train": 29, "val": 3, "test": 4}
+    assert (split[25], split[31], split[36]) == ("train", "val", "test")
+    assert data.facts()["split"] == "karpathy"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "split", "few"])
+def test_a_damaged_karpathy_file_is_named(root: Path, damage: str) -> None:
+    path = root / annotations.KARPATHY_FILE
+    whole = karpathy(lambda k: "train")
+    contents = {
+        "truncated": whole[:-30],
+        "split": karpathy(lambda k: "dev"),
+        "few": karpathy(lambda k: "train", range(1, 30)),
+    }
+    path.write_text(contents[damage])
+    with pytest.raises(AnnotationError, match=rf"{path.name} .*delete it for a seeded split"):
+        read_annotations("coco", root)
+
+
+def test_num_train_takes_the_first_and_a_quarter_of_it_elsewhere(root: Path) -> None:
+    data = ready(root, num_train=8)
+    assert data.splits["split"].value_counts().to_dict() == {"unused": 24, "train": 8, "val": 2, "test": 2}
+    assert data.splits["image_id"][data.splits["split"] == "train"].tolist() == list(range(1, 9))
+    assert data.facts()["num_images"] == {"train": 8, "val": 2, "test": 2}
+    assert len(np.load(root.parent / "cache" / "features.npy")) == 12, "no features of images that are not used"
+
+
+# Batches
+
+
+def test_every_training_caption_comes_once_an_epoch_with_its_images_feature(root: Path) -> None:
+    data = ready(root)
+    batches = list(data.train_dataloader())
+    assert [len(batch.rows) for batch in batches] == [8] * 17 + [4]
+    seen = Counter(sentences(data, batches))
+    rows = np.flatnonzero(data.splits["split"] == "train")
+    assert len(rows) == 28
+    said = [" ".join(annotations.words_of(text)) for text in SENTENCES]
+    for row in rows:
+        key = int(data.splits["image_id"][row])
+        assert all(seen[(row, f"{text} {key}" if key > 20 else text)] == 1 for text in said)
+    assert sum(seen.values()) == 140
+    for batch in batches:
+        assert batch.features.dtype == torch.float32
+        keys = torch.tensor(data.splits["image_id"].to_numpy()[batch.rows.numpy()])
+        torch.testing.assert_close(batch.features, torch.stack([keys, 0 * keys, 0 * keys + 50], dim=1).float())
+
+
+def test_tokens_are_bos_words_eos_padding(root: Path) -> None:
+    data = ready(root)
+    for batch in data.val_dataloader():
+        assert batch.tokens.dtype == batch.lengths.dtype == batch.rows.dtype == torch.int64
+        assert batch.tokens.shape[1] == batch.lengths.max()
+        for tokens, length in zip(batch.tokens, batch.lengths.tolist(), strict=True):
+            assert tokens[0] == BOS
+            assert tokens[length - 1] == EOS
+            assert (tokens[length:] == PAD).all()
+            assert not {BOS, EOS, PAD} & set(tokens[1 : length - 1].tolist())
+
+
+def test_the_order_is_a_function_of_seed_and_epoch(root: Path) -> None:
+    def order(data: COCO, epoch: int) -> list[tuple[int, str]]:
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        return sentences(data, list(loader))
+
+    first = ready(root, seed=1)
+    assert order(first, 0) == order(ready(root, seed=1), 0)
+    assert order(first, 0) != order(first, 1)
+    assert order(first, 0) != order(ready(root, seed=2), 0)
+    assert sorted(order(first, 0)) == sorted(order(first, 1))
+
+
+def test_validation_has_all_captions_in_order_and_test_one_an_image(root: Path) -> None:
+    data = ready(root)
+    rows = {name: np.flatnonzero(data.splits["split"] == name).tolist() for name in ("val", "test")}
+    val = sentences(data, list(data.val_dataloader()))
+    assert [row for row, _ in val] == [row for row in rows["val"] for _ in range(5)]
+    test = sentences(data, list(data.test_dataloader()))
+    assert [row for row, _ in test] == rows["test"]
+    for row, words in test:
+        known = [
+            word if word in data.vocabulary.words else "<unk>"
+            for word in annotations.words_of(data.references([row])[0][0])
+        ]
+        assert words.split() == known
+
+
+def test_words_are_numbered_from_training_captions_alone(root: Path) -> None:
+    path = root / annotations.KARPATHY_FILE
+    path.write_text(karpathy(lambda k: "train" if k < 21 else "val" if k < 29 else "test"))
+    data = ready(root, word_threshold=20)
+    assert {"dog", "grass", "a"} <= set(data.vocabulary.words)
+    assert not {"21", "36"} & set(data.vocabulary.words)
+    tokens = next(iter(data.val_dataloader())).tokens
+    assert (tokens == UNK).any(dim=1).all()
+    rarer = ready(root, word_threshold=21)
+    assert "brown" not in rarer.vocabulary.words
+    assert "brown" in data.vocabulary.words
+    assert len(rarer.vocabulary) < len(data.vocabulary) == data.facts()["vocabulary_size"]
+
+
+def test_features_references_and_paths_go_by_rows(root: Path) -> None:
+    data = ready(root)
+    found = data.features(np.array([30, 2]))
+    np.testing.assert_array_equal(found, np.array([[31, 0, 50], [3, 0, 50]], dtype=np.float32))
+    assert found.dtype == np.float32
+    assert data.feature_size == 3
+    assert set(data.references([0])[0]) == set(SENTENCES)
+    assert data.image_path(30) == root / "val2014" / "COCO_val2014_000000000031.png"
+    assert data.image_path(30).is_file()
+    assert data.objects([0]) is None
+    assert data.facts() | {"vocabulary_size": 0} == {
+        "source": "coco",
+        "stand_in": False,
+        "encoder": "efficientnet_lite0",
+        "split": "seeded, in the sizes of Karpathy's",
+        "num_images": {"train": 28, "val": 4, "test": 4},
+        "skipped_images": 0,
+        "captions_without_words": 0,
+        "captions_cut": 0,
+        "word_threshold": 1,
+        "vocabulary_size": 0,
+    }
+
+
+# Bad input
+
+
+def test_captions_of_one_word_of_none_and_of_200(root: Path) -> None:
+    odd = ["dog", "... !", "", " ".join(["dog"] * 200)]
+    write_part(root, "train2014", list(range(1, 21)), lambda key: odd if key == 3 else list(SENTENCES))
+    data = ready(root)
+    batches = [batch for batch in data.train_dataloader() if (batch.rows == 2).any()]
+    lengths = [int(n) for batch in batches for n, row in zip(batch.lengths, batch.rows, strict=True) if row == 2]
+    assert sorted(lengths) == [3, MAX_WORDS + 2]
+    assert data.facts()["captions_cut"] == 1
+    assert data.facts()["captions_without_words"] == 2
+    assert sorted(map(len, data.references([2])[0])) == [3, 799]
+
+
+def test_an_image_without_a_file_or_a_caption_is_skipped_and_reported(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_part(root, "train2014", list(range(1, 21)), lambda key: [] if key == 5 else list(SENTENCES))
+    (root / "train2014" / "COCO_train2014_000000000002.png").unlink()
+    (root / "train2014" / "COCO_train2014_000000000007.png").write_bytes(b"no picture")
+    data = ready(root)
+    skipped = data.splits[data.splits["split"] == "skipped"]
+    assert skipped["image_id"].tolist() == [2, 5, 7]
+    assert data.facts()["skipped_images"] == 3
+    assert "COCO_train2014_000000000002.png: no such file" in caplog.text
+    assert not {1, 4, 6} & {int(row) for batch in data.train_dataloader() for row in batch.rows}
+
+
+@pytest.mark.parametrize("part", ["train2014", "val2014"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "list", "key", "stranger", "empty", "twice"])
+def test_a_damaged_annotation_file_is_named(root: Path, part: str, damage: str) -> None:
+    path = root / "annotations" / f"captions_{part}.json"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-40])
+    elif damage == "list":
+        path.write_text("[1, 2]")
+    elif damage == "key":
+        edit(root, part, lambda content: content["annotations"][3].pop("caption"))
+    elif damage == "stranger":
+        edit(root, part, lambda content: content["annotations"][3].update(image_id=999))
+    elif damage == "empty":
+        edit(root, part, lambda content: content.update(images=[], annotations=[]))
+    else:
+        edit(root, part, lambda content: content["images"].append({"id": 1, "file_name": "again.png"}))
+    with pytest.raises(
+        AnnotationError, match="more than once" if damage == "twice" else rf"{path.name} .*make data-coco"
+    ):
+        module(root).prepare_data()
+
+
+def test_a_vocabulary_without_words_is_an_error(root: Path) -> None:
+    with pytest.raises(VocabularyError, match=r"occurs 999 times or more; lower the count threshold"):
+        ready(root, word_threshold=999)
+
+
+def test_splits_without_images_and_no_images_at_all_are_errors(root: Path) -> None:
+    for path in (root / "val2014").iterdir():
+        path.unlink()
+    with pytest.raises(AnnotationError, match="no image with a caption for test and val"):
+        module(root).prepare_data()
+    for path in (root / "train2014").iterdir():
+        path.unlink()
+    with pytest.raises(FeatureError, match="none of 36 images"):
+        module(root).prepare_data()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_choices_are_named(root: Path) -> None:
+    for options, message in (
+        ({"source": "flickr"}, "got 'flickr'"),
+        ({"encoder": "vgg"}, "got 'vgg'"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"word_threshold": 0}, "word_threshold=0"),
+        ({"num_train": 0}, "num_train=0"),
+        ({"seed": -1}, "seed=-1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            module(root, **options)
+    with pytest.raises(RuntimeError, match="setup"):
+        module(root).train_dataloader()
+
+
+# The stand-in
+
+
+def test_scenes_are_made_and_read_as_coco_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "draw_scene", lambda scene, rng: np.full((8, 8, 3), rng.integers(256), dtype=np.uint8))
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    data = ready(tmp_path / "scenes", source="scenes", num_train=12)
+    assert data.splits["split"].value_counts().to_dict() == {"train": 12, "val": 3, "test": 3}
+    assert data.facts()["stand_in"]
+    rows = np.flatnonzero(data.splits["split"] == "test")
+    assert all(len(captions) == 5 for captions in data.references(rows))
+    objects = data.objects(rows)
+    assert objects is not None
+    for row, things in zip(rows, objects, strict=True):
+        scene = scenes.sample_scene(0, 2, int(row) - 15)
+        assert [(thing["colour"], thing["shape"]) for thing in things] == [(o.colour, o.shape) for o in scene.objects]
+        assert data.image_path(row).is_file()
+    larger = ready(tmp_path / "scenes", source="scenes", num_train=16)
+    again = ready(tmp_path / "scenes", source="scenes", num_train=12)
+    used = [one.splits[one.splits["split"] != "unused"].reset_index(drop=True) for one in (data, again)]
+    assert used[0].equals(used[1]), "a run's data do not depend on what else is on disk"
+    assert len(larger.splits) == 16 + 4 + 4
+    (tmp_path / "scenes" / "annotations" / "objects_val.json").write_text("{")
+    with pytest.raises(AnnotationError, match=r"objects_val\.json cannot be read"):
+        coco._read_objects(tmp_path / "scenes")
+
+
+def test_script_says_what_there_is_and_what_is_wrong(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(data_dir: Path) -> int:
+        monkeypatch.setattr("sys.argv", ["extract_features.py", "--source", "coco", "--data-dir", str(data_dir)])
+        code: int = runpy.run_path(str(ROOT / "scripts" / "extract_features.py"))["main"]()
+        return code
+
+    assert call(root.parent) == 0
+    cache = root.parent / "cache" / "coco-efficientnet_lite0"
+    assert f"the features of 36 images are in {cache}" in capsys.readouterr().out
+    assert call(root / "elsewhere") == 1
+    assert "captions_train2014.json is missing; `make data-coco` gets it" in capsys.readouterr().err
