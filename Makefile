@@ -6,7 +6,8 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
-	reproduce-captioning controls-captioning rates-captioning data-coco collect tables bench test lint format clean
+	reproduce-captioning controls-captioning rates-captioning data-coco reproduce-sensitivity \
+	collect tables bench test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper]"
@@ -66,6 +67,12 @@ data-mnist: setup ## download MNIST (12 MB)
 
 data-coco: setup ## download and unpack COCO 2014 (20 GB, and as much again unpacked)
 	$(RUN) scripts/download_coco.py
+
+reproduce-sensitivity: setup ## parameters, recovery of matrices, and UCF11 accuracy against d, R and N
+	$(RUN) experiments/recovery.py
+	$(RUN) experiments/collect.py recovery
+	@$(RUN) experiments/reproduce.py experiment=ucf11_sensitivity scale=$(SCALE)
+	$(RUN) experiments/report.py
 
 collect: setup ## run folders to results/*.csv
 	$(RUN) experiments/collect.py

@@ -1,11 +1,11 @@
-"""Closed forms of the three input maps: how many parameters, and by how much that is fewer than dense.
+"""Closed forms of the three input maps: how many parameters, and by how much that is fewer than dense; balanced modes.
 
 Plain integers in, plain numbers out; nothing here needs torch. The formulas are those of Ye et al., CVPR 2018:
 the block-term count is their P_BTD, the tensor-train count is that of Yang et al., ICML 2017.
 """
 
 from collections.abc import Sequence
-from math import prod
+from math import isqrt, prod
 
 
 def check_modes(in_modes: Sequence[int], out_modes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -89,3 +89,69 @@ def tt_parameters(in_modes: Sequence[int], out_modes: Sequence[int], tt_rank: in
 def dense_parameters(in_modes: Sequence[int], out_modes: Sequence[int]) -> int:
     """Count the entries of the dense matrix that a factorised map stands for, without bias."""
     return prod(in_modes) * prod(out_modes)
+
+
+def factorize(size: int, order: int) -> tuple[int, ...]:
+    """Split a size into modes that are as equal as possible, largest first.
+
+    Of all lists of `order` factors of at least 2 it is the one with the smallest sum; of equal sums the one with the
+    smallest largest mode, then the smallest second. Input and output modes meet at the fewest parameters when one of
+    the two lists is reversed: `factorize(4096, 5)` with `factorize(256, 5)[::-1]`.
+
+    Args:
+        size: The product of the modes.
+        order: d, how many modes.
+
+    Raises:
+        ValueError: The size has fewer than `order` prime factors, as a prime has; the message names sizes to pad to.
+
+    >>> factorize(57_600, 4), factorize(4096, 5)
+    ((16, 16, 15, 15), (8, 8, 4, 4, 4))
+    """
+    if check_count("order", order) == 1:
+        return (check_count("size", size),)
+    modes = _most_equal(check_count("size", size), order, _divisors(size))
+    if modes is None:
+        raise ValueError(
+            f"{size} is no product of {order} modes of at least 2: it has too few prime factors. Pad it with zeros to "
+            f"{' or '.join(_padded(size, order))}, or take a lower order"
+        )
+    return modes
+
+
+def _divisors(size: int) -> list[int]:
+    """List the divisors of `size` from 2 on, ascending."""
+    low = [divisor for divisor in range(1, isqrt(size) + 1) if size % divisor == 0]
+    return sorted({*low, *(size // divisor for divisor in low)} - {1})
+
+
+def _most_equal(size: int, order: int, divisors: Sequence[int]) -> tuple[int, ...] | None:
+    """Return the most equal descending modes out of `divisors`; None if there are none."""
+    if order == 1:
+        return (size,) if size in divisors else None
+    best: tuple[int, ...] | None = None
+    for k, mode in enumerate(divisors):
+        if size % mode or mode**order < size:  # the largest mode is at least the root
+            continue
+        rest = size // mode
+        smallest_sum = mode + (order - 1) * rest ** (1 / (order - 1))  # grows with the mode from here on
+        if best is not None and smallest_sum > sum(best) + 1e-9:
+            break
+        others = _most_equal(rest, order - 1, divisors[: k + 1])
+        if others is not None and (best is None or (mode + sum(others), mode, *others) < (sum(best), *best)):
+            best = (mode, *others)
+    return best
+
+
+def _padded(size: int, order: int) -> list[str]:
+    """Describe the next size that can be split, and the next whose largest mode is at most twice its smallest."""
+    described: list[str] = []
+    padded = max(size, 2**order)
+    while True:  # ends at the latest where `padded` is an integer to the power of `order`
+        modes = _most_equal(padded, order, _divisors(padded))
+        equal = modes is not None and modes[0] <= 2 * modes[-1]
+        if modes is not None and (equal or not described):
+            described.append(f"{padded} = {' x '.join(map(str, modes))}")
+        if equal:
+            return described
+        padded += 1

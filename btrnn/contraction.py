@@ -12,6 +12,7 @@ from torch import Tensor
 
 from btrnn import native
 from btrnn.eager import is_eager
+from btrnn.native_stages import Chain, run_stages
 from btrnn.planning import make_plan
 from btrnn.products import product
 from btrnn.stages import Network, Plan, Stage
@@ -116,7 +117,7 @@ def _run_native(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
     network, chain = plan.network, plan.native_stages
     matrices = [_matrices(network, stage, operands) for stage in chain]
     whole = len(chain) == len(plan.stages)
-    result = native.run_stages(native.Chain(network, plan.tile_modes, chain, sum_blocks=whole), x, matrices)
+    result = run_stages(Chain(network, plan.tile_modes, chain, sum_blocks=whole), x, matrices)
     if whole:
         return result
     last = plan.stages[-1]

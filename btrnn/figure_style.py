@@ -35,3 +35,9 @@ MODEL_STYLES = {
     "logistic_regression": ModelStyle(GREY, "D", ":"),
 }
 OTHER_STYLE = ModelStyle(PURPLE, "v", ":")
+RANK_STYLES = {
+    1: ModelStyle(SKY, "o", ":"),
+    2: ModelStyle(BLUE, "s", "--"),
+    3: ModelStyle(ORANGE, "^", "-."),
+    4: ModelStyle(RED, "D", "-"),
+}  # by the rank R, where lines differ in nothing else

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from btrnn.linear import DENSE_PAPER_STD, BTLinear, InitName, TTLinear, truncated_normal_
+from btrnn.initialisation import DENSE_PAPER_STD, InitName, truncated_normal_
+from btrnn.linear import BTLinear, TTLinear
 from btrnn.products import product
 from btrnn.recurrence import unroll
 

@@ -1,7 +1,8 @@
-"""The native kernel of `btrnn/native.cpp`: compiled once, where there is a C++ compiler, and called through ctypes.
+"""The native kernels of native_stages and native_recurrence: compiled once, where there is a C++ compiler, and loaded.
 
-It serves float32 and float64 on the CPU. Everywhere else, and without a compiler, torch's own products are used, which
-give the same numbers up to rounding; one line in the log says so. BTRNN_NATIVE=0 in the environment switches it off.
+They serve float32 and float64 on the CPU. Everywhere else, and without a compiler, torch's own operations are used,
+which give the same numbers up to rounding; one line in the log says so. BTRNN_NATIVE=0 in the environment switches
+them off.
 """
 
 import ctypes
@@ -12,25 +13,22 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from btrnn.eager import is_eager
-from btrnn.stages import VECTOR_BYTES, Axes, Network, Stage
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("native.cpp")
-HEADER = SOURCE.with_name("native_products.h")
+SOURCES = tuple(Path(__file__).with_name(f"native_{name}.cpp") for name in ("stages", "recurrence"))
+HEADER = Path(__file__).with_name("native_products.h")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-shared", "-fPIC", "-Wno-psabi")
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 _allowed = ContextVar("allowed", default=True)
@@ -38,7 +36,7 @@ _allowed = ContextVar("allowed", default=True)
 
 @contextmanager
 def disabled() -> Iterator[None]:
-    """Use torch's own products within this context."""
+    """Use torch's own operations within this context."""
     token = _allowed.set(False)
     try:
         yield
@@ -47,12 +45,12 @@ def disabled() -> Iterator[None]:
 
 
 def available() -> bool:
-    """Say whether the kernel is compiled, or can be; compiles it at the first call."""
+    """Say whether the kernels are compiled, or can be; compiles them at the first call."""
     return _library() is not None
 
 
 def serves(x: Tensor, operands: Sequence[Tensor]) -> bool:
-    """Say whether the kernel can multiply these tensors here and now."""
+    """Say whether the kernels can compute with these tensors here and now."""
     return (
         x.dtype in _DTYPES
         and x.device.type == "cpu"
@@ -63,25 +61,40 @@ def serves(x: Tensor, operands: Sequence[Tensor]) -> bool:
     )
 
 
+def function(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    """Return a function of the library, by its name without the type of its numbers; only where `available`."""
+    library = _library()
+    assert library is not None
+    found: Any = getattr(library, f"{name}_{_DTYPES[dtype]}")
+    found.restype = None
+    result: Callable[..., None] = found
+    return result
+
+
+def address(tensor: Tensor | None) -> ctypes.c_void_p:
+    """Return where a tensor's numbers begin, as an argument; null for None."""
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
 # ---- the library
 
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """Load the compiled kernel; None, announced once, where it cannot be had."""
+    """Load the compiled kernels; None, announced once, where it cannot be had."""
     if os.environ.get("BTRNN_NATIVE") == "0":
-        log.info("the native kernel is switched off by BTRNN_NATIVE=0")
+        log.info("the native kernels are switched off by BTRNN_NATIVE=0")
         return None
     try:
         return ctypes.CDLL(str(_compiled()))
     except (OSError, subprocess.CalledProcessError) as error:
         reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error
-        log.warning("btrnn runs without its native kernel, on torch's products alone: %s", reason)
+        log.warning("btrnn runs without its native kernels, on torch's operations alone: %s", reason)
         return None
 
 
 def _compiled() -> Path:
-    """Return the shared library of this source, compiler and processor; compile it if it is not there.
+    """Return the shared library of these sources, compiler and processor; compile it if it is not there.
 
     Raises:
         OSError: There is no compiler, or the cache folder cannot be written.
@@ -90,7 +103,7 @@ def _compiled() -> Path:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         raise FileNotFoundError("there is no C++ compiler (Debian's package is g++)")
-    made_of = [*(path.read_text(encoding="utf-8") for path in (SOURCE, HEADER)), compiler, *FLAGS, _processor()]
+    made_of = [*(path.read_text(encoding="utf-8") for path in (*SOURCES, HEADER)), compiler, *FLAGS, _processor()]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "btrnn"
     path = folder / f"native-{key}.so"
@@ -98,7 +111,7 @@ def _compiled() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:  # renamed when whole: processes may do this at once
             result = Path(scratch) / path.name
-            command = [compiler, *FLAGS, str(SOURCE), "-o", str(result)]
+            command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(result)]
             subprocess.run(command, check=True, capture_output=True, text=True)
             result.replace(path)
     return path
@@ -109,218 +122,3 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     known = {line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}
     return "\n".join([platform.machine(), *sorted(known)])
-
-
-# ---- the stages
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Native stages that follow one another.
-
-    Attributes:
-        network: What is contracted.
-        tile_modes: How many leading axes of x are split into tiles.
-        stages: The stages.
-        sum_blocks: Whether the last stage adds up the blocks.
-    """
-
-    network: Network
-    tile_modes: int
-    stages: tuple[Stage, ...]
-    sum_blocks: bool
-
-    @cached_property
-    def tile_size(self) -> int:
-        """Numbers of x in a tile."""
-        return self.network.size(self.network.in_axes[self.tile_modes :])
-
-    @cached_property
-    def out_blocks(self) -> int:
-        """Blocks of the result."""
-        return 1 if self.sum_blocks else self.network.num_blocks
-
-
-def run_stages(chain: Chain, x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """Run native stages.
-
-    Args:
-        chain: The stages.
-        x: (B, I).
-        matrices: For each stage (N, contracted, columns).
-
-    Returns:
-        (tiles, N, ...) with the last stage's axes in their order, the last of them in a dimension of their own; N is 1
-        where the blocks are summed.
-    """
-    result: Tensor = _NativeStages.apply(chain, x, *matrices)
-    return result[..., : _layouts(chain, x.element_size())[-1].width]
-
-
-class _NativeStages(torch.autograd.Function):
-    """The kernel's result, with its padding."""
-
-    @staticmethod
-    def forward(ctx: Any, chain: Chain, x: Tensor, *matrices: Tensor) -> Tensor:
-        ctx.chain = chain
-        ctx.save_for_backward(x, *matrices)
-        x = x.contiguous()
-        call = _Call(chain, x, matrices)
-        out = call.new_out()
-        call.run("forward", out)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
-        x, *matrices = ctx.saved_tensors
-        needs_x, *needs = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():  # the gradient is to be differentiated again: torch does it all
-            # under new names, so that no gradient goes on from one of them into another that it was made of
-            x, *matrices = (tensor.view_as(tensor) for tensor in (x, *matrices))
-            wanted = [tensor for tensor, need in zip((x, *matrices), (needs_x, *needs), strict=True) if need]
-            again = torch_stages(ctx.chain, x, matrices)
-            layout = _layouts(ctx.chain, x.element_size())[-1]
-            again = again.reshape(*d_out.shape[:-1], layout.width)
-            pad = (0, layout.padded_width - layout.width)
-            found = iter(torch.autograd.grad(torch.nn.functional.pad(again, pad), wanted, d_out, create_graph=True))
-            return None, *(next(found) if need else None for need in (needs_x, *needs))
-        x, d_out = x.contiguous(), d_out.contiguous()
-        d_x = torch.empty_like(x) if needs_x else None
-        call = _Call(ctx.chain, x, matrices, gradients=True)
-        call.run("backward", d_out, d_x)
-        return None, d_x, *(g if need else None for g, need in zip(call.gradients, needs, strict=True))
-
-
-def torch_stages(chain: Chain, x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """Do what the kernel does, in torch and without padding: its definition, differentiable any number of times."""
-    network = chain.network
-    sizes = network.sizes
-    running = x.reshape(-1, 1, *(sizes[axis] for axis in network.in_axes[chain.tile_modes :]))
-    running = running.expand(-1, network.num_blocks, *running.shape[2:])
-    for stage, matrix in zip(chain.stages, matrices, strict=True):
-        order = [2 + stage.before.index(axis) for axis in (*stage.rows, *stage.contracted)]
-        rows = running.permute(0, 1, *order).reshape(running.shape[0], network.num_blocks, -1, matrix.shape[1])
-        axes = (*stage.rows, *stage.columns)
-        running = (rows @ matrix).reshape(running.shape[0], network.num_blocks, *(sizes[axis] for axis in axes))
-        running = running.permute(0, 1, *[2 + axes.index(axis) for axis in stage.after])
-    return running.sum(dim=1, keepdim=True) if chain.sum_blocks else running
-
-
-class _Stage(ctypes.Structure):
-    """The kernel's Stage."""
-
-    _fields_ = (
-        ("rows", ctypes.c_int64),
-        ("depth", ctypes.c_int64),
-        ("columns", ctypes.c_int64),
-        ("inner", ctypes.c_int64),
-        ("row_offset", ctypes.c_void_p),
-        ("depth_offset", ctypes.c_void_p),
-        ("matrix", ctypes.c_void_p),
-        ("gradient", ctypes.c_void_p),
-    )
-
-
-class _Call:
-    """One call of the kernel: the arguments, and the tensors that they point to, kept alive."""
-
-    def __init__(self, chain: Chain, x: Tensor, matrices: Sequence[Tensor], *, gradients: bool = False) -> None:
-        self.chain, self.x = chain, x
-        self.matrices = [matrix.contiguous() for matrix in matrices]
-        self.gradients = [torch.empty_like(matrix) for matrix in self.matrices] if gradients else []
-        layouts = _layouts(chain, x.element_size())
-        stages = []
-        for k, layout in enumerate(layouts):
-            gradient = self.gradients[k].data_ptr() if gradients else None
-            sides = (len(layout.row_offset), *self.matrices[k].shape[1:], layout.inner)
-            offsets = (layout.row_offset.ctypes.data, layout.depth_offset.ctypes.data)
-            stages.append(_Stage(*sides, *offsets, self.matrices[k].data_ptr(), gradient))
-        self.stages = (_Stage * len(stages))(*stages)
-        self.tiles = x.numel() // chain.tile_size
-        self.last = layouts[-1]
-
-    def new_out(self) -> Tensor:
-        """Return a tensor for the result, with its padding."""
-        chain, last = self.chain, self.last
-        runs = chain.network.size(chain.stages[-1].after) // last.width
-        return self.x.new_empty(self.tiles, chain.out_blocks, runs, last.padded_width)
-
-    def run(self, name: str, *tensors: Tensor | None) -> None:
-        """Call `name`_float32 or _float64 with x and further tensors."""
-        library = _library()
-        assert library is not None
-        sizes = (len(self.stages), self.chain.network.num_blocks, self.tiles, self.chain.tile_size)
-        pointers = [None if tensor is None else ctypes.c_void_p(tensor.data_ptr()) for tensor in (self.x, *tensors)]
-        function = getattr(library, f"{name}_{_DTYPES[self.x.dtype]}")
-        function.restype = None
-        function(
-            self.stages,
-            *map(ctypes.c_int64, sizes),
-            ctypes.c_int(self.chain.sum_blocks),
-            *pointers,
-            ctypes.c_int(torch.get_num_threads()),
-        )
-
-
-def _padded(columns: int, itemsize: int) -> int:
-    lanes = VECTOR_BYTES // itemsize
-    return -(-columns // lanes) * lanes
-
-
-class _Layout(NamedTuple):
-    """Where a stage finds its numbers, and how it leaves them.
-
-    Attributes:
-        row_offset, depth_offset: Where its rows and its contracted entries begin in the tensor that it reads.
-        inner: Of a stage of the form "inner", the length of the runs that vectors lie along, padding included; else 0.
-        width: How many numbers stand together at the end of the tensor that it puts out.
-        padded_width: The same with the padding behind them.
-    """
-
-    row_offset: np.ndarray
-    depth_offset: np.ndarray
-    inner: int
-    width: int
-    padded_width: int
-
-
-@lru_cache(maxsize=1024)
-def _layouts(chain: Chain, itemsize: int) -> tuple[_Layout, ...]:
-    """Work out every stage's layout."""
-    network, layouts = chain.network, list[_Layout]()
-    sizes = network.sizes
-    together = chain.stages[0].before[-1:]  # the last axes, up to which there is no padding
-    width = padded = network.size(together)
-    strides = _strides(chain.stages[0].before, sizes)
-    for stage in chain.stages:
-        outer, inner = stage.outer, 0
-        tables = (_table(outer, sizes, strides), _table(stage.contracted, sizes, strides))
-        if stage.form == "inner":
-            inner = strides[stage.inner[0]] * sizes[stage.inner[0]]
-            kept = {axis: strides[axis] for axis in stage.inner}
-            strides = kept | _strides(outer + stage.columns, sizes, inner)
-            if len(stage.inner) <= len(together):
-                together, width, padded = stage.inner, inner, inner
-        else:
-            together, width = stage.columns, network.size(stage.columns)
-            padded = _padded(width, itemsize)
-            strides = _strides(together, sizes) | _strides(outer, sizes, padded)
-        layouts.append(_Layout(*tables, inner, width, padded))
-    return tuple(layouts)
-
-
-def _strides(axes: Axes, sizes: dict[str, int], innermost: int = 1) -> dict[str, int]:
-    """Return each axis's stride in a row-major tensor."""
-    strides = {}
-    for axis in reversed(axes):
-        strides[axis] = innermost
-        innermost *= sizes[axis]
-    return strides
-
-
-def _table(axes: Axes, sizes: dict[str, int], strides: dict[str, int]) -> np.ndarray:
-    """List the offsets of all entries of some axes, row-major."""
-    offsets = np.zeros(1, dtype=np.int32)
-    for axis in axes:
-        offsets = (offsets[:, None] + strides[axis] * np.arange(sizes[axis], dtype=np.int32)).reshape(-1)
-    return np.ascontiguousarray(offsets, dtype=np.int32)

@@ -1,10 +1,11 @@
-// The products of btrnn/native.cpp: small matrix products whose operands are read through tables of offsets, with vectors
-// along the columns or along what stands behind the contracted entries. A C++ header, compiled with that file alone.
+// The products of the native kernels: small matrix products whose operands are read through tables of offsets, with vectors
+// along the columns or along what stands behind the contracted entries. A C++ header, compiled with those files alone.
 
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <new>
 
 namespace {
 
@@ -29,6 +30,18 @@ template <typename T>
 int64_t padded(int64_t length) {
   return (length + lanes<T> - 1) / lanes<T> * lanes<T>;
 }
+
+template <typename T>
+struct Buffer {  // aligned to vectors, zero
+  explicit Buffer(int64_t length)
+      : data(static_cast<T*>(::operator new(size_t(length ? length : 1) * sizeof(T), std::align_val_t(kVectorBytes)))) {
+    std::memset(data, 0, size_t(length) * sizeof(T));
+  }
+  ~Buffer() { ::operator delete(data, std::align_val_t(kVectorBytes)); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  T* data;
+};
 
 // Where the rows of a result stand: at equal distances.
 struct Even {

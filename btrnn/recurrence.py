@@ -6,7 +6,8 @@ r"""The recurrence of an LSTM over whole sequences, from the input's part of the
 
 `plain_unroll` says it as a loop that autograd follows: the definition. `unroll` gives the same numbers and gradients in
 less time: it writes the activations of all steps into a few buffers, its backward is written by hand, and the gradient
-of U is one matrix product over all steps rather than a sum of one product a step.
+of U is one matrix product over all steps rather than a sum of one product a step. The steps themselves are done by a
+native kernel where it serves, else one operation of torch after the other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from btrnn import native_recurrence
 from btrnn.eager import is_eager
+from btrnn.native_recurrence import Kept
 from btrnn.products import has_onednn, onednn_outer_product, onednn_product
 
 ActivationName: TypeAlias = Literal["sigmoid", "hard_sigmoid"]
@@ -136,8 +139,14 @@ def unroll(
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         results: Unrolled = _Recurrence.apply(gates, hidden_0, cell_0, weight, mask, steps, activation)
         return results
+    if native_recurrence.serves(len(batch_sizes), weight, tensors):
+        return native_recurrence.forward(_sequences(steps, activation), *operands, kept=None)
     cell = torch.empty_like(cell_0)
     return _forward(steps, operands, activation, {t: cell[:size] for t, size in enumerate(batch_sizes)})
+
+
+def _sequences(steps: Steps, activation: ActivationName) -> native_recurrence.Sequences:
+    return native_recurrence.Sequences(steps.sizes, reverse=steps.reverse, hard=activation == "hard_sigmoid")
 
 
 def plain_unroll(steps: Steps, operands: Operands, activation: ActivationName) -> Unrolled:
@@ -231,23 +240,29 @@ class _Recurrence(torch.autograd.Function):
         steps: Steps,
         activation: ActivationName,
     ) -> Unrolled:
-        activations, cells = gates.new_empty(gates.shape), gates.new_empty(gates.shape[0], weight.shape[1])
         operands = Operands(gates, hidden_0, cell_0, weight, mask)
-        results = _forward(steps, operands, activation, steps.split(cells), steps.split(activations))
+        tensors = [tensor for tensor in operands if tensor is not None]
+        ctx.native = native_recurrence.serves(len(steps.sizes), weight, tensors)
+        kept = Kept(gates.new_empty(gates.shape[0], weight.shape[1]), gates.new_empty(gates.shape))
+        if ctx.native:
+            results = native_recurrence.forward(_sequences(steps, activation), *operands, kept)
+        else:
+            results = _forward(steps, operands, activation, *map(steps.split, kept))
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(gates, hidden_0, cell_0, weight, mask, activations, cells)
+        ctx.save_for_backward(*operands, *kept)
         ctx.steps, ctx.activation = steps, activation
         return results
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        gates, hidden_0, cell_0, weight, mask, activations, cells = ctx.saved_tensors
-        operands, needed = Operands(gates, hidden_0, cell_0, weight, mask), ctx.needs_input_grad[:4]
+        *operands, cells, activations = ctx.saved_tensors
+        operands, kept, needed = Operands(*operands), Kept(cells, activations), ctx.needs_input_grad[:4]
         with torch.autocast(activations.device.type, enabled=False):  # it may be on where backward is called
             if torch.is_grad_enabled():
                 found = _backward_through_plain_loop(ctx.steps, operands, ctx.activation, grads, needed)
             else:
-                found = _backward(ctx.steps, operands, ctx.activation, activations, cells, grads, needed)
+                back = _native_backward if ctx.native else _backward
+                found = back(ctx.steps, operands, ctx.activation, kept, grads, needed)
         return *found, None, None, None
 
 
@@ -255,13 +270,13 @@ def _backward(
     steps: Steps,
     operands: Operands,
     activation: ActivationName,
-    activations: Tensor,
-    cells: Tensor,
+    kept: Kept,
     grads: Sequence[Tensor | None],
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of the gates, hidden_0, cell_0 and U, of those that are needed."""
     _, hidden_0, cell_0, weight, mask = operands
+    cells, activations = kept
     size = weight.shape[1]
     wanted, into_hidden, into_cell = grads
     grad_hidden, grad_cell = _started(into_hidden, hidden_0), _started(into_cell, cell_0)
@@ -299,6 +314,24 @@ def _backward(
     if needed[3]:
         grad_weight = _sum_of_products(grad_gates, _seen(steps, hidden, hidden_0, mask), weight, steps)
     return grad_gates if needed[0] else None, grad_hidden, grad_cell, grad_weight
+
+
+def _native_backward(
+    steps: Steps,
+    operands: Operands,
+    activation: ActivationName,
+    kept: Kept,
+    grads: Sequence[Tensor | None],
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, ...]:
+    """Return what `_backward` does, with the steps done by the native kernel."""
+    _, hidden_0, cell_0, weight, mask = operands
+    sequences = _sequences(steps, activation)
+    found = native_recurrence.backward(sequences, kept, cell_0, weight, mask, grads, to_hidden_0=needed[1])
+    grad_weight = None
+    if needed[3]:
+        grad_weight = _sum_of_products(found.gates, _seen(steps, found.hidden, hidden_0, mask), weight, steps)
+    return found.gates if needed[0] else None, found.hidden_0, found.cell_0, grad_weight
 
 
 def _started(grad: Tensor | None, like: Tensor) -> Tensor:

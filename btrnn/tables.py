@@ -48,8 +48,8 @@ def main_table(rows: pd.DataFrame) -> str:
         | {"compression of W": ratio(row["compression"])}
         | {"of the whole model": ratio(row["compression_total"])}
         | {"paper's accuracy, UCF11": _paper(row)}
-        | {f"{_OURS}" + (", best epoch" if last else ""): _accuracy(row, "test/accuracy")}
-        | ({f"{_OURS}, last epoch": _accuracy(row, "test/accuracy_last")} if last else {})
+        | {f"{_OURS}" + (", best epoch" if last else ""): mean_text(row, "test/accuracy")}
+        | ({f"{_OURS}, last epoch": mean_text(row, "test/accuracy_last")} if last else {})
         | {"difference to the paper": _paper_difference(row)}
         | {"training accuracy, last epoch": _training(row)}
         | {"learning rate": number(row["learning_rate"], "g")}
@@ -71,9 +71,9 @@ def terminal_table(rows: pd.DataFrame) -> str:
         }
         | {
             "paper, UCF11": _paper(row),
-            "ours" + (", best epoch" if last else ""): _accuracy(row, "test/accuracy"),
+            "ours" + (", best epoch" if last else ""): mean_text(row, "test/accuracy"),
         }
-        | ({"ours, last epoch": _accuracy(row, "test/accuracy_last")} if last else {})
+        | ({"ours, last epoch": mean_text(row, "test/accuracy_last")} if last else {})
         | {"training": _training(row), "rate": number(row["learning_rate"], "g")}
         | {"s/epoch": number(row["seconds_per_epoch"], ".3g")}
         for row in rows.to_dict("records")
@@ -153,7 +153,7 @@ def published_table(paper: pd.DataFrame, own: pd.DataFrame) -> str:
         remark = f"protocol {row['protocol']}, scaling {row['scaling']}, scale {row['scale']}"
         table.append(
             {"result": f"**ours, on {data_name(row['source'])}**", "model": row["label"]}
-            | {"accuracy": _accuracy(row, "test/accuracy")}
+            | {"accuracy": mean_text(row, "test/accuracy")}
             | {"remark": remark + (": other data, not comparable" if row["stand_in"] else "")}
         )
     return markdown_table(table)
@@ -228,7 +228,7 @@ def provenance(runs: pd.DataFrame) -> str:
     )
 
 
-def _accuracy(row: Row, column: str) -> str:
+def mean_text(row: Row, column: str) -> str:
     """Write mean ± sd (n) [interval]; at n = 1 the number alone, and "not run" where there is none at all."""
     if not row["n"]:
         return "not run"

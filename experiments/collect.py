@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from btrnn.files import ResultsError
+from btrnn.recovery import records
 from btrnn.results import collect, write_results
 
 
@@ -29,16 +30,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"no run folders for {', '.join(unknown)} in {runs_dir}; there are: {there}")
     for experiment in options.experiments or present:
         try:
-            results, unfinished = collect(options.results_dir, experiment)
+            num_rows, paths, unfinished = _collect(options.results_dir, experiment)
         except ResultsError as error:
             sys.exit(str(error))
         for path in unfinished:
             print(f"{path}: not finished, left out")
-        if results.runs.empty:
+        if num_rows:
+            print(f"{experiment}: {num_rows} rows -> {', '.join(str(path) for path in paths)}")
+        else:
             print(f"{experiment}: no finished run, nothing written")
-            continue
-        paths = write_results(results, options.results_dir, experiment)
-        print(f"{experiment}: {len(results.runs)} runs -> {', '.join(str(path) for path in paths)}")
+
+
+def _collect(results_dir: Path, experiment: str) -> tuple[int, list[Path], list[Path]]:
+    """Collect one experiment; returns how many rows it has, the files written, and the unfinished run folders."""
+    if experiment == records.EXPERIMENT:
+        recovery, unfinished = records.collect(results_dir)
+        rows = len(recovery.rows)
+        return rows, records.write(recovery, results_dir) if rows else [], unfinished
+    results, unfinished = collect(results_dir, experiment)
+    rows = len(results.runs)
+    return rows, write_results(results, results_dir, experiment) if rows else [], unfinished
 
 
 if __name__ == "__main__":

@@ -19,20 +19,23 @@ from types import ModuleType
 
 from btrnn.atomic import replace_file
 from btrnn.files import ResultsError
-from btrnn.reports import captioning, generation, video
+from btrnn.reports import captioning, generation, parameters, recovery, sensitivity, video
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import collected_experiments
 from btrnn.schema import schema_of
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-README_EXPERIMENTS = ("ucf11", "ucf11_actions", "draw", "draw_mnist_5k", "captioning", "captioning_scenes")
+README_EXPERIMENTS = (
+    *("ucf11", "ucf11_actions", "draw", "draw_mnist_5k", "captioning", "captioning_scenes"),
+    *("ucf11_sensitivity", "ucf11_sensitivity_actions"),
+)
 # by the prefix of the task's schema
 REPORTS: dict[str, ModuleType] = {"ucf11": video, "draw": generation, "captioning": captioning}
 
 
 def report_of(experiment: str) -> ModuleType:
-    """Return the module that reports an experiment's task."""
-    return REPORTS[schema_of(experiment).prefix]
+    """Return the module that reports an experiment."""
+    return sensitivity if experiment.startswith("ucf11_sensitivity") else REPORTS[schema_of(experiment).prefix]
 
 
 def readme_block(results_dir: Path, readme: Path) -> str:
@@ -41,6 +44,8 @@ def readme_block(results_dir: Path, readme: Path) -> str:
     collected = collected_experiments(results_dir)
     shown = [name for name in README_EXPERIMENTS if name in collected]
     parts = [report_of(name).readme_part(results_dir, name, place) for name in shown]
+    if recovery.is_collected(results_dir):
+        parts.append(recovery.readme_part(results_dir, place))
     return "\n\n".join(parts) or "No results are collected yet."
 
 
@@ -91,6 +96,12 @@ def _report(experiment: str | None, results_dir: Path, readme: Path, *, check: b
     for name in [experiment] if experiment else collected:
         texts |= report_of(name).table_texts(results_dir, name)
         drawn += report_of(name).figure_files(results_dir, name)
+    if not experiment:  # what is made of no training run
+        texts |= parameters.table_texts(results_dir)
+        drawn += parameters.figure_files(results_dir)
+    if not experiment and recovery.is_collected(results_dir):
+        texts |= recovery.table_texts(results_dir)
+        drawn += recovery.figure_files(results_dir)
     texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir, readme), readme)
     stale = []
     for path, text in texts.items():

@@ -66,7 +66,9 @@ def write_run(
 ) -> Path:
     """Write one finished run folder and return it; `changes` go into its summary."""
     changes = changes or {}
-    name = f"{model}_{protocol}_{scaling}_{scale}" + (f"_r{changes['rank']}" if "rank" in changes else "")
+    shape = {"order": "d", "rank": "r", "num_blocks": "n"}
+    name = f"{model}_{protocol}_{scaling}_{scale}"
+    name += "".join(f"_{letter}{changes[key]}" for key, letter in shape.items() if key in changes)
     run_dir = results_dir / "runs" / experiment / name / f"seed{seed}"
     run_dir.mkdir(parents=True)
     rng = np.random.default_rng([seed, sorted(MODELS).index(model), len(protocol), len(scaling)])

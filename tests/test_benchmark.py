@@ -294,7 +294,7 @@ def sweep_of(times: dict[str, float], factor: str = "rank", value: int = 4) -> p
 def test_figures_show_the_numbers_and_the_laws():
     from btrnn.benchmark import figures
 
-    rows = [sweep_of({"btrnn BT": 2.0 * value, "tednet BT": nan}, "rank", value) for value in (1, 2, 4, 8)]
+    rows = [sweep_of({"btrnn BT": 2.0 * value, "tednet BT": nan}, "rank", value) for value in (4, 1, 2, 8)]
     figure = figures.time_against(pd.concat(rows, ignore_index=True), "rank", "title")
     measured, bt_law = figure.axes[0].lines
     assert list(measured.get_ydata()) == [2.0, 4.0, 8.0, 16.0]

@@ -1,11 +1,16 @@
 """The closed forms give the paper's counts and the layers' own, without torch."""
 
+import itertools
+import re
 import subprocess
 import sys
+from math import prod
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from btrnn.complexity import bt_parameters, dense_parameters, tt_parameters
+from btrnn.complexity import bt_parameters, dense_parameters, factorize, tt_parameters
 
 IN_MODES, OUT_MODES = (8, 20, 20, 18), (16, 4, 4, 4)
 
@@ -41,6 +46,71 @@ def test_figure_of_parameters_against_order_and_rank(rank, counts):
         ((*[4] * 4, *[2] * 4), (2,) * 8),
     ]
     assert [bt_parameters(i, j, rank, 1) for i, j in pairings] == counts
+
+
+def all_modes(size, order):
+    """List every descending list of `order` modes of at least 2 with this product, by trying all."""
+    factors = [mode for mode in range(2, size + 1) if size % mode == 0]
+    modes = itertools.combinations_with_replacement(sorted(factors, reverse=True), order)
+    return [candidate for candidate in modes if prod(candidate) == size]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
+def test_balanced_modes_against_all_that_there_are(order):
+    for size in range(2, 130):
+        candidates = all_modes(size, order)
+        if candidates:
+            assert factorize(size, order) == min(candidates, key=lambda modes: (sum(modes), modes)), size
+        else:
+            with pytest.raises(ValueError, match=f"{size} is no product of {order} modes"):
+                factorize(size, order)
+
+
+@given(modes=st.lists(st.integers(2, 30), min_size=1, max_size=6))
+def test_balanced_modes_of_any_size_that_can_be_split(modes):
+    found = factorize(prod(modes), len(modes))
+    assert prod(found) == prod(modes)
+    assert list(found) == sorted(found, reverse=True)
+    assert sum(found) <= sum(modes)
+
+
+@given(side=st.integers(2, 40), order=st.integers(1, 4))
+def test_powers_are_split_evenly(side, order):
+    assert factorize(side**order, order) == (side,) * order
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=st.integers(1, 2_000), order=st.integers(2, 5))
+def test_proposed_paddings_can_be_split_and_the_first_is_the_next(size, order):
+    try:
+        factorize(size, order)
+    except ValueError as error:
+        described = re.findall(r"(\d+) = ([\dx ]+)", str(error))
+        sizes = [int(padded) for padded, _ in described]
+        for padded, modes in described:
+            assert modes.strip() == " x ".join(map(str, factorize(int(padded), order)))
+        *_, last = described
+        largest, *_, smallest = (int(mode) for mode in last[1].split(" x "))
+        assert largest <= 2 * smallest
+        for between in range(size, sizes[0]):
+            with pytest.raises(ValueError, match="too few prime factors"):
+                factorize(between, order)
+
+
+def test_a_prime_is_told_what_to_pad_to():
+    with pytest.raises(ValueError, match=r"997 .* 999 = 37 x 3 x 3 x 3 or 1000 = 8 x 5 x 5 x 5, or take a lower order"):
+        factorize(997, 4)
+    with pytest.raises(ValueError, match="order must be an integer of at least 1, got 0"):
+        factorize(8, 0)
+    with pytest.raises(ValueError, match="size must be an integer of at least 1, got 0"):
+        factorize(0, 2)
+
+
+def test_reversed_modes_meet_at_the_fewest_parameters():
+    for order in range(2, 7):
+        in_modes, out_modes = factorize(4_096, order), factorize(256, order)[::-1]
+        fewest = min(bt_parameters(in_modes, other, 2, 1) for other in set(itertools.permutations(out_modes)))
+        assert bt_parameters(in_modes, out_modes, 2, 1) == fewest
 
 
 def test_torch_is_not_imported():

@@ -3,17 +3,19 @@
 import copy
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from btrnn import LSTM, recurrence
+from btrnn import LSTM, native, recurrence
 from btrnn.recurrence import Operands, Steps, plain_unroll, unroll
 
 NAMES = ("gates", "hidden_0", "cell_0", "weight")
@@ -54,6 +56,17 @@ def assert_close(got, wanted, tolerance=1e-12):
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.fixture(params=["native", "torch"])
+def way(request) -> Iterator[str]:
+    """Do a test twice: with the native kernel, and without."""
+    assert native.available()
+    with native.disabled() if request.param == "torch" else nullcontext():
+        yield request.param
+
+
+both_ways = pytest.mark.usefixtures("way")
+
+
 @pytest.fixture
 def no_plain_loop(monkeypatch):
     """Let a test fail that falls back to the plain loop."""
@@ -68,7 +81,7 @@ SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=9).map(lambda sizes: so
 EVEN = st.builds(lambda batch, time: [batch] * time, st.integers(1, 5), st.integers(1, 9))
 CASES = {
     "sizes": SIZES | EVEN,
-    "hidden_size": st.integers(1, 6),
+    "hidden_size": st.integers(1, 20),
     "with_mask": st.booleans(),
     "activation": st.sampled_from(ACTIVATIONS),
     "reverse": st.booleans(),
@@ -77,7 +90,8 @@ CASES = {
 }
 
 
-@settings(max_examples=150, deadline=None)
+@both_ways
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     **CASES,
     needed=st.sets(st.sampled_from(NAMES), min_size=1),
@@ -103,7 +117,8 @@ def test_equals_the_plain_loop_with_every_choice_of_gradients(
     assert_close(again, wanted)
 
 
-@settings(max_examples=50, deadline=None)
+@both_ways
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**CASES)
 def test_without_gradients_equals_the_plain_loop(sizes, hidden_size, with_mask, activation, reverse, seed, chunk_rows):
     operands = make_operands(sizes, hidden_size, with_mask, seed=seed)
@@ -117,6 +132,7 @@ def test_without_gradients_equals_the_plain_loop(sizes, hidden_size, with_mask, 
     assert_close([x for x in operands if x is not None], [x for x in before if x is not None], 0)
 
 
+@both_ways
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(("sizes", "with_mask"), [([2, 2, 2], False), ([3, 3, 1, 1], True)])
@@ -131,6 +147,7 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(activation
     assert gradgradcheck(run, sources)
 
 
+@both_ways
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_second_derivatives_are_finite_where_gates_are_at_their_bounds(activation):
     operands = make_operands([2] * 4, 3, True, scale=400.0)
@@ -144,6 +161,7 @@ def test_second_derivatives_are_finite_where_gates_are_at_their_bounds(activatio
     assert_close(*found)
 
 
+@both_ways
 def test_second_derivatives_do_not_count_an_operand_twice_that_another_was_made_of():
     operands = make_operands([2] * 3, 2, False)
     weight, found = operands.weight.requires_grad_(), []
@@ -155,6 +173,7 @@ def test_second_derivatives_do_not_count_an_operand_twice_that_another_was_made_
     assert_close(*found)
 
 
+@both_ways
 def test_hard_sigmoid_is_flat_on_its_bounds_in_both_ways():
     """At x = -2.5 and 2.5 the slope is a convention; both must have the same."""
     gates = torch.tensor([[2.5, -2.5, 1.0, 2.5], [-2.5, 2.5, -1.0, -2.5]], dtype=torch.float64, requires_grad=True)
@@ -166,6 +185,7 @@ def test_hard_sigmoid_is_flat_on_its_bounds_in_both_ways():
     assert_close(*found, 0)
 
 
+@both_ways
 def test_the_backward_is_repeatable_bit_by_bit_and_leaves_what_it_saved():
     operands = make_operands([16] * 20, 32, True, dtype=torch.float32)
     sources = [tensor.requires_grad_() for tensor in operands[:4]]
@@ -178,6 +198,7 @@ def test_the_backward_is_repeatable_bit_by_bit_and_leaves_what_it_saved():
         assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
 
 
+@both_ways
 def test_the_operands_may_have_any_strides():
     operands = make_operands([3, 2, 2], 2, True)
     turned = Operands(*(tensor.t().contiguous().t() for tensor in operands))
@@ -189,6 +210,7 @@ def test_the_operands_may_have_any_strides():
     assert_close(*found)
 
 
+@both_ways
 def test_the_outputs_may_be_changed_in_place():
     operands = make_operands([2] * 3, 2, False)
     operands.weight.requires_grad_()
@@ -206,7 +228,7 @@ def test_float32_equals_float64_with_and_without_onednn(sizes, with_mask):
     """Large enough for oneDNN's product where it is present."""
     used_onednn = {}
     for allowed in (True, False):
-        with torch.backends.mkldnn.flags(enabled=allowed):
+        with torch.backends.mkldnn.flags(enabled=allowed), native.disabled():
             exact = make_operands(sizes, 128, with_mask)
             exact = exact._replace(gates=exact.gates / 2, weight=exact.weight / 11)
             rough = Operands(*(None if tensor is None else tensor.float() for tensor in exact))
@@ -224,6 +246,43 @@ def test_float32_equals_float64_with_and_without_onednn(sizes, with_mask):
     assert used_onednn[True] == torch.backends.mkldnn.is_available()
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_many_sequences_of_unlike_lengths_in_the_native_kernel(dtype, tolerance, activation, reverse, monkeypatch):
+    """More than a group of sequences, a broken last panel, and more threads than there is work for."""
+    sizes = [75, 75, 40, 33, 2]
+    exact = make_operands(sizes, 37, True, scale=0.5)
+    given = Operands(*(tensor.to(dtype) for tensor in exact))
+    monkeypatch.setattr(recurrence, "_forward", None)  # so that only the kernel can be meant
+    found = []
+    for function, operands in ((plain, exact), (unroll, given)):
+        sources = [tensor.detach().requires_grad_() for tensor in operands[:4]]
+        results = call(function, (*sources, operands.mask), sizes, activation, reverse)
+        found.append([*results, *torch.autograd.grad(loss_of(results, range(3)), sources)])
+    for wanted, got in zip(*found, strict=True):
+        assert (got.double() - wanted).abs().max() / wanted.abs().max() < tolerance
+    with torch.no_grad():
+        before = torch.get_num_threads()
+        torch.set_num_threads(7)
+        again = call(unroll, given, sizes, activation, reverse)
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(again, found[1][:3], strict=True))
+
+
+def test_numbers_that_are_none_and_gates_that_are_full():
+    """NaN stays NaN, and far beyond its range the exponential neither overflows nor loses the sign."""
+    gates = torch.tensor([[torch.nan, 1e4, 1e30, 1e4], [-1e30, 1e30, -1e4, 1e30]]).repeat_interleave(2, dim=0)
+    state, weight = torch.ones(2, 1), torch.zeros(4, 1)
+    (_, hidden, cell) = unroll(gates, [2, 2], state, state, weight, None, "sigmoid", False)
+    assert cell.isnan().all()
+    assert hidden.isnan().all()
+    outputs, _, cell = unroll(gates[2:].repeat(2, 1), [2, 2], state, state, weight, None, "sigmoid", False)
+    torch.testing.assert_close(cell, torch.ones(2, 1))
+    torch.testing.assert_close(outputs, torch.full((4, 1), 1.0).tanh())
+
+
+@both_ways
 def test_no_gradient_for_the_whole_sequence_runs_fast(no_plain_loop):
     operands = make_operands([2] * 3, 2, True)
     operands.gates.requires_grad_()
@@ -307,6 +366,7 @@ def test_autocast_gives_the_numbers_of_float32_roughly(packed):
     assert all(parameter.grad.isfinite().all() for parameter in lstm.parameters())
 
 
+@both_ways
 def test_a_backward_under_autocast_keeps_the_precision():
     operands = make_operands([4] * 5, 8, False, dtype=torch.float32)
     weight = operands.weight.requires_grad_()
@@ -317,6 +377,7 @@ def test_a_backward_under_autocast_keeps_the_precision():
     assert torch.equal(got, wanted)
 
 
+@both_ways
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_other_types_train(dtype):
     lstm = LSTM(3, 4, dtype=dtype)

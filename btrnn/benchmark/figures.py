@@ -89,7 +89,8 @@ def memory_against_input(rows: pd.DataFrame, title: str) -> Figure:
 def _lines(axis: Axes, panel: pd.DataFrame, column: str) -> dict[str, Any]:
     """Draw a line for each implementation; returns the legend's handles."""
     handles: dict[str, Any] = {}
-    for name, line in panel.dropna(subset=[column]).groupby("implementation", sort=False):
+    for name, rows in panel.dropna(subset=[column]).groupby("implementation", sort=False):
+        line = rows.sort_values("value")  # the paper's setting, which all sweeps share, was measured first
         style = _STYLES[str(name)]
         face = style.color if style.filled else "white"
         look: Any = {"color": style.color, "marker": style.marker, "mfc": face, "lw": 2 if style.filled else 1.2}

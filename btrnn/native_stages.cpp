@@ -1,5 +1,5 @@
 // The leading stages of a block-term or tensor-train product, a tile of the input at a time, so that what lies between
-// two stages never leaves the core's cache. btrnn/native.py compiles and calls this; btrnn/planning.py chooses the stages.
+// two stages never leaves the core's cache. btrnn/native_stages.py calls this; btrnn/planning.py chooses the stages.
 //
 // A stage multiplies the tile's tensor by one matrix a block: out[r, c] = sum_k in[row_offset[r] + depth_offset[k]] M[k, c].
 // The offset tables stand for any order of the axes, so nothing is ever transposed. Vectors lie along the columns, and rows
@@ -10,13 +10,11 @@
 #include <omp.h>
 
 #include <cstdint>
-#include <cstring>
-#include <new>
 #include <vector>
 
 #include "native_products.h"
 
-// What the caller describes; native.py holds the same fields in the same order.
+// What the caller describes; native_stages.py holds the same fields in the same order.
 template <typename T>
 struct Stage {
   int64_t rows, depth, columns, inner;  // inner is 0 where vectors lie along the columns
@@ -27,18 +25,6 @@ struct Stage {
 };
 
 namespace {
-
-template <typename T>
-struct Buffer {  // aligned to vectors, zero
-  explicit Buffer(int64_t length)
-      : data(static_cast<T*>(::operator new(size_t(length ? length : 1) * sizeof(T), std::align_val_t(kVectorBytes)))) {
-    std::memset(data, 0, size_t(length) * sizeof(T));
-  }
-  ~Buffer() { ::operator delete(data, std::align_val_t(kVectorBytes)); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  T* data;
-};
 
 inline bool adjacent(const int32_t* offset, int64_t count) {  // whether offsets follow one another
   for (int64_t q = 1; q < count; ++q) {

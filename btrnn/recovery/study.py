@@ -1,0 +1,144 @@
+"""A run of the recovery study: one shape of map, all truths, seeds and restarts; skipped if finished.
+
+The run folder holds config.yaml, fits.csv (a row for each truth, seed and restart), truths.csv (a row for each truth
+and seed), matrices.npz (the truths of seed 0 and the best that was learnt of each) and summary.json.
+"""
+
+import json
+import logging
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from jaxtyping import Float
+from omegaconf import DictConfig, OmegaConf
+
+from btrnn.atomic import replace_file
+from btrnn.config import ConfigError, check_targets, refuse_other_run
+from btrnn.data.disk import locked
+from btrnn.factorised import FactorisedLinear
+from btrnn.files import arrays_bytes
+from btrnn.linear import BTLinear, TTLinear
+from btrnn.machine import git_state
+from btrnn.recovery.fit import Fits, fit
+from btrnn.recovery.truths import KINDS, best_rank_errors, make_truths
+
+log = logging.getLogger(__name__)
+SAME_SHAPE = "same_shape"
+_FIRST_SEED_OF_TRUTHS = 1_000_000  # of truths of the map's own shape: none is the start of a fit
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    """Do the run that `config` describes, unless it is finished.
+
+    Returns:
+        Its summary, as in summary.json.
+
+    Raises:
+        ConfigError: The configuration names something that does not exist, or the folder holds another run.
+    """
+    check_targets(config)
+    unknown = set(config.truths) - {*KINDS, SAME_SHAPE}
+    if unknown:
+        known = ", ".join([*KINDS, SAME_SHAPE])
+        raise ConfigError(f"truths has {', '.join(sorted(unknown))}; known kinds: {known}")
+    config = DictConfig(OmegaConf.to_container(config, resolve=True))
+    run_dir = Path(config.run_dir)
+    with locked(run_dir):
+        if (run_dir / "summary.json").exists():
+            refuse_other_run(config, run_dir / "config.yaml")
+            log.info("finished before, nothing to do: %s", run_dir)
+            return dict(json.loads((run_dir / "summary.json").read_text()))
+        replace_file(run_dir / "config.yaml", OmegaConf.to_yaml(config))
+        return _run(config, run_dir)
+
+
+def _run(config: DictConfig, run_dir: Path) -> dict[str, Any]:
+    """Fit, compare, and write all files, the summary last."""
+    started = time.perf_counter()
+    layer: FactorisedLinear = instantiate(config.layer)
+    truths = {kind: _truths(kind, config.num_truths, layer) for kind in config.truths}
+    stacked = torch.from_numpy(np.concatenate(list(truths.values())))
+    num_fits = len(stacked) * config.num_restarts
+    log.info("%s: %d fits of %d parameters, %d steps", config.name, num_fits, layer.num_weights, config.num_steps)
+    fits = fit(
+        layer,
+        stacked,
+        num_restarts=config.num_restarts,
+        num_pairs=config.num_pairs,
+        num_steps=config.num_steps,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        show=lambda step, error: log.info("  step %d, median relative error %.3g", step, error),
+    )
+    labels = [(kind, seed) for kind in truths for seed in range(config.num_truths)]
+    keys = pd.DataFrame(labels, columns=["truth", "seed"])
+    tables = {
+        "fits.csv": keys.join(pd.DataFrame(fits.errors.numpy())).melt(["truth", "seed"], None, "restart", "error"),
+        "truths.csv": keys.assign(
+            error_from_dense=[_from_dense(layer, truth).relative_error(truth) for truth in stacked],
+            error_best_rank=best_rank_errors(stacked.numpy(), layer.num_weights),
+        ),
+    }
+    for name, table in tables.items():
+        replace_file(run_dir / name, table.to_csv(index=False))
+    replace_file(run_dir / "matrices.npz", arrays_bytes(_matrices(labels, stacked.numpy(), fits)))
+    summary = {
+        **{"experiment": config.experiment, "name": config.name, "form": config.form, "order": layer.order},
+        "rank": config.rank,
+        "num_blocks": layer.network.num_blocks,
+        "in_modes": "x".join(map(str, layer.in_modes)),
+        "out_modes": "x".join(map(str, layer.out_modes)),
+        "parameters": layer.num_weights,
+        **{key: config[key] for key in ("num_restarts", "num_pairs", "num_steps", "learning_rate")},
+        "seconds": time.perf_counter() - started,
+        "threads": torch.get_num_threads(),
+        "torch": version("torch"),
+        **git_state(),
+        "command": " ".join(["python", *sys.argv]),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    replace_file(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def _truths(kind: str, num_truths: int, layer: FactorisedLinear) -> Float[np.ndarray, "truths 64 64"]:
+    """Make the truths of one kind, each of norm 1; those of the layer's own shape are drawn as it is initialised."""
+    if kind != SAME_SHAPE:
+        return make_truths(kind, num_truths)
+    drawn = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in range(num_truths):
+            torch.manual_seed(_FIRST_SEED_OF_TRUTHS + seed)
+            layer.reset_parameters()
+            dense = layer.to_dense().detach().double()
+            drawn.append((dense / dense.norm()).numpy())
+    return np.stack(drawn)
+
+
+def _from_dense(layer: FactorisedLinear, truth: torch.Tensor) -> FactorisedLinear:
+    """Make a map of the layer's shape from the truth itself, without pairs and without training."""
+    if isinstance(layer, TTLinear):
+        return TTLinear.from_dense(truth, layer.in_modes, layer.out_modes, tt_rank=layer.tt_ranks[1:-1])
+    assert isinstance(layer, BTLinear)
+    rank, blocks = layer.tucker_rank, layer.num_blocks
+    return BTLinear.from_dense(truth, layer.in_modes, layer.out_modes, tucker_rank=rank, num_blocks=blocks)
+
+
+def _matrices(
+    labels: list[tuple[str, int]], truths: Float[np.ndarray, "truths 64 64"], fits: Fits
+) -> dict[str, np.ndarray]:
+    """Give "<truth>/truth" and "<truth>/learnt", (64, 64) float16: the truths of seed 0, the best restart of each."""
+    matrices = {}
+    best = fits.errors.argmin(dim=1)
+    for row, (kind, seed) in enumerate(labels):
+        if seed == 0:
+            matrices[f"{kind}/truth"] = truths[row].astype(np.float16)
+            matrices[f"{kind}/learnt"] = fits.weights[row, best[row]].numpy().astype(np.float16)
+    return matrices

@@ -1,0 +1,191 @@
+"""Task 4 (c) in Markdown and figures: BT-LSTM's accuracy against core order d, Tucker-rank R and block terms N."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from btrnn import comparison, tables
+from btrnn.comparison import Row
+from btrnn.files import ResultsError
+from btrnn.formatting import count, markdown_table, number, ratio
+from btrnn.reports import sensitivity_figures as figures
+from btrnn.reports.figure_file import FigureFile
+from btrnn.results import read_results, run_table
+from btrnn.statistics import MeanInterval, mean_interval
+
+FACTORS = {"order": "d", "rank": "R", "num_blocks": "N"}
+METRIC = "test/accuracy"
+
+
+def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
+    """Return the table of the runs whose folders are here as plain text.
+
+    Raises:
+        ResultsError: No run of this experiment and scale is finished.
+    """
+    summary = _summary(run_table(results_dir, experiment), experiment, scale, results_dir)
+    shown = tabulate(_rows(summary), headers="keys", tablefmt="simple", disable_numparse=True)
+    return f"{tables.heading(summary).replace('`', '')}\n\n{shown}"
+
+
+def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
+    """Return an experiment's tables at one scale, and notes, as Markdown."""
+    runs = read_results(results_dir, experiment).runs
+    summary = _summary(runs, experiment, scale, results_dir)
+    chosen = runs[runs["scale"] == scale]
+    effects = marginal_means(chosen)
+    parts = [
+        f"### {tables.heading(summary)}",
+        conclusion(summary, effects),
+        markdown_table(_rows(summary)),
+        "Averages over all shapes that share a value, seed by seed; 95 % interval over the seeds:",
+        _effects_table(effects),
+        f"{tables.notes(summary)}\n- One learning rate for all shapes, the one chosen for d = 4, R = 4, N = 2.\n"
+        f"{tables.provenance(chosen)}",
+    ]
+    return "\n\n".join(parts)
+
+
+def _summary(runs: pd.DataFrame, experiment: str, scale: str, results_dir: Path) -> pd.DataFrame:
+    """Average the block-term runs of one scale over seeds, ordered by d, R and N; the baseline's row stands last."""
+    chosen = runs[runs["scale"] == scale]
+    if chosen[chosen["model"] == "bt_lstm"].empty:
+        scales = ", ".join(sorted(runs["scale"].unique())) or "none"
+        raise ResultsError(
+            f"no finished run of {experiment!r} at scale {scale!r} in {results_dir}; scales there: {scales}"
+        )
+    return comparison.summarise(chosen).sort_values(list(FACTORS), ignore_index=True)
+
+
+def _rows(summary: pd.DataFrame) -> list[dict[str, str]]:
+    return [
+        {"d": number(row["order"], ".0f"), "R": number(row["rank"], ".0f"), "N": number(row["num_blocks"], ".0f")}
+        | {"model": row["model_label"]}
+        | {"parameters of W": count(row["parameters_input"] or np.nan)}
+        | {"compression of W": ratio(row["parameters_dense_input"] / (row["parameters_input"] or np.nan))}
+        | {"best epoch: mean ± sd (n), 95 % interval": tables.mean_text(row, METRIC)}
+        | {"last epoch": tables.mean_text(row, f"{METRIC}_last")}
+        | {"training, last epoch": number(row["train/accuracy_last"], ".3f")}
+        | {"seconds per epoch": number(row["seconds_per_epoch"], ".3g")}
+        for row in summary.to_dict("records")
+    ]
+
+
+def marginal_means(runs: pd.DataFrame) -> pd.DataFrame:
+    """Average the accuracy over all shapes that share one value of d, R or N.
+
+    Only seeds count that have every shape, so that no average is over other shapes than the next. The interval is over
+    the seeds.
+
+    Returns:
+        A row for each value: factor ("order", "rank" or "num_blocks"), value, and mean, sd, n, low, high.
+    """
+    chosen = runs[runs["model"] == "bt_lstm"]
+    shapes = chosen.groupby("seed")["name"].nunique()
+    whole = chosen[chosen["seed"].isin(shapes.index[shapes == chosen["name"].nunique()])]
+    rows: list[Row] = []
+    for factor in FACTORS:
+        for value, group in whole.groupby(factor):
+            interval = mean_interval(group.groupby("seed")[METRIC].mean().to_numpy(), bounds=(0.0, 1.0))
+            rows.append({"factor": factor, "value": value} | interval._asdict())
+    return pd.DataFrame(rows, columns=["factor", "value", *MeanInterval._fields])
+
+
+def _effects_table(effects: pd.DataFrame) -> str:
+    return markdown_table(
+        [
+            {"averaged over all shapes with": f"{FACTORS[row['factor']]} = {row['value']:g}"}
+            | {"accuracy, best epoch": f"{row['mean']:.3f}{_interval(row)}", "n": str(row["n"])}
+            for row in effects.to_dict("records")
+        ]
+    )
+
+
+def _interval(row: Row) -> str:
+    return "" if np.isnan(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def conclusion(summary: pd.DataFrame, effects: pd.DataFrame) -> str:
+    """Say in Markdown which shape is best and worst, and what d, R and N do on average."""
+    shapes = summary[summary["model"] == "bt_lstm"]
+    *_, best = ordered = sorted(shapes.to_dict("records"), key=lambda row: row[METRIC])
+    worst = ordered[0]
+    data = tables.data_name(summary["source"].iloc[0])
+    parts = [
+        f"**In short.** On {data} the {len(shapes)} shapes reach from {worst[METRIC]:.3f} ({_shape(worst)}, "
+        f"{count(worst['parameters_input'])} parameters) to {best[METRIC]:.3f} ({_shape(best)}, "
+        f"{count(best['parameters_input'])})."
+    ]
+    said = []
+    for factor, letter in FACTORS.items():
+        rows = effects[effects["factor"] == factor].to_dict("records")
+        if len(rows) > 1:
+            means = ", ".join(f"{row['mean']:.3f} at {letter} = {row['value']:g}" for row in rows)
+            said.append(f"{means} ({_told_apart(rows)})")
+    if said:
+        parts.append(f"On average over the other two: {'; '.join(said)}.")
+    return " ".join(parts)
+
+
+def _told_apart(rows: list[Row]) -> str:
+    """Say whether the intervals of the highest and the lowest mean are apart."""
+    low, high = min(rows, key=lambda row: row["mean"]), max(rows, key=lambda row: row["mean"])
+    return "intervals apart" if low["high"] < high["low"] else "not told apart"
+
+
+def _shape(row: Row) -> str:
+    return ", ".join(f"{letter} = {row[factor]:g}" for factor, letter in FACTORS.items())
+
+
+# ---- files
+
+
+def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
+    """Return an experiment's Markdown file, all scales."""
+    runs = read_results(results_dir, experiment).runs
+    note = f"Made by `python experiments/report.py {experiment}` from the CSV files in results/; do not edit."
+    title = f"# {experiment}: {tables.data_name(runs['source'].iloc[0])}"
+    body = "\n\n".join(markdown_report(results_dir, experiment, scale) for scale in _scales(runs))
+    return {results_dir / "tables" / f"{experiment}.md": f"{title}\n\n{note}\n\n{body}\n"}
+
+
+def _scales(runs: pd.DataFrame) -> list[str]:
+    """Return the scales, the one with the most training first."""
+    first = comparison.headline_scale(runs)
+    return [first, *sorted(set(runs["scale"]) - {first})]
+
+
+def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
+    """Return an experiment's figures at its largest scale: heat maps and curves of the accuracy."""
+    runs = read_results(results_dir, experiment).runs
+    scale = comparison.headline_scale(runs)
+    summary = _summary(runs, experiment, scale, results_dir)
+    title = f"BT-LSTM on {tables.data_name(summary['source'].iloc[0])}, scale {scale}, n = {summary['n'].max()}"
+    shown = summary[["model", *FACTORS, "n", METRIC, f"{METRIC}_low", f"{METRIC}_high"]]
+    stem = results_dir / "figures" / experiment
+    return [
+        FigureFile(Path(f"{stem}_{name}.png"), shown, partial(draw, shown, title))
+        for name, draw in (("heat_maps", figures.heat_maps), ("curves", figures.curves))
+    ]
+
+
+def readme_part(results_dir: Path, experiment: str, place: str) -> str:
+    """Return what README shows of an experiment, at its largest scale.
+
+    Args:
+        results_dir: Where the committed tables are.
+        experiment: Which of them.
+        place: The path of `results_dir` as README links to it.
+    """
+    runs = read_results(results_dir, experiment).runs
+    scale = comparison.headline_scale(runs)
+    summary = _summary(runs, experiment, scale, results_dir)
+    text = conclusion(summary, marginal_means(runs[runs["scale"] == scale]))
+    return (
+        f"### {tables.heading(summary)}: d, R and N\n\n{text}\n\n"
+        f"![Accuracy against d, R and N]({place}/figures/{experiment}_curves.png)\n\n"
+        f"All shapes: [{experiment}.md]({place}/tables/{experiment}.md)."
+    )

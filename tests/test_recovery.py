@@ -1,0 +1,333 @@
+"""Recovery of matrices from pairs: truths, the batch of fits, a run, and what is collected and shown of it."""
+
+import json
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from btrnn import BTLinear, TTLinear
+from btrnn.comparison import read_paper
+from btrnn.config import ConfigError, register
+from btrnn.files import ResultsError
+from btrnn.recovery import records
+from btrnn.recovery.fit import dense_weights, draw_inputs, fit, moment_root
+from btrnn.recovery.study import run
+from btrnn.recovery.truths import KINDS, best_rank_errors, make_truths
+from btrnn.reports import parameters, recovery
+
+from .conftest import ROOT
+from .test_report import cells, load, workspace
+
+SMALL = ("num_steps=60", "num_truths=2", "num_restarts=3", "num_pairs=256")
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Callable[..., DictConfig]:
+    register()
+
+    def make(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            return compose("recovery", [f"results_dir={tmp_path / 'results'}", *SMALL, *overrides])
+
+    return make
+
+
+# ---- truths
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_truths_have_norm_one_and_differ_by_seed_alone(kind):
+    truths = make_truths(kind, 3)
+    assert truths.shape == (3, 64, 64)
+    np.testing.assert_allclose(np.linalg.norm(truths, axis=(1, 2)), 1)
+    np.testing.assert_array_equal(make_truths(kind, 2), truths[:2])
+    assert np.abs(truths[0] - truths[1]).max() > 1e-3
+
+
+def test_truths_have_the_structure_that_their_names_say():
+    assert np.linalg.matrix_rank(make_truths("low_rank", 1)[0]) == 4
+    kronecker = make_truths("kronecker", 1)[0].reshape(8, 8, 8, 8).transpose(0, 2, 1, 3).reshape(64, 64)
+    assert np.linalg.matrix_rank(kronecker) == 1
+    smooth = make_truths("smooth", 1)[0]
+    assert np.abs(np.diff(smooth)).max() < 0.7 * smooth.std() < np.abs(np.diff(make_truths("random", 1)[0])).mean()
+    for kind in ("photograph", "smooth"):
+        assert abs(make_truths(kind, 1).mean()) < 1e-12
+
+
+def test_the_yardstick_is_the_best_low_rank_of_as_many_numbers():
+    truths = make_truths("photograph", 2)
+    left, values, right = np.linalg.svd(truths)
+    nearest = (left[:, :, :3] * values[:, None, :3]) @ right[:, :3]
+    expected = np.linalg.norm(truths - nearest, axis=(1, 2))
+    np.testing.assert_allclose(best_rank_errors(truths, 3 * 128), expected, rtol=1e-10)
+    np.testing.assert_allclose(best_rank_errors(truths, 4 * 128 - 1), expected, rtol=1e-10)
+    np.testing.assert_array_equal(best_rank_errors(truths, 127), 1)
+    assert best_rank_errors(make_truths("low_rank", 2), 512).max() < 1e-7
+
+
+# ---- the batch of fits
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: BTLinear((2, 3), (3, 2), tucker_rank=2, num_blocks=2, bias=False),
+        lambda: TTLinear((2, 3, 2), (1, 2, 3), tt_rank=3, bias=False),
+    ],
+    ids=["bt", "tt"],
+)
+def test_every_entry_of_the_batch_is_the_layers_own_matrix(make):
+    layers = [make() for _ in range(3)]
+    operands = [torch.stack(operand) for operand in zip(*(layer.operands() for layer in layers), strict=True)]
+    batch = dense_weights(layers[0], operands)
+    for entry, layer in zip(batch, layers, strict=True):
+        torch.testing.assert_close(entry, layer.to_dense())
+
+
+def test_the_loss_is_the_mean_squared_error_over_the_pairs():
+    x = draw_inputs(100, 5, seed=3)
+    matrix = torch.randn(4, 5, dtype=torch.float64)
+    over_pairs = (x @ matrix.T).square().sum(dim=1).mean()
+    torch.testing.assert_close((matrix @ moment_root(x)).square().sum(), over_pairs)
+    many = moment_root(draw_inputs(200_000, 5, seed=3))
+    torch.testing.assert_close(many, torch.eye(5, dtype=torch.float64), rtol=0, atol=0.02)
+
+
+def test_fits_recover_what_their_map_can_be_and_say_how_far_they_are():
+    torch.manual_seed(0)
+    layer = BTLinear((4, 4), (4, 4), tucker_rank=1, bias=False)
+    truths = []
+    for scale in (1e-3, 50.0):
+        layer.reset_parameters()
+        truths.append(scale * layer.to_dense().detach().double())
+    truths.append(torch.randn(16, 16, dtype=torch.float64))
+    stacked = torch.stack(truths)
+    shown: list[tuple[int, float]] = []
+    options = {"num_pairs": 64, "num_steps": 500, "learning_rate": 0.1, "seed": 1}
+    fits = fit(layer, stacked, num_restarts=4, show=lambda step, error: shown.append((step, error)), **options)
+    assert fits.weights.shape == (3, 4, 16, 16)
+    assert float(fits.errors[:2].amin(dim=1).max()) < 1e-3
+    assert float(fits.errors[2].min()) > 0.5
+    missed = (fits.weights - stacked[:, None]).flatten(2).norm(dim=2) / stacked.flatten(1).norm(dim=1)[:, None]
+    torch.testing.assert_close(fits.errors, missed)
+    assert [step for step, _ in shown] == [500]
+    again = fit(layer, stacked, num_restarts=4, **options)
+    assert torch.equal(again.errors, fits.errors)
+
+
+def test_fitting_leaves_the_callers_random_numbers_alone():
+    layer = BTLinear((2, 2), (2, 2), tucker_rank=1, bias=False)
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    truths = torch.eye(4, dtype=torch.float64)[None]
+    fit(layer, truths, num_restarts=1, num_pairs=8, num_steps=1, learning_rate=0.1, seed=0)
+    assert torch.equal(torch.rand(1), expected)
+
+
+# ---- a run
+
+
+def test_shapes_have_the_papers_counts(configure):
+    from hydra.utils import instantiate
+
+    paper = read_paper(ROOT / "results" / "paper.csv")
+    for name in records.PANELS:
+        order, rank, blocks = (part[1:] for part in name.removeprefix("bt_").split("_"))
+        config = configure(f"form=bt_n{blocks}", f"order={order}", f"rank={rank}")
+        layer = instantiate(config.layer)
+        assert config.name == name
+        assert layer.num_weights == int(paper["value"][f"recovery.parameters.{name.removeprefix('bt_')}"])
+        assert layer.in_features * layer.out_features == int(paper["value"]["recovery.parameters.truth"]) == 4096
+        for side, modes in (("in", layer.in_modes), ("out", layer.out_modes)):
+            assert "x".join(map(str, modes)) == paper["value"][f"recovery.{side}_modes.{name.removeprefix('bt_')}"]
+
+
+def test_a_run_writes_its_files_once_and_refuses_another_configuration(configure):
+    config = configure("form=tt", "order=3", "rank=2")
+    summary = run(config)
+    run_dir = Path(config.run_dir)
+    fits = pd.read_csv(run_dir / "fits.csv")
+    assert len(fits) == 6 * 2 * 3
+    assert fits.groupby(["truth", "seed", "restart"]).ngroups == len(fits)
+    truths = pd.read_csv(run_dir / "truths.csv")
+    assert list(truths["truth"].unique()) == list(config.truths)
+    assert truths.loc[truths["truth"] == "same_shape", "error_from_dense"].max() < 1e-6
+    assert (summary["parameters"], summary["name"]) == (128, "tt_d3_r2")
+    with np.load(run_dir / "matrices.npz") as matrices:
+        learnt = matrices["photograph/learnt"].astype(np.float64)
+        truth = matrices["photograph/truth"].astype(np.float64)
+    best = fits[(fits["truth"] == "photograph") & (fits["seed"] == 0)]["error"].min()
+    assert np.linalg.norm(learnt - truth) / np.linalg.norm(truth) == pytest.approx(best, abs=1e-2)
+    stamp = (run_dir / "fits.csv").stat().st_mtime_ns
+    assert run(config) == summary
+    assert (run_dir / "fits.csv").stat().st_mtime_ns == stamp
+    with pytest.raises(ConfigError, match=r"num_steps: 60 there, 61 now"):
+        run(configure("form=tt", "order=3", "rank=2", "num_steps=61"))
+
+
+def test_unknown_truths_are_named_before_any_work(configure):
+    config = configure("truths=[photograph,fractal]")
+    with pytest.raises(ConfigError, match=r"truths has fractal; known kinds: photograph, .*same_shape"):
+        run(config)
+    assert not Path(config.run_dir).exists()
+
+
+# ---- what is collected and shown
+
+
+def write_run(results_dir: Path, name: str, parameters_: int, *, truths: dict[str, float], restarts: int = 4) -> Path:
+    """Invent a finished run: the best error of each kind of truth as given, seed 1's twice as large."""
+    form, order, rank, *blocks = name.split("_")
+    run_dir = results_dir / "runs" / "recovery" / name
+    run_dir.mkdir(parents=True)
+    fits = [
+        {"truth": kind, "seed": seed, "restart": restart, "error": error * (seed + 1) * (restart + 1)}
+        for kind, error in truths.items()
+        for seed in range(2)
+        for restart in range(restarts)
+    ]
+    pd.DataFrame(fits).to_csv(run_dir / "fits.csv", index=False)
+    rows = [
+        {"truth": kind, "seed": seed, "error_from_dense": error / 2, "error_best_rank": 0.4}
+        for kind, error in truths.items()
+        for seed in range(2)
+    ]
+    pd.DataFrame(rows).to_csv(run_dir / "truths.csv", index=False)
+    matrices = {
+        f"{kind}/{what}": np.full((64, 64), 0.01, np.float16) for kind in truths for what in ("truth", "learnt")
+    }
+    np.savez(run_dir / "matrices.npz", **matrices)
+    summary = {
+        **{"name": name, "form": "_".join([form, *blocks]), "order": int(order[1:]), "rank": int(rank[1:])},
+        **{"num_blocks": int(blocks[0][1:]) if blocks else 1, "in_modes": "8x8", "out_modes": "8x8"},
+        **{"parameters": parameters_, "num_restarts": restarts, "num_pairs": 64, "num_steps": 10},
+        **{"learning_rate": 0.1, "seconds": 60.0, "threads": 2, "torch": "2.0", "git_commit": "0123456789abcdef"},
+        **{"git_dirty": False, "command": "python experiments/recovery.py", "finished": "2030-01-01T00:00:00Z"},
+    }
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    (run_dir / "config.yaml").write_text("{}")
+    return run_dir
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> list[str]:
+    options = workspace(tmp_path)
+    results_dir = tmp_path / "results"
+    for name, count, own in zip(records.PANELS, (129, 528, 258, 256, 384), (1e-6, 2e-3, 1e-5, 1e-4, 0.02), strict=True):
+        write_run(results_dir, name, count, truths={"photograph": 0.3, "random": 0.9, "same_shape": own})
+    write_run(results_dir, "tt_d3_r2", 128, truths={"photograph": 0.35, "random": 0.95, "same_shape": 1e-6})
+    return options
+
+
+def test_collecting_counts_restarts_and_keeps_what_is_gone(study, tmp_path, capsys):
+    collect = load("collect")
+    results_dir = tmp_path / "results"
+    unfinished = results_dir / "runs" / "recovery" / "bt_d2_r2_n1"
+    unfinished.mkdir()
+    (unfinished / "config.yaml").write_text("{}")
+    collect.main(study[:2])
+    assert f"{unfinished}: not finished, left out" in capsys.readouterr().out
+    committed = records.read(results_dir)
+    row = committed.rows.set_index(["name", "truth", "seed"]).loc[("bt_d2_r4_n1", "same_shape", 1)]
+    assert row["error_best"] == pytest.approx(4e-3)
+    assert row["error_median"] == pytest.approx(1e-2)
+    assert row["share_recovered"] == 0.5  # 4e-3 and 8e-3 of 4e-3, 8e-3, 1.2e-2, 1.6e-2
+    assert set(committed.matrices) == {
+        f"{name}/{kind}/{what}"
+        for name in records.PANELS
+        for kind in ("photograph", "random", "same_shape")
+        for what in ("truth", "learnt")
+    }
+    before = [path.read_bytes() for path in records.paths(results_dir)]
+    for path in (results_dir / "runs" / "recovery" / "tt_d3_r2").iterdir():
+        path.unlink()
+    collect.main(study[:2])
+    assert [path.read_bytes() for path in records.paths(results_dir)] == before
+
+
+def test_a_damaged_run_is_named(study, tmp_path):
+    run_dir = tmp_path / "results" / "runs" / "recovery" / "tt_d3_r2"
+    (run_dir / "truths.csv").write_text("truth,seed\n")
+    with pytest.raises(ResultsError, match=r"truths\.csv lacks the column error_from_dense, error_best_rank"):
+        records.read_run(run_dir)
+    (run_dir / "summary.json").write_text("{")
+    with pytest.raises(ResultsError, match=r"summary\.json is not valid JSON .* run it again"):
+        records.read_run(run_dir)
+    (run_dir / "summary.json").write_text("{}")
+    with pytest.raises(ResultsError, match=r"summary\.json lacks name, form"):
+        records.read_run(run_dir)
+
+
+def test_the_report_says_what_the_csv_gives(study, tmp_path):
+    load("collect").main(study[:2])
+    report = load("report")
+    report.main(study)
+    text = (tmp_path / "results" / "tables" / "recovery.md").read_text()
+    assert "**In short.** 4 of 5 of the paper's shapes recover truths of their own shape" in text
+    assert "of single runs 0 % to 100 % do." in text
+    assert "Block terms are nearer than the best rank of as many numbers for: photograph." not in text  # 0.3, 0.6 > 0.4
+    assert "never nearer than the best rank of as many numbers for: photograph, random." in text
+    assert cells(text, "BT, d = 2, R = 4, N = 1")[1:6] == ["528", "reported 528 [M/D]", "3e-03", "yes", "75 %"]
+    assert cells(text, "BT, d = 4, R = 4, N = 1")[3:5] == ["0.030", "no"]
+    readme = (tmp_path / "README.md").read_text()
+    assert "![What the paper's shapes recover](results/figures/recovery_panels.png)" in readme
+    report.main([*study, "--check"])
+
+
+def test_figures_show_the_rows(study, tmp_path):
+    load("collect").main(study[:2])
+    files = {file.path.name: file for file in recovery.figure_files(tmp_path / "results")}
+    panels = files["recovery_panels.png"].draw()
+    captions = [axis.get_title() for axis in panels.axes]
+    assert captions[:6] == ["truth, P = 4096", *(f"P = {count}: 0.300" for count in (129, 528, 258, 256, 384))]
+    assert captions[-6:] == [
+        "",
+        *("P = 129: 1e-06", "P = 528: 2e-03", "P = 258: 1e-05", "P = 256: 1e-04", "P = 384: 0.020"),
+    ]
+    errors = files["recovery_errors.png"].draw()
+    assert [axis.get_title() for axis in errors.axes] == ["photograph", "random", "a map of the same shape"]
+    lines = [line.get_xydata() for line in errors.axes[0].lines]
+    points = {(int(line[0, 0]), round(float(line[0, 1]), 6)) for line in lines if len(line) == 1}
+    assert (258, 0.45) in points  # trained: the mean of 0.3 and 0.6
+    assert (258, 0.15) in points  # from_dense
+
+
+def test_shape_names():
+    assert recovery.shape_name("bt_d2_r4_n1") == "BT, d = 2, R = 4, N = 1"
+    assert recovery.shape_name("tt_d3_r2") == "TT, d = 3, R = 2"
+
+
+# ---- parameters against d and R
+
+
+def test_every_count_of_the_parameter_figure_is_the_papers():
+    paper = read_paper(ROOT / "results" / "paper.csv")["value"]
+    table = parameters.grid()
+    assert len(table) == 32
+    for row in table.to_dict("records"):
+        assert row["parameters"] == int(paper[f"sensitivity.parameters.r{row['rank']}_d{row['order']}"])
+        for side in ("in", "out"):
+            assert row[f"{side}_modes"] == paper[f"sensitivity.{side}_modes_d{row['order']}"]
+        assert prod(map(int, row["in_modes"].split("x"))) == 4096
+    assert int(paper["sensitivity.parameters.dense"]) == parameters.DENSE == 1_048_576
+
+
+def test_the_parameter_figure_draws_the_counts_and_the_dense_line():
+    table = parameters.grid()
+    (axis,) = parameters.draw(table).axes
+    assert axis.get_yscale() == "log"
+    dense, *lines = axis.lines
+    assert set(dense.get_ydata()) == {1_048_576}
+    for rank, line in enumerate(lines, start=1):
+        np.testing.assert_array_equal(line.get_ydata(), table.loc[table["rank"] == rank, "parameters"])
+    (text,) = parameters.table_texts(ROOT / "results").values()
+    assert "32 of 32 counts equal those of the paper's figure" in text
+    assert cells(text, "4")[1:] == ["8x8x8x8", "4x4x4x4", "129", "272", "465", "768"]

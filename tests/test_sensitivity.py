@@ -1,0 +1,180 @@
+"""Accuracy against d, R and N: the grid, and what is shown of it."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from btrnn.complexity import bt_parameters
+from btrnn.config import check_targets, register
+from btrnn.files import ResultsError
+from btrnn.reports import sensitivity, sensitivity_figures
+from btrnn.results import collect, read_results, write_results
+
+from .conftest import ROOT
+from .run_folders import write_run
+from .test_report import cells, load, workspace
+
+EXPERIMENT = "ucf11_sensitivity_actions"
+PAPER = {
+    2: ([320, 180], [16, 16]),
+    3: ([36, 40, 40], [8, 4, 8]),
+    4: ([8, 20, 20, 18], [4, 4, 4, 4]),
+    5: ([8, 10, 10, 9, 8], [4, 2, 2, 4, 4]),
+}
+SHAPES = list(product((2, 3, 4, 5), (1, 2, 4), (1, 2)))
+
+
+def accuracy(order: int, rank: int, blocks: int, seed: int) -> float:
+    """Invent an accuracy that rises with R and N, and falls away from d = 4."""
+    return 0.5 + 0.06 * np.log2(rank) + 0.02 * blocks - 0.05 * abs(order - 4) + 0.01 * (seed - 1)
+
+
+def write_grid(results_dir: Path, shapes: list[tuple[int, int, int]] = SHAPES, seeds: int = 3) -> None:
+    for (order, rank, blocks), seed in product(shapes, range(seeds)):
+        in_modes, (first, *others) = PAPER[order]
+        changes = {
+            **{"order": order, "rank": rank, "num_blocks": blocks},
+            **{"in_modes": "x".join(map(str, in_modes)), "hidden_modes": "x".join(map(str, [first, *others]))},
+            "parameters_input": bt_parameters(in_modes, [4 * first, *others], rank, blocks),
+            "test/accuracy": accuracy(order, rank, blocks, seed),
+        }
+        write_run(results_dir, "bt_lstm", seed, experiment=EXPERIMENT, num_clips=55, epochs=2, changes=changes)
+    for seed in range(seeds):
+        write_run(results_dir, "logistic_regression", seed, experiment=EXPERIMENT, num_clips=55)
+
+
+@pytest.fixture(scope="module")
+def results_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sensitivity") / "results"
+    write_grid(folder)
+    write_results(collect(folder, EXPERIMENT)[0], folder, EXPERIMENT)
+    return folder
+
+
+# ---- the grid
+
+
+def jobs() -> list[list[str]]:
+    """List the overrides of every job of the experiment file, as Hydra's sweeper makes them."""
+    register()
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = compose("train", ["experiment=ucf11_sensitivity"], return_hydra_config=True)
+    words = [f"{key}={value}" for key, value in config.hydra.sweeper.params.items()]
+    overrides = OverridesParser.create().parse_overrides(words)
+    (batch,) = BasicSweeper.split_arguments(overrides, None)
+    return [list(job) for job in batch]
+
+
+def test_the_grid_is_the_papers_with_three_seeds():
+    all_jobs = jobs()
+    assert [f"seed={seed}" for seed in (0, 1, 2)] == sorted(
+        {word for job in all_jobs for word in job if "seed" in word}
+    )
+    first_seed = [job for job in all_jobs if "seed=0" in job]
+    assert len(all_jobs) == 3 * len(first_seed) == 72
+    found, folders = set(), set()
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        for job in first_seed:
+            config = compose("train", ["experiment=ucf11_sensitivity", "scale=default", *job])
+            order, rank, blocks = len(config.modes.input), config.ranks.tucker, config.ranks.num_blocks
+            assert (list(config.modes.input), list(config.modes.hidden)) == PAPER[order]
+            assert (config.model.layer.tucker_rank, config.model.layer.num_blocks) == (rank, blocks)
+            assert f"/bt_lstm_d{order}_r{rank}_n{blocks}-paper-raw-default/seed0" in config.run_dir
+            assert config.task.learning_rate == 3e-3
+            found.add((order, rank, blocks))
+            folders.add(config.run_dir)
+    check_targets(config)
+    assert found == set(SHAPES)
+    assert len(folders) == 24
+    assert (config.data.protocol, config.data.scaling, config.cell.init) == ("paper", "raw", "paper")
+
+
+# ---- what is shown
+
+
+def test_the_table_is_what_the_csv_gives(results_dir: Path):
+    text = sensitivity.markdown_report(results_dir, EXPERIMENT, "study")
+    rows = [line for line in text.splitlines() if line.startswith(("| 2 ", "| 3 ", "| 4 ", "| 5 "))]
+    assert len(rows) == len(SHAPES)
+    (row,) = [line for line in rows if line.startswith("| 5 ") and "| 4   | 2 " in line]
+    mean = accuracy(5, 4, 2, 1)
+    half = 4.302652730 * 0.01 / 3**0.5  # Student's t at n = 3
+    assert f"{mean:.3f} ± 0.010 (3) [{mean - half:.3f}, {mean + half:.3f}]" in row
+    assert f"{bt_parameters(PAPER[5][0], [16, 2, 2, 4, 4], 4, 2):,}" in row
+    assert "Actions (stand-in)" in text
+    assert "logistic regression on mean frames" in text
+
+
+def test_the_conclusion_names_the_best_and_the_worst_and_what_each_factor_does(results_dir: Path):
+    text = sensitivity.markdown_report(results_dir, EXPERIMENT, "study")
+    best, worst = accuracy(4, 4, 2, 1), accuracy(2, 1, 1, 1)
+    assert f"the 24 shapes reach from {worst:.3f} (d = 2, R = 1, N = 1," in text
+    assert f"to {best:.3f} (d = 4, R = 4, N = 2, 3,392)" in text
+    by_rank = [np.mean([accuracy(d, rank, n, 1) for d in PAPER for n in (1, 2)]) for rank in (1, 2, 4)]
+    means = ", ".join(f"{mean:.3f} at R = {rank}" for mean, rank in zip(by_rank, (1, 2, 4), strict=True))
+    assert f"; {means} (intervals apart)" in text
+    assert cells(text, "N = 2")[2] == "3"
+
+
+def test_seeds_without_all_shapes_are_left_out_of_averages(results_dir: Path):
+    runs = read_results(results_dir, EXPERIMENT).runs
+    part = runs[~((runs["seed"] == 2) & (runs["order"] == 5))]
+    effects = sensitivity.marginal_means(part)
+    assert set(effects["n"]) == {2}
+    whole = sensitivity.marginal_means(runs[runs["seed"] < 2])
+    pd.testing.assert_frame_equal(effects, whole)
+
+
+def test_figures_show_the_means(results_dir: Path):
+    files = {file.path.name: file for file in sensitivity.figure_files(results_dir, EXPERIMENT)}
+    heat = files[f"{EXPERIMENT}_heat_maps.png"].draw()
+    assert [axis.get_title() for axis in heat.axes[:2]] == ["N = 1", "N = 2"]
+    texts = {(text.get_position(), text.get_text()) for text in heat.axes[1].texts}
+    assert texts == {
+        ((column, row), f"{accuracy(order, rank, 2, 1):.3f}")
+        for row, order in enumerate(PAPER)
+        for column, rank in enumerate((1, 2, 4))
+    }
+    curves = files[f"{EXPERIMENT}_curves.png"].draw()
+    line = next(line for line in curves.axes[0].lines if line.get_marker() == "D")
+    assert list(line.get_ydata()) == pytest.approx([accuracy(order, 4, 1, 1) for order in PAPER])
+    legend = [text.get_text() for text in curves.legends[0].get_texts()]
+    assert legend == ["logistic regression on mean frames", "R = 1", "R = 2", "R = 4"]
+
+
+def test_a_part_of_the_grid_can_be_shown(tmp_path: Path):
+    write_grid(tmp_path, [(2, 1, 1), (4, 4, 2)], seeds=1)
+    write_results(collect(tmp_path, EXPERIMENT)[0], tmp_path, EXPERIMENT)
+    assert "(n = 1)" in sensitivity.markdown_report(tmp_path, EXPERIMENT, "study")
+    for file in sensitivity.figure_files(tmp_path, EXPERIMENT):
+        file.write()
+        assert file.is_current()
+    assert "d  " in sensitivity.terminal_report(tmp_path, EXPERIMENT, "study")
+    with pytest.raises(ResultsError, match=r"no finished run .* at scale 'smoke'.*scales there: study"):
+        sensitivity.terminal_report(tmp_path, EXPERIMENT, "smoke")
+
+
+def test_the_report_command_takes_it_for_what_it_is(tmp_path: Path):
+    report, collect_command = load("report"), load("collect")
+    options = workspace(tmp_path)
+    write_grid(tmp_path / "results", [(2, 1, 1), (4, 4, 2)], seeds=2)
+    collect_command.main(options[:2])
+    report.main(options)
+    readme = (tmp_path / "README.md").read_text()
+    assert f"![Accuracy against d, R and N](results/figures/{EXPERIMENT}_curves.png)" in readme
+    assert (tmp_path / "results" / "tables" / f"{EXPERIMENT}.md").exists()
+    report.main([*options, "--check"])
+
+
+def test_heat_maps_leave_white_what_was_not_run():
+    table = pd.DataFrame(
+        {"model": "bt_lstm", "order": [2, 3], "rank": [1, 2], "num_blocks": [1, 1], "test/accuracy": [0.5, 0.7]}
+    )
+    figure = sensitivity_figures.heat_maps(table, "x")
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["0.500", "0.700"]
