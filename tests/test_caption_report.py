@@ -101,6 +101,33 @@ def test_the_verdict_claims_no_more_than_the_interval(low: float, high: float, v
     assert captioning_differences.verdict({"low": low, "high": high}) == verdict
 
 
+@pytest.mark.parametrize(
+    ("intervals", "found"),
+    [
+        (
+            {"big": (-1, 1), "middle": (-0.5, 2), "small": (-9, -3)},
+            "1 of 3 lose CIDEr; .* is middle, 20 times",
+        ),
+        ({"big": (-5, -1), "middle": (-6, -2), "small": (-9, -3)}, "of the compact decoders all lose CIDEr"),
+        ({"big": (math.nan, math.nan)}, "none can be judged by one seed"),
+    ],
+)
+def test_the_sweeps_sentence_names_the_smallest_decoder_that_loses_nothing(
+    intervals: dict[str, tuple[float, float]], found: str
+) -> None:
+    compressions = {"big": 10.0, "middle": 20.0, "small": 30.0}
+    rows = pd.DataFrame(
+        [
+            {"label": label, "compression": compressions[label], "mean": (low + high) / 2, "low": low, "high": high}
+            | {"n": 1 if math.isnan(low) else 3}
+            for label, (low, high) in intervals.items()
+        ]
+    ).fillna({"mean": -2.0})
+    text = captioning_differences.ranks_conclusion(rows, pd.DataFrame({"source": ["scenes"]}))
+    assert text.startswith("**Ranks, in short.** On Scenes (stand-in), of the compact decoders ")
+    assert re.search(found, text)
+
+
 def test_one_seed_gives_no_interval(tmp_path: Path) -> None:
     collected(tmp_path, lstm=1, bt_lstm=1)
     text = text_of(tmp_path)

@@ -1,5 +1,6 @@
 """Task 3, image captioning: cross-entropy of the next word, and the captions that a beam search finds."""
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from btrnn.models.captioner import Captioner, caption_loss
 from btrnn.tasks.schedule import warmed_up_adam
 from btrnn.tasks.task import Outputs, Task
 
+log = logging.getLogger(__name__)
 NUM_SHOWN = 6  # test images whose pictures are kept: the first ones, whatever is said of them
 _SIDE = 160  # pixels of such a picture
 _SEARCHED_AT_ONCE = 100  # images
@@ -83,10 +85,7 @@ class Captioning(Task):
 
     def facts(self) -> dict[str, object]:
         """Say how captions are made and scored."""
-        return {
-            "tokenizer": tokenizer_name(),
-            "beam_size": self.beam_size,
-        }
+        return {"tokenizer": tokenizer_name(), "beam_size": self.beam_size}
 
     def loss(self, batch: CaptionBatch, split: str) -> Tensor:
         """Compute and log the mean cross-entropy a word, nats; <eos> is a word, padding is none."""
@@ -107,6 +106,7 @@ class Captioning(Task):
         data: COCO = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning's Trainer sets it when it runs
         rows, total = _rows(data, "test"), sum(words for _, words in self._losses)
         references = data.references(rows)
+        log.info("searching captions of %d test images, %d beams", len(rows), self.beam_size)
         self._captions = self.captions(torch.from_numpy(data.features(rows)), data.vocabulary)
         scores = score_captions(self._captions, references)
         self._cider = scores.cider
@@ -165,11 +165,10 @@ class Captioning(Task):
 
     def media(self, data: COCO, chosen: Outputs) -> dict[str, Any]:
         """Return a table of test images, their captions and references."""
-        rows = chosen["rows"][:_TABLE_ROWS]
-        texts = zip(chosen["caption"], chosen["cider"], data.references(rows), strict=False)
+        rows, captions, cider = (chosen[name][:_TABLE_ROWS] for name in ("rows", "caption", "cider"))
         table = wandb.Table(columns=["image", "caption", "CIDEr", "references"])
-        for row, (caption, cider, references) in zip(rows, texts, strict=True):
-            table.add_data(wandb.Image(str(data.image_path(row))), str(caption), float(cider), "\n".join(references))
+        for row, caption, score, references in zip(rows, captions, cider, data.references(rows), strict=True):
+            table.add_data(wandb.Image(str(data.image_path(row))), str(caption), float(score), "\n".join(references))
         return {"test/captions": table}
 
     def configure_optimizers(self) -> Any:
