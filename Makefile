@@ -6,7 +6,8 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
-	data-coco reproduce reproduce-sensitivity complexity dashboard notebooks report collect tables figures bench test lint format clean
+	reproduce-captioning controls-captioning rates-captioning data-coco reproduce reproduce-sensitivity complexity dashboard \
+	notebooks report collect tables figures bench test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper]"
@@ -47,6 +48,20 @@ rates-draw: setup ## choose each encoder's learning rate on validation images
 	$(RUN) experiments/collect.py
 	$(RUN) experiments/report.py
 
+reproduce-captioning: setup ## train LSTM, TT-LSTM and BT-LSTM to caption COCO (or drawn scenes), print the scores, draw captions
+	@$(RUN) experiments/reproduce.py experiment=captioning scale=$(SCALE)
+
+controls-captioning: setup ## the block-term decoder with R = 1, 2, 4 and N = 1, 2, 4, beside the dense one and TT ranks
+	@$(RUN) experiments/train.py experiment=captioning_ranks scale=$(SCALE)
+	@$(RUN) experiments/train.py experiment=captioning_ranks scale=$(SCALE) ranks.tucker=2 ranks.num_blocks=2 model=lstm
+	@$(RUN) experiments/reproduce.py experiment=captioning_ranks scale=$(SCALE) ranks.tucker=2 ranks.num_blocks=2 \
+		model=tt_lstm ranks.tensor_train=1,3,6
+
+rates-captioning: setup ## choose each model's learning rate on validation captions
+	$(RUN) experiments/train.py experiment=captioning_rates scale=$(SCALE)
+	$(RUN) experiments/collect.py
+	$(RUN) experiments/report.py
+
 data-mnist: setup ## download MNIST (12 MB)
 	$(RUN) scripts/download_mnist.py
 
@@ -56,7 +71,7 @@ reproduce-sensitivity: setup ## parameters, recovery of matrices, and UCF11 accu
 	@$(RUN) experiments/reproduce.py experiment=ucf11_sensitivity scale=$(SCALE)
 	$(RUN) experiments/report.py
 
-reproduce: reproduce-ucf11 reproduce-draw reproduce-sensitivity complexity tables ## all of the paper, one seed each at SCALE=default
+reproduce: reproduce-ucf11 reproduce-draw reproduce-captioning reproduce-sensitivity complexity tables ## all of the paper, one seed each at SCALE=default
 
 complexity: .venv/bench-done ## the paper's complexity laws beside measured exponents (measures what is missing, 20 minutes)
 	@$(RUN) experiments/complexity.py

@@ -83,7 +83,7 @@ NOT_SCIENCE = (
 # What the run's name already says, so that it need not be said again by the list of overrides.
 NAMED = (
     *("experiment", "name", "seed", "task", "model", "data", "scale", "data.protocol", "data.scaling"),
-    *("task.network.num_glimpses", "modes", "ranks.tucker", "ranks.num_blocks"),
+    *("task.network.num_glimpses", "modes", "ranks.tucker", "ranks.num_blocks", "ranks.tensor_train"),
 )
 
 

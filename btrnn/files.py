@@ -12,14 +12,22 @@ class ResultsError(Exception):
     """A file of results that cannot be used; the message names the file and what is wrong with it."""
 
 
-def read_csv(path: Path, needed: list[str], remedy: str) -> pd.DataFrame:
-    """Read a CSV file that must have some columns; `remedy` ends the message where it cannot be read.
+def read_csv(path: Path, needed: list[str], remedy: str, texts: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Read a CSV file that must have some columns.
+
+    Args:
+        path: The file.
+        needed: The columns.
+        remedy: Ends the message where it cannot be read.
+        texts: Columns whose values stay texts, also one that is empty or reads "nan" or "7".
 
     Raises:
         ResultsError: The file is missing, cannot be parsed or lacks a column.
     """
     try:
         table = pd.read_csv(path)
+        kept = [column for column in texts if column in table]
+        table[kept] = pd.read_csv(path, dtype=str, keep_default_na=False)[kept]
     except FileNotFoundError:
         raise ResultsError(f"{path} is missing; {remedy}") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -31,11 +39,12 @@ def read_csv(path: Path, needed: list[str], remedy: str) -> pd.DataFrame:
 
 
 def table_arrays(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Turn a table of texts and small integers into arrays; texts are stored once, missing integers as -1."""
+    """Turn a table of texts and small numbers into arrays; texts are stored once, missing integers as -1."""
     arrays: dict[str, np.ndarray] = {}
     for column in table.columns:
         if pd.api.types.is_numeric_dtype(table[column]):
-            arrays[column] = table[column].fillna(-1).to_numpy(dtype=np.int32)
+            values = table[column].fillna(-1).to_numpy()
+            arrays[column] = values.astype(np.int32 if (values == np.floor(values)).all() else np.float32)
         else:
             values, codes = np.unique(table[column].to_numpy(dtype=str), return_inverse=True)
             arrays |= {f"{column}/codes": codes.astype(np.int32), f"{column}/values": values}

@@ -1,9 +1,9 @@
 """Run folders to tidy tables, and the committed files that hold them.
 
 A run folder is `<experiment>/<name>/seed<k>/` with summary.json (only when the run is finished), metrics.csv and what
-the task puts out: predictions.csv, or arrays.npz with pictures. Collecting turns many of them into three tables (a row
-per run, per run and epoch, per run and test example) and one file of pictures. They are kept in results/, so that every
-table and figure can be made without run folders.
+the task puts out: a table of test examples, arrays.npz with pictures, or both. Collecting turns many of them into three
+tables (a row per run, per run and epoch, per run and test example) and one file of pictures. They are kept in results/,
+so that every table and figure can be made without run folders.
 """
 
 import json
@@ -30,18 +30,27 @@ _COLLECT_AGAIN = "collect the runs again, or restore the committed file"
 
 
 class Results(NamedTuple):
-    """One experiment: tables, and pictures of the first seed of each name.
+    """One experiment: tables, and pictures of the first seed of each name or of the data.
 
     runs: A row per run.
     epochs: A row per run and epoch.
     predictions: A row per run and test example, where the task keeps them.
-    pictures: Grey or colour images, uint8, by "<name>/<array>".
+    pictures: Arrays by "<name>/<array>", or by "<array>" where they show the data, the same for every run.
     """
 
     runs: pd.DataFrame
     epochs: pd.DataFrame
     predictions: pd.DataFrame
     pictures: dict[str, np.ndarray]
+
+
+class ResultPaths(NamedTuple):
+    """Where the parts of `Results` are committed; the last two only where the task has them."""
+
+    runs: Path
+    epochs: Path
+    predictions: Path
+    pictures: Path
 
 
 # ---- run folders
@@ -109,14 +118,13 @@ def read_run(run_dir: Path) -> Results:
     }
     predictions, pictures = pd.DataFrame(), {}
     tested = summary.get(schema.main) is not None  # a run that chooses a hyper-parameter does not touch the test split
-    if tested and schema.prediction_columns:
+    if tested and schema.predictions:
         needed = [column for column in schema.prediction_columns if not column.endswith("_last")]
-        predictions = read_csv(run_dir / "predictions.csv", needed, _RUN_AGAIN)
-    elif tested:
-        pictures = {
-            f"{summary['name']}/{name}": array
-            for name, array in read_pictures(run_dir / "arrays.npz", _RUN_AGAIN).items()
-        }
+        predictions = read_csv(run_dir / schema.predictions, needed, _RUN_AGAIN, texts=schema.text)
+    if tested and schema.pictures != "none":
+        prefix = f"{summary['name']}/" if schema.pictures == "of the run" else ""
+        arrays = read_pictures(run_dir / "arrays.npz", _RUN_AGAIN)
+        pictures = {f"{prefix}{name}": array for name, array in arrays.items()}
     if summary["model"] == _BASELINE and not (run_dir / "metrics.csv").exists():
         epochs = pd.DataFrame()  # it is fitted in one go and has no epochs
     else:
@@ -181,7 +189,7 @@ def _merge(
     if not parts:
         return pd.DataFrame(columns=list(columns))
     merged = pd.concat(parts, ignore_index=True)
-    order = [column for column in ("name", "seed", "epoch", "clip") if column in columns]
+    order = [column for column in ("name", "seed", "epoch", "clip", "image") if column in columns]
     return _arrange(merged, columns).sort_values(order, kind="stable", ignore_index=True)
 
 
@@ -213,40 +221,41 @@ def read_results(results_dir: Path, experiment: str) -> Results:
     Raises:
         ResultsError: A file cannot be parsed or lacks a column.
     """
-    runs_path, epochs_path, arrays_path = result_paths(results_dir, experiment)
-    schema = schema_of(experiment)
+    paths, schema = result_paths(results_dir, experiment), schema_of(experiment)
     runs, epochs, predictions = pd.DataFrame(columns=list(schema.columns)), pd.DataFrame(), pd.DataFrame()
     pictures: dict[str, np.ndarray] = {}
-    if runs_path.exists():
-        runs = _tidy(read_csv(runs_path, list(schema.columns), _COLLECT_AGAIN), schema)
-    if epochs_path.exists():
-        epochs = read_csv(epochs_path, [*RUN_KEY, "epoch"], _COLLECT_AGAIN)
-    if arrays_path.exists() and schema.prediction_columns:
-        predictions = read_arrays(arrays_path)
-    elif arrays_path.exists():
-        pictures = read_pictures(arrays_path, _COLLECT_AGAIN)
+    if paths.runs.exists():
+        runs = _tidy(read_csv(paths.runs, list(schema.columns), _COLLECT_AGAIN), schema)
+    if paths.epochs.exists():
+        epochs = read_csv(paths.epochs, [*RUN_KEY, "epoch"], _COLLECT_AGAIN)
+    if paths.predictions.exists():
+        predictions = read_arrays(paths.predictions)
+    if paths.pictures.exists():
+        pictures = read_pictures(paths.pictures, _COLLECT_AGAIN)
     return Results(runs, epochs, predictions, pictures)
 
 
 def write_results(results: Results, results_dir: Path, experiment: str) -> list[Path]:
     """Write an experiment's tables; the same tables give the same bytes. Returns the paths written."""
-    runs_path, epochs_path, arrays_path = result_paths(results_dir, experiment)
-    for table, path in ((results.runs, runs_path), (results.epochs, epochs_path)):
+    paths = result_paths(results_dir, experiment)
+    for table, path in ((results.runs, paths.runs), (results.epochs, paths.epochs)):
         replace_file(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
-    arrays = results.pictures if results.predictions.empty else table_arrays(results.predictions)
-    if not arrays:
-        return [runs_path, epochs_path]
-    replace_file(arrays_path, arrays_bytes(arrays))
-    return [runs_path, epochs_path, arrays_path]
+    written = [paths.runs, paths.epochs]
+    arrays = {} if results.predictions.empty else table_arrays(results.predictions)
+    for named, path in ((arrays, paths.predictions), (results.pictures, paths.pictures)):
+        if named:
+            replace_file(path, arrays_bytes(named))
+            written.append(path)
+    return written
 
 
-def result_paths(results_dir: Path, experiment: str) -> tuple[Path, Path, Path]:
-    """Return where an experiment's run table, epoch table, and predictions or pictures are committed."""
-    kind = "predictions" if schema_of(experiment).prediction_columns else "pictures"
-    return (
-        results_dir / f"{experiment}.csv",
-        results_dir / f"{experiment}_epochs.csv",
-        results_dir / "arrays" / f"{experiment}_{kind}.npz",
+def result_paths(results_dir: Path, experiment: str) -> ResultPaths:
+    """Return where an experiment's results are committed."""
+    return ResultPaths(
+        runs=results_dir / f"{experiment}.csv",
+        epochs=results_dir / f"{experiment}_epochs.csv",
+        predictions=results_dir / "arrays" / f"{experiment}_predictions.npz",
+        pictures=results_dir / "arrays" / f"{experiment}_pictures.npz",
     )
 
 

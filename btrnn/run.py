@@ -177,6 +177,7 @@ def _make(config: DictConfig) -> tuple[DataModule, Task]:
     task.check_data(data)
     data.prepare_data()
     data.setup("fit")
+    task.complete(data)
     return data, task
 
 
@@ -216,12 +217,12 @@ def _test(
     if data.chosen_on_test and trainer.global_step > 0:
         metrics["test/accuracy_last"] = _test_once(trainer, task, data)["test/accuracy"]
         last = task.outputs(data)
-    _load(task, chosen, place)
+    load_weights(task, chosen, place)
     metrics |= _test_once(trainer, task, data)
     return metrics, task.outputs(data), last
 
 
-def _load(task: Task, weights: dict[str, Tensor], place: Path) -> None:
+def load_weights(task: Task, weights: dict[str, Tensor], place: Path) -> None:
     """Put weights into a task.
 
     Raises:

@@ -1,6 +1,7 @@
 """What the rows of each task's runs say: settings, measures, and the order of their columns."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from btrnn.files import ResultsError
 
@@ -26,8 +27,10 @@ class Schema:
         bounds: Where those can lie at all.
         main: The metric of the test split that the task is judged by.
         epoch_metrics: Numbers of an epoch.
-        prediction_columns: Of a row for each test example; empty where a task keeps none.
-        text: Which of `data` are text.
+        predictions: The file of a run with a row for each test example; "" where a task keeps none.
+        prediction_columns: Of such a row.
+        pictures: What arrays.npz of a run shows: what its own weights drew, or test data, the same for every run.
+        text: Which of `data` and `prediction_columns` are text.
     """
 
     prefix: str
@@ -37,7 +40,9 @@ class Schema:
     bounds: tuple[float, float]
     main: str
     epoch_metrics: tuple[str, ...]
+    predictions: str
     prediction_columns: tuple[str, ...]
+    pictures: Literal["none", "of the run", "of the data"]
     text: tuple[str, ...]
 
     @property
@@ -83,8 +88,10 @@ VIDEO = Schema(
     bounds=(0.0, 1.0),
     main="test/accuracy",
     epoch_metrics=("train/loss", "train/accuracy", "val/loss", "val/accuracy"),
+    predictions="predictions.csv",
     prediction_columns=("clip", "group", "label", "predicted", "predicted_last"),
-    text=("protocol", "scaling"),
+    pictures="none",
+    text=("protocol", "scaling", "clip", "group"),
 )
 
 _BOUND = ("nll_bound", "reconstruction", "kl")
@@ -99,11 +106,32 @@ GENERATION = Schema(
     bounds=(0.0, float("inf")),
     main="test/nll_bound",
     epoch_metrics=tuple(f"{split}/{part}" for split in ("train", "val") for part in _BOUND),
+    predictions="",
     prediction_columns=(),
+    pictures="of the run",
     text=("binarization", "attention"),
 )
 
-SCHEMAS = (VIDEO, GENERATION)
+_SCORES = tuple(f"test/{name}" for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"))
+_PAIRS = tuple(f"test/{name}" for name in ("pairs", "pairs_shuffled", "pairs_any", "pairs_any_shuffled"))
+CAPTIONING = Schema(
+    prefix="captioning",
+    data=("encoder", "split", "tokenizer", "vocabulary_size", "beam_size"),
+    metrics=(
+        *("train/loss_last", "train/loss", "val/loss", "test/loss", "test/perplexity"),
+        *(*_SCORES, "test/cider_constant", *_PAIRS),
+    ),
+    averaged=("train/loss", "val/loss", "test/perplexity", *_SCORES, "test/cider_constant", *_PAIRS),
+    bounds=(0.0, float("inf")),
+    main="test/cider",
+    epoch_metrics=("train/loss", "val/loss"),
+    predictions="captions.csv",
+    prediction_columns=("image", "caption", "cider"),
+    pictures="of the data",
+    text=("encoder", "split", "tokenizer", "caption"),
+)
+
+SCHEMAS = (VIDEO, GENERATION, CAPTIONING)
 
 
 def schema_of(experiment: str) -> Schema:

@@ -18,6 +18,8 @@ _DATA = {
     "mnist": "MNIST",
     "mnist_5k": "MNIST-5k",
     "fashion_mnist": "Fashion-MNIST",
+    "coco": "MSCOCO",
+    "scenes": "Scenes (stand-in)",
 }
 _OURS = "ours: mean ± sd (n), 95 % interval"
 
@@ -144,7 +146,7 @@ def published_table(paper: pd.DataFrame, own: pd.DataFrame) -> str:
     published = paper[paper["section"] == "UCF11 published"]
     table = [
         {"result": row["what"], "model": row["model"]}
-        | {"accuracy": _marked(row["value"], row["mark"]), "remark": row["setting"]}
+        | {"accuracy": marked(row["value"], row["mark"]), "remark": row["setting"]}
         for row in published.to_dict("records")
     ]
     for row in own.to_dict("records"):
@@ -256,10 +258,10 @@ def _difference(row: Row, suffix: str) -> str:
 
 
 def _paper(row: Row) -> str:
-    return "-" if math.isnan(row["paper_accuracy"]) else _marked(f"{row['paper_accuracy']:.3f}", row["paper_mark"])
+    return "-" if math.isnan(row["paper_accuracy"]) else marked(f"{row['paper_accuracy']:.3f}", row["paper_mark"])
 
 
-def _marked(value: str, mark: str) -> str:
+def marked(value: str, mark: str) -> str:
     """Write a number of the paper with its mark; what is known from memory alone is only "reported"."""
     return f"reported {value} [{mark}]" if "M" in mark else f"{value} [{mark}]"
 

@@ -20,6 +20,7 @@ from types import ModuleType
 from btrnn.atomic import replace_file
 from btrnn.files import ResultsError
 from btrnn.reports import (
+    captioning,
     choosing_ranks,
     claims,
     complexity,
@@ -36,10 +37,11 @@ from btrnn.schema import schema_of
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 README_EXPERIMENTS = (
-    *("ucf11", "ucf11_actions", "draw", "draw_mnist_5k"),
+    *("ucf11", "ucf11_actions", "draw", "draw_mnist_5k", "captioning", "captioning_scenes"),
     *("ucf11_sensitivity", "ucf11_sensitivity_actions"),
 )
-REPORTS: dict[str, ModuleType] = {"ucf11": video, "draw": generation}  # by the prefix of the task's schema
+# by the prefix of the task's schema
+REPORTS: dict[str, ModuleType] = {"ucf11": video, "draw": generation, "captioning": captioning}
 
 
 def report_of(experiment: str) -> ModuleType:

@@ -21,6 +21,8 @@ STAND_INS = {
     "not UCF11's. `make data-ucf11` gets the real one.",
     "mnist_5k": "MNIST is not in {data_dir}/: these are the numbers of MNIST-5k, 5,000 of its digits that a package "
     "ships, not MNIST's. `make data-mnist` gets the whole.",
+    "scenes": "COCO is not in {data_dir}/: these are the STAND-IN's numbers (drawn scenes, captions of a grammar), "
+    "not MSCOCO's. `make data-coco` gets the real one.",
 }
 
 

@@ -102,6 +102,22 @@ def test_unknown_target_is_named():
         check_targets(config)
 
 
+def test_coco_is_used_where_it_is_there_and_the_names_tell(tmp_path):
+    stand_in = composed("experiment=captioning", f"data_dir={tmp_path}")
+    OmegaConf.resolve(stand_in)  # before the folder is there
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    real = composed("experiment=captioning", f"data_dir={tmp_path}")
+    assert (stand_in.data.source, stand_in.experiment) == ("scenes", "captioning_scenes")
+    assert (real.data.source, real.experiment) == ("coco", "captioning")
+    assert stand_in.run_dir != real.run_dir
+    ranks = [
+        composed("experiment=captioning_ranks", f"model={model}", f"ranks.{name}={rank}").run_dir
+        for model, name in (("bt_lstm", "tucker"), ("bt_lstm", "num_blocks"), ("tt_lstm", "tensor_train"))
+        for rank in (1, 4)
+    ]
+    assert len(set(ranks)) == 6
+
+
 def test_science_leaves_out_where_a_run_happens(tmp_path):
     here = composed("model=lstm", "results_dir=a", "trainer.accelerator=cpu", "logger=none")
     there = composed("model=lstm", "results_dir=b", "trainer.accelerator=gpu")

@@ -1,6 +1,7 @@
 """The networks of the paper's tasks: plain modules that take any of the three recurrent layers."""
 
+from btrnn.models.captioner import Captioner
 from btrnn.models.draw import DRAW
 from btrnn.models.video_classifier import VideoClassifier
 
-__all__ = ["DRAW", "VideoClassifier"]
+__all__ = ["DRAW", "Captioner", "VideoClassifier"]

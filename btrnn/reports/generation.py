@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tabulate import tabulate
 
 from btrnn import comparison, tables
 from btrnn.comparison import Row
-from btrnn.files import ResultsError
-from btrnn.formatting import count, markdown_table, number, ratio, span
+from btrnn.formatting import count, markdown_table, number, span
+from btrnn.reports import common
 from btrnn.reports import generation_figures as figures
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import Results, has_tests, read_results, run_table
@@ -26,16 +25,14 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
     Raises:
         ResultsError: No run of this experiment and scale is finished.
     """
-    summary = _summary(run_table(results_dir, experiment), experiment, scale, results_dir)
-    rows = [{key: text for key, text in row.items() if key != "command"} for row in _rows(summary, results_dir)]
-    table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
-    return f"{_heading(summary).replace('`', '')}\n\n{table}"
+    summary = common.summary_at(run_table(results_dir, experiment), experiment, scale, results_dir)
+    return common.terminal_text(_heading(summary), _rows(summary, results_dir))
 
 
 def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
     """Return an experiment's table at one scale with its differences and notes, as Markdown."""
     runs = read_results(results_dir, experiment).runs
-    summary = _summary(runs, experiment, scale, results_dir)
+    summary = common.summary_at(runs, experiment, scale, results_dir)
     chosen = runs[runs["scale"] == scale]
     parts = [f"### {_heading(summary)}", markdown_table(_rows(summary, results_dir))]
     differences = _differences(chosen)
@@ -43,16 +40,6 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
         parts.insert(0, _conclusion(differences, summary))
         parts.append(_differences_table(differences))
     return "\n\n".join([*parts, f"{_notes(summary)}\n{tables.provenance(chosen)}"])
-
-
-def _summary(runs: pd.DataFrame, experiment: str, scale: str, results_dir: Path) -> pd.DataFrame:
-    chosen = runs[runs["scale"] == scale]
-    if chosen.empty:
-        scales = ", ".join(sorted(runs["scale"].unique())) or "none"
-        raise ResultsError(
-            f"no finished run of {experiment!r} at scale {scale!r} in {results_dir}; scales there: {scales}"
-        )
-    return comparison.summarise(chosen)
 
 
 def _heading(summary: pd.DataFrame) -> str:
@@ -74,17 +61,17 @@ def _rows(summary: pd.DataFrame, results_dir: Path) -> list[dict[str, str]]:
     return [
         {"encoder": row["label"]}
         | ({"T": count(row["num_glimpses"])} if several else {})
-        | {"parameters of W": count(row["parameters_input"])}
-        | {"compression of W": ratio(row["parameters_dense_input"] / row["parameters_input"])}
-        | {"of the whole model": ratio(row["parameters_dense_total"] / row["parameters_total"])}
-        | {title: _interval(row, f"test/{part}", with_interval=part == "nll_bound") for part, title in _PARTS.items()}
+        | common.size_cells(row)
+        | {title: _part(row, part) for part, title in _PARTS.items()}
         | {"training bound": number(row["train/nll_bound"], ".1f")}
         | {"published, MNIST, T = 64": _published(row, paper)}
-        | {"learning rate": f"{row['learning_rate']:g}"}
-        | {"seconds per epoch": number(row["seconds_per_epoch"], ".3g")}
-        | {"command": f"`{row['command']}`"}
+        | common.run_cells(row)
         for row in summary.to_dict("records")
     ]
+
+
+def _part(row: Row, part: str) -> str:
+    return common.mean_text(row, f"test/{part}", ".2f", with_interval=part == "nll_bound")
 
 
 def _published(row: Row, paper: pd.DataFrame) -> str:
@@ -93,15 +80,6 @@ def _published(row: Row, paper: pd.DataFrame) -> str:
         return "-"
     known = paper.loc["draw.nll_bound" if row["attention"] == "none" else "draw.nll_bound_attention"]
     return f"reported <= {known['value']} [{known['mark']}]"
-
-
-def _interval(row: Row, column: str, *, with_interval: bool) -> str:
-    """Write mean ± sd (n), and the 95 % interval where asked for."""
-    mean, sd = row[column], row[f"{column}_sd"]
-    if math.isnan(sd):
-        return f"{mean:.2f} (n = 1)"
-    interval = f" [{row[f'{column}_low']:.2f}, {row[f'{column}_high']:.2f}]" if with_interval else ""
-    return f"{mean:.2f} ± {sd:.2f} ({row['n']}){interval}"
 
 
 # ---- differences
@@ -127,17 +105,11 @@ def _differences(runs: pd.DataFrame) -> pd.DataFrame:
 def _differences_table(rows: pd.DataFrame) -> str:
     table = [
         {"difference of test bounds, nats": f"{row['label']} - LSTM"}
-        | {"mean, 95 % interval": _difference(row)}
+        | {"mean, 95 % interval": common.difference_text(row, ".2f")}
         | {"n": str(row["n"])}
         for row in rows.to_dict("records")
     ]
     return markdown_table(table)
-
-
-def _difference(row: Row) -> str:
-    if math.isnan(row["low"]):
-        return f"{row['mean']:+.2f}"
-    return f"{row['mean']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
 
 
 def _conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
@@ -147,7 +119,8 @@ def _conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
     for row in rows.to_dict("records"):
         beyond = not math.isnan(row["low"]) and not row["low"] <= 0 <= row["high"]
         verdict = "not told apart from" if not beyond else ("worse than" if row["mean"] > 0 else "better than")
-        said.append(f"the {row['label']} encoder is {verdict} the dense one ({_difference(row)} nats, n = {row['n']})")
+        by = f"{common.difference_text(row, '.2f')} nats, n = {row['n']}"
+        said.append(f"the {row['label']} encoder is {verdict} the dense one ({by})")
     where = "with attention" if first["attention"] != "none" else "without attention"
     return f"**DRAW {where}, in short.** On {tables.data_name(first['source'])} {'; '.join(said)}."
 
@@ -175,38 +148,19 @@ def _notes(summary: pd.DataFrame) -> str:
 
 def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
     """Return an experiment's Markdown file, all scales."""
-    runs = read_results(results_dir, experiment).runs
-    note = f"Made by `python experiments/report.py {experiment}` from the CSV files in results/; do not edit."
-    title = f"# {experiment}: {tables.data_name(runs['source'].iloc[0])}"
-    if has_tests(runs):
-        body = "\n\n".join(markdown_report(results_dir, experiment, scale) for scale in _scales(runs))
-    else:
-        body = "\n\n".join(_rates_text(rows) for _, rows in runs.groupby("scale"))
-    return {results_dir / "tables" / f"{experiment}.md": f"{title}\n\n{note}\n\n{body}\n"}
-
-
-def _scales(runs: pd.DataFrame) -> list[str]:
-    """Return the scales, the one with the most epochs first."""
-    return list(runs.groupby("scale")["epochs"].max().sort_values(ascending=False).index)
+    return common.page(results_dir, experiment, markdown_report, _rates_text)
 
 
 def _rates_text(runs: pd.DataFrame) -> str:
     """Return the choice of learning rates as Markdown."""
     first = runs.iloc[0]
-    best = runs.sort_values("val/nll_bound").drop_duplicates("model").index
-    table = [
-        {"encoder": row["model_label"], "learning rate": f"{row['learning_rate']:g}"}
-        | {"validation bound, nats": f"{row['val/nll_bound']:.2f}", "at epoch": count(row["epoch_chosen"] + 1)}
-        | {"training bound, last epoch": f"{row['train/nll_bound_last']:.2f}"}
-        | {"chosen": "yes" if index in best else ""}
-        for index, row in runs.sort_values(["model", "learning_rate"]).iterrows()
-    ]
     about = (
         f"Scale `{first['scale']}`, {int(first['epochs'])} epochs, T = {int(first['num_glimpses'])}, seed "
         f"{first['seed']} (n = 1). Of each encoder's rates the one with the lowest bound on validation images is "
         "chosen; the test split was not touched."
     )
-    return f"{about}\n\n{markdown_table(table)}\n\n{tables.provenance(runs)}"
+    heads = ("encoder", "validation bound, nats", "training bound, last epoch")
+    return f"{about}\n\n{common.rates_table(runs, 'nll_bound', heads, '.2f')}"
 
 
 def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
@@ -214,7 +168,7 @@ def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
     results = read_results(results_dir, experiment)
     if not has_tests(results.runs):
         return []
-    scale = _scales(results.runs)[0]
+    scale = common.scales(results.runs)[0]
     summary = comparison.summarise(results.runs[results.runs["scale"] == scale])
     title = f"DRAW on {tables.data_name(summary['source'].iloc[0])}, scale {scale}"
     stem = results_dir / "figures" / experiment
@@ -251,12 +205,7 @@ def _picture_label(row: Row, summary: pd.DataFrame) -> str:
 
 
 def _curve_files(results: Results, summary: pd.DataFrame, stem: Path, title: str) -> list[FigureFile]:
-    parts = []
-    for row in summary.to_dict("records"):
-        epochs = comparison.rows_of(row, results.epochs)
-        grouped = epochs.groupby("epoch")["val/nll_bound"].agg(["mean", "min", "max"]).reset_index()
-        parts.append(grouped.assign(label=_picture_label(row, summary), model=row["model"]))
-    curves = pd.concat(parts, ignore_index=True)
+    curves = common.curves(summary, results.epochs, "val/nll_bound", lambda row: _picture_label(row, summary))
     return [FigureFile(Path(f"{stem}_bound.png"), curves, partial(figures.bounds, curves, title))]
 
 
@@ -269,7 +218,7 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
         place: The path of `results_dir` as README links to it.
     """
     runs = read_results(results_dir, experiment).runs
-    text = markdown_report(results_dir, experiment, _scales(runs)[0])
+    text = markdown_report(results_dir, experiment, common.scales(runs)[0])
     return (
         f"{text}\n\n![Digits drawn by each encoder's model]({place}/figures/{experiment}_samples.png)\n"
         f"![The canvas, glimpse by glimpse]({place}/figures/{experiment}_canvases.png)\n\n"

@@ -1,15 +1,13 @@
 """One function per figure of Task 2: pictures that models drew, and curves of their bounds."""
 
-from typing import Any
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
-from btrnn.figure_style import MODEL_STYLES, OTHER_STYLE, SETTINGS
+from btrnn.figure_style import SETTINGS
+from btrnn.reports.common import draw_curves
 
 Pictures = dict[str, dict[str, np.ndarray]]  # by model and array, see `btrnn.tasks.Generation.outputs`
 _GAP = 2  # pixels between two images
@@ -115,18 +113,9 @@ def bounds(curves: pd.DataFrame, title: str) -> Figure:
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(7.0, 4.6), layout="constrained")
         axis = figure.add_subplot()
-        labels = curves["label"].unique()
-        for position, (label, line) in enumerate(curves.groupby("label", sort=False)):
-            style = MODEL_STYLES.get(line["model"].iloc[0], OTHER_STYLE)
-            same = sum(str(other).split(",")[0] == str(label).split(",")[0] for other in labels)
-            opacity = 1.0 if same == 1 else (position + 1) / len(labels)
-            look: Any = {"color": style.color, "alpha": opacity, "lw": 2}
-            axis.plot(line["epoch"] + 1, line["mean"], style.line, label=label, **look)
-            axis.fill_between(line["epoch"] + 1, line["min"], line["max"], color=style.color, alpha=0.18, lw=0)
+        draw_curves(axis, curves)
         lowest = curves["min"].min()
         axis.set_ylim(lowest - 2, lowest + 40)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_xlabel("epoch")
         axis.set_ylabel("validation NLL bound, nats")
         axis.legend()
         figure.suptitle(title)

@@ -15,13 +15,12 @@ from btrnn.files import arrays_bytes
 from btrnn.lstm import LSTM
 from btrnn.models.attention import GaussianRead, GaussianWrite
 from btrnn.models.draw import DRAW, DRAWOutput
+from btrnn.tasks.schedule import warmed_up_adam
 from btrnn.tasks.task import Outputs, Task
 
 NUM_SAMPLES = 100  # images drawn from the prior after a test
 NUM_SHOWN = 10  # of them with all canvases, and test images with their reconstructions
 _TEST_SEED = 0  # of the latents in a test and of the samples: the same for all models and seeds
-_WARM_UP_STEPS = 100
-_LOWEST_RATE = 0.02  # share of the learning rate at which the schedule ends
 
 
 class Generation(Task):
@@ -128,12 +127,5 @@ class Generation(Task):
         return {name: wandb.Image(np.block([list(row) for row in images])) for name, images in rows.items()}
 
     def configure_optimizers(self) -> Any:
-        """Return Adam with a linear warm-up and a linear decay over the whole run, stepped at every batch."""
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
-        total = int(self.trainer.estimated_stepping_batches)
-
-        def factor(step: int) -> float:
-            return min((step + 1) / _WARM_UP_STEPS, max(_LOWEST_RATE, 1 - step / total))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """Return Adam with a warm-up and a decay over the whole run."""
+        return warmed_up_adam(self)

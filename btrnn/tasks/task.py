@@ -9,7 +9,6 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from btrnn.data.module import DataModule
 from btrnn.lstm import LSTM
 
 Outputs = dict[str, np.ndarray]  # what a test gives beside its metrics
@@ -45,6 +44,9 @@ class Task(LightningModule):
     def check_data(self, data: Any) -> None:
         """Raise ConfigError if the network does not fit the data; nothing is read for it."""
 
+    def complete(self, data: Any) -> None:
+        """Make what only the data that have been read decide, such as the size of a vocabulary."""
+
     def facts(self) -> dict[str, object]:
         """Say what a run's summary tells of this task alone."""
         return {}
@@ -53,7 +55,7 @@ class Task(LightningModule):
         """Return what the test that has just ended, or the weights that it met, give to look at."""
         return {}
 
-    def write_outputs(self, run_dir: Path, data: DataModule, chosen: Outputs, last: Outputs) -> None:
+    def write_outputs(self, run_dir: Path, data: Any, chosen: Outputs, last: Outputs) -> None:
         """Write the outputs of the chosen weights, and of the last ones where those were tested too."""
 
     def media(self, data: Any, chosen: Outputs) -> dict[str, Any]:  # noqa: ARG002

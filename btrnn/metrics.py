@@ -1,0 +1,181 @@
+"""Scores of captions against references: those of COCO's own evaluation, called one by one.
+
+`COCOEvalCap.evaluate` would add SPICE, which it downloads first. The tokeniser and METEOR are Java programs that
+pycocoevalcap ships. Where they do not run, captions are cut by `words_of` instead and METEOR is left out.
+"""
+
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
+from pycocoevalcap.tokenizer import ptbtokenizer
+
+from btrnn.data.synthetic.lexicon import colour_shape_pairs
+from btrnn.data.vocabulary import words_of
+
+_NUM_CANDIDATES = 100  # training captions that are tried as the constant one
+_NUM_JUDGES = 100  # images on which they are
+_END = "end"  # cut as the last caption: if it does not come back as the last, lines were lost or torn
+Value = TypeVar("Value")
+
+
+class ScorerError(RuntimeError):
+    """A Java program of pycocoevalcap did not answer as it should."""
+
+
+class Scores(NamedTuple):
+    """How good captions are.
+
+    corpus: bleu_1 to bleu_4, rouge_l, cider and, with Java, meteor, of all captions together. CIDEr is at most 10, the
+        others 1; they are usually written times 100.
+    cider: (n,) CIDEr of each caption; their mean is that of the corpus.
+    """
+
+    corpus: dict[str, float]
+    cider: np.ndarray
+
+
+@cache
+def has_java() -> bool:
+    """Say whether pycocoevalcap's Java programs can run: some systems have a `java` that only says how to get one."""
+    if shutil.which("java") is None or not os.access(Path(ptbtokenizer.__file__).parent, os.W_OK):
+        return False  # the tokeniser writes its input beside itself
+    return subprocess.run(["java", "-version"], capture_output=True, check=False).returncode == 0
+
+
+def tokenizer_name() -> str:
+    """Return how captions are cut here: "ptb" with Java, else "plain"."""
+    return "ptb" if has_java() else "plain"
+
+
+def tokenize(captions: Sequence[str]) -> list[str]:
+    """Cut captions into lower-case tokens with one space between, without punctuation.
+
+    Raises:
+        ScorerError: There is Java, but the tokeniser does not give a line for each caption.
+    """
+    if not has_java():
+        return [" ".join(words_of(caption)) for caption in captions]
+    lines = [" ".join(caption.split()) for caption in captions]  # it works line by line
+    full = [line for line in lines if line]
+    cut = ptbtokenizer.PTBTokenizer().tokenize({0: [{"caption": line} for line in (*full, _END)]})[0]
+    if len(cut) != len(full) + 1 or cut[-1] != _END:
+        raise ScorerError(f"the Java tokeniser of pycocoevalcap does not give a line for each of {len(full)} captions")
+    tokens = iter(cut)
+    return [next(tokens) if line else "" for line in lines]
+
+
+def score_captions(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
+    """Score one caption an image against the references of that image.
+
+    Args:
+        captions: One for each image.
+        references: At least one for each image.
+
+    Raises:
+        ValueError: The two differ in length, are empty, or an image has no reference.
+        ScorerError: There is Java, but a program of pycocoevalcap fails.
+    """
+    if not len(captions) == len(references) > 0 or not all(references):
+        raise ValueError(
+            f"each caption needs at least one reference; got {len(captions)} captions, {len(references)} lists of "
+            f"references, of which {sum(not some for some in references)} are empty"
+        )
+    said, known = _tokenized(captions, references)
+    bleu, _ = Bleu(4).compute_score(known, said, verbose=0)
+    cider, of_each = Cider().compute_score(known, said)
+    corpus = {f"bleu_{n}": float(score) for n, score in enumerate(bleu, start=1)}
+    corpus |= {"rouge_l": float(Rouge().compute_score(known, said)[0]), "cider": float(cider)}
+    if has_java():
+        corpus["meteor"] = _meteor_score(said, known)
+    return Scores(corpus, np.asarray(of_each, dtype=np.float64))
+
+
+def score_pairs(captions: Sequence[str], objects: Sequence[Iterable[Mapping[str, Any]]]) -> dict[str, float]:
+    """Judge the pairs of a colour with a shape that captions name, by what is truly in each scene.
+
+    Args:
+        captions: One for each scene.
+        objects: Of each scene, each with its "colour" and "shape".
+
+    Returns:
+        pairs: Share of the scenes whose caption names a pair, and all that it names are there.
+        pairs_any: Share of the scenes whose caption names a pair that is there.
+        pairs_shuffled, pairs_any_shuffled: The same, of each caption with all the other scenes: what chance gives.
+    """
+    named = [set(colour_shape_pairs(caption)) for caption in captions]
+    there = [{(thing["colour"], thing["shape"]) for thing in some} for some in objects]
+    scores: dict[str, float] = {}
+    for name, right in (
+        ("pairs", np.array([[bool(said) and said <= seen for seen in there] for said in named])),
+        ("pairs_any", np.array([[not said.isdisjoint(seen) for seen in there] for said in named])),
+    ):
+        own, number = float(right.trace()), len(right)
+        others = (float(right.sum()) - own) / (number * (number - 1)) if number > 1 else math.nan
+        scores |= {name: own / number, f"{name}_shuffled": others}
+    return scores
+
+
+def constant_cider(
+    candidates: Sequence[str], judges: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
+) -> float:
+    """Return the CIDEr of one caption said of every image, which a model must beat that sees anything.
+
+    It is the candidate with the highest CIDEr on the judges. Of long lists of either 100 are taken, spread evenly.
+
+    Args:
+        candidates: Captions of training images.
+        judges: References of validation images.
+        references: Of the images on which the chosen caption is scored.
+    """
+    said, known = _tokenized(_spread(candidates, _NUM_CANDIDATES), _spread(judges, _NUM_JUDGES))
+    scores = {text[0]: _constant_score(text, known) for text in said.values()}
+    best = max(scores, key=lambda text: scores[text])
+    return _constant_score([best], _tokenized([], references)[1])
+
+
+def _constant_score(caption: list[str], known: dict[int, list[str]]) -> float:
+    return float(Cider().compute_score(known, dict.fromkeys(known, caption))[0])
+
+
+def _spread(values: Sequence[Value], number: int) -> list[Value]:
+    places = np.linspace(0, len(values) - 1, min(number, len(values))).round().astype(int)
+    return [values[place] for place in places]
+
+
+def _tokenized(
+    captions: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
+    """Give captions and references as the scorers take them, by number; both are cut in one call."""
+    tokens = iter(tokenize([*captions, *(text for some in references for text in some)]))
+    said = {number: [next(tokens)] for number in range(len(captions))}
+    known = {number: [next(tokens) for _ in some] for number, some in enumerate(references)}
+    return said, known
+
+
+def _meteor_score(said: dict[int, list[str]], known: dict[int, list[str]]) -> float:
+    """Ask METEOR, and end its process in any case: interrupted while it holds its lock, it would wait for ever."""
+    scorer = Meteor()
+    try:
+        return float(scorer.compute_score(known, said)[0])
+    except (ValueError, OSError) as error:  # no answer, or it has gone
+        scorer.meteor_p.kill()
+        reason = scorer.meteor_p.stderr.read().decode(errors="replace").strip() or error
+        raise ScorerError(f"METEOR failed: {reason}") from error
+    finally:
+        scorer.meteor_p.kill()
+        with suppress(OSError):
+            scorer.meteor_p.communicate()
+        if scorer.lock.locked():
+            scorer.lock.release()

@@ -1,0 +1,190 @@
+"""Task 3, image captioning: cross-entropy of the next word, and the captions that a beam search finds."""
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import wandb
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from btrnn.atomic import replace_file
+from btrnn.data.coco import COCO, CaptionBatch
+from btrnn.data.vocabulary import Vocabulary
+from btrnn.files import arrays_bytes
+from btrnn.lstm import LSTM
+from btrnn.metrics import constant_cider, score_captions, score_pairs, tokenizer_name
+from btrnn.models.beam_search import beam_search
+from btrnn.models.captioner import Captioner, caption_loss
+from btrnn.tasks.schedule import warmed_up_adam
+from btrnn.tasks.task import Outputs, Task
+
+log = logging.getLogger(__name__)
+NUM_SHOWN = 6  # test images whose pictures are kept: the first ones, whatever is said of them
+_SIDE = 160  # pixels of such a picture
+_SEARCHED_AT_ONCE = 100  # images
+_TABLE_ROWS = 50  # test images in W&B's table
+
+
+class Captioning(Task):
+    """Words after words of a caption, and how good the captions are.
+
+    Args:
+        network: Makes the captioner when it is told vocabulary_size and feature_size, which the data decide.
+        learning_rate: Adam's rate after a linear warm-up; it then falls linearly to 2 % of it.
+        beam_size: Captions that the search keeps for each image.
+        max_length: Most words of a caption.
+        length_penalty: Power of the length that a caption's log-probability is divided by.
+
+    Raises:
+        ValueError: The captioner cannot be made, whatever the data.
+    """
+
+    metrics = ("train/loss", "val/loss")
+
+    def __init__(
+        self,
+        network: Callable[..., Captioner],
+        *,
+        learning_rate: float,
+        beam_size: int = 3,
+        max_length: int = 20,
+        length_penalty: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self._network, self._random_state = network, torch.get_rng_state()
+        self.network = network(vocabulary_size=1, feature_size=1)  # until `complete`; a mistake shows before data do
+        self.learning_rate, self.beam_size, self.max_length = learning_rate, beam_size, max_length
+        self.length_penalty = length_penalty
+        self._losses: list[tuple[float, int]] = []  # of the test's batches: mean over the words, and their number
+        self._captions: list[str] = []  # of the test images
+        self._cider = np.empty(0)
+
+    @property
+    def recurrent(self) -> LSTM:
+        """The decoder."""
+        return self.network.recurrent
+
+    def check_data(self, data: COCO) -> None:
+        """The network is made to fit the data."""
+
+    def complete(self, data: COCO) -> None:
+        """Make the network for the data's words and features."""
+        self.make_network(len(data.vocabulary), data.feature_size)
+
+    def make_network(self, vocabulary_size: int, feature_size: int) -> None:
+        """Make the captioner; its weights are those that would have been drawn at once, whatever was drawn since."""
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self._random_state)
+            self.network = self._network(vocabulary_size=vocabulary_size, feature_size=feature_size)
+
+    def facts(self) -> dict[str, object]:
+        """Say how captions are made and scored."""
+        return {"tokenizer": tokenizer_name(), "beam_size": self.beam_size}
+
+    def loss(self, batch: CaptionBatch, split: str) -> Tensor:
+        """Compute and log the mean cross-entropy a word, nats; <eos> is a word, padding is none."""
+        loss = caption_loss(self.network(batch.features, batch.tokens, batch.lengths), batch.tokens)
+        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=_num_words(batch))
+        return loss
+
+    def on_test_start(self) -> None:
+        """Forget an earlier test."""
+        self._losses.clear()
+
+    def test_step(self, batch: CaptionBatch) -> None:
+        """Log the loss of reference captions."""
+        self._losses.append((float(self.loss(batch, "test")), _num_words(batch)))
+
+    def on_test_epoch_end(self) -> None:
+        """Caption the test images, and log the scores."""
+        data: COCO = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning's Trainer sets it when it runs
+        rows, total = _rows(data, "test"), sum(words for _, words in self._losses)
+        references = data.references(rows)
+        log.info("searching captions of %d test images, %d beams", len(rows), self.beam_size)
+        self._captions = self.captions(torch.from_numpy(data.features(rows)), data.vocabulary)
+        scores = score_captions(self._captions, references)
+        self._cider = scores.cider
+        candidates = [text for some in data.references(_rows(data, "train")) for text in some]
+        metrics = scores.corpus | {
+            "perplexity": math.exp(sum(loss * words for loss, words in self._losses) / total),
+            "cider_constant": constant_cider(candidates, data.references(_rows(data, "val")), references),
+        }
+        objects = data.objects(rows)
+        if objects is not None:
+            metrics |= score_pairs(self._captions, objects)
+        self.log_dict({f"test/{name}": value for name, value in metrics.items()})
+
+    @torch.no_grad()
+    def captions(self, features: Tensor, vocabulary: Vocabulary) -> list[str]:
+        """Search a caption for each image.
+
+        Args:
+            features: (n, feature_size).
+            vocabulary: The words that the network was made for.
+        """
+        found = [
+            beam_search(
+                self.network,
+                part.to(self.device),
+                beam_size=self.beam_size,
+                max_length=self.max_length,
+                length_penalty=self.length_penalty,
+            )
+            for part in torch.split(features, _SEARCHED_AT_ONCE)
+        ]
+        return [vocabulary.decode(caption.words) for part in found for caption in part]
+
+    def outputs(self, data: COCO) -> Outputs:
+        """Return the last test's rows of `COCO.splits` with caption and CIDEr, (images,) each, and some pictures.
+
+        image_ids, images: (shown,) and (shown, 160, 160, 3) uint8, of the first test images.
+        """
+        rows = _rows(data, "test")
+        return {
+            "rows": rows,
+            "caption": np.array(self._captions),
+            "cider": self._cider,
+            "image_ids": data.splits.loc[rows[:NUM_SHOWN], "image_id"].to_numpy(),
+            "images": np.stack([_picture(data.image_path(row)) for row in rows[:NUM_SHOWN]]),
+        }
+
+    def write_outputs(self, run_dir: Path, data: COCO, chosen: Outputs, last: Outputs) -> None:  # noqa: ARG002
+        """Write captions.csv, a row for each test image, vocabulary.json, and arrays.npz with the pictures."""
+        table = pd.DataFrame({"image": data.splits.loc[chosen["rows"], "image_id"].to_numpy()})
+        table = table.assign(caption=chosen["caption"], cider=chosen["cider"])
+        replace_file(run_dir / "captions.csv", table.to_csv(index=False))
+        pictures = {name: chosen[name] for name in ("image_ids", "images")}
+        replace_file(run_dir / "arrays.npz", arrays_bytes(pictures))
+        data.vocabulary.save(run_dir / "vocabulary.json")
+
+    def media(self, data: COCO, chosen: Outputs) -> dict[str, Any]:
+        """Return a table of test images, their captions and references."""
+        rows, captions, cider = (chosen[name][:_TABLE_ROWS] for name in ("rows", "caption", "cider"))
+        table = wandb.Table(columns=["image", "caption", "CIDEr", "references"])
+        for row, caption, score, references in zip(rows, captions, cider, data.references(rows), strict=True):
+            table.add_data(wandb.Image(str(data.image_path(row))), str(caption), float(score), "\n".join(references))
+        return {"test/captions": table}
+
+    def configure_optimizers(self) -> Any:
+        """Return Adam with a warm-up and a decay over the whole run."""
+        return warmed_up_adam(self)
+
+
+def _num_words(batch: CaptionBatch) -> int:
+    return int((batch.lengths - 1).sum())
+
+
+def _rows(data: COCO, split: str) -> np.ndarray:
+    return np.flatnonzero(data.splits["split"] == split)
+
+
+def _picture(path: Path) -> np.ndarray:
+    """Read the middle square of an image, (160, 160, 3) uint8."""
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.fit(image.convert("RGB"), (_SIDE, _SIDE)))

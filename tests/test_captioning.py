@@ -1,0 +1,318 @@
+"""Task 3: what it optimises and reports, runs from scenes to captions, and captions of a user's own pictures."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from lightning import Trainer
+from omegaconf import DictConfig
+from PIL import Image
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from btrnn import BTLSTM, LSTM, metrics, run
+from btrnn.config import register
+from btrnn.data.coco import COCO, CaptionBatch
+from btrnn.data.vocabulary import BOS, EOS, PAD, Vocabulary
+from btrnn.models import Captioner
+from btrnn.results import collect
+from btrnn.schema import CAPTIONING
+from btrnn.tasks import Captioning
+from btrnn.tasks.captioning import NUM_SHOWN
+from tests.test_report import load
+
+from .conftest import ROOT
+
+CAPTIONS = [
+    *("a red cube", "two blue balls on sand", "a green ring left of a red ball", "the sky"),
+    *("one small cone", "a ball behind a large blue cube", "three rings", "a red cube under a cone"),
+]
+
+
+class EightImages(COCO):
+    """Eight images with random features, which stand in all splits, each with one caption; no files but pictures."""
+
+    def __init__(self, folder: Path) -> None:
+        super(COCO, self).__init__()
+        self.folder, self.vocabulary = folder, Vocabulary.from_captions(CAPTIONS, 1)
+        splits = ["train"] * 8 + ["val"] * 8 + ["test"] * 8
+        self.splits = pd.DataFrame({"image_id": 500 + np.arange(24), "file": "x.png", "split": splits})
+        self._features = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+        Image.new("RGB", (30, 20), (200, 10, 10)).save(folder / "x.png")
+
+    @property
+    def feature_size(self) -> int:
+        return 16
+
+    def prepare_data(self) -> None:
+        pass
+
+    def setup(self, stage: str | None = None) -> None:
+        pass
+
+    def facts(self) -> dict[str, object]:
+        return {}
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        return self._features[np.asarray(rows) % 8].numpy()
+
+    def references(self, rows: np.ndarray) -> list[list[str]]:
+        return [[CAPTIONS[row % 8]] for row in rows]
+
+    def image_path(self, row: int) -> Path:
+        return self.folder / "x.png"
+
+    def objects(self, rows: np.ndarray) -> None:
+        return None
+
+    def _batches(self, first: int) -> DataLoader:
+        encoded = [[BOS, *self.vocabulary.encode(caption), EOS] for caption in CAPTIONS]
+        batches = []
+        for part in (range(5), range(5, 8)):
+            longest = max(len(encoded[k]) for k in part)
+            tokens = torch.tensor([encoded[k] + [PAD] * (longest - len(encoded[k])) for k in part])
+            lengths = torch.tensor([len(encoded[k]) for k in part])
+            batches.append(CaptionBatch(self._features[list(part)], tokens, lengths, first + torch.tensor(list(part))))
+        return DataLoader(batches, batch_size=None)
+
+    def train_dataloader(self) -> DataLoader:
+        return self._batches(0)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._batches(8)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._batches(16)
+
+
+@pytest.fixture
+def eight(tmp_path: Path) -> EightImages:
+    return EightImages(tmp_path)
+
+
+def task(layer: LSTM | None = None, **options) -> Captioning:
+    network = partial(Captioner, recurrent=layer or LSTM(48, 48, batch_first=True))
+    return Captioning(network, **{"learning_rate": 1e-2} | options)
+
+
+def trainer(folder: Path, epochs: int = 1) -> Trainer:
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return Trainer(max_epochs=epochs, accelerator="cpu", default_root_dir=folder, enable_model_summary=False, **options)
+
+
+def test_eight_images_are_captioned_perfectly_after_training_on_them(eight, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "has_java", lambda: False)
+    torch.manual_seed(0)
+    layer = BTLSTM((4, 4, 3), (4, 4, 3), tucker_rank=2, num_blocks=2, batch_first=True)
+    module = task(layer)
+    module.complete(eight)
+    fitter = trainer(tmp_path, 120)
+    fitter.fit(module, datamodule=eight)
+    (scores,) = fitter.test(module, datamodule=eight, verbose=False)
+    outputs = module.outputs(eight)
+    assert outputs["caption"].tolist() == CAPTIONS
+    assert scores["test/bleu_4"] > 0.99
+    assert scores["test/perplexity"] < 1.1
+    assert scores["test/cider"] > 3 * scores["test/cider_constant"]
+    assert scores["test/cider"] == pytest.approx(outputs["cider"].mean())
+    assert not any("pairs" in name for name in scores)  # nothing is known of the objects
+    again = task(BTLSTM((4, 4, 3), (4, 4, 3), tucker_rank=2, num_blocks=2, batch_first=True), beam_size=1)
+    again.complete(eight)
+    again.load_state_dict(module.state_dict())
+    assert again.eval().captions(torch.from_numpy(eight.features(np.arange(8))), eight.vocabulary) == CAPTIONS
+
+
+def test_losses_are_means_over_words_without_padding(eight, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "has_java", lambda: False)
+    module = task()
+    module.complete(eight)
+    (scores,) = trainer(tmp_path).test(module, datamodule=eight, verbose=False)
+    total, words = 0.0, 0
+    with torch.no_grad():
+        for k, caption in enumerate(CAPTIONS):
+            tokens = torch.tensor([[BOS, *eight.vocabulary.encode(caption), EOS]])
+            alone = module.network(
+                torch.from_numpy(eight.features(np.array([k]))), tokens, torch.tensor([tokens.shape[1]])
+            )
+            total += float(F.cross_entropy(alone[0], tokens[0, 1:], reduction="sum"))
+            words += tokens.shape[1] - 1
+    assert scores["test/loss"] == pytest.approx(total / words, rel=1e-5)
+    assert scores["test/perplexity"] == pytest.approx(np.exp(total / words), rel=1e-5)
+
+
+def test_weights_depend_on_the_seed_alone_not_on_what_the_data_drew(eight):
+    networks = []
+    for drawn in (0, 1_000):
+        torch.manual_seed(3)
+        module = task()
+        torch.randn(drawn)
+        state = torch.get_rng_state()
+        module.complete(eight)
+        assert torch.equal(torch.get_rng_state(), state)
+        networks.append(module.network)
+    for (name, one), other in zip(networks[0].named_parameters(), networks[1].parameters(), strict=True):
+        assert torch.equal(one, other), name
+    assert networks[0].output.out_features == len(eight.vocabulary)
+    assert networks[0].feature_map.in_features == 16
+    assert not torch.equal(networks[0].recurrent.input_maps[0].weight[:48, :16], networks[0].feature_map.weight)
+
+
+def test_a_decoder_that_cannot_be_is_refused_before_the_data_are_read():
+    with pytest.raises(ValueError, match="one direction, and batch_first=True"):
+        task(LSTM(8, 8))
+
+
+def test_the_rate_warms_up_and_falls_to_its_end(eight):
+    module = task(learning_rate=1.0)
+    module._trainer = SimpleNamespace(estimated_stepping_batches=1_000)
+    configured = module.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(1_001):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(0.9, abs=0.011)
+    assert rates[500] == pytest.approx(0.5)
+    assert rates[1_000] == pytest.approx(0.02)
+
+
+@pytest.fixture(scope="module")
+def scenes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data_dir in which the first run makes 36 scenes and their features."""
+    return tmp_path_factory.mktemp("scenes")
+
+
+@pytest.fixture
+def make_config(scenes_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DictConfig]:
+    """Compose the configuration of one small run on scenes; without Java, whose METEOR takes seconds to start."""
+    monkeypatch.setattr(metrics, "has_java", lambda: False)
+    register()
+
+    def make(*overrides: str, results: str = "results") -> DictConfig:
+        common = [
+            f"data_dir={scenes_dir}",
+            f"results_dir={tmp_path / results}",
+            "logger=none",
+            "resume_every_seconds=0",
+        ]
+        small = ["scale.captioning.num_train=24", "data.word_threshold=1", "scale.captioning.max_epochs=2"]
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            return compose("train", ["experiment=captioning", "model=bt_lstm", *common, *small, *overrides])
+
+    return make
+
+
+def test_the_papers_counts_and_values():
+    counts = {}
+    for model in ("lstm", "tt_lstm", "bt_lstm"):
+        register()
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            config = compose("train", ["experiment=captioning", f"model={model}", "scale=paper"])
+        module: Captioning = instantiate(config.task)
+        counts[model] = module.recurrent.num_input_parameters
+        assert (module.recurrent.input_size, module.recurrent.hidden_size, module.beam_size) == (512, 512, 20)
+        assert module.network.dropout.p == pytest.approx(1 - 0.7)
+    assert counts == {"lstm": 1_048_576, "tt_lstm": 1_536, "bt_lstm": 1_552}
+    assert config.trainer.gradient_clip_val == 5.0
+
+
+def test_a_run_leaves_captions_words_and_pictures_and_is_tested_again(make_config):
+    config = make_config()
+    summary = run.train(config)
+    run_dir = Path(config.run_dir)
+    assert (summary["source"], summary["stand_in"], summary["experiment"]) == ("scenes", True, "captioning_scenes")
+    assert (summary["parameters_input"], summary["parameters_dense_input"]) == (1_552, 1_048_576)
+    assert (summary["tokenizer"], summary["beam_size"], summary["num_test"]) == ("plain", 3, 6)
+    history = pd.read_csv(run_dir / "metrics.csv")
+    assert summary["epoch_chosen"] == history["val/loss"].idxmin()
+    captions = pd.read_csv(run_dir / "captions.csv", keep_default_na=False)
+    splits = pd.read_csv(run_dir / "splits.csv")
+    assert captions["image"].tolist() == splits.loc[splits["split"] == "test", "image_id"].tolist()
+    assert captions["cider"].mean() == pytest.approx(summary["test/cider"], abs=1e-6)
+    assert summary["test/perplexity"] == pytest.approx(np.exp(summary["test/loss"]), rel=1e-4)
+    for name in CAPTIONING.metrics:
+        assert (name in summary) == (name != "test/meteor"), name
+    vocabulary = Vocabulary.load(run_dir / "vocabulary.json")
+    assert len(vocabulary) == summary["vocabulary_size"]
+    assert set(" ".join(captions["caption"]).split()) <= set(vocabulary.words)
+    pictures = dict(np.load(run_dir / "arrays.npz"))
+    assert pictures["images"].shape == (NUM_SHOWN, 160, 160, 3)
+    assert pictures["image_ids"].tolist() == captions["image"].tolist()[:NUM_SHOWN]
+    assert (run_dir / "arrays.npz").stat().st_size < 1_000_000
+    again = run.evaluate(run_dir)
+    assert again == pytest.approx({key: value for key, value in summary.items() if key in again})
+    results, _ = collect(Path(config.results_dir), "captioning_scenes")
+    assert results.predictions["caption"].tolist() == captions["caption"].tolist()
+
+
+def test_a_run_that_broke_off_ends_with_the_same_weights(make_config, monkeypatch):
+    loss = Captioning.loss
+    whole, broken = make_config(results="whole"), make_config(results="broken")
+    run.train(whole)
+
+    def breaking(self, batch, split):
+        if self.global_step == 3:
+            raise OSError("a power cut")
+        return loss(self, batch, split)
+
+    monkeypatch.setattr(Captioning, "loss", breaking)
+    with pytest.raises(OSError, match="a power cut"):
+        run.train(broken)
+    monkeypatch.setattr(Captioning, "loss", loss)
+    run.train(broken)
+    folders = [Path(config.run_dir) for config in (whole, broken)]
+    weights = [torch.load(folder / "checkpoints" / "best.pt") for folder in folders]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert (folders[0] / "captions.csv").read_text() == (folders[1] / "captions.csv").read_text()
+
+
+def test_wandb_gets_a_table_of_images_and_captions(make_config, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = make_config("logger=wandb", "scale.captioning.max_epochs=1")
+    run.train(config)
+    (folder,) = Path(config.run_dir).glob("wandb/offline-run-*")
+    (table,) = folder.glob("files/media/table/**/*.json")
+    content = json.loads(table.read_text())
+    assert content["columns"] == ["image", "caption", "CIDEr", "references"]
+    assert len(content["data"]) == 6
+    assert len(list(folder.glob("files/media/images/**/*.*"))) == 6
+
+
+def test_pictures_of_ones_own_are_captioned(make_config, tmp_path, capsys):
+    script = load("caption")
+    config = make_config("scale.captioning.max_epochs=1")
+    run.train(config)
+    run_dir = Path(config.run_dir)
+    captions = pd.read_csv(run_dir / "captions.csv", keep_default_na=False)["caption"]
+    splits = pd.read_csv(run_dir / "splits.csv")
+    scene = Path(config.data.root) / splits.loc[splits["split"] == "test", "file"].iloc[0]
+    grey = tmp_path / "grey.png"
+    Image.new("L", (90, 40), 128).save(grey)
+    script.main(["--run", str(run_dir), str(scene), str(grey)])
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert lines[0] == f"{scene}: {captions[0]}"
+    assert lines[1].startswith(f"{grey}: ")
+    (tmp_path / "text.jpg").write_text("not a picture")
+    with pytest.raises(SystemExit, match="2 of 3 pictures could not be read"):
+        script.main(["--run", str(run_dir), str(tmp_path / "text.jpg"), str(tmp_path / "none.jpg"), str(grey)])
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{grey}: ")
+    assert f"{tmp_path / 'none.jpg'}: not captioned: no such file" in printed.err
+    for name, problem in (
+        ("vocabulary.json", "was not tested"),
+        ("summary.json", "is not finished"),
+        ("config.yaml", "is not the folder of a run"),
+    ):
+        (run_dir / name).unlink()
+        with pytest.raises(SystemExit, match=rf"error: .*seed0 {problem}.* \(it has no {name}\)"):
+            script.main(["--run", str(run_dir), str(grey)])

@@ -1,0 +1,208 @@
+"""Scores of captions: those of pycocoevalcap's own scorers, with Java and without it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+from btrnn import metrics
+from btrnn.data.synthetic.lexicon import COLOUR_WORDS
+from btrnn.data.vocabulary import words_of
+from btrnn.metrics import (
+    ScorerError,
+    constant_cider,
+    has_java,
+    score_captions,
+    score_pairs,
+    tokenize,
+    tokenizer_name,
+)
+
+from .conftest import need_programs
+
+REFERENCES = [
+    ["A red cube, on sand.", "There's a cube that isn't blue", "one Red block stands on the sand"],
+    ["two green balls beside a (yellow) cone", "a pair of green spheres - and a cone!"],
+    ["a purple ring behind a small grey cylinder", "Ring: purple; cylinder: grey"],
+]
+CAPTIONS = ["a red cube on the sand", "two green balls", "a purple ring left of a red cube"]
+
+
+@pytest.fixture
+def java() -> None:
+    """Say that a test needs Java."""
+    need_programs("java", package="default-jre-headless")
+
+
+@pytest.fixture
+def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "has_java", lambda: False)
+
+
+@pytest.fixture
+def fake_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Put a shell script in Java's place."""
+
+    def put(script: str) -> None:
+        path = tmp_path / "java"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        has_java.cache_clear()
+
+    yield put
+    has_java.cache_clear()
+
+
+def directly(said: dict[int, list[str]], known: dict[int, list[str]]) -> dict[str, float]:
+    """Call each scorer alone, as its authors do."""
+    scores = {f"bleu_{n}": score for n, score in enumerate(Bleu(4).compute_score(known, said, verbose=0)[0], 1)}
+    return scores | {"rouge_l": Rouge().compute_score(known, said)[0], "cider": Cider().compute_score(known, said)[0]}
+
+
+def plainly(captions: list[str]) -> list[str]:
+    return [" ".join(words_of(caption)) for caption in captions]
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_without_java_each_score_is_the_scorers_own_on_plain_tokens(data: st.DataObject) -> None:
+    caption = st.lists(st.sampled_from(["red", "blue", "cube", "ball", "on", "a", "the"]), min_size=1, max_size=9).map(
+        " ".join
+    )
+    references = data.draw(st.lists(st.lists(caption, min_size=1, max_size=5), min_size=1, max_size=4))
+    captions = data.draw(st.lists(caption, min_size=len(references), max_size=len(references)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "has_java", lambda: False)
+        scores = score_captions(captions, references)
+        assert tokenizer_name() == "plain"
+    said = {k: plainly([caption]) for k, caption in enumerate(captions)}
+    known = {k: plainly(some) for k, some in enumerate(references)}
+    assert scores.corpus == pytest.approx(directly(said, known))
+    assert scores.cider.shape == (len(captions),)
+    assert scores.cider.mean() == pytest.approx(scores.corpus["cider"])
+
+
+def test_with_java_each_score_is_the_scorers_own_for_captions_of_any_length(java: None) -> None:
+    def cut(captions: list[str]) -> list[str]:
+        return PTBTokenizer().tokenize({0: [{"caption": caption} for caption in captions]})[0]
+
+    captions = [*CAPTIONS, "cube", "a red cube " * 67, " ... ", ""]
+    references = [*REFERENCES, *REFERENCES, REFERENCES[0]]
+    scores = score_captions(captions, references)
+    assert tokenizer_name() == "ptb"
+    said = {k: cut([caption]) for k, caption in enumerate(captions[:-1])} | {len(captions) - 1: [""]}
+    known = {k: cut(some) for k, some in enumerate(references)}
+    meteor = Meteor().compute_score(known, said)[0]
+    assert scores.corpus == pytest.approx(directly(said, known) | {"meteor": meteor})
+    assert 0 < scores.corpus["meteor"] < 1
+    assert len(scores.cider) == 7
+
+
+def test_captions_that_are_their_references_have_the_best_scores(no_java: None) -> None:
+    references = [["a red cube on the sand"], ["two green balls beside a cone"], ["one ring and nothing else"]]
+    scores = score_captions([some[0] for some in references], references)
+    assert scores.corpus == pytest.approx(
+        dict.fromkeys([*(f"bleu_{n}" for n in range(1, 5)), "rouge_l"], 1.0) | {"cider": 10}
+    )
+
+
+@pytest.mark.parametrize("separator", ["\n", "\r", "\u2028", "\x85", "\t"])
+def test_a_caption_of_several_lines_stays_one(java: None, separator: str) -> None:
+    assert tokenize([f"A red{separator}cube.", "", "It isn't"]) == ["a red cube", "", "it is n't"]
+    assert tokenize(["", " "]) == ["", ""]
+
+
+def test_java_that_is_absent_or_only_a_name_is_not_used(
+    fake_java: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_java("echo 'No Java runtime present, requesting install.' >&2; exit 1")
+    assert not has_java()
+    assert "meteor" not in score_captions(CAPTIONS, REFERENCES).corpus
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    has_java.cache_clear()
+    assert not has_java()
+
+
+def test_a_tokeniser_that_fails_is_named(fake_java: Callable[[str], None]) -> None:
+    fake_java('[ "$1" = -version ] || echo only one line')
+    with pytest.raises(ScorerError, match="a line for each of 2 captions"):
+        tokenize(["a cube", "a ball"])
+    fake_java('[ "$1" = -version ] || { echo torn; cat "$6"; }')
+    with pytest.raises(ScorerError, match="a line for each of 2 captions"):
+        tokenize(["a cube", "a ball"])
+    fake_java('[ "$1" = -version ] || cat "$6"')
+    assert tokenize(["a cube", "a ball"]) == ["a cube", "a ball"]  # so that the script stands in for Java's program
+
+
+def test_meteor_that_fails_is_named_and_leaves_no_process(
+    fake_java: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    monkeypatch.setattr(metrics, "Meteor", lambda: started.append(Meteor()) or started[-1])
+    monkeypatch.setattr(metrics, "tokenize", plainly)
+    fake_java('[ "$1" = -version ] || { echo Could not reserve enough space >&2; read line; exit 1; }')
+    with pytest.raises(ScorerError, match="METEOR failed: Could not reserve enough space"):
+        score_captions(CAPTIONS, REFERENCES)
+    monkeypatch.setattr(Meteor, "_stat", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    fake_java('[ "$1" = -version ] || cat')
+    with pytest.raises(KeyboardInterrupt):
+        score_captions(CAPTIONS, REFERENCES)
+    assert [scorer.meteor_p.poll() is not None for scorer in started] == [True, True]
+    assert not any(scorer.lock.locked() for scorer in started)  # a lock that is held would stop Python's own end
+
+
+def test_captions_without_references_are_refused() -> None:
+    with pytest.raises(ValueError, match="got 2 captions, 1 lists of references, of which 0 are empty"):
+        score_captions(["a", "b"], [["a"]])
+    with pytest.raises(ValueError, match="got 1 captions, 1 lists of references, of which 1 are empty"):
+        score_captions(["a"], [[]])
+    with pytest.raises(ValueError, match="got 0 captions"):
+        score_captions([], [])
+
+
+def test_the_constant_caption_is_the_best_of_the_candidates(no_java: None) -> None:
+    others = [["a ball"], ["three cubes on grass", "cubes on grass"], ["two green balls by a red cube"]]
+    candidates = [*CAPTIONS, "a cube and a ball", "a green cone beside a ball"]
+    scores = [score_captions([text] * len(REFERENCES), REFERENCES).corpus["cider"] for text in candidates]
+    best = candidates[int(np.argmax(scores))]
+    expected = score_captions([best] * len(others), others).corpus["cider"]
+    assert 0 < constant_cider(candidates, REFERENCES, others) == pytest.approx(expected)
+    many = [f"thing number {k}" for k in range(1_000)] + [best]  # the last is among those that are tried
+    assert constant_cider(many, REFERENCES, others) == pytest.approx(expected)
+
+
+def thing(colour: str, shape: str) -> dict[str, str]:
+    return {"colour": colour, "shape": shape}
+
+
+def test_pairs_are_judged_by_what_is_in_the_scene() -> None:
+    objects = [
+        [thing("red", "cube"), thing("blue", "ball")],
+        [thing("green", "cone")],
+        [thing("blue", "ball"), thing("red", "ball")],
+        [thing("pink", "star")],
+    ]
+    captions = [
+        f"a {COLOUR_WORDS['red'][-1]} Box, left of a blue sphere",  # synonyms, all right
+        "a green cone beside a red cube",  # one right, one not there
+        "a blue cube and a red cone",  # colours and shapes that are there, but not so
+        "some things on the grass",  # nothing named
+    ]
+    scores = score_pairs(captions, objects)
+    assert scores["pairs"] == 1 / 4
+    assert scores["pairs_any"] == 2 / 4
+    # of the 12 other pairings: the first caption has its ball in scene 2, the second its cube in scene 0
+    assert scores["pairs_shuffled"] == 0
+    assert scores["pairs_any_shuffled"] == 2 / 12
+    assert np.isnan(score_pairs(captions[:1], objects[:1])["pairs_shuffled"])
