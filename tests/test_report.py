@@ -101,7 +101,7 @@ def test_every_heading_names_the_stand_in_and_what_was_run(reported: Path) -> No
         for page in (text, (reported / "results" / "tables" / "ucf11_actions.md").read_text())
     )
     assert in_readme == [headings[0], headings[4]]
-    assert len(headings) == 5
+    assert len(headings) == 6
     assert all("Actions (stand-in)" in heading for heading in headings)
     assert headings[2] == (
         "### Actions (stand-in): protocol `grouped`, scaling `raw`; scale `study` (550 clips, 3 epochs), n = 2"
