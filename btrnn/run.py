@@ -216,12 +216,12 @@ def _test(
     if data.chosen_on_test and trainer.global_step > 0:
         metrics["test/accuracy_last"] = _test_once(trainer, task, data)["test/accuracy"]
         last = task.outputs(data)
-    _load(task, chosen, place)
+    load_weights(task, chosen, place)
     metrics |= _test_once(trainer, task, data)
     return metrics, task.outputs(data), last
 
 
-def _load(task: Task, weights: dict[str, Tensor], place: Path) -> None:
+def load_weights(task: Task, weights: dict[str, Tensor], place: Path) -> None:
     """Put weights into a task.
 
     Raises:

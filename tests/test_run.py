@@ -266,7 +266,7 @@ def test_a_run_of_draw_leaves_bounds_and_pictures_that_its_weights_give_again(ma
     assert np.array_equal(pictures["canvases"][-1], pictures["samples"][:10])
     assert np.isin(pictures["originals"], [0, 255]).all()
     given = []
-    monkeypatch.setattr(run, "_load", lambda *args, load=run._load: (load(*args), given.append(args[0])))
+    monkeypatch.setattr(run, "load_weights", lambda *args, load=run.load_weights: (load(*args), given.append(args[0])))
     again = run.evaluate(run_dir)
     assert again == {key: value for key, value in summary.items() if key in again}
     data, _ = run._make(config)
