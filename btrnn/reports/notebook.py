@@ -7,6 +7,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import PIL.Image
@@ -39,11 +40,17 @@ def show_outcome(*topics: str) -> None:
 
 
 def _chosen(topics: Iterable[str]) -> list[Claim]:
-    chosen = [claim for claim in all_claims(RESULTS) if claim.topic in topics]
+    claims = _claims(RESULTS)
+    chosen = [claim for claim in claims if claim.topic in topics]
     if not chosen:
-        known = ", ".join(sorted({claim.topic for claim in all_claims(RESULTS)}))
+        known = ", ".join(sorted({claim.topic for claim in claims}))
         raise ResultsError(f"no claim is about {', '.join(topics)}; there are claims about {known}")
     return chosen
+
+
+@cache  # a notebook asks twice, and a bootstrap stands behind some
+def _claims(results_dir: Path) -> list[Claim]:
+    return all_claims(results_dir)
 
 
 def show_text(text: str) -> None:
