@@ -92,7 +92,7 @@ def read_image(path: Path, size: int) -> tuple[UInt8[np.ndarray, "size size 3"],
     try:
         with Image.open(path) as image:
             mode = image.mode
-            image.draft("RGB", (size, size))  # lets the JPEG decoder skip detail that would be scaled away
+            image.draft(None, (size, size))  # lets the JPEG decoder skip detail that would be scaled away
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except FileNotFoundError:
         raise ImageError("no such file") from None

@@ -166,8 +166,10 @@ def _make(root: Path, cache_dir: Path, name: EncoderName, wanted: dict[str, tupl
     next_row = 1 + max((entry.row for entry in entries.values() if entry.row is not None), default=-1)
     if entries:
         logger.info("%s has the features of %d of %d images", cache_dir, len(known), len(wanted))
-    array = _with_rows(cache_dir / "features.npy", next_row, next_row + len(missing), encoder.feature_size)
     index = cache_dir / "features.jsonl"
+    if not entries:
+        index.unlink(missing_ok=True)  # what it says is not of the array that is made now
+    array = _with_rows(cache_dir / "features.npy", next_row, next_row + len(missing), encoder.feature_size)
     replace_file(index, "".join(json.dumps(line) + "\n" for line in [_settings(name), *map(asdict, kept)]))
     with index.open("a") as lines, show_progress("extracting features", len(wanted)) as advance:
         advance(len(known))
