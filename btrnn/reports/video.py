@@ -202,7 +202,8 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     ]
     parts.append("\n".join(pictures))
     parts.append(
-        f"All protocols, inputs, scales and differences, and how they were made: [{experiment}.md]({place}/tables/{experiment}.md). Beside the "
-        f"published results on UCF11: [{experiment}_published.md]({place}/tables/{experiment}_published.md)."
+        f"All protocols, inputs, scales and differences, and how they were made: "
+        f"[{experiment}.md]({place}/tables/{experiment}.md). Beside the published results on UCF11: "
+        f"[{experiment}_published.md]({place}/tables/{experiment}_published.md)."
     )
     return "\n\n".join(parts)
