@@ -6,8 +6,8 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
-	reproduce-captioning controls-captioning rates-captioning data-coco reproduce-sensitivity \
-	collect tables bench test lint format clean
+	reproduce-captioning controls-captioning rates-captioning data-coco reproduce reproduce-sensitivity complexity dashboard \
+	notebooks report collect tables figures bench test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper]"
@@ -65,14 +65,28 @@ rates-captioning: setup ## choose each model's learning rate on validation capti
 data-mnist: setup ## download MNIST (12 MB)
 	$(RUN) scripts/download_mnist.py
 
-data-coco: setup ## download and unpack COCO 2014 (20 GB, and as much again unpacked)
-	$(RUN) scripts/download_coco.py
-
 reproduce-sensitivity: setup ## parameters, recovery of matrices, and UCF11 accuracy against d, R and N
 	$(RUN) experiments/recovery.py
 	$(RUN) experiments/collect.py recovery
 	@$(RUN) experiments/reproduce.py experiment=ucf11_sensitivity scale=$(SCALE)
 	$(RUN) experiments/report.py
+
+reproduce: reproduce-ucf11 reproduce-draw reproduce-sensitivity complexity tables ## all of the paper, one seed each at SCALE=default
+
+complexity: .venv/bench-done ## the paper's complexity laws beside measured exponents (measures what is missing, 20 minutes)
+	@$(RUN) experiments/complexity.py
+
+dashboard: setup ## W&B's own view of the runs that are here, in the terminal; no account
+	@$(RUN) scripts/dashboard.py
+
+notebooks: setup ## execute the notebooks on the committed results (a minute; no training)
+	$(RUN) scripts/execute_notebooks.py
+
+report: setup ## the notebooks and result pages as HTML: results/report/index.html
+	$(RUN) scripts/html_report.py
+
+data-coco: setup ## download and unpack COCO 2014 (20 GB, and as much again unpacked)
+	$(RUN) scripts/download_coco.py
 
 collect: setup ## run folders to results/*.csv
 	$(RUN) experiments/collect.py
@@ -80,6 +94,8 @@ collect: setup ## run folders to results/*.csv
 tables: setup ## results/*.csv to tables, figures and the README's results
 	$(RUN) experiments/report.py
 	$(RUN) experiments/benchmark.py --report
+
+figures: tables ## the same: no training, no GPU, no network, under a minute
 
 bench: .venv/bench-done ## time and memory beside the dense layers and other libraries, and the bars (half an hour)
 	@$(RUN) experiments/benchmark.py

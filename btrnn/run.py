@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, cast
 
 import pandas as pd
@@ -25,6 +24,7 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from btrnn import native
 from btrnn.atomic import replace_file
@@ -35,6 +35,7 @@ from btrnn.data.disk import locked
 from btrnn.data.module import DataModule
 from btrnn.machine import git_state, peak_memory_mib, reuse_freed_memory, start_memory_anew
 from btrnn.tasks import Outputs, Task
+from btrnn.weights import moved, read_state, read_weights
 
 log = logging.getLogger(__name__)
 MODEL_LABELS = {"lstm": "LSTM", "tt_lstm": "TT-LSTM", "bt_lstm": "BT-LSTM"}
@@ -95,7 +96,7 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
     summary = _summarise(config, task, data, trainer, history.rows, history.best)
     media: dict[str, Any] = {}
     if config.test:
-        metrics, chosen, last = _test(trainer, task, data, history.best_path)
+        metrics, chosen, last = _test(trainer, task, data, read_state(history.best_path), run_dir)
         summary |= metrics
         task.write_outputs(run_dir, data, chosen, last)
         media = task.media(data, chosen)
@@ -141,23 +142,31 @@ def _quiet_lightning() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def evaluate(run_dir: Path) -> dict[str, Any]:
-    """Test a finished run's chosen weights again.
+def evaluate(path: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
+    """Test a finished run's chosen weights again, as a run of W&B of its own where the run has a logger.
+
+    Args:
+        path: The run's folder, or a file of results/weights.
+        data_dir: Where the data are, if not where the run found them.
 
     Returns:
         The test metrics.
 
     Raises:
-        FileNotFoundError: `run_dir` is not the folder of a finished run.
+        FileNotFoundError: `path` is neither.
+        ConfigError: It is damaged, or its weights are those of another network.
     """
-    weights = run_dir / "checkpoints" / "best.pt"
-    for path in (run_dir / "config.yaml", weights):
-        if not path.exists():
-            raise FileNotFoundError(f"{run_dir} is not a finished run: it has no {path.relative_to(run_dir)}")
-    config = DictConfig(OmegaConf.load(run_dir / "config.yaml"))
-    with _quiet_lightning():
+    weights = read_weights(path)
+    config = weights.config if data_dir is None else moved(weights.config, data_dir=str(data_dir))
+    if config.logger:
+        evaluating = {"logger": {"job_type": "evaluate", "save_dir": str(path)}}
+        config = DictConfig(OmegaConf.merge(config, evaluating))
+    with _quiet_lightning(), _logged(config) as logger:
         data, task = _make(config)
-        return _test(_trainer(config, [], None), task, data, weights)[0]
+        metrics = _test(_trainer(config, [], logger), task, data, weights.state, path)[0]
+        if logger is not None:
+            logger.experiment.summary.update(metrics)
+        return metrics
 
 
 def _make(config: DictConfig) -> tuple[DataModule, Task]:
@@ -188,8 +197,17 @@ def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger 
     return trainer
 
 
-def _test(trainer: Trainer, task: Task, data: DataModule, weights: Path) -> tuple[dict[str, Any], Outputs, Outputs]:
+def _test(
+    trainer: Trainer, task: Task, data: DataModule, chosen: dict[str, Tensor], place: Path
+) -> tuple[dict[str, Any], Outputs, Outputs]:
     """Test the chosen weights, and where the test split chose them the last ones too.
+
+    Args:
+        trainer: Which may have trained the last ones.
+        task: With the last ones.
+        data: Whose test split is used.
+        chosen: The chosen weights.
+        place: Where they were read, for errors.
 
     Returns:
         The metrics, and the task's outputs for the chosen and for the last weights.
@@ -199,22 +217,22 @@ def _test(trainer: Trainer, task: Task, data: DataModule, weights: Path) -> tupl
     if data.chosen_on_test and trainer.global_step > 0:
         metrics["test/accuracy_last"] = _test_once(trainer, task, data)["test/accuracy"]
         last = task.outputs(data)
-    load_weights(task, weights)
+    load_weights(task, chosen, place)
     metrics |= _test_once(trainer, task, data)
     return metrics, task.outputs(data), last
 
 
-def load_weights(task: Task, weights: Path) -> None:
-    """Put saved weights into a task.
+def load_weights(task: Task, weights: dict[str, Tensor], place: Path) -> None:
+    """Put weights into a task.
 
     Raises:
-        ConfigError: They are those of another network, or the file is damaged.
+        ConfigError: They are those of another network.
     """
     try:
-        task.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
-    except (RuntimeError, UnpicklingError, EOFError) as error:
+        task.load_state_dict(weights)
+    except RuntimeError as error:
         raise ConfigError(
-            f"{weights} does not hold weights of the network that its config.yaml says: {error}"
+            f"{place} does not hold weights of the network that its configuration says: {error}"
         ) from None
 
 

@@ -113,6 +113,49 @@ def paired_bootstrap(
     return DifferenceInterval(estimate, float(low), float(high), *shape)
 
 
+class SlopeInterval(NamedTuple):
+    """Slope of a straight line by least squares, with its interval; NaN where there are too few points."""
+
+    slope: float
+    low: float
+    high: float
+    n: int
+
+
+def slope_interval(x: npt.ArrayLike, y: npt.ArrayLike, *, level: float = 0.95) -> SlopeInterval:
+    """Fit a straight line, and give its slope with a two-sided interval by Student's t (n - 2 degrees).
+
+    Args:
+        x: (n,) numbers.
+        y: (n,) numbers; a point with NaN is left out.
+        level: Coverage of the interval. It takes the distances from the line for independent and equally large.
+
+    Returns:
+        The slope; NaN unless two values of x differ. The interval; NaN under three points.
+
+    Raises:
+        ValueError: The arrays differ in length, or `level` is not inside (0, 1).
+    """
+    _check_level(level)
+    across, up = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if across.shape != up.shape:
+        raise ValueError(f"x and y must have one entry for each point; got {across.size} and {up.size}")
+    known = ~(np.isnan(across) | np.isnan(up))
+    across, up = across[known], up[known]
+    count = int(across.size)
+    centred = across - across.mean() if count else across
+    spread = float(centred @ centred)
+    if spread == 0:
+        return SlopeInterval(np.nan, np.nan, np.nan, count)
+    slope = float(centred @ up) / spread
+    if count == 2:
+        return SlopeInterval(slope, np.nan, np.nan, count)
+    rest = up - up.mean() - slope * centred
+    error = np.sqrt(float(rest @ rest) / (count - 2) / spread)
+    half = float(stdtrit(count - 2, 0.5 + level / 2)) * error
+    return SlopeInterval(slope, slope - half, slope + half, count)
+
+
 def _resample(rng: np.random.Generator, replicates: int, size: int) -> npt.NDArray[np.float64]:
     """Draw `size` of `size` things with replacement; (replicates, size): how often each was drawn."""
     drawn = rng.integers(0, size, (replicates, size)) + size * np.arange(replicates)[:, None]

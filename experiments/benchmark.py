@@ -14,18 +14,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from btrnn.atomic import replace_file
-from btrnn.benchmark import figures
-from btrnn.benchmark.records import SECTIONS, device_suffix, measured_sections
-from btrnn.benchmark.report import FACTORS, markdown_report, read_all, terminal_report
-from btrnn.benchmark.settings import SWEEPS
-from btrnn.reports.figure_file import FigureFile
+from btrnn.benchmark.records import SECTIONS, measured_sections
+from btrnn.benchmark.report import markdown_report, terminal_report
+from btrnn.reports.speed import figure_files
 
 SPARE = 0.95  # of the time: a setting that has begun is finished
 QUICK_DIR = Path(tempfile.gettempdir()) / "btrnn-benchmark-quick"
@@ -104,28 +101,6 @@ def write_report(results_dir: Path) -> None:
     for file in files:
         file.write()
     print("\n".join(f"wrote {path}" for path in (table, *(file.path for file in files))))
-
-
-def figure_files(results_dir: Path, device: str) -> list[FigureFile]:
-    """Return the figures of a device: time against each factor, and memory against the input size."""
-    sections, suffix = read_all(results_dir, device), device_suffix(device)
-    folder = results_dir / "figures"
-    files = []
-    if "sweep" in sections:
-        sweep = sections["sweep"]
-        for factor in [name for name in SWEEPS if sweep.loc[sweep["factor"] == name, "median_ms"].notna().any()]:
-            what = "The layer" if factor == "time" else "The product"
-            title = f"{what}: time against {FACTORS[factor]} ({device})"
-            shown = sweep.loc[sweep["factor"] == factor, ["value", "implementation", "phase", "median_ms"]]
-            path = folder / f"benchmark_{factor}{suffix}.png"
-            files.append(FigureFile(path, shown, partial(figures.time_against, sweep, factor, title)))
-    memory = sections.get("memory")
-    if memory is not None and memory.loc[memory["factor"] == "input", "peak_mib"].notna().any():
-        shown = memory.loc[memory["factor"] == "input", ["value", "implementation", "peak_mib"]]
-        title = f"Memory of training against the input size ({device})"
-        path = folder / f"benchmark_memory{suffix}.png"
-        files.append(FigureFile(path, shown, partial(figures.memory_against_input, memory, title)))
-    return files
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Test the chosen weights of a finished run again: `python experiments/evaluate.py RUN_DIR`."""
+"""Test the chosen weights of a finished run again: `python experiments/evaluate.py RUN_DIR`, or a file of weights.
+
+python experiments/evaluate.py results/runs/ucf11_actions/NAME/seed0
+python experiments/evaluate.py results/weights/NAME.safetensors
+"""
 
 import argparse
 import json
@@ -8,15 +12,20 @@ from pathlib import Path
 
 from btrnn.config import ConfigError
 from btrnn.run import evaluate
+from btrnn.weights import read_weights
 
 
 def main() -> None:
-    """Parse the command line and print the test metrics as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run_dir", type=Path, help="results/runs/<experiment>/<name>/seed<k>")
+    """Parse the command line and print the test metrics as JSON; on stderr, what a file says was reported."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="results/runs/<experiment>/<name>/seed<k>, or a .safetensors file")
+    parser.add_argument("--data-dir", type=Path, help="where the data are (default: where the run found them)")
+    options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        print(json.dumps(evaluate(parser.parse_args().run_dir), indent=2))
+        print(json.dumps(evaluate(options.path, data_dir=options.data_dir), indent=2))
+        if reported := read_weights(options.path).reported:
+            print(f"reported: {json.dumps(reported)}", file=sys.stderr)
     except (FileNotFoundError, ConfigError) as error:
         sys.exit(f"error: {error}")
 

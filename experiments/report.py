@@ -1,4 +1,4 @@
-"""Committed tables to what is read: results/tables/*.md, results/figures/* and README's results block.
+"""Committed tables to what is read: results/README.md, results/tables/*.md, figures, cards, and README's results block.
 
     python experiments/report.py                  # all collected experiments
     python experiments/report.py ucf11_actions    # its tables and figures, and README's block
@@ -19,7 +19,18 @@ from types import ModuleType
 
 from btrnn.atomic import replace_file
 from btrnn.files import ResultsError
-from btrnn.reports import captioning, generation, parameters, recovery, sensitivity, video
+from btrnn.reports import (
+    captioning,
+    choosing_ranks,
+    claims,
+    complexity,
+    generation,
+    model_cards,
+    parameters,
+    recovery,
+    sensitivity,
+    video,
+)
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import collected_experiments
 from btrnn.schema import schema_of
@@ -97,11 +108,14 @@ def _report(experiment: str | None, results_dir: Path, readme: Path, *, check: b
         texts |= report_of(name).table_texts(results_dir, name)
         drawn += report_of(name).figure_files(results_dir, name)
     if not experiment:  # what is made of no training run
-        texts |= parameters.table_texts(results_dir)
-        drawn += parameters.figure_files(results_dir)
+        texts |= parameters.table_texts(results_dir) | complexity.table_texts(results_dir)
+        drawn += parameters.figure_files(results_dir) + complexity.figure_files(results_dir)
+        drawn += choosing_ranks.figure_files(results_dir)
     if not experiment and recovery.is_collected(results_dir):
         texts |= recovery.table_texts(results_dir)
         drawn += recovery.figure_files(results_dir)
+    texts |= model_cards.card_texts(results_dir)
+    texts |= claims.page_texts(results_dir, texts.keys())  # which speaks of every experiment
     texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir, readme), readme)
     stale = []
     for path, text in texts.items():

@@ -123,7 +123,7 @@ def test_several_block_terms_come_back(in_modes, out_modes, rank, blocks):
 def test_errors_never_grow_and_the_last_is_that_of_the_map(shape, rank, blocks):
     in_modes, out_modes, weight = shape
     result = block_terms(weight, in_modes, out_modes, rank, blocks, num_starts=2, max_sweeps=20)
-    assert all(later <= earlier for earlier, later in zip(result.errors, result.errors[1:], strict=False))
+    assert all(later <= earlier + 1e-14 for earlier, later in zip(result.errors, result.errors[1:], strict=False))
     assert result.core.shape == (blocks, *[rank] * len(in_modes))
     layer = BTLinear(in_modes, out_modes, tucker_rank=rank, num_blocks=blocks, dtype=torch.float64)
     layer.fill([layer.core, *layer.factors], [result.core, *result.factors], None)
@@ -151,12 +151,14 @@ def test_block_terms_are_nearly_the_best(shape, rank, blocks):
         assert error * float(weight.norm()) == pytest.approx(sqrt(max(tails)), abs=1e-6)
 
 
-def test_further_starts_only_help():
-    weight = torch.randn(64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+def test_further_starts_find_what_the_first_one_misses():
+    torch.manual_seed(2)
     modes = (4, 4, 4)
-    one, four = (block_terms(weight, modes, modes, 2, 2, num_starts=starts).errors[-1] for starts in (1, 4))
-    assert four <= one
-    assert block_terms(weight, modes, modes, 2, 2).errors[-1] == four  # nothing is left to chance
+    truth = BTLinear(modes, modes, tucker_rank=2, num_blocks=2, bias=False, dtype=torch.float64).to_dense()
+    one, four = (block_terms(truth, modes, modes, 2, 2, num_starts=starts).errors[-1] for starts in (1, 4))
+    assert one > 0.05
+    assert four < 1e-9
+    assert block_terms(truth, modes, modes, 2, 2).errors[-1] == four  # nothing is left to chance
 
 
 # ---- both

@@ -10,7 +10,7 @@ import yaml
 
 from .conftest import ROOT
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "results").glob("**/README.md"))]
 TEXTS = "\n".join(path.read_text() for path in DOCUMENTS)
 
 
@@ -69,7 +69,10 @@ def test_tables_figures_and_readme_are_what_the_csv_files_give():
 def test_nothing_names_a_path_of_one_machine():
     files = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
     for name in files:
-        if Path(name).suffix in {".csv", ".md", ".yaml", ".py", ".toml", ".txt"} and name != "tests/test_repository.py":
+        if (
+            Path(name).suffix in {".csv", ".md", ".yaml", ".py", ".toml", ".txt", ".ipynb"}
+            and name != "tests/test_repository.py"
+        ):
             assert not re.search(r"(?<![\w.])/(?:root|home|work)/", (ROOT / name).read_text()), name
 
 

@@ -167,7 +167,7 @@ def test_the_report_command_takes_it_for_what_it_is(tmp_path: Path):
     collect_command.main(options[:2])
     report.main(options)
     readme = (tmp_path / "README.md").read_text()
-    assert f"![Accuracy against d, R and N](results/figures/{EXPERIMENT}_curves.png)" in readme
+    assert f"[Curves](results/figures/{EXPERIMENT}_curves.png)" in readme
     assert (tmp_path / "results" / "tables" / f"{EXPERIMENT}.md").exists()
     report.main([*options, "--check"])
 

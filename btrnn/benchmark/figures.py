@@ -1,6 +1,6 @@
 """Time and memory against size, from the CSV files alone, with the paper's complexity laws beside. No torch."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import matplotlib as mpl
 import pandas as pd
@@ -49,20 +49,19 @@ def time_against(rows: pd.DataFrame, factor: str, title: str) -> Figure:
     """Draw the median time against one factor, a panel for each phase; dashed: the laws, through the paper's setting.
 
     Args:
-        rows: The section "sweep".
+        rows: The sweep's rows.
         factor: Which sweep.
         title: Above the panels.
     """
-    chosen = rows[rows["factor"] == factor]
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(11, 5.6), layout="constrained")
         handles: dict[str, Any] = {}
         phases: tuple[Phase, Phase] = ("forward", "forward+backward")
         for axis, phase in zip(figure.subplots(1, 2, sharey=True), phases, strict=True):
-            panel = chosen[chosen["phase"] == phase]
+            panel = rows[rows["phase"] == phase]
             handles |= _lines(axis, panel, "median_ms")
             _laws(axis, panel, "median_ms", factor, phase)
-            _scale(axis, chosen, "median_ms", factor)
+            _scale(axis, rows, "median_ms", factor)
             axis.set_title(phase)
         figure.axes[0].set_ylabel("milliseconds (median)")
         return _finish(figure, handles, title)
@@ -83,6 +82,38 @@ def memory_against_input(rows: pd.DataFrame, title: str) -> Figure:
         _laws(axis, chosen, "peak_mib", "input", "memory")
         _scale(axis, chosen, "peak_mib", "input")
         axis.set_ylabel("growth of peak memory, MiB")
+        return _finish(figure, handles, title)
+
+
+def exponents_against_input(measured: pd.DataFrame, fits: pd.DataFrame, title: str) -> Figure:
+    """Draw time forward, time backward and memory against the number of inputs, each with its fitted slope.
+
+    Dashed: the law's own slope, through the largest measured size.
+
+    Args:
+        measured: `btrnn.benchmark.exponents.measurements`, of the factor "input".
+        fits: `btrnn.benchmark.exponents.exponents` of it.
+        title: Above the panels.
+    """
+    quantities = list(dict.fromkeys(measured["quantity"]))
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(5.2 * len(quantities), 5.4), layout="constrained")
+        handles: dict[str, Any] = {}
+        for axis, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
+            panel = measured[measured["quantity"] == quantity]
+            for family, points in panel.groupby("family", sort=False):
+                style = _STYLES[_ANCHORS[cast("Family", family)][0]]
+                fit = fits[(fits["family"] == family) & (fits["quantity"] == quantity)].iloc[0]
+                look: Any = {"color": style.color, "marker": style.marker, "ms": 7, "lw": 2}
+                (line,) = axis.plot(points["value"], points["measured"], label=f"{fit['slope']:.2f}", **look)
+                handles[str(family)] = line
+                last = points.iloc[-1]
+                through = last["measured"] * points["law"] / last["law"]
+                axis.plot(points["value"], through, "--", color=style.color, lw=1.2, alpha=0.7)
+            _scale(axis, panel, "measured", "input")
+            axis.set_title(quantity)
+            axis.set_ylabel("growth of peak memory, MiB" if quantity == "memory" else "milliseconds (best)")
+            axis.legend(title="slope", fontsize=11)
         return _finish(figure, handles, title)
 
 

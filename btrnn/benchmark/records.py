@@ -15,7 +15,7 @@ from btrnn.atomic import replace_file
 from btrnn.benchmark.settings import Point
 from btrnn.files import read_csv
 
-SECTIONS = ("product", "layer", "memory", "sweep")
+SECTIONS = ("product", "layer", "memory", "memory_sweep", "layer_sweep", "sweep")
 REMEDY = "run `make bench`"
 
 

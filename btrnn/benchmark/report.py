@@ -61,9 +61,10 @@ def markdown_report(results_dir: Path) -> str:
         if "memory" in sections:
             parts += ["### Memory of training", memory_table(sections["memory"], "github")]
             parts += [input_memory_table(sections["memory"])]
-        if "sweep" in sections:
-            for factor in [name for name in SWEEPS if name in set(sections["sweep"]["factor"])]:
-                parts += [f"### Varied: {FACTORS[factor]}", sweep_table(sections["sweep"], factor)]
+        for factor in SWEEPS:
+            rows = rows_of(sections, factor)
+            if not rows.empty:
+                parts += [f"### Varied: {FACTORS[factor]}", _wide(rows, f"{FACTORS[factor]}, ms", "median_ms", ".3g")]
         parts += ["### Left out", left_out(sections)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -111,9 +112,10 @@ def input_memory_table(table: pd.DataFrame) -> str:
     return _wide(table[table["factor"] == "input"], "inputs I, MiB", "peak_mib", ",.0f")
 
 
-def sweep_table(table: pd.DataFrame, factor: str) -> str:
-    """Draw the medians of a sweep, a row for each value and phase."""
-    return _wide(table[table["factor"] == factor], f"{FACTORS[factor]}, ms", "median_ms", ".3g")
+def rows_of(sections: Tables, factor: str) -> pd.DataFrame:
+    """Return the rows of one sweep of times; none where it was not measured."""
+    table = sections.get("layer_sweep" if factor == "time" else "sweep")
+    return pd.DataFrame() if table is None else table[table["factor"] == factor]
 
 
 def _wide(table: pd.DataFrame, title: str, column: str, form: str) -> str:

@@ -21,6 +21,7 @@ from btrnn.machine import reuse_freed_memory, start_memory_anew
 PRODUCT_PHASES: tuple[Phase, ...] = ("forward", "forward+backward")
 LAYER_PHASES: tuple[Phase, ...] = (*PRODUCT_PHASES, "training step")
 TIME_IS_UP = "left out: the time was over"
+MEMORY_FACTORS = ("rank", "blocks", "order")
 Sweeps = dict[str, dict[int, Shape]]
 
 
@@ -35,9 +36,10 @@ class Options:
         sections: Of `SECTIONS`.
         effort: How often each call is timed.
         paper: The shape of the sections product, layer and memory.
-        product_sweeps, time_sweep: The shapes of the section sweep.
+        product_sweeps, time_sweep: The shapes of the sections sweep and layer_sweep.
         memory_models: Layers whose memory is measured.
         memory_inputs: The input sizes over which memory is measured.
+        memory_sweeps: The shapes of the section memory_sweep.
     """
 
     results_dir: Path
@@ -50,6 +52,7 @@ class Options:
     time_sweep: Sweeps = field(default_factory=lambda: {"time": TIME_SWEEP})
     memory_models: tuple[Implementation, ...] = tuple(layers.LAYERS)
     memory_inputs: dict[int, Shape] = field(default_factory=lambda: INPUT_SHAPES)
+    memory_sweeps: Sweeps = field(default_factory=lambda: {name: PRODUCT_SWEEPS[name] for name in MEMORY_FACTORS})
 
 
 def quick_options(results_dir: Path, device: str, sections: tuple[str, ...]) -> Options:
@@ -65,6 +68,7 @@ def quick_options(results_dir: Path, device: str, sections: tuple[str, ...]) -> 
         time_sweep={"time": {3: TINY, 9: replace(TINY, time=9)}},
         memory_models=(layers.DENSE, layers.OURS_BT),
         memory_inputs={},
+        memory_sweeps={"rank": {2: TINY}, "blocks": {2: TINY}},
     )
 
 
@@ -105,7 +109,7 @@ def run(options: Options, progress: Callable[[int, int, str], None]) -> None:
         progress(number, len(tasks), task.title)
         start_memory_anew()  # what the last part needed is given back
         now, weights = perf_counter(), sum(other.weight for other in tasks[number:])
-        late = now >= end and task.section == "sweep"
+        late = now >= end and task.section in ("layer_sweep", "sweep")
         rows = task.skipped() if late else task.measure(now + max(end - now, 0.0) * task.weight / weights)
         if not files[task.section].records:
             note_machine(options.results_dir, task.section, options.device, machine)
@@ -124,10 +128,16 @@ def _tasks(options: Options, device: torch.device) -> Iterator[Task]:
         yield visit.task("layer", options.paper, paper, layers.LAYERS, weight=8.0, layer=True)
     if "memory" in options.sections:
         yield from _memory_tasks(options)
-    if "sweep" in options.sections:
+    if "memory_sweep" in options.sections:
+        of_trains = {factor: shapes for factor, shapes in options.memory_sweeps.items() if factor != "blocks"}
+        for model, sweeps in ((layers.OURS_BT, options.memory_sweeps), (layers.OURS_TT, of_trains)):
+            for shape, points in visits(sweeps):
+                yield _memory_task(options, model, shape, points, section="memory_sweep")
+    if "layer_sweep" in options.sections:
         peerless = [layers.TORCH, layers.DENSE, layers.OURS_BT, layers.PLAIN_BT, layers.OURS_TT, layers.PLAIN_TT]
         for shape, points in visits(options.time_sweep):
-            yield visit.task("sweep", shape, points, peerless, layer=True)
+            yield visit.task("layer_sweep", shape, points, peerless, layer=True)
+    if "sweep" in options.sections:
         for shape, points in visits(options.product_sweeps):
             yield visit.task("sweep", shape, points, products.SWEPT_PRODUCTS)
 
@@ -248,14 +258,24 @@ def _memory_tasks(options: Options) -> Iterator[Task]:
     """Yield a task for each process: models at the paper's shape, with and without reuse, then over input sizes."""
     paper = options.paper
     for model in options.memory_models:
-        yield _memory_task(options, model, paper, Point("allocator", 1), reuse=True)
-        yield _memory_task(options, model, paper, Point("allocator", 0), reuse=False)
+        yield _memory_task(options, model, paper, [Point("allocator", 1)])
+        yield _memory_task(options, model, paper, [Point("allocator", 0)], reuse=False)
     for size, shape in options.memory_inputs.items():
         for model in (layers.DENSE, layers.OURS_BT, layers.OURS_TT):
-            yield _memory_task(options, model, shape, Point("input", size), reuse=True)
+            yield _memory_task(options, model, shape, [Point("input", size)])
 
 
-def _memory_task(options: Options, model: Implementation, shape: Shape, point: Point, *, reuse: bool) -> Task:
+def _memory_task(
+    options: Options,
+    model: Implementation,
+    shape: Shape,
+    points: list[Point],
+    *,
+    section: str = "memory",
+    reuse: bool = True,
+) -> Task:
+    """Make the task of a process that trains a model at a shape, which stands for some points."""
+
     def measure(_: float) -> list[Record]:
         needed = model.bytes_needed(shape, True)
         if not model.installed:
@@ -267,6 +287,9 @@ def _memory_task(options: Options, model: Implementation, shape: Shape, point: P
             columns = memory.measure_apart(
                 memory.Job(model.name, shape, reuse, steps, options.device, torch.get_num_threads())
             )
-        return [record("memory", point, model.name, "training step", **columns)]
+        if section == "memory_sweep":  # its few steps are no measure of time
+            columns = {name: value for name, value in columns.items() if name in ("peak_mib", "note")}
+        return [record(section, point, model.name, "training step", **columns) for point in points]
 
-    return Task("memory", f"memory: {model.name}, {point.factor} {point.value:,}", 0.3, measure, list)
+    title = ", ".join(f"{point.factor} {point.value:,}" for point in points)
+    return Task(section, f"{section}: {model.name}, {title}", 0.3, measure, list)

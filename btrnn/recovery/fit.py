@@ -16,10 +16,10 @@ Progress = Callable[[int, float], None]  # step, median of the relative errors o
 
 
 class Fits(NamedTuple):
-    """What training gave, for each truth and restart.
+    """What training gave.
 
-    weights: (truths, restarts, J, I).
-    errors: (truths, restarts), the Frobenius norm of what is missed over that of the truth.
+    weights: (fits, J, I).
+    errors: (fits,), the Frobenius norm of what is missed over that of the truth.
     """
 
     weights: Tensor
@@ -38,55 +38,54 @@ def dense_weights(
 
 def fit(
     layer: FactorisedLinear,
-    truths: Float[Tensor, "truths out_features in_features"],
+    truths: Float[Tensor, "fits out_features in_features"],
     *,
-    num_restarts: int,
     num_pairs: int,
     num_steps: int,
     learning_rate: float,
     seed: int,
     show: Progress | None = None,
 ) -> Fits:
-    """Train maps of a layer's shape on pairs (x, y = W x), each from `num_restarts` initialisations of the layer.
+    """Train a map of a layer's shape for each truth, on pairs (x, y = W x), all of them as one batch.
 
-    All fits see the same x, drawn as white normal noise. The loss is the mean squared error over all pairs, divided by
-    that of the answer 0. With M = sum x x^T / n = L L^T it equals |(W' - W) L|^2 / |W L|^2, which is what is computed:
-    64 columns instead of n. For many pairs L tends to the identity, and the loss to the square of the relative error
-    that is reported; for a W that the map can be, both are 0 at the same place for any n of at least 64.
+    All fits see the same x, drawn as white normal noise, and all pairs at each step. The loss is the mean over pairs of
+    |W' x - y|^2, divided by that of the answer 0. Its gradient with respect to W' is 2 (W' - W) M with the second
+    moment M = sum x x^T / n, which is how it is computed: 64 columns instead of n. For many pairs M tends to the
+    identity, and the loss to the square of the relative error that is reported; where the map can be W, both are 0 at
+    the same place for any n of at least 64.
 
     Args:
         layer: Gives the shape and the initialisation; its parameters are drawn anew.
-        truths: W of each.
-        num_restarts: Of each truth.
+        truths: W of each fit; a truth that stands there several times has as many restarts.
         num_pairs: n.
-        num_steps: Of Adam, over all pairs each.
+        num_steps: Of Adam.
         learning_rate: At first; it falls to 0 along a cosine.
         seed: Of the pairs and the initialisations.
         show: Called now and then.
     """
-    root = moment_root(draw_inputs(num_pairs, layer.in_features, seed))
+    moment = second_moment(draw_inputs(num_pairs, layer.in_features, seed)).float()
     # the norm that the layer's initialisation has: learning a scale is not what is to be measured
-    scale = (layer.out_features / 3) ** 0.5 / truths.flatten(1).norm(dim=1)
-    targets = (scale[:, None, None] * truths).repeat_interleave(num_restarts, dim=0)
-    seen = (targets @ root).float()
-    weight = seen.square().sum(dim=(1, 2)).reciprocal()
+    norms = truths.flatten(1).norm(dim=1)[:, None, None]
+    scale = (layer.out_features / 3) ** 0.5 / norms
+    targets = (scale * truths).float()
+    answer_zero = ((targets @ moment) * targets).sum(dim=(1, 2), keepdim=True)
     operands = _initial(layer, len(targets), seed)
     optimizer = torch.optim.Adam(operands, lr=learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
-    root = root.float()
     for step in range(num_steps):
         optimizer.zero_grad()
-        losses = (dense_weights(layer, operands) @ root - seen).square().sum(dim=(1, 2)) * weight
-        losses.sum().backward()
+        weights = dense_weights(layer, operands)
+        missed = weights.detach() - targets
+        gradients = (missed @ moment).div_(answer_zero)  # half of them: Adam does not see a factor
+        torch.autograd.backward(weights, gradients)
         optimizer.step()
         schedule.step()
         if show is not None and (step + 1) % _SHOWN_EVERY == 0:
-            show(step + 1, float(losses.detach().median().sqrt()))
+            losses = (gradients * missed).sum(dim=(1, 2))
+            show(step + 1, float(losses.median().sqrt()))
     with torch.no_grad():
-        weights = dense_weights(layer, operands).double()
-        errors = (weights - targets).flatten(1).norm(dim=1) / targets.flatten(1).norm(dim=1)
-        weights = weights.reshape(len(truths), num_restarts, *truths.shape[1:]) / scale[:, None, None, None]
-    return Fits(weights, errors.reshape(len(truths), num_restarts))
+        learnt = dense_weights(layer, operands).double() / scale
+    return Fits(learnt, (learnt - truths).flatten(1).norm(dim=1) / norms.flatten())
 
 
 def draw_inputs(num_pairs: int, size: int, seed: int) -> Float[Tensor, "pairs size"]:
@@ -94,10 +93,10 @@ def draw_inputs(num_pairs: int, size: int, seed: int) -> Float[Tensor, "pairs si
     return torch.randn(num_pairs, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def moment_root(x: Float[Tensor, "pairs size"]) -> Float[Tensor, "size size"]:
-    """Give L of the second moment sum x x^T / n = L L^T: the mean of |W x|^2 over the rows x is |W L|^2, for any W."""
-    root: Tensor = torch.linalg.cholesky(x.mT @ x / len(x))
-    return root
+def second_moment(x: Float[Tensor, "pairs size"]) -> Float[Tensor, "size size"]:
+    """Give M = sum x x^T / n over the rows x: the mean of |W x|^2 is the sum of W M times W, for any W."""
+    moment: Tensor = x.mT @ x / len(x)
+    return moment
 
 
 def _initial(layer: FactorisedLinear, count: int, seed: int) -> list[Tensor]:

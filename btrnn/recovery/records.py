@@ -15,9 +15,9 @@ PANELS = ("bt_d2_r1_n1", "bt_d2_r4_n1", "bt_d2_r1_n2", "bt_d3_r4_n1", "bt_d4_r4_
 RECOVERED = 1e-2  # relative error below which a fit counts as a success
 _SHAPE = ("name", "form", "order", "rank", "num_blocks", "in_modes", "out_modes", "parameters")
 _ERRORS = ("error_best", "error_median", "error_worst", "share_recovered", "error_from_dense", "error_best_rank")
-_SETTINGS = ("num_restarts", "num_pairs", "num_steps", "learning_rate")
+_SETTINGS = ("num_pairs", "num_steps", "learning_rate")
 _MACHINE = ("seconds", "threads", "torch", "git_commit", "git_dirty", "command", "finished")
-COLUMNS = (*_SHAPE, "truth", "seed", *_ERRORS, *_SETTINGS, *_MACHINE)
+COLUMNS = (*_SHAPE, "truth", "seed", *_ERRORS, "num_restarts", *_SETTINGS, *_MACHINE)
 _RUN_AGAIN = "delete the run's folder and run it again"
 _COLLECT_AGAIN = "collect the runs again, or restore the committed file"
 
@@ -55,6 +55,7 @@ def read_run(run_dir: Path) -> Recovery:
         error_median=("error", "median"),
         error_worst=("error", "max"),
         share_recovered=("recovered", "mean"),
+        num_restarts=("error", "size"),
     )
     rows = truths.merge(over_restarts.reset_index(), on=["truth", "seed"], validate="one_to_one")
     rows = rows.assign(**{column: summary[column] for column in (*_SHAPE, *_SETTINGS, *_MACHINE)})

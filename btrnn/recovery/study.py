@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 from hydra.utils import instantiate
-from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from btrnn.atomic import replace_file
 from btrnn.config import ConfigError, check_targets, refuse_other_run
@@ -25,9 +25,9 @@ from btrnn.data.disk import locked
 from btrnn.factorised import FactorisedLinear
 from btrnn.files import arrays_bytes
 from btrnn.linear import BTLinear, TTLinear
-from btrnn.machine import git_state
+from btrnn.machine import git_state, reuse_freed_memory
 from btrnn.recovery.fit import Fits, fit
-from btrnn.recovery.truths import KINDS, best_rank_errors, make_truths
+from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
 
 log = logging.getLogger(__name__)
 SAME_SHAPE = "same_shape"
@@ -62,33 +62,29 @@ def run(config: DictConfig) -> dict[str, Any]:
 def _run(config: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Fit, compare, and write all files, the summary last."""
     started = time.perf_counter()
+    reuse_freed_memory()
     layer: FactorisedLinear = instantiate(config.layer)
-    truths = {kind: _truths(kind, config.num_truths, layer) for kind in config.truths}
-    stacked = torch.from_numpy(np.concatenate(list(truths.values())))
-    num_fits = len(stacked) * config.num_restarts
-    log.info("%s: %d fits of %d parameters, %d steps", config.name, num_fits, layer.num_weights, config.num_steps)
+    seeds = range(config.num_truths)
+    truths = {(kind, seed): _truth(kind, seed, layer) for kind in config.truths for seed in seeds}
+    keys = [(*key, restart) for key in truths for restart in range(config.truths[key[0]])]
+    log.info("%s: %d fits of %d parameters, %d steps", config.name, len(keys), layer.num_weights, config.num_steps)
     fits = fit(
         layer,
-        stacked,
-        num_restarts=config.num_restarts,
+        torch.stack([truths[kind, seed] for kind, seed, _ in keys]),
         num_pairs=config.num_pairs,
         num_steps=config.num_steps,
         learning_rate=config.learning_rate,
         seed=config.seed,
         show=lambda step, error: log.info("  step %d, median relative error %.3g", step, error),
     )
-    labels = [(kind, seed) for kind in truths for seed in range(config.num_truths)]
-    keys = pd.DataFrame(labels, columns=["truth", "seed"])
-    tables = {
-        "fits.csv": keys.join(pd.DataFrame(fits.errors.numpy())).melt(["truth", "seed"], None, "restart", "error"),
-        "truths.csv": keys.assign(
-            error_from_dense=[_from_dense(layer, truth).relative_error(truth) for truth in stacked],
-            error_best_rank=best_rank_errors(stacked.numpy(), layer.num_weights),
-        ),
-    }
-    for name, table in tables.items():
-        replace_file(run_dir / name, table.to_csv(index=False))
-    replace_file(run_dir / "matrices.npz", arrays_bytes(_matrices(labels, stacked.numpy(), fits)))
+    table = pd.DataFrame(keys, columns=["truth", "seed", "restart"]).assign(error=fits.errors.numpy())
+    others = pd.DataFrame(list(truths), columns=["truth", "seed"]).assign(
+        error_from_dense=[_from_dense(layer, truth).relative_error(truth) for truth in truths.values()],
+        error_best_rank=[best_rank_error(truth.numpy(), layer.num_weights) for truth in truths.values()],
+    )
+    for name, content in (("fits.csv", table), ("truths.csv", others)):
+        replace_file(run_dir / name, content.to_csv(index=False))
+    replace_file(run_dir / "matrices.npz", arrays_bytes(_matrices(truths, table, fits)))
     summary = {
         **{"experiment": config.experiment, "name": config.name, "form": config.form, "order": layer.order},
         "rank": config.rank,
@@ -96,7 +92,7 @@ def _run(config: DictConfig, run_dir: Path) -> dict[str, Any]:
         "in_modes": "x".join(map(str, layer.in_modes)),
         "out_modes": "x".join(map(str, layer.out_modes)),
         "parameters": layer.num_weights,
-        **{key: config[key] for key in ("num_restarts", "num_pairs", "num_steps", "learning_rate")},
+        **{key: config[key] for key in ("num_pairs", "num_steps", "learning_rate")},
         "seconds": time.perf_counter() - started,
         "threads": torch.get_num_threads(),
         "torch": version("torch"),
@@ -108,21 +104,18 @@ def _run(config: DictConfig, run_dir: Path) -> dict[str, Any]:
     return summary
 
 
-def _truths(kind: str, num_truths: int, layer: FactorisedLinear) -> Float[np.ndarray, "truths 64 64"]:
-    """Make the truths of one kind, each of norm 1; those of the layer's own shape are drawn as it is initialised."""
+def _truth(kind: str, seed: int, layer: FactorisedLinear) -> Tensor:
+    """Make one truth, of norm 1, in float64; one of the layer's own shape is drawn as the layer is initialised."""
     if kind != SAME_SHAPE:
-        return make_truths(kind, num_truths)
-    drawn = []
+        return torch.from_numpy(make_truth(kind, seed))
     with torch.random.fork_rng(devices=[]):
-        for seed in range(num_truths):
-            torch.manual_seed(_FIRST_SEED_OF_TRUTHS + seed)
-            layer.reset_parameters()
-            dense = layer.to_dense().detach().double()
-            drawn.append((dense / dense.norm()).numpy())
-    return np.stack(drawn)
+        torch.manual_seed(_FIRST_SEED_OF_TRUTHS + seed)
+        layer.reset_parameters()
+        dense = layer.to_dense().detach().double()
+    return dense.div_(dense.norm())
 
 
-def _from_dense(layer: FactorisedLinear, truth: torch.Tensor) -> FactorisedLinear:
+def _from_dense(layer: FactorisedLinear, truth: Tensor) -> FactorisedLinear:
     """Make a map of the layer's shape from the truth itself, without pairs and without training."""
     if isinstance(layer, TTLinear):
         return TTLinear.from_dense(truth, layer.in_modes, layer.out_modes, tt_rank=layer.tt_ranks[1:-1])
@@ -131,14 +124,11 @@ def _from_dense(layer: FactorisedLinear, truth: torch.Tensor) -> FactorisedLinea
     return BTLinear.from_dense(truth, layer.in_modes, layer.out_modes, tucker_rank=rank, num_blocks=blocks)
 
 
-def _matrices(
-    labels: list[tuple[str, int]], truths: Float[np.ndarray, "truths 64 64"], fits: Fits
-) -> dict[str, np.ndarray]:
+def _matrices(truths: dict[tuple[str, int], Tensor], table: pd.DataFrame, fits: Fits) -> dict[str, np.ndarray]:
     """Give "<truth>/truth" and "<truth>/learnt", (64, 64) float16: the truths of seed 0, the best restart of each."""
     matrices = {}
-    best = fits.errors.argmin(dim=1)
-    for row, (kind, seed) in enumerate(labels):
-        if seed == 0:
-            matrices[f"{kind}/truth"] = truths[row].astype(np.float16)
-            matrices[f"{kind}/learnt"] = fits.weights[row, best[row]].numpy().astype(np.float16)
+    for kind, rows in table[table["seed"] == 0].groupby("truth", sort=False):
+        best = int(rows.index.to_numpy()[rows["error"].argmin()])
+        matrices[f"{kind}/truth"] = truths[str(kind), 0].numpy().astype(np.float16)
+        matrices[f"{kind}/learnt"] = fits.weights[best].numpy().astype(np.float16)
     return matrices

@@ -56,19 +56,19 @@ KINDS: dict[str, Callable[[np.random.Generator], Matrix]] = {
 }
 
 
-def make_truths(kind: str, num_truths: int) -> Float[np.ndarray, "truths 64 64"]:
-    """Make matrices of one kind, seeds 0, 1, .., each of Frobenius norm 1."""
-    made = [KINDS[kind](np.random.default_rng([seed, sorted(KINDS).index(kind)])) for seed in range(num_truths)]
-    return np.stack([matrix / np.linalg.norm(matrix) for matrix in made])
+def make_truth(kind: str, seed: int) -> Matrix:
+    """Make a matrix of one kind, of Frobenius norm 1."""
+    matrix = KINDS[kind](np.random.default_rng([seed, sorted(KINDS).index(kind)]))
+    scaled: np.ndarray = matrix / np.linalg.norm(matrix)
+    return scaled
 
 
-def best_rank_errors(truths: Float[np.ndarray, "truths 64 64"], num_parameters: int) -> Float[np.ndarray, " truths"]:
+def best_rank_error(truth: Matrix, num_parameters: int) -> float:
     """Give the relative error of the best approximation U V with U (64, r), V (r, 64) of at most so many numbers.
 
     By the theorem of Eckart and Young it leaves the singular values after the r-th; r is num_parameters / 128, rounded
     down, so that below 128 parameters nothing is left but zero, of error 1.
     """
-    values = np.linalg.svd(truths, compute_uv=False)
-    rank = min(num_parameters // (2 * SIZE), SIZE)
-    errors: np.ndarray = np.sqrt(np.square(values[:, rank:]).sum(axis=1) / np.square(values).sum(axis=1))
-    return errors
+    values = np.linalg.svd(truth, compute_uv=False)
+    rank = num_parameters // (2 * SIZE)
+    return float(np.linalg.norm(values[rank:]) / np.linalg.norm(values))

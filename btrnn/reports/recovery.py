@@ -73,7 +73,7 @@ def table_texts(results_dir: Path) -> dict[Path, str]:
     parts = [
         "# Recovery of 64 x 64 matrices from y = W x",
         "Made by `python experiments/report.py` from results/recovery.csv; do not edit.",
-        conclusion(table),
+        f"**In short.** {conclusion(table)}",
         "## The paper's five shapes, each on truths of its own shape",
         _panel_table(table, results_dir),
         "![What the paper's shapes recover](../figures/recovery_panels.png)",
@@ -94,7 +94,7 @@ def conclusion(table: pd.DataFrame) -> str:
     restarts = span(own["num_restarts"])
     single = f"{_percent(own['share_recovered'].min())} to {_percent(own['share_recovered'].max())}"
     parts = [
-        f"**In short.** {good} of {len(own)} of the paper's shapes recover truths of their own shape (relative error "
+        f"{good} of {len(own)} of the paper's shapes recover truths of their own shape (relative error "
         f"below {RECOVERED:g}, best of {restarts} restarts, median of the truths); of single runs {single} do."
     ]
     compared = _compare_with_rank(table)
@@ -184,9 +184,9 @@ def _notes(rows: pd.DataFrame) -> str:
         "Errors: |W' - W| / |W|, Frobenius norm; the answer 0 has error 1. Cells: mean over n truths of a kind (seeds) "
         "and 95 % interval by Student's t.",
         f"Trained: Adam from the layer's own initialisation, {count(first['num_steps'])} steps on "
-        f"{count(first['num_pairs'])} pairs (x, W x), rate {first['learning_rate']:g} falling to 0. Of "
-        f"{count(first['num_restarts'])} restarts the best is taken by that very error: the pairs have no noise, so "
-        "the loss on them says the same.",
+        f"{count(first['num_pairs'])} pairs (x, W x), rate {first['learning_rate']:g} falling to 0. Of the restarts "
+        f"({span(rows['num_restarts'])} a truth) the best is taken by that very error: the pairs have no noise, so the "
+        "loss on them says the same.",
         "from_dense: made from the truth itself by `BTLinear.from_dense` or `TTLinear.from_dense`, no training.",
         "Best rank: the best product (64 x r)(r x 64) of at most as many numbers (SVD); with fewer than 128 there is "
         "none, and the error is 1.",
@@ -269,15 +269,16 @@ def _panel_rows(recovery: Recovery) -> list[PanelRow]:
 
 
 def readme_part(results_dir: Path, place: str) -> str:
-    """Return what README shows of the study.
+    """Return what README says of the study, in one paragraph.
 
     Args:
         results_dir: Where the committed files are.
         place: The path of `results_dir` as README links to it.
     """
+    said = conclusion(summarise(read(results_dir).rows)).replace(
+        "**In short.**", "**Recovery of matrices from y = W x.**"
+    )
     return (
-        f"### Recovery of 64 x 64 matrices from y = W x\n\n{conclusion(summarise(read(results_dir).rows))}\n\n"
-        f"![What the paper's shapes recover]({place}/figures/recovery_panels.png)\n\n"
-        f"Errors of all shapes and truths: [recovery.md]({place}/tables/recovery.md). Parameters against d and R: "
-        f"[parameters.md]({place}/tables/parameters.md)."
+        f"{said} [Pictures]({place}/figures/recovery_panels.png), [errors]({place}/figures/recovery_errors.png), "
+        f"[all shapes]({place}/tables/recovery.md); [parameters against d and R]({place}/tables/parameters.md)."
     )

@@ -39,7 +39,7 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
     effects = marginal_means(chosen)
     parts = [
         f"### {tables.heading(summary)}",
-        conclusion(summary, effects),
+        f"**In short.** {conclusion(summary, effects)}",
         markdown_table(_rows(summary)),
         "Averages over all shapes that share a value, seed by seed; 95 % interval over the seeds:",
         _effects_table(effects),
@@ -115,7 +115,7 @@ def conclusion(summary: pd.DataFrame, effects: pd.DataFrame) -> str:
     worst = ordered[0]
     data = tables.data_name(summary["source"].iloc[0])
     parts = [
-        f"**In short.** On {data} the {len(shapes)} shapes reach from {worst[METRIC]:.3f} ({_shape(worst)}, "
+        f"On {data} the {len(shapes)} shapes reach from {worst[METRIC]:.3f} ({_shape(worst)}, "
         f"{count(worst['parameters_input'])} parameters) to {best[METRIC]:.3f} ({_shape(best)}, "
         f"{count(best['parameters_input'])})."
     ]
@@ -173,7 +173,7 @@ def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
 
 
 def readme_part(results_dir: Path, experiment: str, place: str) -> str:
-    """Return what README shows of an experiment, at its largest scale.
+    """Return what README says of an experiment, at its largest scale, in one paragraph.
 
     Args:
         results_dir: Where the committed tables are.
@@ -184,8 +184,10 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     scale = comparison.headline_scale(runs)
     summary = _summary(runs, experiment, scale, results_dir)
     text = conclusion(summary, marginal_means(runs[runs["scale"] == scale]))
+    said = text.replace(
+        "**In short.**", f"**Accuracy against d, R and N** (scale `{scale}`, n = {summary['n'].max()})."
+    )
     return (
-        f"### {tables.heading(summary)}: d, R and N\n\n{text}\n\n"
-        f"![Accuracy against d, R and N]({place}/figures/{experiment}_curves.png)\n\n"
-        f"All shapes: [{experiment}.md]({place}/tables/{experiment}.md)."
+        f"{said} [Curves]({place}/figures/{experiment}_curves.png), "
+        f"[heat maps]({place}/figures/{experiment}_heat_maps.png), [all shapes]({place}/tables/{experiment}.md)."
     )

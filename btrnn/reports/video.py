@@ -1,5 +1,6 @@
 """Task 1 in Markdown and figures: accuracies beside the paper's."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,8 @@ from matplotlib.figure import Figure
 
 from btrnn import comparison, figures, predictions, tables
 from btrnn.files import ResultsError
+from btrnn.formatting import markdown_table
+from btrnn.pairs import convergence
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import Results, has_tests, read_results, run_table
 
@@ -44,9 +47,40 @@ def markdown_report(results_dir: Path, experiment: str, scale: str, *, brief: bo
         data = tables.data_name(summary["source"].iloc[0])
         parts.append(f"### {data}: differences in test accuracy between models; scale `{scale}`")
         parts.append(tables.differences_table(main_rows))
+    times = [times for panel in comparison.panels(summary) if len(times := convergence(panel, results.epochs))]
+    if times and not brief:
+        parts += [f"### {tables.data_name(summary['source'].iloc[0])}: how soon; scale `{scale}`", _CONVERGENCE]
+        parts.append(_convergence_table(pd.concat(times, ignore_index=True)))
     runs = results.runs[results.runs["scale"] == scale]
     parts.append(f"{tables.notes(summary)}\n{tables.provenance(runs)}")
     return "\n\n".join(parts)
+
+
+_CONVERGENCE = (
+    "Epochs and seconds (training and validation) until the dense LSTM's best validation loss is reached, by seed. "
+    "Under protocol `paper` validation is on the test split."
+)
+
+
+def _convergence_table(times: pd.DataFrame) -> str:
+    """Write a row for each factorised setting: every seed's epochs and seconds, beside the dense LSTM's."""
+    rows = []
+    for _, group in times.groupby(["protocol", "scaling", "label"], sort=False):
+        first = group.iloc[0]
+        speed = (group["dense_seconds"] / group["seconds"]).dropna()
+        factor = "-" if speed.empty else f"{speed.min():.3g} to {speed.max():.3g}"
+        rows.append(
+            {"protocol": first["protocol"], "scaling": first["scaling"], "model": first["label"]}
+            | {"seeds": ", ".join(str(seed) for seed in group["seed"])}
+            | {"its epochs": _each(group["epochs"], ".0f"), "LSTM's epochs": _each(group["dense_epochs"], ".0f")}
+            | {"its seconds": _each(group["seconds"], ".3g"), "LSTM's seconds": _each(group["dense_seconds"], ".3g")}
+            | {"times sooner": factor}
+        )
+    return markdown_table(rows)
+
+
+def _each(values: pd.Series, form: str) -> str:
+    return ", ".join("never" if math.isnan(value) else f"{value:{form}}" for value in values)
 
 
 def _read(results_dir: Path, experiment: str, scale: str) -> tuple[Results, pd.DataFrame, list[pd.DataFrame]]:
@@ -154,7 +188,7 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     scale = comparison.headline_scale(read_results(results_dir, experiment).runs)
     data = tables.data_name("actions" if experiment.endswith("_actions") else "ucf11")
     parts = [markdown_report(results_dir, experiment, scale, brief=True)]
-    parts += [
+    pictures = [
         f"![{data}: {text}]({place}/figures/{experiment}_{name}.png)"
         for name, text in (
             ("training_loss", "training loss against epoch"),
@@ -162,6 +196,7 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
             ("parameters", "accuracy against parameters"),
         )
     ]
+    parts.append("\n".join(pictures))
     parts.append(
         f"All protocols, inputs and scales: [{experiment}.md]({place}/tables/{experiment}.md). Beside the "
         f"published results on UCF11: [{experiment}_published.md]({place}/tables/{experiment}_published.md)."

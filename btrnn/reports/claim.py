@@ -1,0 +1,76 @@
+"""A claim of the paper, what became of it here, and the rules by which that is said."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from btrnn.results import collected_experiments, read_results
+
+Verdict = Literal["reproduced", "partly", "not reproduced", "not testable here", "not run"]
+VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "not testable here", "not run")
+COMPARABLE = 0.02  # of the dense model's bound: so much worse still draws comparable images
+LITTLE = 0.05  # of the dense model's CIDEr: so much lower still is no loss
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of results/README.md.
+
+    Attributes:
+        topic: What it is about.
+        claim: What the paper claims.
+        paper: Its number, with its mark.
+        ours: What was found here.
+        n: On how many seeds it rests; "exact" where it is counted.
+        verdict: What became of it.
+        command: What makes our number.
+        file: Where it stands, from results/.
+    """
+
+    topic: str
+    claim: str
+    paper: str
+    ours: str
+    n: str
+    verdict: Verdict
+    command: str
+    file: str
+
+
+def counted(right: bool) -> Verdict:
+    """Judge a claim that can be counted exactly."""
+    return "reproduced" if right else "not reproduced"
+
+
+def in_share(holding: int, total: int, *, on_stand_in: bool) -> Verdict:
+    """Judge a claim about a data set that was tried in several settings.
+
+    It is reproduced where it holds in all of them, partly where in some. On a stand-in it is partly at best: it then
+    holds of other data than it was made of.
+    """
+    if total == 0:
+        return "not run"
+    if holding == 0:
+        return "not reproduced"
+    return "reproduced" if holding == total and not on_stand_in else "partly"
+
+
+def above_zero(low: float) -> bool:
+    """Say whether a difference is positive as far as its 95 % interval tells; without an interval nothing is told."""
+    return bool(low > 0)  # NaN is not
+
+
+def not_run(topic: str, claim: str, paper: str, command: str, file: str) -> Claim:
+    """Return the row of a claim whose numbers are not there yet."""
+    return Claim(topic, claim, paper, "-", "0", "not run", command, file)
+
+
+def headline_runs(results_dir: Path, *experiments: str) -> tuple[str, pd.DataFrame]:
+    """Return the first of some experiments that is collected, with its runs; ("", no runs) where none is."""
+    collected = collected_experiments(results_dir)
+    for name in experiments:
+        if name in collected:
+            return name, read_results(results_dir, name).runs
+    return "", pd.DataFrame()

@@ -1,0 +1,282 @@
+"""The paper's claims that have to be measured: accuracy, convergence, pictures, captions, sensitivity, complexity."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from btrnn import comparison, predictions, tables
+from btrnn.benchmark.exponents import FAMILIES, HOLDS, QUANTITIES, SLOWER
+from btrnn.comparison import Row
+from btrnn.pairs import convergence, paired_difference
+from btrnn.recovery import records
+from btrnn.reports import complexity
+from btrnn.reports.claim import COMPARABLE, LITTLE, Claim, above_zero, headline_runs, in_share, not_run
+from btrnn.results import read_results
+from btrnn.statistics import MeanInterval
+
+_UCF11 = ("make controls-ucf11 SCALE=extended", "tables/ucf11_actions.md")
+_DRAW = ("make reproduce-draw SCALE=extended", "tables/draw_mnist_5k.md")
+_CAPTIONING = ("make reproduce-captioning", "tables/captioning_scenes.md")
+_SENSITIVITY = ("make reproduce-sensitivity", "tables/ucf11_sensitivity_actions.md")
+_COMPLEXITY = ("make complexity", "tables/complexity.md")
+
+
+def measured_claims(results_dir: Path) -> list[Claim]:
+    """Return the rows of what was measured; "not run" where the numbers are not there."""
+    return [
+        *_ucf11_claims(results_dir),
+        _generation(results_dir),
+        _captioning(results_dir),
+        _recovery(results_dir),
+        _rank(results_dir),
+        *_complexity_claims(results_dir),
+    ]
+
+
+# ---- task 1
+
+
+def _ucf11_claims(results_dir: Path) -> list[Claim]:
+    paper = comparison.read_paper(results_dir / "paper.csv")
+    accuracies = " / ".join(_marked(paper, f"ucf11.accuracy.{name}") for name in ("lstm", "tt_lstm", "bt_lstm_r4"))
+    experiment, runs = headline_runs(results_dir, "ucf11", "ucf11_actions")
+    topic = "accuracy of LSTM / TT-LSTM / BT-LSTM R = 4 on UCF11"
+    if runs.empty:
+        said = [
+            ("accuracy", topic, accuracies),
+            ("accuracy", _better("LSTM"), ""),
+            ("accuracy", _better("TT-LSTM"), ""),
+        ]
+        said += [("convergence", _FASTER, "figure [S]"), ("efficiency", _EFFICIENT, "[S]")]
+        return [not_run(*words, *_UCF11) for words in said]
+    runs = runs[runs["scale"] == comparison.headline_scale(runs)]
+    summary = comparison.summarise(runs)
+    panels = comparison.panels(summary)
+    place = (_UCF11[0], f"tables/{experiment}.md")
+    return [
+        _accuracies(panels, topic, accuracies, place, results_dir),
+        *_orderings(results_dir, experiment, panels, place),
+        _faster(panels, read_results(results_dir, experiment).epochs, place),
+        _efficient(panels, place),
+    ]
+
+
+_FASTER = "BT-LSTM converges faster than LSTM: epochs and seconds until the dense model's best validation loss"
+_EFFICIENT = "BT-LSTM is more efficient: seconds of an epoch, LSTM over BT-LSTM"
+
+
+def _better(other: str) -> str:
+    return f"BT-LSTM R = 4 is more accurate than {other}"
+
+
+def _of(panel: pd.DataFrame, model: str) -> Row | None:
+    """Return a panel's row of one of the paper's models: LSTM, TT-LSTM of rank 4, BT-LSTM of rank 4."""
+    ids = {"lstm": "ucf11.accuracy.lstm", "tt_lstm": "ucf11.accuracy.tt_lstm", "bt_lstm": "ucf11.accuracy.bt_lstm_r4"}
+    rows: list[Row] = panel.to_dict("records")
+    known = [(row, comparison.paper_model(row)) for row in rows]
+    return next((row for row, model_ in known if model_ is not None and model_.paper_id == ids[model]), None)
+
+
+def _marked(paper: pd.DataFrame, key: str) -> str:
+    """Write a number of the paper with its mark; what is known from memory alone is only "reported"."""
+    value, mark = paper["value"][key], paper["mark"][key]
+    return f"{'reported ' if 'M' in mark else ''}{value} [{mark}]"
+
+
+def _place(row: Row) -> str:
+    return f"protocol {row['protocol']}, {row['scaling']} input"
+
+
+def _accuracies(
+    panels: list[pd.DataFrame], topic: str, published: str, place: tuple[str, str], results_dir: Path
+) -> Claim:
+    """Compare accuracies under the paper's own protocol and input; on other data no number can say anything."""
+    first = panels[0]
+    rows = [row for name in ("lstm", "tt_lstm", "bt_lstm") if (row := _of(first, name)) is not None]
+    if not rows:
+        return not_run("accuracy", topic, published, *_UCF11)
+    ours = " / ".join(f"{row['test/accuracy']:.3f}" for row in rows)
+    paper = comparison.read_paper(results_dir / "paper.csv")
+    if rows[0]["stand_in"]:
+        said = f"{ours} on {tables.data_name(rows[0]['source'])} ({_place(rows[0])})"
+        return Claim("accuracy", topic, published, said, str(rows[0]["n"]), "not testable here", *place)
+    inside = [
+        row["test/accuracy_low"]
+        <= comparison.paper_value(paper, comparison.paper_model(row))
+        <= row["test/accuracy_high"]
+        for row in rows
+    ]
+    verdict = in_share(sum(inside), len(inside), on_stand_in=False)
+    return Claim("accuracy", topic, published, f"{ours} ({_place(rows[0])})", str(rows[0]["n"]), verdict, *place)
+
+
+def _orderings(results_dir: Path, experiment: str, panels: list[pd.DataFrame], place: tuple[str, str]) -> list[Claim]:
+    """Say against LSTM and TT-LSTM in which settings BT-LSTM is better, as far as the intervals tell."""
+    paper = comparison.read_paper(results_dir / "paper.csv")
+    kept = read_results(results_dir, experiment).predictions
+    found = [row for panel in panels for row in predictions.differences(panel, kept, paper).to_dict("records")]
+    claims = []
+    for other in ("LSTM", "TT-LSTM"):
+        pair = (comparison.PAPER_MODELS[2].label, other)
+        rows = [row for row in found if (row["first"], row["second"]) == pair]
+        if not rows:
+            claims.append(not_run("accuracy", _better(other), "", *_UCF11))
+            continue
+        better = [above_zero(row["low"]) and row["n"] > 1 for row in rows]
+        ours = "; ".join(
+            f"{row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] ({_place(row)})" for row in rows
+        )
+        ours = f"on {tables.data_name(rows[0]['source'])}: {ours}"
+        verdict = in_share(sum(better), len(rows), on_stand_in=rows[0]["stand_in"])
+        published = f"{rows[0]['paper_difference']:+.3f}"
+        claims.append(Claim("accuracy", _better(other), published, ours, str(rows[0]["n"]), verdict, *place))
+    return claims
+
+
+def _faster(panels: list[pd.DataFrame], epochs: pd.DataFrame, place: tuple[str, str]) -> Claim:
+    """Say in how many runs BT-LSTM needs fewer epochs and fewer seconds."""
+    times = pd.DataFrame([row for panel in panels for row in convergence(panel, epochs).to_dict("records")])
+    times = times[times["model"] == "bt_lstm"] if len(times) else times
+    if times.empty:
+        return not_run("convergence", _FASTER, "figure [S]", *_UCF11)
+    fewer, sooner = times["epochs"] < times["dense_epochs"], times["seconds"] < times["dense_seconds"]
+    middle = times[["dense_epochs", "epochs", "dense_seconds", "seconds"]].median()
+    ours = (
+        f"fewer epochs in {fewer.sum()} of {len(times)} runs (median {middle['epochs']:.0f} instead of "
+        f"{middle['dense_epochs']:.0f}), fewer seconds in {sooner.sum()} ({middle['seconds']:.0f} instead of "
+        f"{middle['dense_seconds']:.0f}), on {tables.data_name(times['source'].iloc[0])}"
+    )
+    verdict = in_share(int((fewer & sooner).sum()), len(times), on_stand_in=bool(times["stand_in"].iloc[0]))
+    return Claim("convergence", _FASTER, "figure [S]", ours, str(times["seed"].nunique()), verdict, *place)
+
+
+def _efficient(panels: list[pd.DataFrame], place: tuple[str, str]) -> Claim:
+    pairs = [(dense, ours) for panel in panels if (dense := _of(panel, "lstm")) and (ours := _of(panel, "bt_lstm"))]
+    if not pairs:
+        return not_run("efficiency", _EFFICIENT, "[S]", *_UCF11)
+    factors = [dense["seconds_per_epoch"] / ours["seconds_per_epoch"] for dense, ours in pairs]
+    ours = pairs[0][1]
+    said = (
+        f"{min(factors):.1f} to {max(factors):.1f} times faster on {tables.data_name(ours['source'])}, with "
+        f"{ours['parameters_input']:,.0f} weights of W"
+    )
+    # how long a step takes does not depend on what the frames show
+    verdict = in_share(sum(factor > 1 for factor in factors), len(factors), on_stand_in=False)
+    return Claim("efficiency", _EFFICIENT, "[S]", said, str(ours["n"]), verdict, *place)
+
+
+# ---- tasks 2 and 3
+
+
+def _of_models(runs: pd.DataFrame, rank: float | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the dense and the block-term runs of the largest scale, of several block-term settings the first."""
+    runs = runs[runs["scale"] == comparison.headline_scale(runs.assign(num_clips=1))]
+    dense, ours = runs[runs["model"] == "lstm"], runs[runs["model"] == "bt_lstm"]
+    if rank is not None:
+        ours = ours[ours["rank"] == rank]
+    return dense, ours[ours["name"] == (ours["name"].iloc[0] if len(ours) else "")]
+
+
+def _interval(difference: MeanInterval, form: str) -> str:
+    return f"{difference.mean:{form}} [{difference.low:{form}}, {difference.high:{form}}]"
+
+
+def _generation(results_dir: Path) -> Claim:
+    """Judge whether images are comparable by the bound: at most `COMPARABLE` of it is lost."""
+    said = ("generation", "DRAW with a BT-LSTM encoder draws images comparable to LSTM's", "figure [S]")
+    experiment, runs = headline_runs(results_dir, "draw", "draw_mnist_5k")
+    dense, ours = _of_models(runs) if experiment else (runs, runs)
+    difference = paired_difference(ours, dense, "test/nll_bound") if len(dense) and len(ours) else None
+    if difference is None or difference.n == 0:
+        return not_run(*said, *_DRAW)
+    bound = dense["test/nll_bound"].mean()
+    first = ours.iloc[0]
+    text = (
+        f"test bound {_interval(difference, '+.2f')} nats over {bound:.2f} on {tables.data_name(first['source'])}, "
+        f"{first['parameters_input']:,.0f} instead of {first['parameters_dense_input']:,.0f} weights of W"
+    )
+    holds = difference.high <= COMPARABLE * bound
+    verdict = in_share(int(holds), 1, on_stand_in=bool(first["stand_in"]))
+    return Claim(*said, text, str(difference.n), verdict, _DRAW[0], f"tables/{experiment}.md")
+
+
+def _captioning(results_dir: Path) -> Claim:
+    """Judge whether captions are as proper by CIDEr: at most `LITTLE` of it is lost."""
+    said = ("captioning", "all models caption properly, with little improvement in BT-LSTM", "sample captions [S]")
+    experiment, runs = headline_runs(results_dir, "captioning", "captioning_scenes")
+    dense, ours = _of_models(runs) if experiment else (runs, runs)
+    difference = paired_difference(ours, dense, "test/cider") if len(dense) and len(ours) else None
+    if difference is None or difference.n == 0:
+        return not_run(*said, *_CAPTIONING)
+    score, first = dense["test/cider"].mean(), ours.iloc[0]
+    text = (
+        f"CIDEr {_interval(difference, '+.3f')} over {score:.3f} on {tables.data_name(first['source'])}, "
+        f"{first['parameters_input']:,.0f} instead of {first['parameters_dense_input']:,.0f} weights of W"
+    )
+    verdict = in_share(int(difference.low >= -LITTLE * score), 1, on_stand_in=bool(first["stand_in"]))
+    return Claim(*said, text, str(difference.n), verdict, _CAPTIONING[0], f"tables/{experiment}.md")
+
+
+# ---- task 4
+
+
+def _recovery(results_dir: Path) -> Claim:
+    """Judge the panels on truths of their own shape: recovered where the median truth's best restart is near enough."""
+    said = ("sensitivity", "block terms recover a 64 x 64 matrix from y = W x: five panels", "figure [S]")
+    place = (_SENSITIVITY[0], "tables/recovery.md")
+    rows = records.read(results_dir).rows
+    panels = rows[rows["name"].isin(records.PANELS)]
+    if panels.empty:
+        return not_run(*said, *place)
+    errors = panels.groupby(["truth", "name"])["error_best"].median()
+    of_kind = {kind: errors[errors.index.get_level_values("truth") == kind] for kind in ("same_shape", "photograph")}
+    own, photographs = of_kind["same_shape"], of_kind["photograph"]
+    recovered = int((own < records.RECOVERED).sum())
+    ours = f"{recovered} of {len(own)} on truths of their own shape"
+    if len(photographs):
+        ours += f"; photographs with a relative error of {photographs.min():.2f} to {photographs.max():.2f}"
+    verdict = in_share(recovered, len(own), on_stand_in=True)  # the paper's own matrix is not known
+    return Claim(*said, ours, str(panels["seed"].nunique()), verdict, *place)
+
+
+def _rank(results_dir: Path) -> Claim:
+    """Judge whether accuracy rises with the rank, at the paper's d = 4 and N = 2."""
+    paper = comparison.read_paper(results_dir / "paper.csv")
+    published = " / ".join(_marked(paper, f"ucf11.accuracy.bt_lstm_r{rank}") for rank in (1, 2, 4))
+    said = ("sensitivity", "accuracy of BT-LSTM on UCF11 rises with R = 1, 2, 4 (d = 4, N = 2)", published)
+    experiment, runs = headline_runs(results_dir, "ucf11_sensitivity", "ucf11_sensitivity_actions")
+    if experiment:
+        runs = runs[(runs["order"] == 4) & (runs["num_blocks"] == 2) & (runs["model"] == "bt_lstm")]
+    by_rank = {rank: runs[runs["rank"] == rank] for rank in (1, 2, 4)} if experiment else {}
+    if not by_rank or any(rows.empty for rows in by_rank.values()):
+        return not_run(*said, *_SENSITIVITY)
+    steps = [paired_difference(by_rank[high], by_rank[low], "test/accuracy") for low, high in ((1, 2), (2, 4))]
+    means = " / ".join(f"{rows['test/accuracy'].mean():.3f}" for rows in by_rank.values())
+    steps_said = ", ".join(_interval(step, "+.3f") for step in steps)
+    ours = f"{means} on {tables.data_name(by_rank[1]['source'].iloc[0])}; steps {steps_said}"
+    stand_in = bool(by_rank[1]["stand_in"].iloc[0])
+    verdict = in_share(sum(above_zero(step.low) for step in steps), 2, on_stand_in=stand_in)
+    return Claim(*said, ours, str(steps[0].n), verdict, _SENSITIVITY[0], f"tables/{experiment}.md")
+
+
+# ---- complexity
+
+
+def _complexity_claims(results_dir: Path) -> list[Claim]:
+    """Judge the laws of each quantity; a law that is a bound from above is kept where a number grows more slowly."""
+    fits = complexity.fitted(results_dir)
+    paper = comparison.read_paper(results_dir / "paper.csv")
+    claims = []
+    for quantity in QUANTITIES:
+        laws = "; ".join(f"{family} {complexity.law_text(family, quantity, paper)}" for family in FAMILIES)
+        chosen = fits[fits["quantity"] == quantity]
+        if chosen.empty:
+            claims.append(not_run("complexity", f"law of {quantity}", laws, *_COMPLEXITY))
+            continue
+        groups = chosen.groupby("family", sort=False)["verdict"]
+        verdicts = {str(family): complexity.overall(found) for family, found in groups}
+        ours = "; ".join(f"{family} {complexity.WORDS[verdict]}" for family, verdict in verdicts.items())
+        kept = sum(verdict in (HOLDS, SLOWER) for verdict in verdicts.values())
+        verdict = in_share(kept, len(verdicts), on_stand_in=False)
+        claims.append(Claim("complexity", f"law of {quantity}", laws, ours, "-", verdict, *_COMPLEXITY))
+    return claims

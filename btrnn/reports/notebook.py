@@ -1,0 +1,105 @@
+"""What the notebooks show, each in one line: claims, tables and figures of the committed results.
+
+The notebooks compute nothing: what they show comes from here, from `btrnn.reports` and from `btrnn.figures`.
+"""
+
+import io
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import PIL.Image
+from IPython.display import Image, Markdown, display
+from matplotlib.figure import Figure
+
+from btrnn.files import ResultsError
+from btrnn.reports.claim import VERDICTS, Claim
+from btrnn.reports.claims import all_claims, claims_table
+from btrnn.reports.figure_file import FigureFile, Frames
+
+RESULTS = Path("..") / "results"  # as seen from notebooks/
+_RESOLUTION = 100  # dots an inch
+_COLORS = 128  # of a picture in a notebook: enough for lines and digits, and a third of the bytes
+
+
+def show_claims(*topics: str) -> None:
+    """Show the claims of some topics: the paper's number, ours, and what became of it."""
+    display(Markdown(claims_table(_chosen(topics), RESULTS, f"{RESULTS}/")))
+
+
+def show_outcome(*topics: str) -> None:
+    """Say of some topics what was and what was not reproduced."""
+    lines = []
+    for verdict in VERDICTS:
+        said = [f"{claim.topic}: {claim.claim}" for claim in _chosen(topics) if claim.verdict == verdict]
+        if said:
+            lines.append("\n".join([f"**{verdict.capitalize()}**\n", *(f"- {line}" for line in said)]))
+    display(Markdown("\n\n".join(lines)))
+
+
+def _chosen(topics: Iterable[str]) -> list[Claim]:
+    chosen = [claim for claim in all_claims(RESULTS) if claim.topic in topics]
+    if not chosen:
+        known = ", ".join(sorted({claim.topic for claim in all_claims(RESULTS)}))
+        raise ResultsError(f"no claim is about {', '.join(topics)}; there are claims about {known}")
+    return chosen
+
+
+def show_text(text: str) -> None:
+    """Show Markdown of a report, without its pictures, which are drawn; its links start in results/tables."""
+
+    def from_here(link: re.Match[str]) -> str:
+        return f"]({os.path.normpath(RESULTS / 'tables' / link[1])})"
+
+    without = re.sub(r"^!\[.*\]\(.*\)$\n*", "", text, flags=re.MULTILINE)
+    display(Markdown(re.sub(r"\]\((?!https?:)([^)]+)\)", from_here, without).strip()))
+
+
+def show_pages(pages: Mapping[Path, str]) -> None:
+    """Show what `table_texts` gives, each page without its title and the note of how it is made."""
+    for text in pages.values():
+        show_text(text.split("\n\n", 2)[2])
+
+
+def show_section(text: str, heading: str) -> None:
+    """Show one section of a Markdown page, from its heading, without that, to the next of its level or above.
+
+    Raises:
+        ResultsError: There is no such heading.
+    """
+    lines = text.splitlines()
+    if heading not in lines:
+        raise ResultsError(f"there is no heading {heading!r} among {[line for line in lines if line.startswith('#')]}")
+    begin = lines.index(heading) + 1
+    level = len(heading) - len(heading.lstrip("#"))
+    ends = [k for k in range(begin, len(lines)) if re.match(rf"#{{1,{level}}} ", lines[k])]
+    show_text("\n".join(lines[begin : min(ends, default=len(lines))]))
+
+
+def show_figures(files: Iterable[FigureFile], *names: str) -> None:
+    """Draw the figures whose file name ends in one of `names`, in the order of these.
+
+    Raises:
+        ResultsError: None ends in one of them.
+    """
+    known = {file.path.stem: file for file in files}
+    for name in names:
+        chosen = [file for stem, file in known.items() if stem.endswith(name)]
+        if not chosen:
+            raise ResultsError(f"no figure's name ends in {name!r}; there are {', '.join(known) or 'none'}")
+        for file in chosen:
+            show_figure(file.draw())
+
+
+def show_figure(drawn: Figure | Frames) -> None:
+    """Show a figure, or an animation's last frame."""
+    buffer = io.BytesIO()
+    if isinstance(drawn, Figure):
+        drawn.savefig(buffer, format="png", dpi=_RESOLUTION)
+        picture = PIL.Image.open(buffer).convert("RGB")
+    else:
+        picture = drawn[-1].convert("RGB")
+    small = io.BytesIO()
+    picture.quantize(_COLORS).save(small, format="png", optimize=True)
+    display(Image(small.getvalue()))

@@ -1,0 +1,158 @@
+"""A trained run's weights: in its folder, or as one small file that holds what gives its number again.
+
+The file is a safetensors file whose header also has the run's configuration, the numbers that were reported of it, and
+a digest of all of it.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from btrnn.atomic import replace_file
+from btrnn.config import ConfigError
+
+SUFFIX = ".safetensors"
+_HEADER = ("config", "reported", "sha256")
+
+
+class Weights(NamedTuple):
+    """What gives a run's numbers again.
+
+    config: The run's configuration.
+    state: Its weights by name.
+    reported: The metrics of the test split that its summary says; empty where they stand beside it.
+    """
+
+    config: DictConfig
+    state: dict[str, Tensor]
+    reported: dict[str, float]
+
+
+def read_weights(path: Path) -> Weights:
+    """Read the chosen weights of a finished run.
+
+    Args:
+        path: The run's folder, or a file that `export_weights` wrote.
+
+    Raises:
+        FileNotFoundError: There is no such file, or `path` is not the folder of a finished run.
+        ConfigError: The file is damaged, or is not one of these.
+    """
+    return _read_file(path) if path.suffix == SUFFIX else _read_folder(path)
+
+
+def _read_folder(run_dir: Path) -> Weights:
+    weights = run_dir / "checkpoints" / "best.pt"
+    for path in (run_dir / "config.yaml", weights):
+        if not path.exists():
+            raise FileNotFoundError(f"{run_dir} is not a finished run: it has no {path.relative_to(run_dir)}")
+    return Weights(DictConfig(OmegaConf.load(run_dir / "config.yaml")), read_state(weights), {})
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the weights that training keeps of its best epoch.
+
+    Raises:
+        ConfigError: The file is damaged.
+    """
+    try:
+        state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        raise ConfigError(f"{path} does not hold weights: {error}") from None
+    return state
+
+
+def _read_file(path: Path) -> Weights:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except SafetensorError as error:
+        raise ConfigError(f"{path} is not a readable safetensors file: {error}") from None
+    missing = [key for key in _HEADER if key not in header]
+    if missing:
+        raise ConfigError(
+            f"{path} was not written by scripts/export_weights.py: its header has no {', '.join(missing)}"
+        )
+    found = _digest(header["config"], header["reported"], state)
+    if found != header["sha256"]:
+        raise ConfigError(
+            f"{path} is not what was exported: the digest of its content is {found}, its header says "
+            f"{header['sha256']}; restore the file, or export the run again"
+        )
+    return Weights(DictConfig(OmegaConf.create(header["config"])), state, json.loads(header["reported"]))
+
+
+def export_weights(run_dir: Path, path: Path, *, largest: int) -> int:
+    """Write a finished run as one file, unless that would be too large.
+
+    What is said of places in its configuration, `data_dir` and `results_dir`, becomes "data" and "results"; it has no
+    logger.
+
+    Args:
+        run_dir: The run's folder.
+        path: The file to write.
+        largest: Bytes above which nothing is written.
+
+    Returns:
+        The file's size in bytes, also where it was not written.
+
+    Raises:
+        FileNotFoundError: `run_dir` is not the folder of a finished run.
+    """
+    weights = _read_folder(run_dir)
+    summary_path = run_dir / "summary.json"
+    if not summary_path.exists():
+        raise FileNotFoundError(f"{run_dir} is not a finished run: it has no summary.json")
+    summary = json.loads(summary_path.read_text(encoding="utf-8"))
+    reported = json.dumps({key: summary[key] for key in sorted(summary) if key.startswith("test/")})
+    config = moved(weights.config, data_dir="data", results_dir="results")
+    config.logger = None
+    text = OmegaConf.to_yaml(config)
+    state = {name: tensor.contiguous() for name, tensor in sorted(weights.state.items())}
+    content = save(state, {"config": text, "reported": reported, "sha256": _digest(text, reported, state)})
+    if len(content) <= largest:
+        replace_file(path, content)
+    return len(content)
+
+
+def _digest(config: str, reported: str, state: dict[str, Tensor]) -> str:
+    """Return SHA-256 of everything in a file: texts, and names, types, shapes and bytes of the weights."""
+    digest = hashlib.sha256(json.dumps([config, reported]).encode())
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def moved(config: DictConfig, **places: str) -> DictConfig:
+    """Return a configuration whose folders lie elsewhere.
+
+    Args:
+        config: Without interpolations, as a run saves it.
+        places: New values of `data_dir` and `results_dir`; what lies in the old ones moves along.
+    """
+    values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+
+    def move(value: Any, old: str, new: str) -> Any:
+        if isinstance(value, dict):
+            return {key: move(child, old, new) for key, child in value.items()}
+        if isinstance(value, list):
+            return [move(child, old, new) for child in value]
+        if isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
+            return new + value[len(old) :]
+        return value
+
+    for key, new in places.items():
+        values = move(values, values[key], new)
+    return DictConfig(values)

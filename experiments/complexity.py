@@ -1,0 +1,40 @@
+"""The paper's complexity laws beside measured exponents: `make complexity`.
+
+Measures the sections of the benchmark that are not in results/ yet (minutes), writes results/tables/complexity.md and
+its figure. Where all is measured, only these are written.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import benchmark
+
+from btrnn.atomic import replace_file
+from btrnn.benchmark.records import measured_sections
+from btrnn.reports import complexity
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns 130 when it was interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=20.0, help="for what is measured (default: %(default)s)")
+    parser.add_argument("--results-dir", type=Path, default=Path("results"))
+    options = parser.parse_args(arguments)
+    results_dir: Path = options.results_dir
+    missing = [name for name in complexity.SECTIONS if name not in measured_sections(results_dir)]
+    if missing:
+        made = ["--only", *missing, "--minutes", str(options.minutes), "--results-dir", str(results_dir)]
+        if status := benchmark.main(made):
+            return status
+    for path, text in complexity.table_texts(results_dir).items():
+        replace_file(path, text)
+        print(text)
+    for file in complexity.figure_files(results_dir):
+        file.write()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Export finished runs to results/weights/: a safetensors file of at most 10 MB each, and a model card.
+
+    python scripts/export_weights.py results/runs/ucf11_actions/NAME/seed0 ...
+
+A run whose weights are larger gets the card alone. The runs must be collected (`make collect`): the cards give the
+numbers of the committed tables.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from btrnn.atomic import replace_file
+from btrnn.config import ConfigError
+from btrnn.files import ResultsError
+from btrnn.reports.model_cards import LARGEST_BYTES, add_to_index, card_texts, stem, weights_dir
+from btrnn.weights import SUFFIX, export_weights
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Export the runs that are named; exits with a message where one cannot be."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a finished run")
+    parser.add_argument("--results-dir", type=Path, default=Path("results"))
+    options = parser.parse_args(arguments)
+    try:
+        for run_dir in options.run_dirs:
+            _export(run_dir, options.results_dir)
+        for path, text in card_texts(options.results_dir).items():
+            replace_file(path, text)
+    except (FileNotFoundError, ConfigError, ResultsError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _export(run_dir: Path, results_dir: Path) -> None:
+    folder = weights_dir(results_dir)
+    summary_path = run_dir / "summary.json"
+    if not summary_path.exists():
+        raise FileNotFoundError(f"{run_dir} is not a finished run: it has no summary.json")
+    summary = json.loads(summary_path.read_text(encoding="utf-8"))
+    for old in folder.glob(f"{stem(summary | {'seed': '*'})}.*"):  # another seed of the same setting
+        old.unlink()
+    path = folder / f"{stem(summary)}{SUFFIX}"
+    size = export_weights(run_dir, path, largest=LARGEST_BYTES)
+    kept = size <= LARGEST_BYTES
+    add_to_index(results_dir, summary | {"file": path.name if kept else "", "bytes": size})
+    print(f"{path}: {size:,} bytes" if kept else f"{run_dir}: {size:,} bytes, too large: a card alone")
+
+
+if __name__ == "__main__":
+    main()

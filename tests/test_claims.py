@@ -1,0 +1,307 @@
+"""What is said of the paper's claims: nothing that the committed tables do not bear out."""
+
+import re
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from btrnn import comparison
+from btrnn.pairs import convergence, paired_difference
+from btrnn.recovery import records
+from btrnn.reports import choosing_ranks, claims
+from btrnn.reports.claim import VERDICTS, Claim, above_zero, counted, in_share
+from btrnn.reports.claims_exact import exact_claims
+from btrnn.results import collect, write_results
+from tests.run_folders import write_run, write_study
+from tests.test_complexity_report import write_sections
+
+from .conftest import ROOT
+
+
+def results_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    copyfile(ROOT / "results" / "paper.csv", folder / "paper.csv")
+    return folder
+
+
+def keep(results_dir: Path, experiment: str) -> None:
+    write_results(collect(results_dir, experiment)[0], results_dir, experiment)
+
+
+def found(results_dir: Path, words: str) -> Claim:
+    (claim,) = [claim for claim in claims.all_claims(results_dir) if words in claim.claim]
+    return claim
+
+
+def test_without_results_what_is_counted_is_reproduced_and_the_rest_is_not_run(tmp_path):
+    results_dir = results_folder(tmp_path)
+    rows = claims.all_claims(results_dir)
+    exact = exact_claims(results_dir)
+    assert {claim.verdict for claim in exact} == {"reproduced"}
+    assert {claim.verdict for claim in rows if claim not in exact} == {"not run"}
+    assert {claim.topic for claim in rows} == {
+        *("parameters", "compression", "accuracy", "convergence", "efficiency", "generation", "captioning"),
+        *("sensitivity", "complexity"),
+    }
+    (text,) = claims.page_texts(results_dir).values()
+    assert f"Of {len(rows)} claims: **{len(exact)} reproduced, {len(rows) - len(exact)} not run**" in text
+
+
+def test_a_number_of_the_paper_that_differs_is_not_reproduced(tmp_path):
+    results_dir = results_folder(tmp_path)
+    path = results_dir / "paper.csv"
+    path.write_text(path.read_text().replace("R=4 N=2,3392,parameters", "R=4 N=2,3387,parameters"))
+    path.write_text(re.sub(r"(sensitivity.parameters.r2_d5,.*,)192(,)", r"\g<1>193\2", path.read_text()))
+    assert found(results_dir, "W of TT-LSTM").verdict == "not reproduced"
+    figure = found(results_dir, "the figure of parameters")
+    assert (figure.ours, figure.verdict) == ("31 of 32 equal", "not reproduced")
+
+
+def write_ucf11(results_dir: Path, experiment: str, **accuracies: float) -> None:
+    """Write three seeds of the paper's three models, the block-term model a little better by every clip."""
+    for model, accuracy in accuracies.items():
+        for seed in range(3):
+            changes = {"test/accuracy": accuracy + 0.001 * seed, "seconds_per_epoch": 40 if model == "lstm" else 5}
+            write_run(results_dir, model, seed, experiment=experiment, changes=changes)
+    keep(results_dir, experiment)
+
+
+def test_accuracies_of_a_stand_in_say_nothing_of_the_paper_s(tmp_path):
+    results_dir = results_folder(tmp_path)
+    write_ucf11(results_dir, "ucf11_actions", lstm=0.697, tt_lstm=0.796, bt_lstm=0.853)
+    claim = found(results_dir, "accuracy of LSTM")
+    assert claim.verdict == "not testable here"
+    assert claim.paper == "0.697 [S] / reported 0.796 [M] / 0.853 [S]"
+    assert claim.ours == "0.698 / 0.797 / 0.854 on Actions (stand-in) (protocol paper, raw input)"
+    assert found(results_dir, "more accurate than LSTM").verdict in ("partly", "not reproduced")
+    for words in ("more accurate than LSTM", "converges faster", "more efficient"):
+        assert "Actions (stand-in)" in found(results_dir, words).ours, words
+
+
+def test_accuracies_of_the_paper_s_own_data_are_compared(tmp_path):
+    right, wrong = (results_folder(tmp_path / name) for name in ("right", "wrong"))
+    write_ucf11(right, "ucf11", lstm=0.696, tt_lstm=0.795, bt_lstm=0.852)
+    write_ucf11(wrong, "ucf11", lstm=0.696, tt_lstm=0.5, bt_lstm=0.6)
+    assert found(right, "accuracy of LSTM").verdict == "reproduced"
+    assert found(wrong, "accuracy of LSTM").verdict == "partly"
+    assert found(right, "more accurate than LSTM").verdict == "reproduced"  # the invented predictions differ by .2
+    assert found(right, "more efficient").ours.startswith("8.0 to 8.0 times faster on UCF11, with 3,392 weights")
+
+
+def test_one_seed_tells_nothing(tmp_path):
+    results_dir = results_folder(tmp_path)
+    for model in ("lstm", "bt_lstm"):
+        write_run(results_dir, model, 0, experiment="ucf11")
+    keep(results_dir, "ucf11")
+    assert found(results_dir, "more accurate than LSTM").verdict == "not reproduced"
+    assert found(results_dir, "more accurate than TT-LSTM").verdict == "not run"
+
+
+def draw_run(model: str, seed: int, bound: float, experiment: str) -> dict[str, Any]:
+    values = {"experiment": experiment, "name": model, "seed": seed, "model": model, "model_label": model.upper()}
+    values |= {"source": experiment.removeprefix("draw_"), "stand_in": experiment != "draw", "scale": "extended"}
+    values |= {"epochs": 60, "test/nll_bound": bound, "parameters_input": 1_184, "parameters_dense_input": 1_867_776}
+    return values | {"num_glimpses": 10, "rank": 4, "num_blocks": 1, "order": 4}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "worse", "verdict"),
+    [
+        ("draw", [0.5, 1.0, 1.5], "reproduced"),
+        ("draw_mnist_5k", [0.5, 1.0, 1.5], "partly"),
+        ("draw", [1.0, 2.0, 3.0], "not reproduced"),
+    ],
+)
+def test_images_are_comparable_where_little_of_the_bound_is_lost(tmp_path, experiment, worse, verdict):
+    results_dir = results_folder(tmp_path)
+    rows = [draw_run("lstm", seed, 120.0 + seed, experiment) for seed in range(3)]
+    rows += [draw_run("bt_lstm", seed, 120.0 + seed + more, experiment) for seed, more in enumerate(worse)]
+    from btrnn.schema import schema_of
+
+    schema = schema_of(experiment)
+    pd.DataFrame(rows).reindex(columns=list(schema.columns)).to_csv(results_dir / f"{experiment}.csv", index=False)
+    pd.DataFrame(columns=list(schema.epoch_columns)).to_csv(results_dir / f"{experiment}_epochs.csv", index=False)
+    claim = found(results_dir, "DRAW with a BT-LSTM encoder")
+    assert claim.verdict == verdict
+    assert f"test bound {np.mean(worse):+.2f} [" in claim.ours
+    assert claim.n == "3"
+
+
+def test_accuracy_rises_with_the_rank_as_far_as_the_intervals_tell(tmp_path):
+    results_dir = results_folder(tmp_path)
+    experiment = "ucf11_sensitivity_actions"
+    for rank, accuracy in ((1, 0.5), (2, 0.6), (4, 0.6)):
+        for seed in range(3):
+            changes = {"rank": rank, "test/accuracy": accuracy + 0.01 * seed * rank}
+            write_run(results_dir, "bt_lstm", seed, experiment=experiment, changes=changes)
+    keep(results_dir, experiment)
+    claim = found(results_dir, "rises with R")
+    assert claim.verdict == "partly"
+    assert claim.ours.startswith("0.510 / 0.620 / 0.640 on Actions (stand-in); steps +0.110 [")
+    assert claim.paper == "reported 0.784 [M] / reported 0.803 [M] / 0.853 [S]"
+
+
+def write_recovery(results_dir: Path, errors: dict[str, float], truth: str = "same_shape") -> None:
+    """Write the recovery study: an error for each shape, three truths of a kind."""
+    rows = [
+        {"name": name, "form": f"{name[:2]}_n1", "order": 2, "rank": rank, "num_blocks": 1, "parameters": 100 * rank}
+        | {"truth": truth, "seed": seed, "error_best": error * (1 + seed / 10), "error_best_rank": 0.5}
+        for rank, (name, error) in enumerate(errors.items(), 1)
+        for seed in range(3)
+    ]
+    table = pd.DataFrame(rows).reindex(columns=list(records.COLUMNS))
+    path, _ = records.paths(results_dir)
+    if path.exists():
+        table = pd.concat([pd.read_csv(path), table])
+    table.to_csv(path, index=False)
+
+
+def test_panels_are_recovered_where_the_median_truth_is(tmp_path):
+    results_dir = results_folder(tmp_path)
+    write_recovery(results_dir, dict.fromkeys(records.PANELS, 1e-3) | {records.PANELS[0]: 2e-2})
+    write_recovery(results_dir, dict.fromkeys(records.PANELS, 0.4), "photograph")
+    claim = found(results_dir, "five panels")
+    assert claim.verdict == "partly"
+    assert claim.ours == "4 of 5 on truths of their own shape; photographs with a relative error of 0.44 to 0.44"
+    assert claim.n == "3"
+
+
+def test_choosing_ranks_shows_error_and_time_against_parameters(tmp_path):
+    results_dir = results_folder(tmp_path)
+    assert choosing_ranks.measured(results_dir).empty
+    assert choosing_ranks.figure_files(results_dir) == []
+    assert choosing_ranks.best_of_each_size(results_dir) == ""
+    write_sections(results_dir)
+    write_recovery(results_dir, {"bt_a": 0.4, "bt_b": 0.5, "bt_c": 0.2, "tt_d": 0.1}, "photograph")
+    experiment = "ucf11_sensitivity_actions"
+    for rank, accuracy in ((1, 0.5), (4, 0.75)):
+        for seed in range(2):
+            write_run(
+                results_dir,
+                "bt_lstm",
+                seed,
+                experiment=experiment,
+                changes={"rank": rank, "parameters_input": 100 * rank, "test/accuracy": accuracy},
+            )
+    keep(results_dir, experiment)
+    table = choosing_ranks.measured(results_dir)
+    errors = table[table["panel"] == "action recognition"]
+    assert errors[["parameters", "mean", "low", "high"]].to_numpy().tolist() == [
+        [100, 0.5, 0.5, 0.5],
+        [400, 0.25, 0.25, 0.25],
+    ]
+    times = table[table["panel"] == "time of the product"]
+    assert set(times["series"]) == {"BT", "TT", "dense"}
+    paper = times[(times["series"] == "BT") & (times["parameters"] == 3_392)]
+    assert len(paper) == 1  # the paper's shape belongs to every sweep
+    shapes = [line.split("|")[2:4] for line in choosing_ranks.best_of_each_size(results_dir).splitlines()[2:]]
+    assert [[cell.strip() for cell in row] for row in shapes] == [
+        ["100", "d = 2, R = 1, N = 1"],
+        ["300", "d = 2, R = 3, N = 1"],
+        ["100", "d = 4, R = 1, N = 2"],
+        ["400", "d = 4, R = 4, N = 2"],
+    ]
+    (file,) = choosing_ranks.figure_files(results_dir)
+    figure = file.draw()
+    assert [axis.get_title() for axis in figure.axes] == list(dict.fromkeys(table["panel"]))
+    assert all(axis.get_xscale() == "log" for axis in figure.axes)
+
+
+def test_laws_that_hold_are_reproduced(tmp_path):
+    results_dir = results_folder(tmp_path)
+    write_sections(results_dir)
+    rows = [claim for claim in claims.all_claims(results_dir) if claim.topic == "complexity"]
+    assert [claim.verdict for claim in rows] == ["reproduced"] * 3
+    assert rows[0].ours == "dense holds; TT holds; BT holds"
+    write_sections(results_dir, power=1.4)
+    assert found(results_dir, "law of time forward").verdict == "not reproduced"
+
+
+def test_the_page_links_to_what_is_there_or_written_with_it(tmp_path):
+    results_dir = results_folder(tmp_path)
+    table = results_dir / "tables" / "parameters.md"
+    (without,) = claims.page_texts(results_dir).values()
+    (linked,) = claims.page_texts(results_dir, {table: "# Parameters"}).values()
+    assert "](tables/parameters.md)" not in without
+    assert linked.count("[parameters](tables/parameters.md)") == 2
+    table.parent.mkdir()
+    table.touch()
+    assert claims.page_texts(results_dir) == {results_dir / "README.md": linked}
+
+
+@pytest.mark.parametrize(
+    ("holding", "total", "on_stand_in", "verdict"),
+    [
+        (4, 4, False, "reproduced"),
+        (4, 4, True, "partly"),
+        (1, 4, False, "partly"),
+        (0, 4, True, "not reproduced"),
+        (0, 0, False, "not run"),
+    ],
+)
+def test_rules(holding, total, on_stand_in, verdict):
+    assert in_share(holding, total, on_stand_in=on_stand_in) == verdict
+    assert verdict in VERDICTS
+
+
+def test_a_difference_without_an_interval_is_none():
+    assert above_zero(0.01)
+    assert not above_zero(0.0)
+    assert not above_zero(float("nan"))
+    assert (counted(True), counted(False)) == ("reproduced", "not reproduced")
+
+
+# ---- how soon
+
+
+def curves(**losses: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Make a panel and its epochs; each epoch takes 10 s."""
+    panel = [
+        dict.fromkeys(comparison.PANEL, "x") | {"model": model, "label": model, "name": model, "seeds": "0,1"}
+        for model in losses
+    ]
+    epochs = [
+        {"name": model, "seed": seed, "epoch": epoch, "val/loss": loss, "seconds": 10.0 + seed}
+        for model, values in losses.items()
+        for seed in (0, 1)
+        for epoch, loss in reversed(list(enumerate(values)))
+    ]
+    return pd.DataFrame(panel), pd.DataFrame(epochs)
+
+
+def test_convergence_counts_epochs_and_seconds_until_the_dense_model_s_best(tmp_path):
+    times = convergence(*curves(lstm=[3.0, 1.0, 2.0], tt_lstm=[2.0, 1.5, 1.1], bt_lstm=[0.9, 0.5, 1.2]))
+    assert times["model"].tolist() == ["tt_lstm"] * 2 + ["bt_lstm"] * 2
+    assert times["loss"].tolist() == [1.0] * 4
+    assert times["dense_epochs"].tolist() == [2.0] * 4
+    assert times["dense_seconds"].tolist() == [20.0, 22.0] * 2
+    assert times["epochs"].isna().tolist() == [True, True, False, False]
+    assert times["seconds"].tolist()[2:] == [10.0, 11.0]
+    assert convergence(*curves(tt_lstm=[1.0])).empty
+
+
+def test_seeds_that_only_one_model_has_are_not_paired():
+    panel, epochs = curves(lstm=[1.0], bt_lstm=[1.0])
+    panel["seeds"] = ["0,1", "1,2"]
+    assert convergence(panel, epochs)["seed"].tolist() == [1]
+    first, second = (
+        pd.DataFrame({"seed": seeds, "m": values}) for seeds, values in (([0, 1, 2], [5, 6, 8]), ([2, 1], [1, 2]))
+    )
+    difference = paired_difference(first, second, "m")
+    assert (difference.n, difference.mean) == (2, 5.5)
+
+
+def test_the_report_of_task_1_says_how_soon(tmp_path):
+    from btrnn.reports import video
+
+    results_dir = results_folder(tmp_path)
+    list(write_study(results_dir, seeds=2, models=("lstm", "bt_lstm"), epochs=3))
+    keep(results_dir, "ucf11_actions")
+    text = video.markdown_report(results_dir, "ucf11_actions", "study")
+    table = text.split("how soon; scale `study`")[1].splitlines()
+    assert sum(line.startswith(("| paper", "| grouped")) for line in table) >= 4
+    assert "how soon" not in video.markdown_report(results_dir, "ucf11_actions", "study", brief=True)

@@ -1,0 +1,172 @@
+"""Exponents: fitted to what is known, judged by stated rules, shown as they are."""
+
+from dataclasses import replace
+from pathlib import Path
+from shutil import copyfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from btrnn.benchmark import exponents
+from btrnn.benchmark.costs import Family, law
+from btrnn.benchmark.exponents import FASTER, HOLDS, SLOWER, UNCLEAR, judge, measurements, ratios
+from btrnn.benchmark.records import RecordFile, read_section, record, section_path
+from btrnn.benchmark.run import quick_options, run
+from btrnn.benchmark.settings import INPUT_SHAPES, PAPER, SWEEPS, Point
+from btrnn.reports import complexity
+from btrnn.statistics import SlopeInterval, slope_interval
+
+from .conftest import ROOT
+
+PRODUCTS: dict[Family, str] = {"dense": "dense nn.Linear", "TT": "btrnn TT", "BT": "btrnn BT"}
+LAYERS: dict[Family, str] = {"dense": "btrnn.LSTM", "TT": "btrnn.TTLSTM", "BT": "btrnn.BTLSTM"}
+
+
+def write_sections(results_dir: Path, *, start_ms: float = 0.0, power: float = 1.0) -> None:
+    """Write a benchmark whose numbers follow the paper's laws, to a power, after a constant."""
+    times, memory, more = (RecordFile(section_path(results_dir, name)) for name in ("sweep", "memory", "memory_sweep"))
+    for factor in ("input", "rank", "blocks", "order"):
+        for value, shape in SWEEPS[factor].items():
+            point = Point(factor, value)
+            for family, name in PRODUCTS.items():
+                forward = start_ms + 1e-9 * law(shape, family, "forward") ** power
+                both = forward + 2e-9 * law(shape, family, "forward+backward") ** power
+                times.add(
+                    record("sweep", point, name, phase, best_ms=ms, median_ms=3 * ms)
+                    for phase, ms in (("forward", forward), ("forward+backward", both))
+                )
+                mib = 1e-6 * law(shape, family, "memory")
+                file = memory if factor == "input" else more
+                file.add([record(file.path.stem, point, LAYERS[family], "training step", peak_mib=mib)])
+    copyfile(ROOT / "results" / "paper.csv", results_dir / "paper.csv")
+
+
+@given(st.floats(-3, 5), st.floats(-2, 2), st.integers(3, 8))
+def test_a_power_is_found_again(exponent, offset, count):
+    sizes = np.geomspace(10, 1e6, count)
+    fit = slope_interval(np.log(sizes), exponent * np.log(sizes) + offset)
+    assert fit.slope == pytest.approx(exponent, abs=1e-9)
+    assert fit.low <= fit.high == pytest.approx(exponent, abs=1e-6)
+
+
+def test_the_interval_is_that_of_linear_regression():
+    from scipy.stats import linregress
+    from scipy.stats import t as student
+
+    x, y = np.arange(6.0), np.array([0.1, 0.9, 2.2, 2.8, 4.1, 4.7])
+    fit, known = slope_interval(x, y), linregress(x, y)
+    half = student.ppf(0.975, 4) * known.stderr
+    assert (fit.slope, fit.low, fit.high) == pytest.approx((known.slope, known.slope - half, known.slope + half))
+    assert fit == slope_interval([*x, 9.0], [*y, np.nan])
+    two = slope_interval([1, 2], [3, 5])
+    assert two.slope == 2
+    assert np.isnan([two.low, two.high, slope_interval([1, 1], [3, 5]).slope, slope_interval([], []).slope]).all()
+    with pytest.raises(ValueError, match="one entry for each point; got 1 and 2"):
+        slope_interval([1], [1, 2])
+
+
+def test_numbers_that_follow_the_laws_are_found_to_follow_them(tmp_path):
+    write_sections(tmp_path)
+    fits = complexity.fitted(tmp_path)
+    assert set(fits["verdict"]) == {HOLDS}
+    assert len(fits) == 3 * (1 + 3 + 4)
+    assert np.allclose(fits["slope"], fits["law"])
+    in_rank = fits[fits["factor"] == "rank"].set_index(["family", "quantity"])["law"]
+    assert in_rank.round(6).to_dict() == {
+        **{("TT", "time forward"): 2, ("TT", "time backward"): 4, ("TT", "memory"): 3},
+        **{("BT", "time forward"): 4, ("BT", "time backward"): 4, ("BT", "memory"): 4},
+    }
+    assert (
+        fits.loc[fits["factor"].isin(["input", "blocks"]) & (fits["quantity"] != "memory"), "law"].round(9) == 1
+    ).all()
+    (text,) = complexity.table_texts(tmp_path).values()
+    assert "cannot be told" not in text
+    assert "BT, time backward, `O(N d^2 I R^d Jmax)` [S], holds (in I 1.00" in text
+    assert "TT, time backward, reported `O(d^2 I R^4 Jmax)` [M], holds" in text
+
+
+def test_constants_that_hide_a_law_are_named(tmp_path):
+    write_sections(tmp_path, start_ms=1e-9 * law(INPUT_SHAPES[16_384], "BT", "forward"))
+    (text,) = complexity.table_texts(tmp_path).values()
+    (line,) = [line for line in text.splitlines() if line.startswith("- BT, time forward")]
+    assert "Below I = 16,384 constants hide it: from I = 1,024 on the exponent is 0." in line
+
+
+def test_what_grows_faster_breaks_a_law_and_what_grows_slower_does_not(tmp_path):
+    for power, verdict in ((1.3, "does not hold"), (0.6, "holds as a bound, and is not reached")):
+        folder = tmp_path / str(power)
+        write_sections(folder, power=power)
+        (text,) = complexity.table_texts(folder).values()
+        (line,) = [line for line in text.splitlines() if line.startswith("- dense, time forward")]
+        assert verdict in line
+
+
+@pytest.mark.parametrize(
+    ("slope", "low", "high", "excess", "verdict"),
+    [
+        (1.1, 0.2, 2.0, 9.0, HOLDS),
+        (0.8, 0.7, 0.9, 9.0, SLOWER),
+        (0.8, 0.5, 1.1, 0.2, SLOWER),
+        (0.5, np.nan, np.nan, 0.2, SLOWER),
+        (1.4, 1.2, 1.6, 9.0, FASTER),
+        (1.4, 0.9, 1.9, -1.0, UNCLEAR),
+        (0.8, 0.5, 1.1, 0.4, UNCLEAR),
+        (np.nan, np.nan, np.nan, -np.inf, UNCLEAR),
+    ],
+)
+def test_verdicts(slope, low, high, excess, verdict):
+    assert judge(SlopeInterval(slope, low, high, 4), 1.0, excess) == verdict
+
+
+def test_a_law_is_judged_by_its_worst_factor_that_tells():
+    assert complexity.overall(pd.Series([HOLDS, SLOWER, UNCLEAR])) == SLOWER
+    assert complexity.overall(pd.Series([SLOWER, FASTER, HOLDS])) == FASTER
+    assert complexity.overall(pd.Series([HOLDS, UNCLEAR])) == HOLDS
+    assert complexity.overall(pd.Series([UNCLEAR])) == UNCLEAR
+
+
+def test_ratios_are_those_of_the_paper_s_setting(tmp_path):
+    write_sections(tmp_path)
+    sections = {name: read_section(tmp_path, name) for name in ("sweep", "memory")}
+    found = {(ratio.family, ratio.quantity): ratio for ratio in ratios(sections)}
+    forward = found["BT", "time forward"]
+    assert forward.law == 2 * 4 * 4**4 * 16 / 1_024  # N d R^d Jmax over J
+    assert forward.measured == pytest.approx(forward.law, rel=1e-4)
+    assert forward.operations == pytest.approx(0.88e9 / (2 * 96 * 57_600 * 1_024), rel=0.01)
+    assert found["TT", "memory"].law == 4**3 / 1_024
+    assert np.isnan(found["BT", "memory"].operations)
+
+
+def test_nothing_measured_gives_nothing(tmp_path):
+    assert complexity.table_texts(tmp_path) == {}
+    assert complexity.figure_files(tmp_path) == []
+    assert measurements({}).empty
+
+
+def test_the_figure_shows_what_was_measured_and_the_slopes(tmp_path):
+    write_sections(tmp_path)
+    (file,) = complexity.figure_files(tmp_path)
+    figure = file.draw()
+    assert [axis.get_title() for axis in figure.axes] == list(exponents.QUANTITIES)
+    measured, law_line = figure.axes[0].lines[:2]
+    np.testing.assert_allclose(measured.get_xdata(), list(INPUT_SHAPES))
+    np.testing.assert_allclose(measured.get_ydata(), law_line.get_ydata(), rtol=1e-4)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["1.00"] * 3
+
+
+def test_memory_is_measured_over_ranks_too_and_a_shape_once_for_all_its_points(tmp_path):
+    run(quick_options(tmp_path, "cpu", ("memory_sweep",)), lambda *_: None)
+    table = read_section(tmp_path, "memory_sweep")
+    assert table[["factor", "value", "implementation"]].to_numpy().tolist() == [
+        *(["rank", 2, "btrnn.BTLSTM"], ["blocks", 2, "btrnn.BTLSTM"], ["rank", 2, "btrnn.TTLSTM"]),
+    ]
+    assert not (table["note"] != "").any()
+    assert table["peak_mib"].iloc[0] == table["peak_mib"].iloc[1]
+
+
+def test_the_paper_s_shape_counts_for_every_factor():
+    assert replace(PAPER) in SWEEPS["rank"].values()
+    assert all(PAPER in SWEEPS[factor].values() for factor in ("input", "rank", "blocks", "order"))

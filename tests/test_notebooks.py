@@ -1,0 +1,155 @@
+"""Notebooks: committed executed, showing what results/ holds; and the HTML report made of them. nbmake runs them."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from IPython.display import Image, Markdown
+
+from btrnn.files import ResultsError
+from btrnn.reports import notebook
+
+from .conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import execute_notebooks
+import html_report
+
+sys.path.remove(str(ROOT / "scripts"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def cells(path: Path) -> list[Any]:
+    return list(nbformat.read(path, as_version=4).cells)
+
+
+def shown(path: Path) -> list[str]:
+    """Return what a committed notebook shows as text, in order."""
+    outputs = [output for cell in cells(path) if cell.cell_type == "code" for output in cell.outputs]
+    return [output.data["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {})]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_committed_executed_and_shows_the_numbers_of_today(path, monkeypatch):
+    assert [output for cell in cells(path) for output in cell.get("outputs", []) if output.output_type == "error"] == []
+    code = [cell for cell in cells(path) if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert all(cell.outputs for cell in code), "a cell shows nothing"
+    displayed: list[Any] = []
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setattr(notebook, "display", displayed.append)
+    monkeypatch.setattr(notebook, "show_figure", lambda _: displayed.append(Image(b"\x89PNG\r\n\x1a\n")))
+    monkeypatch.setattr("builtins.print", lambda *_: None)
+    namespace: dict[str, Any] = {}
+    for cell in code:
+        exec(compile(cell.source, path.name, "exec"), namespace)
+    texts = [item.data for item in displayed if isinstance(item, Markdown)]
+    assert texts == shown(path), "out of date: run `make notebooks`"
+    pictures = [o for cell in code for o in cell.outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) == sum(isinstance(item, Image) for item in displayed)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_opens_with_the_claim_and_ends_with_what_became_of_it(path):
+    first, *_, heading, last = cells(path)
+    assert first.source.startswith(f"# {int(path.stem[:2])}. ")
+    assert heading.source == "## What was and was not reproduced"
+    assert re.search(r"\*\*(Reproduced|Partly|Not reproduced|Not testable here|Not run)\*\*", str(last.outputs))
+    assert not re.search(r"(?<![\w.])/(?:root|home|work|tmp)/", path.read_text())
+
+
+def test_an_executed_notebook_has_no_times_and_is_the_same_each_time(tmp_path):
+    path = tmp_path / "small.ipynb"
+    cell = nbformat.v4.new_code_cell("print(1 + 1)", id="a")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    text = execute_notebooks.executed(path)
+    assert '"2\\n"' in text
+    assert "iopub" not in text
+    path.write_text(text)
+    assert execute_notebooks.executed(path) == text
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0", id="a")]), path)
+    before = path.read_text()
+    with pytest.raises(SystemExit, match=r"small\.ipynb: .*(?s:.*)ZeroDivisionError"):
+        execute_notebooks.main([str(path)])
+    assert path.read_text() == before
+
+
+def test_what_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(notebook, "RESULTS", ROOT / "results")
+    with pytest.raises(ResultsError, match="no claim is about sped; there are claims about accuracy, captioning"):
+        notebook.show_claims("sped")
+    with pytest.raises(ResultsError, match="there is no heading '## C' among"):
+        notebook.show_section("# A\n\n## B\ntext", "## C")
+    with pytest.raises(ResultsError, match="no figure's name ends in 'loss'; there are none"):
+        notebook.show_figures([], "loss")
+    texts: list[Markdown] = []
+    monkeypatch.setattr(notebook, "display", texts.append)
+    notebook.show_section("# A\n\n## B\ntext [b](b.md) [u](https://u.org)\n### C\n![c](../c.png)\nmore\n## D", "## B")
+    assert texts[0].data == f"text [b]({ROOT}/results/tables/b.md) [u](https://u.org)\n### C\nmore"
+    notebook.show_pages({Path("a.md"): "# A\n\nMade by x.\n\ntext [d](../d.csv)\n\nmore"})
+    assert texts[1].data == f"text [d]({ROOT}/results/d.csv)\n\nmore"
+
+
+# ---- the report
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "report"
+    html_report.main(["--out", str(folder)])
+    return folder
+
+
+def test_the_report_has_no_dead_link_and_no_missing_figure(report, capsys):
+    html_report.main(["--check", str(report)])
+    index = BeautifulSoup((report / "index.html").read_text(), "html.parser")
+    links = {a["href"] for a in index.find_all("a")}
+    assert {f"{path.stem}.html" for path in NOTEBOOKS} <= links
+    assert "tables/ucf11_actions.html" in links
+    assert index.find("table") is not None
+    pages = {str(page.relative_to(report)) for page in report.glob("**/*.html")}
+    assert "tables/ucf11_actions.html" in pages
+    for page in pages:
+        text = (report / page).read_text()
+        assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
+        assert "@media print" in text
+        assert not re.search(r"(?<![\w.])/(?:root|home|work)/", text), page
+
+
+def test_each_notebook_s_pictures_and_tables_reach_the_report(report):
+    for path in NOTEBOOKS:
+        body = BeautifulSoup((report / f"{path.stem}.html").read_text(), "html.parser").main
+        pictures = [o for c in cells(path) for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+        assert len(body.find_all("img")) == len(pictures), path.stem
+        tables = [text for text in shown(path) if "|--" in text]
+        assert len(body.find_all("table")) >= len(tables), path.stem
+        assert all("table" in table.parent["class"] for table in body.find_all("table"))
+
+
+def test_the_check_names_dead_links_and_broken_figures(report, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(report, folder)
+    picture = next(folder.glob("figures/*.png"))
+    picture.write_bytes(picture.read_bytes()[:100])
+    (folder / "01_compression.html").unlink()
+    outside = folder.parent / "outside.csv"
+    outside.write_text("not in the folder")
+    index = folder / "index.html"
+    index.write_text(
+        index.read_text().replace("</main>", '<a href="#nowhere">x</a><a href="../outside.csv">y</a></main>')
+    )
+    with pytest.raises(SystemExit) as caught:
+        html_report.main(["--check", str(folder)])
+    said = str(caught.value)
+    assert "01_compression.html is not there" in said
+    assert f"{picture.name} cannot be shown" in said
+    assert "index.html: it has no place #nowhere" in said
+    assert "../outside.csv is not there" in said
+    shutil.rmtree(folder)
+    with pytest.raises(SystemExit, match=r"has no index\.html"):
+        html_report.main(["--check", str(folder)])

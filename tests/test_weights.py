@@ -1,0 +1,181 @@
+"""Exported weights: the same numbers bit for bit, and nothing else passes for them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from omegaconf import DictConfig
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from btrnn import run
+from btrnn.config import ConfigError
+from btrnn.files import ResultsError
+from btrnn.reports import model_cards
+from btrnn.results import collect, write_results
+from btrnn.weights import export_weights, moved, read_weights
+from tests.run_folders import write_run
+
+from .conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import export_weights as script
+
+sys.path.remove(str(ROOT / "scripts"))
+
+
+@pytest.fixture
+def trained(make_config: Callable[..., DictConfig]) -> DictConfig:
+    """A finished run of one epoch, collected."""
+    config = make_config("scale.video.max_epochs=1")
+    run.train(config)
+    results_dir = Path(config.results_dir)
+    write_results(collect(results_dir, "ucf11")[0], results_dir, "ucf11")
+    return config
+
+
+def header(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata())
+
+
+def test_exported_weights_give_the_reported_numbers_bit_for_bit(trained, videos_dir):
+    results_dir, run_dir = Path(trained.results_dir), Path(trained.run_dir)
+    script.main([str(run_dir), "--results-dir", str(results_dir)])
+    (path,) = results_dir.glob("weights/*.safetensors")
+    assert path.name == f"ucf11-{trained.name}-seed0.safetensors"
+    assert path.stat().st_size < model_cards.LARGEST_BYTES
+    summary = json.loads((run_dir / "summary.json").read_text())
+    best = torch.load(run_dir / "checkpoints" / "best.pt")
+    weights = read_weights(path)
+    assert weights.state.keys() == best.keys()
+    assert all(torch.equal(weights.state[name], best[name]) for name in best)
+    assert weights.reported == {key: value for key, value in summary.items() if key.startswith("test/")}
+    command = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), str(path), "--data-dir", str(videos_dir)]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    metrics = json.loads(outcome.stdout)
+    assert metrics == {key: summary[key] for key in ("test/loss", "test/accuracy")}
+    assert f'"test/accuracy": {summary["test/accuracy"]}' in outcome.stderr
+    assert str(results_dir) not in header(path)["config"]  # no folder of this machine goes along
+    assert str(videos_dir) not in header(path)["config"]
+
+
+def test_the_card_says_what_the_committed_table_says(trained):
+    results_dir, run_dir = Path(trained.results_dir), Path(trained.run_dir)
+    script.main([str(run_dir), "--results-dir", str(results_dir)])
+    summary = json.loads((run_dir / "summary.json").read_text())
+    (card,) = results_dir.glob("weights/ucf11-*.md")
+    text = card.read_text()
+    assert text.startswith("# TT-LSTM: action recognition on UCF11\n")
+    assert f"| {summary['test/accuracy']:.6g}" in text
+    for said in ("3,360 of W", summary["git_commit"], summary["command"], "MIT", "Protocol `paper`", "scaling raw"):
+        assert said in text, said
+    listed = (results_dir / "weights" / "README.md").read_text()
+    assert f"({card.name})" in listed
+    assert f"({card.stem}.safetensors)" in listed
+    texts = model_cards.card_texts(results_dir)
+    assert {path: path.read_text() for path in texts} == texts
+
+
+def test_a_model_that_is_too_large_gets_a_card_with_the_command_that_makes_it(trained, monkeypatch):
+    results_dir, run_dir = Path(trained.results_dir), Path(trained.run_dir)
+    monkeypatch.setattr(script, "LARGEST_BYTES", 1_000_000)
+    script.main([str(run_dir), "--results-dir", str(results_dir)])
+    assert not list(results_dir.glob("weights/*.safetensors"))
+    (card,) = results_dir.glob("weights/ucf11-*.md")
+    assert json.loads((run_dir / "summary.json").read_text())["command"] in card.read_text()
+    assert "none: 1.1 MB" in (results_dir / "weights" / "README.md").read_text()
+
+
+def test_another_seed_takes_the_place_of_the_first(tmp_path):
+    folders = [write_run(tmp_path, "bt_lstm", seed) for seed in (0, 1)]
+    for folder in folders:
+        (folder / "checkpoints").mkdir()
+        torch.save({"weight": torch.zeros(2)}, folder / "checkpoints" / "best.pt")
+        (folder / "config.yaml").write_text(f"data_dir: data\nresults_dir: {tmp_path}\nlogger: null\n")
+    write_results(collect(tmp_path, "ucf11_actions")[0], tmp_path, "ucf11_actions")
+    for folder in folders:
+        script.main([str(folder), "--results-dir", str(tmp_path)])
+    names = sorted(path.name for path in (tmp_path / "weights").iterdir())
+    stem = f"ucf11_actions-{folders[1].parent.name}-seed1"
+    assert names == ["README.md", "index.csv", f"{stem}.md", f"{stem}.safetensors"]
+    assert pd.read_csv(tmp_path / "weights" / "index.csv")["seed"].tolist() == [1]
+    card = (tmp_path / "weights" / f"{stem}.md").read_text()
+    assert "**Trained and tested on Actions (stand-in)**" in card
+    assert " (2) [" in card  # the mean over both seeds stands beside
+
+
+def exported(tmp_path: Path) -> Path:
+    """A file of weights of a run folder that holds next to nothing."""
+    run_dir = tmp_path / "runs" / "ucf11" / "name" / "seed0"
+    (run_dir / "checkpoints").mkdir(parents=True)
+    torch.save({"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3)}, run_dir / "checkpoints" / "best.pt")
+    (run_dir / "config.yaml").write_text("data_dir: data\nresults_dir: results\nlogger: {mode: offline}\n")
+    (run_dir / "summary.json").write_text('{"test/accuracy": 0.1, "seed": 0}')
+    path = tmp_path / "weights.safetensors"
+    assert export_weights(run_dir, path, largest=10_000) == path.stat().st_size
+    return path
+
+
+def test_what_was_changed_after_the_export_is_refused(tmp_path):
+    path = exported(tmp_path)
+    assert read_weights(path).reported == {"test/accuracy": 0.1}
+    assert read_weights(path).config.logger is None
+    content = path.read_bytes()
+    for name, changed in {
+        "a weight": content[:-1] + bytes([content[-1] ^ 1]),
+        "the reported number": content.replace(b'accuracy\\": 0.1', b'accuracy\\": 0.9'),
+        "the configuration": content.replace(b"data_dir: data", b"data_dir: dbta"),
+    }.items():
+        assert changed != content, name
+        path.write_bytes(changed)
+        with pytest.raises(ConfigError, match=r"is not what was exported: the digest"):
+            read_weights(path)
+    path.write_bytes(content[:-5])
+    with pytest.raises(ConfigError, match="not a readable safetensors file"):
+        read_weights(path)
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(ConfigError, match=r"was not written by scripts/export_weights.py: its header has no config"):
+        read_weights(path)
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*other\.safetensors"):
+        read_weights(tmp_path / "other.safetensors")
+
+
+def test_weights_of_another_network_are_refused(trained, tmp_path, videos_dir):
+    run_dir = Path(trained.run_dir)
+    checkpoint = run_dir / "checkpoints" / "best.pt"
+    state = torch.load(checkpoint)
+    torch.save({name: tensor for name, tensor in state.items() if "classifier" not in name}, checkpoint)
+    export_weights(run_dir, tmp_path / "w.safetensors", largest=10**7)
+    assert load_file(tmp_path / "w.safetensors").keys() < state.keys()
+    with pytest.raises(ConfigError, match=r"(?s)w\.safetensors does not hold weights of the network .*classifier"):
+        run.evaluate(tmp_path / "w.safetensors", data_dir=videos_dir)
+
+
+def test_the_export_names_what_is_missing(tmp_path):
+    with pytest.raises(SystemExit, match=r"not a finished run: it has no summary\.json"):
+        script.main([str(tmp_path)])
+    exported(tmp_path)
+    row = {"experiment": "ucf11", "name": "name", "seed": 0, "file": "", "bytes": 1}
+    model_cards.add_to_index(tmp_path, row)
+    with pytest.raises(ResultsError, match=r"ucf11-name-seed0 was exported, but is not in ucf11\.csv"):
+        model_cards.card_texts(tmp_path)
+    model_cards.add_to_index(tmp_path, row | {"file": "gone.safetensors"})
+    with pytest.raises(ResultsError, match=r"lists gone\.safetensors, which is not there"):
+        model_cards.card_texts(tmp_path)
+
+
+def test_folders_move_and_nothing_else_does():
+    config = DictConfig(
+        {"data_dir": "/x/data", "results_dir": "/x", "a": {"b": ["/x/data/cache", "/x/database"]}, "c": "/xy", "d": 3}
+    )
+    there = moved(config, data_dir="data", results_dir="results")
+    assert there == {
+        **{"data_dir": "data", "results_dir": "results", "c": "/xy", "d": 3},
+        "a": {"b": ["data/cache", "results/database"]},
+    }
