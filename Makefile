@@ -71,7 +71,7 @@ reproduce-sensitivity: setup ## parameters, recovery of matrices, and UCF11 accu
 	@$(RUN) experiments/reproduce.py experiment=ucf11_sensitivity scale=$(SCALE)
 	$(RUN) experiments/report.py
 
-reproduce: reproduce-ucf11 reproduce-draw reproduce-sensitivity complexity tables ## all of the paper, one seed each at SCALE=default
+reproduce: reproduce-ucf11 reproduce-draw reproduce-captioning reproduce-sensitivity complexity tables ## all of the paper, one seed each at SCALE=default
 
 complexity: .venv/bench-done ## the paper's complexity laws beside measured exponents (measures what is missing, 20 minutes)
 	@$(RUN) experiments/complexity.py
