@@ -20,7 +20,7 @@ from btrnn.data.encoders import EncoderError, ImageError, load_encoder, read_ima
 from btrnn.data.vocabulary import Vocabulary, VocabularyError
 from btrnn.run import load_weights
 from btrnn.tasks import Captioning
-from btrnn.weights import read_state
+from btrnn.weights import read_weights
 
 _NEEDED = {
     "config.yaml": "is not the folder of a run",
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         failed = caption(options.run, options.pictures)
-    except (ConfigError, EncoderError, VocabularyError) as error:
+    except (FileNotFoundError, ConfigError, EncoderError, VocabularyError) as error:
         sys.exit(f"error: {error}")
     if failed:
         sys.exit(f"{failed} of {len(options.pictures)} pictures could not be read")
@@ -54,8 +54,7 @@ def caption(run_dir: Path, paths: Sequence[Path]) -> int:
     encoder = load_encoder(config.data.encoder)
     task: Captioning = instantiate(config.task)
     task.make_network(len(vocabulary), encoder.feature_size)
-    weights = run_dir / "checkpoints" / "best.pt"
-    load_weights(task, read_state(weights), weights)
+    load_weights(task, read_weights(run_dir).state, run_dir)
     task.eval()
     failed = 0
     for path in paths:
