@@ -30,8 +30,11 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
     return common.terminal_text(_heading(summary), _rows(summary, results_dir))
 
 
-def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
-    """Return an experiment's table at one scale with its differences and notes, as Markdown."""
+def markdown_report(results_dir: Path, experiment: str, scale: str, *, brief: bool = False) -> str:
+    """Return an experiment's table at one scale with its differences and notes, as Markdown.
+
+    `brief` leaves the differences and all notes but the first to the page of tables.
+    """
     results = read_results(results_dir, experiment)
     summary = common.summary_at(results.runs, experiment, scale, results_dir)
     differences = comparisons.differences(summary, results.predictions)
@@ -39,7 +42,9 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
     if not differences.empty:
         sweep = comparisons.is_sweep(summary)
         parts.insert(0, (comparisons.ranks_conclusion if sweep else comparisons.conclusion)(differences, summary))
-        parts.append(comparisons.differences_table(differences))
+        parts += [] if brief else [comparisons.differences_table(differences)]
+    if brief:
+        return "\n\n".join([*parts, _notes(summary).splitlines()[0]])
     chosen = results.runs[results.runs["scale"] == scale]
     return "\n\n".join([*parts, f"{_notes(summary)}\n{tables.provenance(chosen)}"])
 
@@ -205,9 +210,9 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     """
     scale = common.scales(read_results(results_dir, experiment).runs)[0]
     lines = [
-        markdown_report(results_dir, experiment, scale),
+        markdown_report(results_dir, experiment, scale, brief=True),
         f"![Captions by each model]({place}/figures/{experiment}_captions.png)",
-        f"All scales: [{experiment}.md]({place}/tables/{experiment}.md).",
+        f"All scales, and how they were made: [{experiment}.md]({place}/tables/{experiment}.md).",
     ]
     ranks = experiment.replace("captioning", "captioning_ranks", 1)
     if result_paths(results_dir, ranks).runs.exists():

@@ -29,8 +29,11 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
     return common.terminal_text(_heading(summary), _rows(summary, results_dir))
 
 
-def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
-    """Return an experiment's table at one scale with its differences and notes, as Markdown."""
+def markdown_report(results_dir: Path, experiment: str, scale: str, *, brief: bool = False) -> str:
+    """Return an experiment's table at one scale with its differences and notes, as Markdown.
+
+    `brief` leaves the differences and all notes but the first to the page of tables.
+    """
     runs = read_results(results_dir, experiment).runs
     summary = common.summary_at(runs, experiment, scale, results_dir)
     chosen = runs[runs["scale"] == scale]
@@ -38,7 +41,9 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
     differences = _differences(chosen)
     if not differences.empty:
         parts.insert(0, _conclusion(differences, summary))
-        parts.append(_differences_table(differences))
+        parts += [] if brief else [_differences_table(differences)]
+    if brief:
+        return "\n\n".join([*parts, _notes(summary).splitlines()[0]])
     return "\n\n".join([*parts, f"{_notes(summary)}\n{tables.provenance(chosen)}"])
 
 
@@ -218,9 +223,9 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
         place: The path of `results_dir` as README links to it.
     """
     runs = read_results(results_dir, experiment).runs
-    text = markdown_report(results_dir, experiment, common.scales(runs)[0])
+    text = markdown_report(results_dir, experiment, common.scales(runs)[0], brief=True)
     return (
         f"{text}\n\n![Digits drawn by each encoder's model]({place}/figures/{experiment}_samples.png)\n"
         f"![The canvas, glimpse by glimpse]({place}/figures/{experiment}_canvases.png)\n\n"
-        f"All scales: [{experiment}.md]({place}/tables/{experiment}.md)."
+        f"All scales, and how they were made: [{experiment}.md]({place}/tables/{experiment}.md)."
     )

@@ -31,7 +31,8 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
 def markdown_report(results_dir: Path, experiment: str, scale: str, *, brief: bool = False) -> str:
     """Return an experiment's tables at one scale, the differences between models, and notes, as Markdown.
 
-    `brief` leaves out all tables of models but the first: the paper's own protocol and input where they were run.
+    `brief` leaves all but this to the page of tables: the conclusion, the first table of models (the paper's own
+    protocol and input where they were run) and what the data are.
     """
     results, summary, panels = _read(results_dir, experiment, scale)
     paper = comparison.read_paper(results_dir / "paper.csv")
@@ -44,11 +45,14 @@ def markdown_report(results_dir: Path, experiment: str, scale: str, *, brief: bo
         best = main_rows[main_rows["first"] == comparison.PAPER_MODELS[2].label]
         if not best.empty:
             parts.insert(0, tables.conclusion(best, summary))
-        data = tables.data_name(summary["source"].iloc[0])
-        parts.append(f"### {data}: differences in test accuracy between models; scale `{scale}`")
-        parts.append(tables.differences_table(main_rows))
+        if not brief:
+            data = tables.data_name(summary["source"].iloc[0])
+            parts.append(f"### {data}: differences in test accuracy between models; scale `{scale}`")
+            parts.append(tables.differences_table(main_rows))
+    if brief:
+        return "\n\n".join([*parts, tables.notes(summary).splitlines()[0]])
     times = [times for panel in comparison.panels(summary) if len(times := convergence(panel, results.epochs))]
-    if times and not brief:
+    if times:
         parts += [f"### {tables.data_name(summary['source'].iloc[0])}: how soon; scale `{scale}`", _CONVERGENCE]
         parts.append(_convergence_table(pd.concat(times, ignore_index=True)))
     runs = results.runs[results.runs["scale"] == scale]
@@ -198,7 +202,8 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     ]
     parts.append("\n".join(pictures))
     parts.append(
-        f"All protocols, inputs and scales: [{experiment}.md]({place}/tables/{experiment}.md). Beside the "
-        f"published results on UCF11: [{experiment}_published.md]({place}/tables/{experiment}_published.md)."
+        f"All protocols, inputs, scales and differences, and how they were made: "
+        f"[{experiment}.md]({place}/tables/{experiment}.md). Beside the published results on UCF11: "
+        f"[{experiment}_published.md]({place}/tables/{experiment}_published.md)."
     )
     return "\n\n".join(parts)
