@@ -160,8 +160,9 @@ def test_each_view_is_saved_once_for_the_account_that_is_logged_in(monkeypatch, 
 
 
 def test_what_the_curves_view_shows_is_what_tasks_log():
-    from btrnn.tasks import Generation, VideoClassification
+    from btrnn.tasks import Captioning, Generation, VideoClassification
 
     shown = wandb_dashboard._CURVES
+    assert set(shown["Image captioning"]) <= set(Captioning.metrics)
     assert set(shown["Action recognition"]) <= set(VideoClassification.metrics)
     assert set(shown["Image generation"]) <= set(Generation.metrics)

@@ -57,6 +57,24 @@ def in_share(holding: int, total: int, *, on_stand_in: bool) -> Verdict:
     return "reproduced" if holding == total and not on_stand_in else "partly"
 
 
+def no_worse(mean: float, far: float, limit: float, *, on_stand_in: bool) -> Verdict:
+    """Judge a claim that a number is not worse than another by more than a limit.
+
+    Args:
+        mean: By how much it is worse.
+        far: The far end of that difference's interval.
+        limit: By how much it may be.
+        on_stand_in: Whether the data are not the paper's; see `in_share`.
+
+    Returns:
+        "reproduced" where the whole interval is within the limit, "partly" where the mean alone is: more seeds would
+        tell. On a stand-in "partly" at best.
+    """
+    if not mean <= limit:
+        return "not reproduced"
+    return "reproduced" if far <= limit and not on_stand_in else "partly"
+
+
 def above_zero(low: float) -> bool:
     """Say whether a difference is positive as far as its 95 % interval tells; without an interval nothing is told."""
     return bool(low > 0)  # NaN is not

@@ -23,9 +23,9 @@ _RULES = f"""- n: how many seeds a number rests on.
 - One model is better where the 95 % interval of the difference leaves out 0: paired bootstrap over seeds and clips for
   accuracies, Student's t over paired seeds else. One seed tells nothing.
 - Faster: fewer epochs and fewer seconds until the dense model's best validation loss, in every run.
-- Comparable images: the interval of the bound's difference ends under {COMPARABLE:.0%} of the dense encoder's bound.
-- Proper captions, little improvement: the interval of CIDEr's difference begins over -{LITTLE:.0%} of the dense
-  model's.
+- Comparable images: the bound is worse by at most {COMPARABLE:.0%} of the dense encoder's, with the whole interval;
+  partly where the mean alone is.
+- Proper captions, little improvement: the same of CIDEr, with {LITTLE:.0%} of the dense model's.
 - Recovered: the median truth's best restart is below a relative error of {RECOVERED:g}. The paper's own matrix is not
   known, so that this is partly at best.
 - Laws of complexity: O() bounds from above; one that grows more slowly is kept. Slopes and tolerances:

@@ -10,7 +10,16 @@ from btrnn.comparison import Row
 from btrnn.pairs import convergence, paired_difference
 from btrnn.recovery import records
 from btrnn.reports import complexity
-from btrnn.reports.claim import COMPARABLE, LITTLE, Claim, above_zero, headline_runs, in_share, not_run
+from btrnn.reports.claim import (
+    COMPARABLE,
+    LITTLE,
+    Claim,
+    above_zero,
+    headline_runs,
+    in_share,
+    no_worse,
+    not_run,
+)
 from btrnn.results import read_results
 from btrnn.statistics import MeanInterval
 
@@ -195,8 +204,8 @@ def _generation(results_dir: Path) -> Claim:
         f"test bound {_interval(difference, '+.2f')} nats over {bound:.2f} on {tables.data_name(first['source'])}, "
         f"{first['parameters_input']:,.0f} instead of {first['parameters_dense_input']:,.0f} weights of W"
     )
-    holds = difference.high <= COMPARABLE * bound
-    verdict = in_share(int(holds), 1, on_stand_in=bool(first["stand_in"]))
+    stand_in, limit = bool(first["stand_in"]), COMPARABLE * bound
+    verdict = no_worse(difference.mean, difference.high, limit, on_stand_in=stand_in)
     return Claim(*said, text, str(difference.n), verdict, _DRAW[0], f"tables/{experiment}.md")
 
 
@@ -213,7 +222,7 @@ def _captioning(results_dir: Path) -> Claim:
         f"CIDEr {_interval(difference, '+.3f')} over {score:.3f} on {tables.data_name(first['source'])}, "
         f"{first['parameters_input']:,.0f} instead of {first['parameters_dense_input']:,.0f} weights of W"
     )
-    verdict = in_share(int(difference.low >= -LITTLE * score), 1, on_stand_in=bool(first["stand_in"]))
+    verdict = no_worse(-difference.mean, -difference.low, LITTLE * score, on_stand_in=bool(first["stand_in"]))
     return Claim(*said, text, str(difference.n), verdict, _CAPTIONING[0], f"tables/{experiment}.md")
 
 
