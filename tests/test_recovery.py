@@ -278,8 +278,8 @@ def test_the_report_says_what_the_csv_gives(study, tmp_path):
     text = (tmp_path / "results" / "tables" / "recovery.md").read_text()
     assert "**In short.** 4 of 5 of the paper's shapes recover truths of their own shape" in text
     assert "of single runs 0 % to 100 % do." in text
-    assert "Block terms are nearer than the best rank of as many numbers for: photograph." not in text  # 0.3, 0.6 > 0.4
-    assert "never nearer than the best rank of as many numbers for: photograph, random." in text
+    assert "than the best rank of as many numbers: photograph 0 of 5, random 0 of 5." in text  # 0.45 and 1.35, to 0.4
+    assert cells(text, "a map of the same shape")[1:4] == ["5 of 5", "BT, d = 2, R = 1, N = 1", "129"]
     assert cells(text, "BT, d = 2, R = 4, N = 1")[1:6] == ["528", "reported 528 [M/D]", "3e-03", "yes", "75 %"]
     assert cells(text, "BT, d = 4, R = 4, N = 1")[3:5] == ["0.030", "no"]
     readme = (tmp_path / "README.md").read_text()
