@@ -234,7 +234,7 @@ def figure_files(results_dir: Path) -> list[FigureFile]:
         FigureFile(
             folder / "recovery_errors.png",
             drawn,
-            partial(figures.errors_against_parameters, drawn, TRUTHS, title),
+            partial(figures.errors_against_parameters, drawn, TRUTHS, _SAME_SHAPE, title),
         ),
     ]
 

@@ -50,15 +50,17 @@ def panels(rows: list[PanelRow], title: str) -> Figure:
         return figure
 
 
-def errors_against_parameters(table: pd.DataFrame, truths: dict[str, str], title: str) -> Figure:
+def errors_against_parameters(table: pd.DataFrame, truths: dict[str, str], own: str, title: str) -> Figure:
     """Draw relative error against parameters, a panel for each kind of truth.
 
     Filled: trained, the best restart, mean and 95 % interval over the truths. Hollow: made from the truth itself. Line:
-    the best product of two thin matrices of as many numbers. Errors below 0.01 count as recovered and are drawn there.
+    the best product of two thin matrices of as many numbers; dashes where every shape has truths of its own. Errors
+    below 0.01 count as recovered and are drawn there.
 
     Args:
         table: form, order, parameters, truth, error_best with its _low and _high, error_from_dense, error_best_rank.
         truths: The name of each kind, in order.
+        own: The kind whose truths differ from shape to shape.
         title: Above all.
     """
     kinds = [kind for kind in truths if kind in set(table["truth"])]
@@ -70,7 +72,8 @@ def errors_against_parameters(table: pd.DataFrame, truths: dict[str, str], title
         for place, axis in enumerate(axes.flat):
             axis.set_visible(place < len(kinds))
         for axis, kind in zip(axes.flat, kinds, strict=False):
-            _draw_kind(axis, table[table["truth"] == kind])
+            line: Any = {"ls": "", "marker": "_", "ms": 9, "mew": 2} if kind == own else {"drawstyle": "steps-post"}
+            _draw_kind(axis, table[table["truth"] == kind], line)
             axis.set_title(truths[kind])
         for axis in axes[-1]:
             axis.set_xlabel("parameters")
@@ -81,7 +84,7 @@ def errors_against_parameters(table: pd.DataFrame, truths: dict[str, str], title
         return figure
 
 
-def _draw_kind(axis: Axes, table: pd.DataFrame) -> None:
+def _draw_kind(axis: Axes, table: pd.DataFrame, line: Any) -> None:
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
@@ -89,7 +92,7 @@ def _draw_kind(axis: Axes, table: pd.DataFrame) -> None:
     axis.set_ylim(RECOVERED / 1.3, 1.4)
     by_rank = table.drop_duplicates("parameters").sort_values("parameters")
     best_rank = by_rank["error_best_rank"].clip(lower=RECOVERED)
-    axis.plot(by_rank["parameters"], best_rank, color=GREY, lw=2, drawstyle="steps-post")
+    axis.plot(by_rank["parameters"], best_rank, color=GREY, lw=2, **line)
     for row in table.to_dict("records"):
         color, _ = _FORMS[row["form"]]
         marker = _MARKERS[row["order"]]
