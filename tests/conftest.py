@@ -30,6 +30,21 @@ def need_programs(*names: str, package: str) -> None:
         stop(f"needs {' and '.join(missing)}: install Debian's package {package}")
 
 
+def wandb_record(path: Path) -> bytes:
+    """Return what a W&B log holds, without the headers that cut it at blocks' ends (LevelDB's format of logs)."""
+    content, block, header = path.read_bytes(), 32_768, 7
+    place, parts = header, []  # the file's own header is as long as that of a record
+    while place < len(content):
+        left = block - place % block
+        if left < header:
+            place += left
+            continue
+        length = int.from_bytes(content[place + 4 : place + 6], "little")
+        parts.append(content[place + header : place + header + length])
+        place += header + length
+    return b"".join(parts)
+
+
 @pytest.fixture
 def ffmpeg() -> None:
     """Say that a test needs the programs through which scikit-video decodes."""

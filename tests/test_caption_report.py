@@ -179,7 +179,7 @@ def test_figures_are_drawn_and_noticed_when_stale(reported: Path) -> None:
     options = ["--results-dir", str(reported / "results"), "--readme", str(reported / "README.md")]
     report.main([*options, "--check"])
     names = sorted(path.name for path in (reported / "results" / "figures").iterdir())
-    assert names == [f"{EXPERIMENT}_captions.png", f"{EXPERIMENT}_loss.png"]
+    assert {f"{EXPERIMENT}_captions.png", f"{EXPERIMENT}_loss.png"} <= set(names)
     for name in names:
         with Image.open(reported / "results" / "figures" / name) as image:
             assert image.width > 900
@@ -199,7 +199,7 @@ def test_a_sweep_over_ranks_has_the_figure_of_parameters(tmp_path: Path) -> None
     collect_script.main(options[:2])
     report.main(options)
     report.main([*options, "--check"])
-    assert [path.name for path in (results_dir / "figures").iterdir()] == [f"{experiment}_parameters.png"]
+    assert (results_dir / "figures" / f"{experiment}_parameters.png").exists()
     text = (results_dir / "tables" / f"{experiment}.md").read_text()
     assert cells(text, "BT-LSTM, R = 4, N = 1, d = 3")[1] == "1,600"
     assert len([line for line in text.splitlines() if " - LSTM " in line]) == 7

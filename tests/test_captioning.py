@@ -29,7 +29,7 @@ from btrnn.tasks import Captioning
 from btrnn.tasks.captioning import NUM_SHOWN
 from tests.test_report import load
 
-from .conftest import ROOT
+from .conftest import ROOT, wandb_record
 
 CAPTIONS = [
     *("a red cube", "two blue balls on sand", "a green ring left of a red ball", "the sky"),
@@ -290,7 +290,7 @@ def test_wandb_gets_a_table_of_images_and_captions(make_config, monkeypatch, tmp
     assert len(content["data"]) == 6
     (record,) = folder.glob("run-*.wandb")
     for file in splits["file"]:  # the pictures are in the table's artifact
-        assert Path(file).name.encode() in record.read_bytes(), file
+        assert Path(file).name.encode() in wandb_record(record), file
 
 
 def test_pictures_of_ones_own_are_captioned(make_config, tmp_path, capsys):

@@ -225,7 +225,8 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     runs = read_results(results_dir, experiment).runs
     text = markdown_report(results_dir, experiment, common.scales(runs)[0], brief=True)
     return (
-        f"{text}\n\n![Digits drawn by each encoder's model]({place}/figures/{experiment}_samples.png)\n"
-        f"![The canvas, glimpse by glimpse]({place}/figures/{experiment}_canvases.png)\n\n"
+        f"{text}\n\n![Digits drawn by each encoder's model]({place}/figures/{experiment}_samples.png)\n\n"
+        f"The canvas, glimpse by glimpse: [picture]({place}/figures/{experiment}_canvases.png), "
+        f"[animation]({place}/figures/{experiment}_generation.gif). "
         f"All scales, and how they were made: [{experiment}.md]({place}/tables/{experiment}.md)."
     )
