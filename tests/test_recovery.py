@@ -305,6 +305,17 @@ def test_figures_show_the_rows(study, tmp_path):
     assert (258, 0.15) in points  # from_dense
 
 
+def test_the_committed_study_is_whole_and_meets_its_bar() -> None:
+    rows = records.read(ROOT / "results").rows
+    assert rows.groupby("name").size().to_dict() == dict.fromkeys(rows["name"].unique(), 6 * 5)
+    assert rows["name"].nunique() == 27
+    own = rows[(rows["truth"] == "same_shape") & rows["name"].isin(records.PANELS)]
+    assert set(own["num_restarts"]) == {10}
+    medians = own.groupby("name")["error_best"].median()
+    assert len(medians) == 5
+    assert medians.max() < records.RECOVERED
+
+
 def test_shape_names():
     assert recovery.shape_name("bt_d2_r4_n1") == "BT, d = 2, R = 4, N = 1"
     assert recovery.shape_name("tt_d3_r2") == "TT, d = 3, R = 2"
