@@ -43,8 +43,9 @@ controls-draw: setup ## the same with attention, and for T = 4, 8, 16 glimpses, 
 	@$(RUN) experiments/reproduce.py experiment=draw_attention scale=$(SCALE) seed=0,1,2
 	@$(RUN) experiments/reproduce.py experiment=draw_glimpses scale=$(SCALE) seed=0,1,2
 
-rates-draw: setup ## choose each encoder's learning rate on validation images
+rates-draw: setup ## choose each encoder's learning rate, without and with attention, on validation images
 	$(RUN) experiments/train.py experiment=draw_rates scale=$(SCALE)
+	$(RUN) experiments/train.py experiment=draw_attention_rates scale=$(SCALE)
 	$(RUN) experiments/collect.py
 	$(RUN) experiments/report.py
 

@@ -5,12 +5,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("btrnn", "beartype.beartype")
 os.environ["WANDB_MODE"] = "disabled"
+# no test depends on the time that an example takes: machines are shared
+hypothesis.settings.register_profile("btrnn", deadline=None)
+hypothesis.settings.load_profile("btrnn")
 
 from hydra import compose, initialize_config_dir  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402

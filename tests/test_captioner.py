@@ -61,7 +61,7 @@ def every_caption(network: Captioner, feature: torch.Tensor, max_length: int, pe
     return scored
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), penalty=st.sampled_from([0.0, 0.7, 1.0]))
 def test_a_wide_beam_finds_the_best_of_all_captions(seed, penalty):
     network = captioner(seed=seed)
@@ -74,7 +74,7 @@ def test_a_wide_beam_finds_the_best_of_all_captions(seed, penalty):
             assert scored[tuple(caption.words)] == pytest.approx(caption.score, abs=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), beam=st.integers(1, 4), penalty=st.sampled_from([0.0, 0.7, 1.0, 2.0]))
 def test_a_beam_is_never_worse_than_greedy_and_scores_what_it_says(seed, beam, penalty):
     network = captioner(seed=seed, vocabulary_size=9)

@@ -79,7 +79,7 @@ def test_powers_are_split_evenly(side, order):
     assert factorize(side**order, order) == (side,) * order
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(size=st.integers(1, 2_000), order=st.integers(2, 5))
 def test_proposed_paddings_can_be_split_and_the_first_is_the_next(size, order):
     try:

@@ -52,7 +52,7 @@ def draw_plan(data, layer) -> Plan:
     return native_plan(network, 1, tile_modes, stages, 0.0)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), layer=layers(), batch_size=st.integers(0, 9), needs_input_gradient=st.booleans())
 def test_every_plan_gives_the_dense_product_and_its_gradients(data, layer, batch_size, needs_input_gradient):
     plan = draw_plan(data, layer)
@@ -87,7 +87,7 @@ def test_vectors_along_long_short_and_broken_runs_give_the_dense_product(in_mode
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), layer=layers(dtype=torch.float32))
 def test_every_plan_is_close_in_float32(data, layer):
     plan, x = draw_plan(data, layer), torch.randn(3, layer.in_features)

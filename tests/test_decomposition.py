@@ -38,7 +38,7 @@ def tail(matrix, rank):
 # ---- tensor train
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(shape=shapes(), rank=st.integers(1, 4), with_bias=st.booleans())
 def test_a_tensor_train_comes_back(shape, rank, with_bias):
     in_modes, out_modes, _ = shape
@@ -57,7 +57,7 @@ def test_a_tensor_train_of_float32_comes_back_to_a_millionth():
     assert found.relative_error(truth.to_dense()) < 1e-6
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shape=shapes(), rank=st.integers(1, 4))
 def test_tt_svd_is_nearly_the_best_tensor_train(shape, rank):
     in_modes, out_modes, weight = shape
@@ -68,7 +68,7 @@ def test_tt_svd_is_nearly_the_best_tensor_train(shape, rank):
     assert sqrt(max(tails, default=0)) - 1e-9 <= error <= sqrt(sum(tails)) + 1e-9
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shape=shapes())
 def test_full_ranks_lose_nothing(shape):
     in_modes, out_modes, weight = shape
@@ -91,7 +91,7 @@ def test_ranks_beyond_the_possible_are_zeros():
 # ---- block terms
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shape=shapes(), rank=st.integers(1, 3))
 def test_a_single_block_term_comes_back(shape, rank):
     in_modes, out_modes, _ = shape
@@ -118,7 +118,7 @@ def test_several_block_terms_come_back(in_modes, out_modes, rank, blocks):
     assert found.relative_error(truth) < 1e-5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(shape=shapes(), rank=st.integers(1, 4), blocks=st.integers(1, 3))
 def test_errors_never_grow_and_the_last_is_that_of_the_map(shape, rank, blocks):
     in_modes, out_modes, weight = shape
@@ -130,7 +130,7 @@ def test_errors_never_grow_and_the_last_is_that_of_the_map(shape, rank, blocks):
     assert layer.relative_error(weight) == pytest.approx(result.errors[-1], abs=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(shape=shapes(), rank=st.integers(1, 3), blocks=st.integers(1, 2))
 def test_block_terms_are_nearly_the_best(shape, rank, blocks):
     in_modes, out_modes, weight = shape

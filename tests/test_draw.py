@@ -70,6 +70,25 @@ def test_read_and_write_equal_the_equations_in_a_loop():
                 torch.testing.assert_close(drawn[b], (grid[0].T @ patch @ grid[1] / math.exp(log_intensity)).flatten())
 
 
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_filters_start_as_a_grid_over_the_whole_image(size):
+    read, write = GaussianRead((28, 28), 6, size), GaussianWrite((28, 28), 6, size)
+    nowhere = torch.zeros(1, 6)
+    for module in (read, write):
+        filters = module.filterbank(nowhere)
+        peaks = filters.rows[0].argmax(dim=1) + 1
+        expected = (torch.arange(size) + 0.5) * 28 / size + 0.5
+        assert (peaks - expected).abs().max() <= 0.5
+        torch.testing.assert_close(filters.rows, filters.columns)
+    image = torch.full((1, 784), 0.5)
+    torch.testing.assert_close(read(image, image, nowhere), torch.full((1, 2 * size**2), 0.5))
+    with torch.no_grad():
+        write.values.bias.fill_(1.0)
+        drawn = write(nowhere).view(28, 28)
+    centre = drawn[10:18, 10:18]
+    assert 0.8 < centre.mean() < 1.8
+
+
 def test_gradients_of_read_and_write():
     torch.manual_seed(2)
     read, write = GaussianRead(SMALL, 3, 2).double(), GaussianWrite(SMALL, 3, 2).double()

@@ -150,7 +150,7 @@ def groups_in(table: pd.DataFrame, splits: pd.Series) -> pd.DataFrame:
     return pd.crosstab(groups["label"], groups["split"])
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), num_groups=st.integers(3, 25), num_clips=st.integers(1, 7))
 def test_grouped_split(seed: int, num_groups: int, num_clips: int) -> None:
     table = pd.DataFrame(
@@ -189,7 +189,7 @@ def test_a_clip_left_out_does_not_move_the_groups() -> None:
     assert split_clips(fewer, "grouped", 4).equals(split_clips(table, "grouped", 4).drop(index=[3, 700]))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31))
 def test_paper_split(seed: int) -> None:
     table = whole_ucf11()

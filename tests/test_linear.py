@@ -57,13 +57,13 @@ def _interleaved_to_blocks(term: np.ndarray, order: int) -> np.ndarray:
     return term.transpose([2 * k for k in range(order)] + [2 * k + 1 for k in range(order)])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(layer=layers())
 def test_to_dense_is_the_definition(layer):
     torch.testing.assert_close(layer.to_dense().detach(), torch.from_numpy(reference_dense(layer)), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(layer=layers(), batch=st.lists(st.integers(1, 3), max_size=2), needs_input_gradient=st.booleans())
 def test_forward_and_gradients_equal_the_dense_product(layer, batch, needs_input_gradient):
     x = torch.randn(*batch, layer.in_features, dtype=torch.float64, requires_grad=needs_input_gradient)
@@ -79,7 +79,7 @@ def test_forward_and_gradients_equal_the_dense_product(layer, batch, needs_input
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(layer=layers(dtype=torch.float32))
 def test_float32_is_close_to_the_float64_product(layer):
     x = torch.randn(3, layer.in_features)
@@ -130,7 +130,7 @@ def test_gradcheck(kind):
     assert torch.autograd.gradgradcheck(run, (x, *parameters))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(layer=layers(dtype=torch.float32), seed=st.integers(0, 2**31))
 def test_default_init_gives_white_input_a_known_scale_in_every_draw(layer, seed):
     torch.manual_seed(seed)

@@ -28,7 +28,7 @@ def ours_from_torch(reference: nn.LSTM, **options) -> LSTM:
     return ours
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(options=OPTIONS, with_state=st.booleans(), seed=st.integers(0, 2**31))
 def test_equals_torch_lstm_with_gradients(options, with_state, seed):
     torch.manual_seed(seed)
@@ -50,7 +50,7 @@ def test_equals_torch_lstm_with_gradients(options, with_state, seed):
     torch.testing.assert_close(gotten, wanted, rtol=0, atol=1e-11)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5),
     bidirectional=st.booleans(),

@@ -74,7 +74,7 @@ def plainly(captions: list[str]) -> list[str]:
     return [" ".join(words_of(caption)) for caption in captions]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_without_java_each_score_is_the_scorers_own_on_plain_tokens(data: st.DataObject) -> None:
     caption = st.lists(st.sampled_from(["red", "blue", "cube", "ball", "on", "a", "the"]), min_size=1, max_size=9).map(

@@ -91,7 +91,7 @@ CASES = {
 
 
 @both_ways
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     **CASES,
     needed=st.sets(st.sampled_from(NAMES), min_size=1),
@@ -118,7 +118,7 @@ def test_equals_the_plain_loop_with_every_choice_of_gradients(
 
 
 @both_ways
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**CASES)
 def test_without_gradients_equals_the_plain_loop(sizes, hidden_size, with_mask, activation, reverse, seed, chunk_rows):
     operands = make_operands(sizes, hidden_size, with_mask, seed=seed)

@@ -84,7 +84,7 @@ def test_rays_stop_where_the_solid_begins(shape: str) -> None:
 # Layout
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 3), split=st.integers(0, 2), number=NUMBERS)
 def test_a_scene_keeps_its_rules(seed: int, split: int, number: int) -> None:
     scene = sample_scene(seed, split, number)
@@ -274,7 +274,7 @@ def test_captions_are_true_distinct_and_name_what_is_there() -> None:
     assert min(counts[name] for name in (*lexicon.RELATION_PHRASES, "between", "largest")) >= 3, counts
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(split=st.integers(0, 2), number=NUMBERS)
 def test_relations_have_their_converses(split: int, number: int) -> None:
     scene = sample_scene(0, split, number)

@@ -47,7 +47,7 @@ def test_a_draw_is_a_function_of_the_generator(tmp_path: Path) -> None:
     assert draws[0] == draws[1] != draws[2]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 20))
 def test_a_draw_is_ascending_and_without_repetition(short_clip: Path, seed: int, count: int) -> None:
     frames, positions, total = read_sampled_frames(short_clip, count, np.random.default_rng(seed))

@@ -8,8 +8,13 @@ filters' variance, the stride and an intensity. For an image of A rows and B col
     F[i, a] = exp(-(a - mu_i)^2 / (2 sigma^2)), each filter's values divided by their sum
 
 with pixels a = 1 .. A (equations 19, 20, 25, 26).
+
+The paper does not say where the filters start. Here they start as a grid over the whole image, each as wide as its
+share of it, and a patch of ones draws about ones. With biases of zero they would see and draw spots far apart, and
+training stays for long where the latent is not used.
 """
 
+from math import log
 from typing import NamedTuple
 
 import torch
@@ -55,13 +60,19 @@ class _Attention(nn.Module):
         if filter_size < 1:
             raise ValueError(f"the filters must be at least 1 x 1, got {filter_size} x {filter_size}")
         self.image_shape, self.filter_size = image_shape, filter_size
+        self.largest_stride = (max(image_shape) - 1) / max(filter_size - 1, 1)
+        self.share = max(image_shape) / filter_size  # pixels of the longer side for each filter
         self.placement = nn.Linear(hidden_size, 5)
+        with torch.no_grad():
+            self.placement.bias.zero_()
+            self.placement.bias[2] = 2 * log(self.share / 2)
+            self.placement.bias[3] = log(self.share / self.largest_stride)
 
     def filterbank(self, hidden: Float[Tensor, "batch hidden"]) -> Filterbank:
         """Place the filters."""
         row, column, log_variance, log_stride, log_intensity = self.placement(hidden).unbind(dim=1)
         (height, width), count = self.image_shape, self.filter_size
-        stride = (max(height, width) - 1) / max(count - 1, 1) * log_stride.exp()
+        stride = self.largest_stride * log_stride.exp()
         variance = log_variance.exp()
         return Filterbank(
             gaussian_filters((height + 1) / 2 * (row + 1), stride, variance, count, height),
@@ -115,6 +126,8 @@ class GaussianWrite(_Attention):
     def __init__(self, image_shape: tuple[int, int], hidden_size: int, filter_size: int) -> None:
         super().__init__(image_shape, hidden_size, filter_size)
         self.values = nn.Linear(hidden_size, filter_size**2)
+        with torch.no_grad():
+            self.placement.bias[4] = -2 * log(self.share)  # each filter's values sum to 1, over `share` pixels
 
     def forward(self, hidden: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch pixels"]:
         """Give (B, pixels): F_Y^T w F_X / gamma (equation 29)."""
