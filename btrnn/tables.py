@@ -60,6 +60,33 @@ def main_table(rows: pd.DataFrame) -> str:
     return markdown_table(table)
 
 
+def overview_table(panels: list[pd.DataFrame], differences: pd.DataFrame) -> str:
+    """Draw all panels in one Markdown table: a row for each model that was run, a column for each panel.
+
+    Args:
+        panels: Of `btrnn.comparison.beside_paper`, all at one scale.
+        differences: Of `btrnn.predictions.differences`: a row each under the models; may be empty.
+    """
+    titles = {
+        (first["protocol"], first["scaling"]): f"split `{first['protocol']}`, input `{first['scaling']}`, n = "
+        f"{span(panel['n'].where(panel['n'] > 0))}"
+        for panel in panels
+        for first in panel.to_dict("records")[:1]
+    }
+    table: dict[str, dict[str, str]] = {}
+    for row in pd.concat(panels, ignore_index=True).to_dict("records"):
+        if row["n"]:
+            size = {"parameters of W": count(row["parameters_input"] or math.nan)}
+            size |= {"compression": ratio(row["compression"]), "paper, UCF11": _paper(row)}
+            cells = table.setdefault(row["label"], {"model": row["label"]} | size)
+            cells[titles[row["protocol"], row["scaling"]]] = _short_mean(row)
+    for row in differences.to_dict("records"):
+        label = f"{row['first']} - {row['second']}"
+        table.setdefault(label, {"model": label})[titles[row["protocol"], row["scaling"]]] = _difference(row, "")
+    columns = ["model", "parameters of W", "compression", "paper, UCF11", *titles.values()]
+    return markdown_table([{column: cells.get(column, "") for column in columns} for cells in table.values()])
+
+
 def terminal_table(rows: pd.DataFrame) -> str:
     """Draw one panel for a terminal: the columns of `main_table` that fit."""
     last = rows["protocol"].iloc[0] == "paper"
@@ -98,6 +125,22 @@ def differences_table(rows: pd.DataFrame) -> str:
     return markdown_table(table)
 
 
+def headline(summary: pd.DataFrame) -> str:
+    """Say in Markdown what holds of the paper's parameters and accuracies; `summary` as in `conclusion`."""
+    text = "**In short.** The parameter counts of W, and so its compressions, are the paper's to the last digit."
+    if summary["source"].iloc[0] != "ucf11":
+        text += " Its accuracies are neither confirmed nor refuted: UCF11 itself was not on the machine."
+    return text
+
+
+def handicap(summary: pd.DataFrame) -> str:
+    """Say in Markdown what differs between the models beside their maps; `summary` as in `conclusion`."""
+    text = "The dense LSTM alone drops a quarter of its inputs, as in the released code"
+    if summary["scale"].iloc[0] != "paper":
+        text += "; every model's learning rate was chosen at scale `default`"
+    return f"{text}."
+
+
 def conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
     """Say in Markdown what of the paper's claims the runs bear out.
 
@@ -106,9 +149,7 @@ def conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
         summary: Of `btrnn.comparison.summarise`; names the data, and holds the baseline.
     """
     source = summary["source"].iloc[0]
-    parts = ["**In short.** The parameter counts of W, and so its compressions, are the paper's to the last digit."]
-    if source != "ucf11":
-        parts.append("Its accuracies are neither confirmed nor refuted: UCF11 itself was not on the machine.")
+    parts = [headline(summary)]
     place = "On UCF11" if source == "ucf11" else "On the stand-in"
     for other in rows["second"].unique():
         against = [
@@ -116,10 +157,7 @@ def conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
             for row in rows[rows["second"] == other].to_dict("records")
         ]
         parts.append(f"{place} {rows['first'].iloc[0]} against {other} is {'; '.join(against)}.")
-    handicap = "The dense LSTM alone drops a quarter of its inputs, as in the released code"
-    if summary["scale"].iloc[0] != "paper":
-        handicap += "; every model's learning rate was chosen at scale `default`"
-    parts.append(f"{handicap}.")
+    parts.append(handicap(summary))
     baseline = summary[summary["model"] == "logistic_regression"].drop_duplicates("protocol")
     if not baseline.empty:
         scores = " and ".join(
@@ -239,6 +277,12 @@ def mean_text(row: Row, column: str) -> str:
         return f"{mean:.3f} (n = 1)"
     low, high = row[f"{column}_low"], row[f"{column}_high"]
     return f"{mean:.3f} ± {row[f'{column}_sd']:.3f} ({row['n']}) [{low:.3f}, {high:.3f}]"
+
+
+def _short_mean(row: Row) -> str:
+    """Write mean ± sd; at n = 1 the mean."""
+    mean, sd = row["test/accuracy"], row["test/accuracy_sd"]
+    return f"{mean:.3f}" if math.isnan(sd) else f"{mean:.3f} ± {sd:.3f}"
 
 
 def _training(row: Row) -> str:

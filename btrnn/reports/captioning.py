@@ -19,6 +19,11 @@ _BLEU = tuple(f"test/bleu_{n}" for n in (1, 2, 3, 4))
 _CIDER = ("test/cider", "test/cider_low", "test/cider_high")
 _PAIRS = {"pairs": "colours with shapes: all right (by chance)", "pairs_any": "one right (by chance)"}
 
+_BRIEF = (
+    *("model", "parameters of W", "compression of W", "BLEU-1 / 2 / 3 / 4", "METEOR", "ROUGE-L", "CIDEr"),
+    _PAIRS["pairs"],
+)  # columns that README shows
+
 
 def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
     """Return the table of the runs whose folders are here as plain text.
@@ -30,23 +35,22 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
     return common.terminal_text(_heading(summary), _rows(summary, results_dir))
 
 
-def markdown_report(results_dir: Path, experiment: str, scale: str, *, brief: bool = False) -> str:
-    """Return an experiment's table at one scale with its differences and notes, as Markdown.
-
-    `brief` leaves the differences and all notes but the first to the page of tables.
-    """
+def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
+    """Return an experiment's table at one scale with its differences and notes, as Markdown."""
     results = read_results(results_dir, experiment)
     summary = common.summary_at(results.runs, experiment, scale, results_dir)
     differences = comparisons.differences(summary, results.predictions)
     parts = [f"### {_heading(summary)}", markdown_table(_rows(summary, results_dir))]
     if not differences.empty:
-        sweep = comparisons.is_sweep(summary)
-        parts.insert(0, (comparisons.ranks_conclusion if sweep else comparisons.conclusion)(differences, summary))
-        parts += [] if brief else [comparisons.differences_table(differences)]
-    if brief:
-        return "\n\n".join([*parts, _notes(summary).splitlines()[0]])
+        parts.insert(0, _conclusion(differences, summary))
+        parts.append(comparisons.differences_table(differences))
     chosen = results.runs[results.runs["scale"] == scale]
     return "\n\n".join([*parts, f"{_notes(summary)}\n{tables.provenance(chosen)}"])
+
+
+def _conclusion(differences: pd.DataFrame, summary: pd.DataFrame) -> str:
+    said = comparisons.ranks_conclusion if comparisons.is_sweep(summary) else comparisons.conclusion
+    return said(differences, summary)
 
 
 def _heading(summary: pd.DataFrame) -> str:
@@ -208,14 +212,22 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
         experiment: Which of them.
         place: The path of `results_dir` as README links to it.
     """
-    scale = common.scales(read_results(results_dir, experiment).runs)[0]
-    lines = [
-        markdown_report(results_dir, experiment, scale, brief=True),
-        f"![Captions by each model]({place}/figures/{experiment}_captions.png)",
-        f"All scales, and how they were made: [{experiment}.md]({place}/tables/{experiment}.md).",
-    ]
+    results = read_results(results_dir, experiment)
+    summary = common.summary_at(results.runs, experiment, common.scales(results.runs)[0], results_dir)
+    differences = comparisons.differences(summary, results.predictions)
+    said = "" if differences.empty else _conclusion(differences, summary)
+    last = f"All scales, scores and commands: [{experiment}.md]({place}/tables/{experiment}.md)."
     ranks = experiment.replace("captioning", "captioning_ranks", 1)
     if result_paths(results_dir, ranks).runs.exists():
-        lines[-1] += f" CIDEr against R and N: [{ranks}.md]({place}/tables/{ranks}.md)."
-        lines.append(f"![CIDEr against the parameters of W]({place}/figures/{ranks}_parameters.png)")
-    return "\n\n".join(lines)
+        last += (
+            f" CIDEr against R and N: [table]({place}/tables/{ranks}.md), "
+            f"[figure]({place}/figures/{ranks}_parameters.png)."
+        )
+    parts = [
+        said,
+        f"### {_heading(summary)}",
+        common.brief_table(_rows(summary, results_dir), _BRIEF),
+        f"![Captions by each model]({place}/figures/{experiment}_captions.png)",
+        last,
+    ]
+    return "\n\n".join(part for part in parts if part)

@@ -45,6 +45,11 @@ def terminal_text(heading: str, rows: list[dict[str, str]]) -> str:
     return f"{heading.replace('`', '')}\n\n{table}"
 
 
+def brief_table(rows: list[dict[str, str]], columns: tuple[str, ...]) -> str:
+    """Write some columns of a table as Markdown, those that it has."""
+    return markdown_table([{column: row[column] for column in columns if column in row} for row in rows])
+
+
 def page(
     results_dir: Path,
     experiment: str,

@@ -13,9 +13,13 @@ from btrnn.formatting import count, markdown_table, number, span
 from btrnn.reports import common
 from btrnn.reports import generation_figures as figures
 from btrnn.reports.figure_file import FigureFile
-from btrnn.results import Results, has_tests, read_results, run_table
+from btrnn.results import Results, has_tests, read_results, result_paths, run_table
 from btrnn.statistics import mean_interval
 
+_BRIEF = (
+    *("encoder", "parameters of W", "compression of W", "of the whole model"),
+    *("NLL bound, nats", "training bound", "published, MNIST, T = 64"),
+)  # columns that README shows
 _PARTS = {"nll_bound": "NLL bound, nats", "reconstruction": "reconstruction", "kl": "KL"}
 
 
@@ -29,11 +33,8 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
     return common.terminal_text(_heading(summary), _rows(summary, results_dir))
 
 
-def markdown_report(results_dir: Path, experiment: str, scale: str, *, brief: bool = False) -> str:
-    """Return an experiment's table at one scale with its differences and notes, as Markdown.
-
-    `brief` leaves the differences and all notes but the first to the page of tables.
-    """
+def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
+    """Return an experiment's table at one scale with its differences and notes, as Markdown."""
     runs = read_results(results_dir, experiment).runs
     summary = common.summary_at(runs, experiment, scale, results_dir)
     chosen = runs[runs["scale"] == scale]
@@ -41,9 +42,7 @@ def markdown_report(results_dir: Path, experiment: str, scale: str, *, brief: bo
     differences = _differences(chosen)
     if not differences.empty:
         parts.insert(0, _conclusion(differences, summary))
-        parts += [] if brief else [_differences_table(differences)]
-    if brief:
-        return "\n\n".join([*parts, _notes(summary).splitlines()[0]])
+        parts.append(_differences_table(differences))
     return "\n\n".join([*parts, f"{_notes(summary)}\n{tables.provenance(chosen)}"])
 
 
@@ -120,14 +119,17 @@ def _differences_table(rows: pd.DataFrame) -> str:
 def _conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
     """Say whether a compact encoder costs anything in nats."""
     first = summary.iloc[0]
-    said = []
-    for row in rows.to_dict("records"):
-        beyond = not math.isnan(row["low"]) and not row["low"] <= 0 <= row["high"]
-        verdict = "not told apart from" if not beyond else ("worse than" if row["mean"] > 0 else "better than")
-        by = f"{common.difference_text(row, '.2f')} nats, n = {row['n']}"
-        said.append(f"the {row['label']} encoder is {verdict} the dense one ({by})")
+    said = [_verdict(row) for row in rows.to_dict("records")]
     where = "with attention" if first["attention"] != "none" else "without attention"
     return f"**DRAW {where}, in short.** On {tables.data_name(first['source'])} {'; '.join(said)}."
+
+
+def _verdict(row: Row) -> str:
+    """Say how an encoder compares with the dense one, as far as the interval of the difference tells."""
+    beyond = not math.isnan(row["low"]) and not row["low"] <= 0 <= row["high"]
+    verdict = "not told apart from" if not beyond else ("worse than" if row["mean"] > 0 else "better than")
+    by = f"{common.difference_text(row, '.2f')} nats, n = {row['n']}"
+    return f"the {row['label']} encoder is {verdict} the dense one ({by})"
 
 
 def _notes(summary: pd.DataFrame) -> str:
@@ -223,10 +225,51 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
         place: The path of `results_dir` as README links to it.
     """
     runs = read_results(results_dir, experiment).runs
-    text = markdown_report(results_dir, experiment, common.scales(runs)[0], brief=True)
-    return (
-        f"{text}\n\n![Digits drawn by each encoder's model]({place}/figures/{experiment}_samples.png)\n\n"
+    scale = common.scales(runs)[0]
+    summary = common.summary_at(runs, experiment, scale, results_dir)
+    differences = _differences(runs[runs["scale"] == scale])
+    said = [] if differences.empty else [_conclusion(differences, summary)]
+    pages = [f"[{experiment}.md]({place}/tables/{experiment}.md)"]
+    for kind, sentence in (("draw_attention", _attention_sentence), ("draw_glimpses", _glimpses_sentence)):
+        other = experiment.replace("draw", kind, 1)
+        if result_paths(results_dir, other).runs.exists():
+            said.append(sentence(results_dir, other))
+            pages.append(f"[{other}.md]({place}/tables/{other}.md)")
+    parts = [
+        " ".join(said),
+        f"### {_heading(summary)}",
+        common.brief_table(_rows(summary, results_dir), _BRIEF),
+        f"![Digits drawn by each encoder's model]({place}/figures/{experiment}_samples.png)",
         f"The canvas, glimpse by glimpse: [picture]({place}/figures/{experiment}_canvases.png), "
         f"[animation]({place}/figures/{experiment}_generation.gif). "
-        f"All scales, and how they were made: [{experiment}.md]({place}/tables/{experiment}.md)."
-    )
+        f"All scales, rates and commands: {', '.join(pages)}.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _attention_sentence(results_dir: Path, experiment: str) -> str:
+    """Say what attention's encoders reach, and how they differ."""
+    runs = read_results(results_dir, experiment).runs
+    summary = common.summary_at(runs, experiment, common.scales(runs)[0], results_dir)
+    differences = _differences(runs[runs["scale"] == summary["scale"].iloc[0]])
+    bounds = ", ".join(f"{row['label']} {_bound(row)}" for row in summary.to_dict("records"))
+    compared = "".join(f"; {_verdict(row)}" for row in differences.to_dict("records"))
+    return f"With attention, at {_setting(summary)}: {bounds} nats{compared}."
+
+
+def _glimpses_sentence(results_dir: Path, experiment: str) -> str:
+    """Say what the number of glimpses does to the bound."""
+    runs = read_results(results_dir, experiment).runs
+    summary = common.summary_at(runs, experiment, common.scales(runs)[0], results_dir)
+    bounds = ", ".join(f"{_bound(row)} with {row['num_glimpses']:g}" for row in summary.to_dict("records"))
+    return f"{summary['label'].iloc[0]} by glimpses, at {_setting(summary)}: {bounds} nats."
+
+
+def _setting(summary: pd.DataFrame) -> str:
+    first = summary.iloc[0]
+    return f"scale `{first['scale']}` ({span(summary['epochs'])} epochs, n = {span(summary['n'])})"
+
+
+def _bound(row: Row) -> str:
+    sd = row["test/nll_bound_sd"]
+    return f"{row['test/nll_bound']:.2f}" + ("" if math.isnan(sd) else f" ± {sd:.2f}")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from btrnn import comparison, figures, predictions, tables
 from btrnn.files import ResultsError
-from btrnn.formatting import markdown_table
+from btrnn.formatting import count, markdown_table, span
 from btrnn.pairs import convergence
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import Results, has_tests, read_results, run_table
@@ -28,29 +28,18 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
     return "\n\n".join(tables.terminal_table(panel) for panel in panels)
 
 
-def markdown_report(results_dir: Path, experiment: str, scale: str, *, brief: bool = False) -> str:
-    """Return an experiment's tables at one scale, the differences between models, and notes, as Markdown.
-
-    `brief` leaves all but this to the page of tables: the conclusion, the first table of models (the paper's own
-    protocol and input where they were run) and what the data are.
-    """
+def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
+    """Return an experiment's tables at one scale, the differences between models, and notes, as Markdown."""
     results, summary, panels = _read(results_dir, experiment, scale)
-    paper = comparison.read_paper(results_dir / "paper.csv")
-    shown = panels[:1] if brief else panels
-    parts = [part for panel in shown for part in (f"### {tables.heading(panel)}", tables.main_table(panel))]
-    compared = [predictions.differences(panel, results.predictions, paper) for panel in comparison.panels(summary)]
-    compared = [rows for rows in compared if not rows.empty]
-    if compared:
-        main_rows = pd.concat(compared, ignore_index=True)
-        best = main_rows[main_rows["first"] == comparison.PAPER_MODELS[2].label]
+    parts = [part for panel in panels for part in (f"### {tables.heading(panel)}", tables.main_table(panel))]
+    compared = _differences(results, summary, results_dir)
+    if not compared.empty:
+        best = compared[compared["first"] == comparison.PAPER_MODELS[2].label]
         if not best.empty:
             parts.insert(0, tables.conclusion(best, summary))
-        if not brief:
-            data = tables.data_name(summary["source"].iloc[0])
-            parts.append(f"### {data}: differences in test accuracy between models; scale `{scale}`")
-            parts.append(tables.differences_table(main_rows))
-    if brief:
-        return "\n\n".join([*parts, tables.notes(summary).splitlines()[0]])
+        data = tables.data_name(summary["source"].iloc[0])
+        parts.append(f"### {data}: differences in test accuracy between models; scale `{scale}`")
+        parts.append(tables.differences_table(compared))
     times = [times for panel in comparison.panels(summary) if len(times := convergence(panel, results.epochs))]
     if times:
         parts += [f"### {tables.data_name(summary['source'].iloc[0])}: how soon; scale `{scale}`", _CONVERGENCE]
@@ -58,6 +47,14 @@ def markdown_report(results_dir: Path, experiment: str, scale: str, *, brief: bo
     runs = results.runs[results.runs["scale"] == scale]
     parts.append(f"{tables.notes(summary)}\n{tables.provenance(runs)}")
     return "\n\n".join(parts)
+
+
+def _differences(results: Results, summary: pd.DataFrame, results_dir: Path) -> pd.DataFrame:
+    """Compare the models of each panel of `summary`."""
+    paper = comparison.read_paper(results_dir / "paper.csv")
+    rows = [predictions.differences(panel, results.predictions, paper) for panel in comparison.panels(summary)]
+    rows = [found for found in rows if not found.empty]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 
 _CONVERGENCE = (
@@ -181,6 +178,9 @@ def _figure_file(
     return FigureFile(Path(path), data, partial(draw, table, title))
 
 
+_OTHER_FIGURES = (("training_loss", "training loss against epoch"), ("parameters", "accuracy against parameters"))
+
+
 def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     """Return what README shows of an experiment, at its largest scale.
 
@@ -190,20 +190,21 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
         place: The path of `results_dir` as README links to it.
     """
     scale = comparison.headline_scale(read_results(results_dir, experiment).runs)
-    data = tables.data_name("actions" if experiment.endswith("_actions") else "ucf11")
-    parts = [markdown_report(results_dir, experiment, scale, brief=True)]
-    pictures = [
-        f"![{data}: {text}]({place}/figures/{experiment}_{name}.png)"
-        for name, text in (
-            ("training_loss", "training loss against epoch"),
-            ("accuracy", "accuracy against epoch"),
-            ("parameters", "accuracy against parameters"),
-        )
+    results, summary, panels = _read(results_dir, experiment, scale)
+    first, data = summary.iloc[0], tables.data_name(summary["source"].iloc[0])
+    parts = [
+        tables.headline(summary),
+        f"### Test accuracy on {data}: scale `{scale}` ({count(first['num_clips'])} clips, {span(summary['epochs'])} "
+        "epochs)",
+        tables.overview_table(panels, _differences(results, summary, results_dir)),
+        f"{tables.handicap(summary)} Differences with 95 % intervals. "
+        "Split `paper` has clips of one group on both sides, `grouped` has not.",
     ]
-    parts.append("\n".join(pictures))
+    loss, parameters = (f"[{text}]({place}/figures/{experiment}_{name}.png)" for name, text in _OTHER_FIGURES)
+    parts.append(f"![{data}: accuracy against epoch]({place}/figures/{experiment}_accuracy.png)")
     parts.append(
-        f"All protocols, inputs, scales and differences, and how they were made: "
-        f"[{experiment}.md]({place}/tables/{experiment}.md). Beside the published results on UCF11: "
+        f"Also: {loss}, {parameters}; all scales, last epochs, rates and commands: "
+        f"[{experiment}.md]({place}/tables/{experiment}.md); beside the published results on UCF11: "
         f"[{experiment}_published.md]({place}/tables/{experiment}_published.md)."
     )
     return "\n\n".join(parts)
