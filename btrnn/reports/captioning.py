@@ -153,15 +153,8 @@ def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
 
 
 def _rates_text(runs: pd.DataFrame) -> str:
-    """Return the choice of learning rates as Markdown."""
-    first = runs.iloc[0]
-    about = (
-        f"Scale `{first['scale']}`, {int(first['epochs'])} epochs, features of {first['encoder']}, seed "
-        f"{first['seed']} (n = 1). Of each model's rates the one with the lowest loss on validation captions is "
-        "chosen; the test split was not touched."
-    )
     heads = ("model", "validation loss, nats a word", "training loss, last epoch")
-    return f"{about}\n\n{common.rates_table(runs, 'loss', heads, '.3f')}"
+    return common.rates_text(runs, f"features of {runs['encoder'].iloc[0]}", "loss", heads, ".3f")
 
 
 def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:

@@ -74,16 +74,21 @@ def page(
     return {results_dir / "tables" / f"{experiment}.md": f"{title}\n\n{note}\n\n{body}\n"}
 
 
-def rates_table(runs: pd.DataFrame, monitor: str, heads: tuple[str, str, str], form: str) -> str:
-    """Write a choice of learning rates, with where it comes from.
+def rates_text(runs: pd.DataFrame, setting: str, monitor: str, heads: tuple[str, str, str], form: str) -> str:
+    """Write a choice of learning rates, how it was made, and where it comes from.
 
     Args:
         runs: Of one scale, not tested.
+        setting: What the runs have in common beside the scale, the epochs and the seed.
         monitor: What chooses, without its split, such as "loss"; the lowest is best.
         heads: Of the columns with the model, the best validation value and the last training value.
         form: How these values are written.
     """
-    model, validation, training = heads
+    first, (model, validation, training) = runs.iloc[0], heads
+    about = (
+        f"Scale `{first['scale']}`, {int(first['epochs'])} epochs, {setting}, seed {first['seed']} (n = 1). Of each "
+        f"{model}'s rates the one with the lowest {validation} is chosen; the test split was not touched."
+    )
     best = runs.sort_values(f"val/{monitor}").drop_duplicates("model").index
     table = [
         {model: row["model_label"], "learning rate": f"{row['learning_rate']:g}"}
@@ -92,7 +97,7 @@ def rates_table(runs: pd.DataFrame, monitor: str, heads: tuple[str, str, str], f
         | {"chosen": "yes" if index in best else ""}
         for index, row in runs.sort_values(["model", "learning_rate"]).iterrows()
     ]
-    return f"{markdown_table(table)}\n\n{tables.provenance(runs)}"
+    return f"{about}\n\n{markdown_table(table)}\n\n{tables.provenance(runs)}"
 
 
 def size_cells(row: Row) -> dict[str, str]:

@@ -159,15 +159,10 @@ def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
 
 
 def _rates_text(runs: pd.DataFrame) -> str:
-    """Return the choice of learning rates as Markdown."""
     first = runs.iloc[0]
-    about = (
-        f"Scale `{first['scale']}`, {int(first['epochs'])} epochs, T = {int(first['num_glimpses'])}, seed "
-        f"{first['seed']} (n = 1). Of each encoder's rates the one with the lowest bound on validation images is "
-        "chosen; the test split was not touched."
-    )
+    setting = f"attention {_attention(first['attention'])}, T = {int(first['num_glimpses'])}"
     heads = ("encoder", "validation bound, nats", "training bound, last epoch")
-    return f"{about}\n\n{common.rates_table(runs, 'nll_bound', heads, '.2f')}"
+    return common.rates_text(runs, setting, "nll_bound", heads, ".2f")
 
 
 def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
