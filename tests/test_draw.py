@@ -80,7 +80,7 @@ def test_filters_start_as_a_grid_over_the_whole_image(size):
         expected = (torch.arange(size) + 0.5) * 28 / size + 0.5
         assert (peaks - expected).abs().max() <= 0.5
         torch.testing.assert_close(filters.rows, filters.columns)
-    image = torch.full((1, 784), 0.5)
+    image = torch.full((1, 784), 0.1)
     torch.testing.assert_close(read(image, image, nowhere), torch.full((1, 2 * size**2), 0.5))
     with torch.no_grad():
         write.values.bias.fill_(1.0)

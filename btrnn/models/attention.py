@@ -10,8 +10,9 @@ filters' variance, the stride and an intensity. For an image of A rows and B col
 with pixels a = 1 .. A (equations 19, 20, 25, 26).
 
 The paper does not say where the filters start. Here they start as a grid over the whole image, each as wide as its
-share of it, and a patch of ones draws about ones. With biases of zero they would see and draw spots far apart, and
-training stays for long where the latent is not used.
+share of it, and a patch of ones draws about ones; what is read and what is written is enlarged, so that both are of the
+order of the hidden states. With biases of zero the filters would see and draw spots far apart, and training stays for
+long where the latent is not used (trials: results/tried_and_lost.md).
 """
 
 from math import log
@@ -21,6 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+_FIRST_READING = 5.0  # times as strongly as the filters see
+_FIRST_VALUES = 4.0  # times as large as nn.Linear starts
 SMALLEST_SUM = 1e-8  # of a filter that stands far outside of the image
 
 
@@ -96,6 +99,8 @@ class GaussianRead(_Attention):
     def __init__(self, image_shape: tuple[int, int], hidden_size: int, filter_size: int) -> None:
         super().__init__(image_shape, hidden_size, filter_size)
         self.size = 2 * filter_size**2
+        with torch.no_grad():
+            self.placement.bias[4] = log(_FIRST_READING)
 
     def forward(
         self,
@@ -127,6 +132,7 @@ class GaussianWrite(_Attention):
         super().__init__(image_shape, hidden_size, filter_size)
         self.values = nn.Linear(hidden_size, filter_size**2)
         with torch.no_grad():
+            self.values.weight *= _FIRST_VALUES
             self.placement.bias[4] = -2 * log(self.share)  # each filter's values sum to 1, over `share` pixels
 
     def forward(self, hidden: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch pixels"]:
