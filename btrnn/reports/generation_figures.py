@@ -30,7 +30,7 @@ def _side_by_side(sheets: dict[str, np.ndarray], title: str, y_label: str = "") 
     """Draw one sheet a model, beside one another."""
     with mpl.rc_context({**SETTINGS, "axes.grid": False}):
         height, width = next(iter(sheets.values())).shape
-        figure = Figure(figsize=(3.6 * len(sheets), 3.6 * height / width + 1.0), layout="constrained")
+        figure = Figure(figsize=(3.6 * len(sheets), 3.6 * height / width + 0.65), layout="constrained")
         axes = figure.subplots(1, len(sheets), squeeze=False)[0]
         for axis, (label, sheet) in zip(axes, sheets.items(), strict=True):
             axis.imshow(sheet, cmap="gray", vmin=0, vmax=255)
