@@ -313,4 +313,4 @@ def test_the_report_of_task_1_says_how_soon(tmp_path):
     text = video.markdown_report(results_dir, "ucf11_actions", "study")
     table = text.split("how soon; scale `study`")[1].splitlines()
     assert sum(line.startswith(("| paper", "| grouped")) for line in table) >= 4
-    assert "how soon" not in video.markdown_report(results_dir, "ucf11_actions", "study", brief=True)
+    assert "how soon" not in video.readme_part(results_dir, "ucf11_actions", "results")
