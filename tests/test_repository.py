@@ -94,3 +94,25 @@ def test_the_scales_learning_rates_are_those_that_the_committed_study_chose():
     scale = yaml.safe_load((ROOT / "configs" / "scale" / "default.yaml").read_text())
     for row in rows[rows["chosen"]].to_dict("records"):
         assert float(scale["video"]["learning_rate"][row["scaling"]][row["model"]]) == row["learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("study", "monitor", "place"),
+    [
+        ("draw_rates_mnist_5k", "val/nll_bound", ("generation", "learning_rate", "whole")),
+        ("draw_attention_rates_mnist_5k", "val/nll_bound", ("generation", "learning_rate", "attention")),
+        ("captioning_rates_scenes", "val/loss", ("captioning", "learning_rate")),
+    ],
+)
+def test_the_rates_of_tasks_2_and_3_are_inside_what_was_tried_and_the_best_of_it(study, monitor, place):
+    from btrnn.results import read_results
+
+    runs = read_results(ROOT / "results", study).runs
+    assert set(runs["scale"]) == {"default"}
+    scale = yaml.safe_load((ROOT / "configs" / "scale" / "default.yaml").read_text())
+    for key in place:
+        scale = scale[key]
+    for model, tried in runs.groupby("model"):
+        best = tried.loc[tried[monitor].idxmin(), "learning_rate"]
+        assert tried["learning_rate"].min() < best < tried["learning_rate"].max()
+        assert float(scale[model]) == best
