@@ -50,7 +50,7 @@ def main_table(rows: pd.DataFrame) -> str:
         | {"paper's accuracy, UCF11": _paper(row)}
         | {f"{_OURS}" + (", best epoch" if last else ""): mean_text(row, "test/accuracy")}
         | ({f"{_OURS}, last epoch": mean_text(row, "test/accuracy_last")} if last else {})
-        | {"difference to the paper": _paper_difference(row)}
+        | {"difference to the paper": _paperdifference_text(row)}
         | {"training accuracy, last epoch": _training(row)}
         | {"learning rate": number(row["learning_rate"], "g")}
         | {"seconds per epoch": number(row["seconds_per_epoch"], ".3g")}
@@ -82,7 +82,7 @@ def overview_table(panels: list[pd.DataFrame], differences: pd.DataFrame) -> str
             cells[titles[row["protocol"], row["scaling"]]] = _short_mean(row)
     for row in differences.to_dict("records"):
         label = f"{row['first']} - {row['second']}"
-        table.setdefault(label, {"model": label})[titles[row["protocol"], row["scaling"]]] = _difference(row, "")
+        table.setdefault(label, {"model": label})[titles[row["protocol"], row["scaling"]]] = difference_text(row, "")
     columns = ["model", "parameters of W", "compression", "paper, UCF11", *titles.values()]
     return markdown_table([{column: cells.get(column, "") for column in columns} for cells in table.values()])
 
@@ -117,61 +117,12 @@ def differences_table(rows: pd.DataFrame) -> str:
             "scaling": row["scaling"],
             "difference": f"{row['first']} - {row['second']}",
         }
-        | {"chosen epoch": _difference(row, ""), "last epoch": _difference(row, "_last"), "n": str(row["n"])}
+        | {"chosen epoch": difference_text(row, ""), "last epoch": difference_text(row, "_last"), "n": str(row["n"])}
         | {"test predictions": f"{count(row['num_tested'])} of {count(row['num_units'])} {_unit(row)}"}
         | {"the paper's": number(row["paper_difference"], "+.3f")}
         for row in rows.to_dict("records")
     ]
     return markdown_table(table)
-
-
-def headline(summary: pd.DataFrame) -> str:
-    """Say in Markdown what holds of the paper's parameters and accuracies; `summary` as in `conclusion`."""
-    text = "**In short.** The parameter counts of W, and so its compressions, are the paper's to the last digit."
-    if summary["source"].iloc[0] != "ucf11":
-        text += " Its accuracies are neither confirmed nor refuted: UCF11 itself was not on the machine."
-    return text
-
-
-def handicap(summary: pd.DataFrame) -> str:
-    """Say in Markdown what differs between the models beside their maps; `summary` as in `conclusion`."""
-    text = "The dense LSTM alone drops a quarter of its inputs, as in the released code"
-    if summary["scale"].iloc[0] != "paper":
-        text += "; every model's learning rate was chosen at scale `default`"
-    return f"{text}."
-
-
-def conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
-    """Say in Markdown what of the paper's claims the runs bear out.
-
-    Args:
-        rows: Of `btrnn.predictions.differences`.
-        summary: Of `btrnn.comparison.summarise`; names the data, and holds the baseline.
-    """
-    source = summary["source"].iloc[0]
-    parts = [headline(summary)]
-    place = "On UCF11" if source == "ucf11" else "On the stand-in"
-    for other in rows["second"].unique():
-        against = [
-            f"{_verdict(row)} with protocol `{row['protocol']}` and `{row['scaling']}` input ({_difference(row, '')})"
-            for row in rows[rows["second"] == other].to_dict("records")
-        ]
-        parts.append(f"{place} {rows['first'].iloc[0]} against {other} is {'; '.join(against)}.")
-    parts.append(handicap(summary))
-    baseline = summary[summary["model"] == "logistic_regression"].drop_duplicates("protocol")
-    if not baseline.empty:
-        scores = " and ".join(
-            f"{row['test/accuracy']:.3f} with protocol `{row['protocol']}`" for row in baseline.to_dict("records")
-        )
-        parts.append(f"For comparison: logistic regression on mean frames, which sees no motion, scores {scores}.")
-    return " ".join(parts)
-
-
-def _verdict(row: Row) -> str:
-    """Say whether the first model is better, as far as the interval of the difference tells."""
-    if row["n"] == 1 or row["low"] <= 0 <= row["high"]:
-        return "not told apart"
-    return "more accurate" if row["low"] > 0 else "less accurate"
 
 
 def published_table(paper: pd.DataFrame, own: pd.DataFrame) -> str:
@@ -209,43 +160,6 @@ def rates_table(rows: pd.DataFrame) -> str:
         for row in rows.to_dict("records")
     ]
     return markdown_table(table)
-
-
-def notes(summary: pd.DataFrame) -> str:
-    """Say in Markdown how the numbers of one scale were made, and what they cannot tell."""
-    first = summary.iloc[0]
-    lines = []
-    if first["stand_in"]:
-        lines.append(
-            f"**The data are {data_name(first['source'])}, not UCF11.** The paper's accuracies are of UCF11: "
-            "they stand here for orientation, and no difference to them is given."
-        )
-    lines.append(
-        "Paper's accuracy: random split, raw input, 500 epochs. [S]: read in the poster, the abstract or the "
-        'released code. [M], "reported": from the literature, by memory.'
-    )
-    if "paper" in set(summary["protocol"]):
-        lines.append(
-            "Protocol `paper`: random split of the clips, so that clips of one group stand on both sides; "
-            "the epoch is chosen by the loss on the test split, as the authors did. "
-            "Both flatter the accuracy."
-        )
-    if "grouped" in set(summary["protocol"]):
-        lines.append(
-            "Protocol `grouped`: no group stands in two splits; the epoch is chosen by the loss on the "
-            "validation split; tested once."
-        )
-    lines.append(
-        "Training accuracy is the mean over the last epoch's own steps, so with dropout where a model has it (the "
-        "dense LSTM drops inputs too, as in the released code). Learning rates: chosen on validation data below scale "
-        "`paper`."
-    )
-    lines.append("Scaling `raw`: pixels from -128 to 127, as the authors. `normalized`: mean 0, sd 1 a colour channel.")
-    lines.append(
-        "The seed draws split, frames and initial weights. Intervals of means: Student's t over the n seeds; "
-        "none at n = 1. Intervals of differences: paired bootstrap over seeds and clips (`grouped`: groups)."
-    )
-    return "\n".join(f"- {line}" for line in lines)
 
 
 def provenance(runs: pd.DataFrame) -> str:
@@ -291,7 +205,7 @@ def _training(row: Row) -> str:
     return number(row["train/accuracy"] if math.isnan(last) else last, ".3f")
 
 
-def _difference(row: Row, suffix: str) -> str:
+def difference_text(row: Row, suffix: str) -> str:
     """Write an estimate with its interval; without one at n = 1, where nothing is known of other seeds."""
     estimate: float = row[f"estimate{suffix}"]
     if math.isnan(estimate):
@@ -310,7 +224,7 @@ def marked(value: str, mark: str) -> str:
     return f"reported {value} [{mark}]" if "M" in mark else f"{value} [{mark}]"
 
 
-def _paper_difference(row: Row) -> str:
+def _paperdifference_text(row: Row) -> str:
     if not row["n"] or math.isnan(row["paper_accuracy"]):
         return "-"
     if row["stand_in"]:

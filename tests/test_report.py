@@ -16,7 +16,7 @@ from PIL import Image
 
 from btrnn import comparison, tables
 from btrnn.files import ResultsError
-from btrnn.reports import video
+from btrnn.reports import video, video_remarks
 from tests.run_folders import write_run, write_study
 
 ROOT = Path(__file__).parent.parent
@@ -294,12 +294,14 @@ def test_conclusion_claims_no_more_than_the_interval(changes: dict[str, Any], ve
             "test/accuracy": 0.5,
         }
     )
-    text = tables.conclusion(pd.DataFrame([difference(**changes)]), summary)
+    text = video_remarks.conclusion(pd.DataFrame([difference(**changes)]), summary)
     assert text.endswith("sees no motion, scores 0.500 with protocol `grouped`.")
     assert "rate was chosen at scale `default`" in text
     assert f"On the stand-in BT-LSTM, R = 4 against LSTM is {verdict} with protocol `grouped`" in text
     assert "UCF11 itself was not on the machine" in text
-    assert "not on the machine" not in tables.conclusion(pd.DataFrame([difference()]), summary.assign(source="ucf11"))
+    assert "not on the machine" not in video_remarks.conclusion(
+        pd.DataFrame([difference()]), summary.assign(source="ucf11")
+    )
 
 
 def test_the_rate_with_the_lowest_validation_loss_is_chosen() -> None:

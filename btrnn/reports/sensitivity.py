@@ -12,6 +12,7 @@ from btrnn.comparison import Row
 from btrnn.files import ResultsError
 from btrnn.formatting import count, markdown_table, number, ratio
 from btrnn.reports import sensitivity_figures as figures
+from btrnn.reports import video_remarks
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import read_results, run_table
 from btrnn.statistics import MeanInterval, mean_interval
@@ -43,7 +44,7 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
         markdown_table(_rows(summary)),
         "Averages over all shapes that share a value, seed by seed; 95 % interval over the seeds:",
         _effects_table(effects),
-        f"{tables.notes(summary)}\n- One learning rate for all shapes, the one chosen for d = 4, R = 4, N = 2.\n"
+        f"{video_remarks.notes(summary)}\n- One learning rate for all shapes, the one chosen for d = 4, R = 4, N = 2.\n"
         f"{tables.provenance(chosen)}",
     ]
     return "\n\n".join(parts)

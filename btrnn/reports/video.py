@@ -12,6 +12,7 @@ from btrnn import comparison, figures, predictions, tables
 from btrnn.files import ResultsError
 from btrnn.formatting import count, markdown_table, span
 from btrnn.pairs import convergence
+from btrnn.reports import video_remarks
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import Results, has_tests, read_results, run_table
 
@@ -36,7 +37,7 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
     if not compared.empty:
         best = compared[compared["first"] == comparison.PAPER_MODELS[2].label]
         if not best.empty:
-            parts.insert(0, tables.conclusion(best, summary))
+            parts.insert(0, video_remarks.conclusion(best, summary))
         data = tables.data_name(summary["source"].iloc[0])
         parts.append(f"### {data}: differences in test accuracy between models; scale `{scale}`")
         parts.append(tables.differences_table(compared))
@@ -45,7 +46,7 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
         parts += [f"### {tables.data_name(summary['source'].iloc[0])}: how soon; scale `{scale}`", _CONVERGENCE]
         parts.append(_convergence_table(pd.concat(times, ignore_index=True)))
     runs = results.runs[results.runs["scale"] == scale]
-    parts.append(f"{tables.notes(summary)}\n{tables.provenance(runs)}")
+    parts.append(f"{video_remarks.notes(summary)}\n{tables.provenance(runs)}")
     return "\n\n".join(parts)
 
 
@@ -193,11 +194,11 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     results, summary, panels = _read(results_dir, experiment, scale)
     first, data = summary.iloc[0], tables.data_name(summary["source"].iloc[0])
     parts = [
-        tables.headline(summary),
+        video_remarks.headline(summary),
         f"### Test accuracy on {data}: scale `{scale}` ({count(first['num_clips'])} clips, {span(summary['epochs'])} "
         "epochs)",
         tables.overview_table(panels, _differences(results, summary, results_dir)),
-        f"{tables.handicap(summary)} Differences with 95 % intervals. "
+        f"{video_remarks.handicap(summary)} Differences with 95 % intervals. "
         "Split `paper` has clips of one group on both sides, `grouped` has not.",
     ]
     loss, parameters = (f"[{text}]({place}/figures/{experiment}_{name}.png)" for name, text in _OTHER_FIGURES)
