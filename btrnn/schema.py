@@ -116,7 +116,7 @@ _SCORES = tuple(f"test/{name}" for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_
 _PAIRS = tuple(f"test/{name}" for name in ("pairs", "pairs_shuffled", "pairs_any", "pairs_any_shuffled"))
 CAPTIONING = Schema(
     prefix="captioning",
-    data=("encoder", "split", "tokenizer", "vocabulary_size", "beam_size"),
+    data=("encoder", "grid", "split", "tokenizer", "vocabulary_size", "beam_size"),
     metrics=(
         *("train/loss_last", "train/loss", "val/loss", "test/loss", "test/perplexity"),
         *(*_SCORES, "test/cider_constant", *_PAIRS),

@@ -53,7 +53,7 @@ def caption(run_dir: Path, paths: Sequence[Path]) -> int:
     vocabulary = Vocabulary.load(run_dir / "vocabulary.json")
     encoder = load_encoder(config.data.encoder)
     task: Captioning = instantiate(config.task)
-    task.make_network(len(vocabulary), encoder.feature_size)
+    task.make_network(len(vocabulary), encoder.channels)
     load_weights(task, read_weights(run_dir).state, run_dir)
     task.eval()
     failed = 0
@@ -64,7 +64,7 @@ def caption(run_dir: Path, paths: Sequence[Path]) -> int:
             print(f"{path}: not captioned: {error}", file=sys.stderr)
             failed += 1
             continue
-        feature = torch.from_numpy(encoder.encode(pixels[np.newaxis]))
+        feature = torch.from_numpy(encoder.encode(pixels[np.newaxis], config.data.grid))
         print(f"{path}: {task.captions(feature, vocabulary)[0]}", flush=True)
     return failed
 

@@ -17,7 +17,7 @@ from btrnn.models.captioner import Captioner, caption_loss
 
 def captioner(vocabulary_size: int = 7, seed: int = 0, **options) -> Captioner:
     torch.manual_seed(seed)
-    network = Captioner(LSTM(8, 8, batch_first=True), vocabulary_size=vocabulary_size, feature_size=5, **options)
+    network = Captioner(LSTM(8, 8, batch_first=True), vocabulary_size=vocabulary_size, num_channels=5, **options)
     with torch.no_grad():
         network.output.weight.mul_(6)  # so that words differ in probability
     return network.eval()
@@ -25,7 +25,7 @@ def captioner(vocabulary_size: int = 7, seed: int = 0, **options) -> Captioner:
 
 def test_words_after_a_captions_end_change_nothing():
     network = captioner()
-    features = torch.randn(3, 5)
+    features = torch.randn(3, 2, 5)
     tokens = torch.tensor([[BOS, 4, 5, 6, EOS], [BOS, 5, EOS, PAD, PAD], [BOS, EOS, PAD, PAD, PAD]])
     lengths = torch.tensor([5, 3, 2])
     scores = network(features, tokens, lengths)
@@ -40,12 +40,28 @@ def test_words_after_a_captions_end_change_nothing():
 
 def test_steps_give_what_the_whole_sequence_gives():
     network = captioner()
-    features, tokens = torch.randn(2, 5), torch.tensor([[BOS, 4, 5, EOS], [BOS, 6, 6, EOS]])
+    features, tokens = torch.randn(2, 2, 5), torch.tensor([[BOS, 4, 5, EOS], [BOS, 6, 6, EOS]])
     scores = network(features, tokens, torch.tensor([4, 4]))
     state = network.start(features)
     for t in range(3):
         log_probability, state = network.step(tokens[:, t], state)
         torch.testing.assert_close(log_probability, scores[:, t].log_softmax(-1))
+
+
+def test_what_the_decoder_sees_is_the_largest_of_each_cells_standardised_numbers():
+    network = captioner()
+    features = (3 + 2 * torch.randn(4, 6, 5)).half()
+    features[:, :, 2] = 7.0  # a channel that never changes
+    mean, sd = features.float().mean((0, 1)), features.float().std((0, 1), correction=0)
+    network.standardise(mean, sd)
+    weight, bias = network.feature_map.weight, network.feature_map.bias
+    scaled = (features.float() - mean) / torch.where(sd > 0, sd, 1.0)
+    expected = torch.stack([torch.relu(scaled[:, cell] @ weight.T + bias) for cell in range(6)]).amax(dim=0)
+    torch.testing.assert_close(network.see(features), expected)
+    torch.testing.assert_close(network.see(features[:, torch.randperm(6)]), network.see(features))
+    again = captioner(seed=1)
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again.see(features), network.see(features))
 
 
 def every_caption(network: Captioner, feature: torch.Tensor, max_length: int, penalty: float) -> dict:
@@ -65,7 +81,7 @@ def every_caption(network: Captioner, feature: torch.Tensor, max_length: int, pe
 @given(seed=st.integers(0, 10_000), penalty=st.sampled_from([0.0, 0.7, 1.0]))
 def test_a_wide_beam_finds_the_best_of_all_captions(seed, penalty):
     network = captioner(seed=seed)
-    features = torch.randn(2, 5)
+    features = torch.randn(2, 2, 5)
     with torch.no_grad():
         found = beam_search(network, features, beam_size=27, max_length=3, length_penalty=penalty)
         for feature, caption in zip(features, found, strict=True):
@@ -78,7 +94,7 @@ def test_a_wide_beam_finds_the_best_of_all_captions(seed, penalty):
 @given(seed=st.integers(0, 10_000), beam=st.integers(1, 4), penalty=st.sampled_from([0.0, 0.7, 1.0, 2.0]))
 def test_a_beam_is_never_worse_than_greedy_and_scores_what_it_says(seed, beam, penalty):
     network = captioner(seed=seed, vocabulary_size=9)
-    features = torch.randn(3, 5)
+    features = torch.randn(3, 2, 5)
     plain = greedy(network, features, max_length=4, length_penalty=penalty)
     found = beam_search(network, features, beam_size=beam, max_length=4, length_penalty=penalty)
     for feature, one, other in zip(features, plain, found, strict=True):
@@ -94,7 +110,7 @@ def test_a_beam_is_never_worse_than_greedy_and_scores_what_it_says(seed, beam, p
 
 
 def test_a_batch_is_searched_as_its_images_alone():
-    network, features = captioner(vocabulary_size=12), torch.randn(6, 5)
+    network, features = captioner(vocabulary_size=12), torch.randn(6, 2, 5)
     together = beam_search(network, features, beam_size=3, max_length=6)
     for feature, caption in zip(features, together, strict=True):
         (alone,) = beam_search(network, feature[None], beam_size=3, max_length=6)
@@ -117,8 +133,8 @@ def test_eight_captions_are_learnt_by_heart(kind):
     rows = [[BOS, *vocabulary.encode(caption), EOS] for caption in captions]
     lengths = torch.tensor([len(row) for row in rows])
     tokens = torch.tensor([row + [PAD] * (int(lengths.max()) - len(row)) for row in rows])
-    features = torch.randn(8, 16)
-    network = Captioner(layer, vocabulary_size=len(vocabulary), feature_size=16)
+    features = torch.randn(8, 2, 16)
+    network = Captioner(layer, vocabulary_size=len(vocabulary), num_channels=16)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     for _ in range(150):
         loss = caption_loss(network(features, tokens, lengths), tokens)
@@ -132,9 +148,9 @@ def test_eight_captions_are_learnt_by_heart(kind):
 
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="one direction, and batch_first=True"):
-        Captioner(LSTM(4, 4), vocabulary_size=5, feature_size=2)
+        Captioner(LSTM(4, 4), vocabulary_size=5, num_channels=2)
     with pytest.raises(ValueError, match="got 0, 3 and 1"):
-        beam_search(captioner(), torch.randn(1, 5), beam_size=0, max_length=3)
+        beam_search(captioner(), torch.randn(1, 2, 5), beam_size=0, max_length=3)
 
 
 def test_words_and_numbers():

@@ -45,12 +45,12 @@ class EightImages(COCO):
         self.folder, self.vocabulary = folder, Vocabulary.from_captions(CAPTIONS, 1)
         splits = ["train"] * 8 + ["val"] * 8 + ["test"] * 8
         self.splits = pd.DataFrame({"image_id": 500 + np.arange(24), "file": "x.png", "split": splits})
-        self._features = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+        self._features = torch.randn(8, 3, 16, generator=torch.Generator().manual_seed(0))
         Image.new("RGB", (30, 20), (200, 10, 10)).save(folder / "x.png")
 
     @property
-    def feature_size(self) -> int:
-        return 16
+    def feature_shape(self) -> tuple[int, int]:
+        return 3, 16
 
     def prepare_data(self) -> None:
         pass

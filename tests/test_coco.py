@@ -25,19 +25,19 @@ ROOT = Path(__file__).parent.parent
 SENTENCES = ("A dog runs on grass.", "the brown dog runs", "a dog on the grass", "one dog, running", "A DOG on grass")
 
 
-class MeanColour(nn.Module):
+class Colours(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.weight * pixels.mean(dim=(2, 3))
+        return self.weight * pixels
 
 
 @pytest.fixture(autouse=True)
 def quick_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mean colour of an image as its feature: no network to load."""
-    quick = Encoder("efficientnet_lite0", MeanColour(), 8, 3, (0.0,) * 3, (1.0,) * 3)
+    """The colours of an image's cells as its features: no network to load."""
+    quick = Encoder("efficientnet_lite0", Colours(), 8, 3, (0.0,) * 3, (1.0,) * 3)
     monkeypatch.setattr(features, "load_encoder", lambda name: quick)
 
 
@@ -69,6 +69,7 @@ def module(root: Path, **options: Any) -> COCO:
         "source": "coco",
         "root": root,
         "cache_dir": root.parent / "cache",
+        "grid": 2,
         "word_threshold": 1,
         "batch_size": 8,
     }
@@ -173,9 +174,10 @@ def test_every_training_caption_comes_once_an_epoch_with_its_images_feature(root
         assert all(seen[(row, f"{text} {key}" if key > 20 else text)] == 1 for text in said)
     assert sum(seen.values()) == 140
     for batch in batches:
-        assert batch.features.dtype == torch.float32
+        assert batch.features.dtype == torch.float16
         keys = torch.tensor(data.splits["image_id"].to_numpy()[batch.rows.numpy()])
-        torch.testing.assert_close(batch.features, torch.stack([keys, 0 * keys, 0 * keys + 50], dim=1).float())
+        colours = torch.stack([keys, 0 * keys, 0 * keys + 50], dim=1).half()
+        torch.testing.assert_close(batch.features, colours.unsqueeze(1).expand(-1, 4, -1))
 
 
 def test_tokens_are_bos_words_eos_padding(root: Path) -> None:
@@ -235,9 +237,13 @@ def test_words_are_numbered_from_training_captions_alone(root: Path) -> None:
 def test_features_references_and_paths_go_by_rows(root: Path) -> None:
     data = ready(root)
     found = data.features(np.array([30, 2]))
-    np.testing.assert_array_equal(found, np.array([[31, 0, 50], [3, 0, 50]], dtype=np.float32))
-    assert found.dtype == np.float32
-    assert data.feature_size == 3
+    np.testing.assert_array_equal(found, np.array([[[31, 0, 50]] * 4, [[3, 0, 50]] * 4]))
+    assert found.dtype == np.float16
+    assert data.feature_shape == (4, 3)
+    mean, sd = data.channel_statistics()
+    reds = data.features(np.flatnonzero(data.splits["split"] == "train"))[:, 0, 0].astype(float)
+    np.testing.assert_allclose(mean, [reds.mean(), 0, 50], rtol=1e-6)
+    np.testing.assert_allclose(sd, [reds.std(), 0, 0], rtol=1e-6)
     assert set(data.references([0])[0]) == set(SENTENCES)
     assert data.image_path(30) == root / "val2014" / "COCO_val2014_000000000031.png"
     assert data.image_path(30).is_file()
@@ -246,6 +252,7 @@ def test_features_references_and_paths_go_by_rows(root: Path) -> None:
         "source": "coco",
         "stand_in": False,
         "encoder": "efficientnet_lite0",
+        "grid": 2,
         "split": "seeded, in the sizes of Karpathy's",
         "num_images": {"train": 28, "val": 4, "test": 4},
         "skipped_images": 0,
@@ -330,6 +337,7 @@ def test_wrong_choices_are_named(root: Path) -> None:
     for options, message in (
         ({"source": "flickr"}, "got 'flickr'"),
         ({"encoder": "vgg"}, "got 'vgg'"),
+        ({"grid": 0}, "grid=0"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"word_threshold": 0}, "word_threshold=0"),
         ({"num_train": 0}, "num_train=0"),
@@ -377,7 +385,7 @@ def test_script_says_what_there_is_and_what_is_wrong(
         return code
 
     assert call(root.parent) == 0
-    cache = root.parent / "cache" / "coco-efficientnet_lite0"
+    cache = root.parent / "cache" / "coco-efficientnet_lite0-7x7"
     assert f"the features of 36 images are in {cache}" in capsys.readouterr().out
     assert call(root / "elsewhere") == 1
     assert "captions_train2014.json is missing; `make data-coco` gets it" in capsys.readouterr().err

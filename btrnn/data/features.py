@@ -2,7 +2,7 @@
 
 Files of a cache folder:
 
-- `features.npy`: (rows, feature_size) float32.
+- `features.npy`: (rows, cells, channels) float16.
 - `features.jsonl`: what made them, then a line for each image: its file, the file's size and time, and its row in the
   array, or why it has none. A line is written after its row is on disk, so what it says is always true, also after a
   kill or a power cut: work that was stopped goes on from there, and images that are added later are put behind.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float16, Int
 
 from btrnn.atomic import replace_file, replacing
 from btrnn.data.disk import locked, reserve
@@ -28,10 +28,11 @@ from btrnn.data.progress import show_progress
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1  # raise it when reading, scaling or the layout changes: old features are then made anew
+FORMAT_VERSION = 2  # raise it when reading, scaling or the layout changes: old features are then made anew
 BATCH_SIZE = 32  # images that go through an encoder together
 READERS = 2  # threads that read images while the encoder works
 MANY_SKIPPED = 10  # named in the log; the report names all
+Settings = dict[str, Any]  # what the features are made with, the first line of the index
 
 
 class FeatureError(ValueError):
@@ -55,18 +56,24 @@ class Features:
     """The features of some images.
 
     Attributes:
-        array: (rows, feature_size), memory-mapped, read-only.
+        array: (rows, cells, channels), memory-mapped, read-only.
         rows: (images,) the row of each image in `array`, -1 where it was left out.
         skipped: Why, for each file that was left out.
     """
 
-    array: Float[np.ndarray, "rows features"]
+    array: Float16[np.ndarray, "rows cells channels"]
     rows: Int[np.ndarray, " images"]
     skipped: dict[str, str]
 
 
 def extract_features(
-    root: Path | str, files: Sequence[str], cache_dir: Path | str, encoder: EncoderName, *, batch_size: int = BATCH_SIZE
+    root: Path | str,
+    files: Sequence[str],
+    cache_dir: Path | str,
+    encoder: EncoderName,
+    grid: int,
+    *,
+    batch_size: int = BATCH_SIZE,
 ) -> Features:
     """Open the features of these images; make those that are missing, or whose file has changed.
 
@@ -75,8 +82,9 @@ def extract_features(
     Args:
         root: Folder of the images.
         files: Their paths below it; no two alike.
-        cache_dir: Folder of the features; made if missing. One encoder's: another makes all anew.
+        cache_dir: Folder of the features; made if missing. One encoder's and grid's: another makes all anew.
         encoder: Which network.
+        grid: Cells along each side of a picture.
         batch_size: Images that go through it together.
 
     Raises:
@@ -88,15 +96,16 @@ def extract_features(
     if not files:
         raise ValueError("no images to make features of")
     root, cache_dir = Path(root), Path(cache_dir)
+    settings = {"format version": FORMAT_VERSION, "encoder": encoder, "grid": grid}
     signatures = {file: _signature(root / file) for file in files}
     wanted = {file: signature for file, signature in signatures.items() if signature is not None}
-    known = _known(cache_dir, encoder, wanted)
+    known = _known(cache_dir, settings, wanted)
     if len(known) < len(wanted):
         with locked(cache_dir):
-            known = _known(cache_dir, encoder, wanted)  # another process may have made them meanwhile
+            known = _known(cache_dir, settings, wanted)  # another process may have made them meanwhile
             if len(known) < len(wanted):
-                _make(root, cache_dir, encoder, wanted, batch_size)
-                known = _known(cache_dir, encoder, wanted)
+                _make(root, cache_dir, settings, wanted, batch_size)
+                known = _known(cache_dir, settings, wanted)
     skipped = {file: "no such file" for file in files if file not in wanted}
     skipped |= {entry.file: entry.reason for entry in known.values() if entry.reason is not None}
     if len(skipped) == len(files):
@@ -117,12 +126,8 @@ def _signature(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _settings(encoder: EncoderName) -> dict[str, Any]:
-    return {"format version": FORMAT_VERSION, "encoder": encoder}
-
-
-def _entries(cache_dir: Path, encoder: EncoderName) -> list[_Entry]:
-    """Return what the cache holds; nothing if it is another encoder's, or damaged."""
+def _entries(cache_dir: Path, settings: Settings) -> list[_Entry]:
+    """Return what the cache holds; nothing if it was made otherwise, or is damaged."""
     index, array = cache_dir / "features.jsonl", cache_dir / "features.npy"
     if not (index.exists() and array.exists()):
         return []
@@ -133,8 +138,8 @@ def _entries(cache_dir: Path, encoder: EncoderName) -> list[_Entry]:
         except ValueError:  # the work was stopped while it wrote this line
             break
     found = lines[0] if lines else "nothing that can be read"
-    if found != _settings(encoder):
-        logger.warning("The features in %s are made anew: they say %s, not %s.", index, found, _settings(encoder))
+    if found != settings:
+        logger.warning("The features in %s are made anew: they say %s, not %s.", index, found, settings)
         return []
     entries = [_Entry(**line) for line in lines[1:]]
     try:
@@ -145,9 +150,9 @@ def _entries(cache_dir: Path, encoder: EncoderName) -> list[_Entry]:
     return [entry for entry in entries if entry.row is None or entry.row < num_rows]
 
 
-def _known(cache_dir: Path, encoder: EncoderName, wanted: dict[str, tuple[int, int]]) -> dict[str, _Entry]:
+def _known(cache_dir: Path, settings: Settings, wanted: dict[str, tuple[int, int]]) -> dict[str, _Entry]:
     """Return the entries of wanted images whose files have not changed since."""
-    entries = {entry.file: entry for entry in _entries(cache_dir, encoder)}
+    entries = {entry.file: entry for entry in _entries(cache_dir, settings)}
     return {
         file: entry
         for file, signature in wanted.items()
@@ -155,11 +160,11 @@ def _known(cache_dir: Path, encoder: EncoderName, wanted: dict[str, tuple[int, i
     }
 
 
-def _make(root: Path, cache_dir: Path, name: EncoderName, wanted: dict[str, tuple[int, int]], batch_size: int) -> None:
+def _make(root: Path, cache_dir: Path, settings: Settings, wanted: dict[str, tuple[int, int]], batch_size: int) -> None:
     """Make the features that are missing, batch by batch."""
-    encoder = load_encoder(name)
-    entries = {entry.file: entry for entry in _entries(cache_dir, name)}
-    known = _known(cache_dir, name, wanted)
+    encoder, grid = load_encoder(settings["encoder"]), settings["grid"]
+    entries = {entry.file: entry for entry in _entries(cache_dir, settings)}
+    known = _known(cache_dir, settings, wanted)
     missing = [file for file in wanted if file not in known]
     kept = [entry for file, entry in entries.items() if file not in missing]
     # A changed image's old row is not used again: another process may be reading it.
@@ -169,14 +174,14 @@ def _make(root: Path, cache_dir: Path, name: EncoderName, wanted: dict[str, tupl
     index = cache_dir / "features.jsonl"
     if not entries:
         index.unlink(missing_ok=True)  # what it says is not of the array that is made now
-    array = _with_rows(cache_dir / "features.npy", next_row, next_row + len(missing), encoder.feature_size)
-    replace_file(index, "".join(json.dumps(line) + "\n" for line in [_settings(name), *map(asdict, kept)]))
+    array = _with_rows(cache_dir / "features.npy", next_row, next_row + len(missing), (grid**2, encoder.channels))
+    replace_file(index, "".join(json.dumps(line) + "\n" for line in [settings, *map(asdict, kept)]))
     with index.open("a") as lines, show_progress("extracting features", len(wanted)) as advance:
         advance(len(known))
         for batch, images in _read_ahead(root, missing, encoder.input_size, batch_size):
             good = [image for image in images if not isinstance(image, ImageError)]
             if good:
-                array[next_row : next_row + len(good)] = encoder.encode(np.stack([pixels for pixels, _ in good]))
+                array[next_row : next_row + len(good)] = encoder.encode(np.stack([pixels for pixels, _ in good]), grid)
                 array.flush()
             for file, image in zip(batch, images, strict=True):
                 if isinstance(image, ImageError):
@@ -189,10 +194,10 @@ def _make(root: Path, cache_dir: Path, name: EncoderName, wanted: dict[str, tupl
             advance(len(batch))
 
 
-def _with_rows(path: Path, num_kept: int, num_rows: int, feature_size: int) -> np.memmap[Any, Any]:
+def _with_rows(path: Path, num_kept: int, num_rows: int, shape: tuple[int, int]) -> np.memmap[Any, Any]:
     """Open the array for writing, with room for `num_rows` rows, of which the first `num_kept` are the old ones."""
     with replacing(path) as part:
-        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=(num_rows, feature_size))
+        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=(num_rows, *shape))
         reserve(part, part.stat().st_size)
         if num_kept:
             array[:num_kept] = np.load(path, mmap_mode="r")[:num_kept]

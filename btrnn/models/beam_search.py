@@ -42,19 +42,23 @@ class _Beams(NamedTuple):
 
 @torch.no_grad()
 def greedy(
-    captioner: Captioner, features: Float[Tensor, "batch features"], *, max_length: int, length_penalty: float = 1.0
+    captioner: Captioner,
+    features: Float[Tensor, "batch cells channels"],
+    *,
+    max_length: int,
+    length_penalty: float = 1.0,
 ) -> list[Caption]:
     """Say the likeliest word at each step, until it is <eos>.
 
     Args:
         captioner: The network, in evaluation mode.
-        features: (B, feature_size).
+        features: (B, P, C), of images.
         max_length: Most words of a caption.
         length_penalty: Power of the length that a log-probability is divided by; for the score alone.
     """
     images = len(features)
     state, last = captioner.start(features), features.new_full((images,), _BOS, dtype=torch.long)
-    total, going = features.new_zeros(images), features.new_ones(images, dtype=torch.bool)
+    total, going = state.hidden.new_zeros(images), features.new_ones(images, dtype=torch.bool)
     said = []
     for length in range(1, max_length + 2):
         log_probability, state = _next_words(captioner, last, state)
@@ -74,7 +78,7 @@ def greedy(
 @torch.no_grad()
 def beam_search(
     captioner: Captioner,
-    features: Float[Tensor, "batch features"],
+    features: Float[Tensor, "batch cells channels"],
     *,
     beam_size: int,
     max_length: int,
@@ -86,7 +90,7 @@ def beam_search(
 
     Args:
         captioner: The network, in evaluation mode.
-        features: (B, feature_size).
+        features: (B, P, C), of images.
         beam_size: K, captions kept for each image.
         max_length: Most words of a caption.
         length_penalty: Power of the length that a log-probability is divided by.
@@ -129,11 +133,11 @@ def _next_words(captioner: Captioner, last: Tensor, state: LSTMState) -> tuple[T
 def _first_beams(captioner: Captioner, features: Tensor, beam_size: int) -> _Beams:
     """Begin with one empty caption an image; the others of its K stand by with probability 0."""
     images = len(features)
-    log_probability = features.new_full((images, beam_size), float("-inf"))
+    hidden, cell = (part.repeat_interleave(beam_size, dim=1) for part in captioner.start(features))
+    log_probability = hidden.new_full((images, beam_size), float("-inf"))
     log_probability[:, 0] = 0.0
     words = features.new_empty((images, beam_size, 0), dtype=torch.long)
     last = features.new_full((images * beam_size,), _BOS, dtype=torch.long)
-    hidden, cell = (part.repeat_interleave(beam_size, dim=1) for part in captioner.start(features))
     return _Beams(words, log_probability, last, LSTMState(hidden, cell))
 
 

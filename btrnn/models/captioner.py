@@ -1,4 +1,9 @@
-"""Task 3's network: an image's feature, then the words so far, to the next word (Vinyals et al., CVPR 2015)."""
+"""Task 3's network: what is in an image, then the words so far, to the next word (Vinyals et al., CVPR 2015).
+
+As in "Show and Tell" the decoder sees the image once, as the vector that it reads before the first word. Deviation: an
+image is given as cells of a grid. Each is mapped alike, and the vector has the largest value over the cells; the mean
+over the picture, with which one cell would do, mixes the colour of one thing with the shape of another.
+"""
 
 import torch
 from jaxtyping import Float, Int
@@ -16,40 +21,61 @@ class Captioner(nn.Module):
         recurrent: The decoder; its kind is all that differs between the paper's three models. Its input size is that
             of the words' embedding.
         vocabulary_size: V, words with the special ones.
-        feature_size: Numbers of an image's feature.
+        num_channels: C, numbers that stand for a cell of an image.
         dropout: Probability of dropping an input or an output of the decoder.
 
     Raises:
         ValueError: The decoder has two directions, or `batch_first` is not set.
     """
 
-    def __init__(self, recurrent: LSTM, *, vocabulary_size: int, feature_size: int, dropout: float = 0.0) -> None:
+    feature_mean: Tensor
+    feature_sd: Tensor
+
+    def __init__(self, recurrent: LSTM, *, vocabulary_size: int, num_channels: int, dropout: float = 0.0) -> None:
         super().__init__()
         if recurrent.bidirectional or not recurrent.batch_first:
             raise ValueError("the decoder must have one direction, and batch_first=True")
         self.recurrent = recurrent
-        self.feature_map = nn.Linear(feature_size, recurrent.input_size)
+        self.register_buffer("feature_mean", torch.zeros(num_channels))
+        self.register_buffer("feature_sd", torch.ones(num_channels))
+        self.feature_map = nn.Linear(num_channels, recurrent.input_size)
         self.embedding = nn.Embedding(vocabulary_size, recurrent.input_size, padding_idx=0)
         self.output = nn.Linear(recurrent.hidden_size, vocabulary_size)
         self.dropout = nn.Dropout(dropout)
 
+    def standardise(self, mean: Float[Tensor, " channels"], sd: Float[Tensor, " channels"]) -> None:
+        """Take from now on a mean from each channel, and divide by a standard deviation; both travel with the weights.
+
+        Args:
+            mean: (C,) of training images.
+            sd: (C,) the same; a channel that never changes is left at 0.
+        """
+        self.feature_mean.copy_(mean)
+        self.feature_sd.copy_(torch.where(sd > 0, sd, 1.0))
+
+    def see(self, features: Float[Tensor, "batch cells channels"]) -> Float[Tensor, "batch embedding"]:
+        """Return the vector that stands for each image before its words."""
+        standard = (features.to(self.feature_mean.dtype) - self.feature_mean) / self.feature_sd
+        mapped: Tensor = self.feature_map(standard)
+        return mapped.relu().amax(dim=1)
+
     def forward(
         self,
-        features: Float[Tensor, "batch features"],
+        features: Float[Tensor, "batch cells channels"],
         tokens: Int[Tensor, "batch words"],
         lengths: Int[Tensor, " batch"],
     ) -> Float[Tensor, "batch words-1 vocabulary"]:
         """Compute the scores (before softmax) of each next word, given the true words before it.
 
         Args:
-            features: (B, feature_size).
+            features: (B, P, C), P cells of each image.
             tokens: (B, words), each row <bos>, the words, <eos>, padding.
             lengths: (B,) numbers before the padding, so at least 2.
 
         Returns:
             (B, words - 1, V); row t scores tokens[:, t + 1]. What stands at padding means nothing.
         """
-        inputs = torch.cat([self.feature_map(features).unsqueeze(1), self.embedding(tokens[:, :-1])], dim=1)
+        inputs = torch.cat([self.see(features).unsqueeze(1), self.embedding(tokens[:, :-1])], dim=1)
         # the image and all words but <eos>: as many inputs as numbers in the row
         packed = pack_padded_sequence(self.dropout(inputs), lengths.cpu(), batch_first=True, enforce_sorted=False)
         hidden, _ = self.recurrent(packed)
@@ -58,9 +84,9 @@ class Captioner(nn.Module):
         scores: Tensor = self.output(self.dropout(padded[:, 1:]))  # the first output comes before <bos>
         return scores
 
-    def start(self, features: Float[Tensor, "batch features"]) -> LSTMState:
+    def start(self, features: Float[Tensor, "batch cells channels"]) -> LSTMState:
         """Return the decoder's state after it has seen the images."""
-        _, state = self.recurrent(self.feature_map(features).unsqueeze(1))
+        _, state = self.recurrent(self.see(features).unsqueeze(1))
         return LSTMState(*state)
 
     def step(

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,8 +58,12 @@ def _heading(summary: pd.DataFrame) -> str:
     first = summary.iloc[0]
     return (
         f"Captions of {tables.data_name(first['source'])}: scale `{first['scale']}` ({span(summary['epochs'])} "
-        f"epochs), features of {first['encoder']}, beam {span(summary['beam_size'])}, n = {span(summary['n'])}"
+        f"epochs), {_features(first)}, beam {span(summary['beam_size'])}, n = {span(summary['n'])}"
     )
+
+
+def _features(run: "pd.Series[Any]") -> str:
+    return f"features of {run['encoder']} in {run['grid']} x {run['grid']} cells"
 
 
 # ---- the table
@@ -154,7 +159,7 @@ def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
 
 def _rates_text(runs: pd.DataFrame) -> str:
     heads = ("model", "validation loss, nats a word", "training loss, last epoch")
-    return common.rates_text(runs, f"features of {runs['encoder'].iloc[0]}", "loss", heads, ".3f")
+    return common.rates_text(runs, _features(runs.iloc[0]), "loss", heads, ".3f")
 
 
 def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:

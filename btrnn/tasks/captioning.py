@@ -35,7 +35,7 @@ class Captioning(Task):
     """Words after words of a caption, and how good the captions are.
 
     Args:
-        network: Makes the captioner when it is told vocabulary_size and feature_size, which the data decide.
+        network: Makes the captioner when it is told vocabulary_size and num_channels, which the data decide.
         learning_rate: Adam's rate after a linear warm-up; it then falls linearly to 2 % of it.
         beam_size: Captions that the search keeps for each image.
         max_length: Most words of a caption.
@@ -58,7 +58,7 @@ class Captioning(Task):
     ) -> None:
         super().__init__()
         self._network, self._random_state = network, torch.get_rng_state()
-        self.network = network(vocabulary_size=1, feature_size=1)  # until `complete`; a mistake shows before data do
+        self.network = network(vocabulary_size=1, num_channels=1)  # until `complete`; a mistake shows before data do
         self.learning_rate, self.beam_size, self.max_length = learning_rate, beam_size, max_length
         self.length_penalty = length_penalty
         self._losses: list[tuple[float, int]] = []  # of the test's batches: mean over the words, and their number
@@ -75,13 +75,14 @@ class Captioning(Task):
 
     def complete(self, data: COCO) -> None:
         """Make the network for the data's words and features."""
-        self.make_network(len(data.vocabulary), data.feature_size)
+        self.make_network(len(data.vocabulary), data.feature_shape[1])
+        self.network.standardise(*map(torch.from_numpy, data.channel_statistics()))
 
-    def make_network(self, vocabulary_size: int, feature_size: int) -> None:
+    def make_network(self, vocabulary_size: int, num_channels: int) -> None:
         """Make the captioner; its weights are those that would have been drawn at once, whatever was drawn since."""
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._random_state)
-            self.network = self._network(vocabulary_size=vocabulary_size, feature_size=feature_size)
+            self.network = self._network(vocabulary_size=vocabulary_size, num_channels=num_channels)
 
     def facts(self) -> dict[str, object]:
         """Say how captions are made and scored."""
@@ -125,7 +126,7 @@ class Captioning(Task):
         """Search a caption for each image.
 
         Args:
-            features: (n, feature_size).
+            features: (n, P, C), P cells of each image.
             vocabulary: The words that the network was made for.
         """
         found = [

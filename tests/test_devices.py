@@ -1,0 +1,65 @@
+"""The layers on every device that is here, against float64 on the CPU: where there is a GPU, on it too."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+import btrnn
+from btrnn.models.captioner import Captioner, caption_loss
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+MODES = {"in_modes": (4, 5, 6), "hidden_modes": (2, 4, 2)}
+LAYERS = {
+    "lstm": lambda: btrnn.LSTM(120, 16, batch_first=True),
+    "tt_lstm": lambda: btrnn.TTLSTM(**MODES, tt_rank=3, batch_first=True),
+    "bt_lstm": lambda: btrnn.BTLSTM(**MODES, tucker_rank=2, num_blocks=3, batch_first=True),
+}
+
+
+def outcome(layer: btrnn.LSTM, x: Tensor, lengths: Tensor | None) -> list[Tensor]:
+    """Return the output, and the gradients of its sum of squares by the input and all parameters."""
+    x = x.clone().requires_grad_()
+    if lengths is None:
+        output, _ = layer(x)
+    else:
+        output, _ = layer(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+        assert isinstance(output, PackedSequence)
+        output, _ = pad_packed_sequence(output, batch_first=True)
+    return [output, *torch.autograd.grad(output.square().sum(), [x, *layer.parameters()])]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("model", LAYERS)
+@pytest.mark.parametrize("ragged", [False, True])
+def test_layers_agree_with_float64(model: str, device: str, ragged: bool) -> None:
+    torch.manual_seed(0)
+    layer, x = LAYERS[model](), torch.randn(8, 7, 120)
+    lengths = torch.tensor([7, 3, 1, 7, 5, 2, 4, 6]) if ragged else None
+    expected = outcome(copy.deepcopy(layer).double(), x.double(), lengths)
+    found = outcome(layer.to(device), x.to(device), lengths)
+    for one, other in zip(found, expected, strict=True):
+        assert one.device.type == device
+        error = (one.cpu().double() - other).norm() / other.norm()
+        assert error < 1e-4, f"relative error {error:.1e} of a tensor of shape {tuple(one.shape)}"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("model", LAYERS)
+def test_captioner_learns_on_the_device(model: str, device: str) -> None:
+    torch.manual_seed(0)
+    captioner = Captioner(LAYERS[model](), vocabulary_size=30, num_channels=12).to(device)
+    features, lengths = torch.randn(6, 4, 12, device=device), torch.tensor([8, 3, 5, 8, 4, 6])
+    tokens = torch.randint(4, 30, (6, 8), device=device)
+    tokens[torch.arange(8, device=device) >= lengths.to(device).unsqueeze(1)] = 0
+    optimizer = torch.optim.Adam(captioner.parameters(), lr=1e-2, fused=True)
+    losses = []
+    for _ in range(40):
+        loss = caption_loss(captioner(features, tokens, lengths), tokens)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
