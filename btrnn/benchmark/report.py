@@ -54,7 +54,8 @@ def markdown_report(results_dir: Path) -> str:
         if not sections:
             continue
         parts += [f"## On the {device.upper() if device == 'cpu' else 'GPU'}", _about(results_dir, device, sections)]
-        parts += ["### The bars", bars_table(sections, "github"), sweep_verdict(sections)]
+        bars = "The bars" if device == "cpu" else "The bars, which are asked of a CPU"
+        parts += [f"### {bars}", bars_table(sections, "github"), sweep_verdict(sections)]
         for name, title in (("product", "The product at the paper's setting"), ("layer", "The layer there")):
             if name in sections:
                 parts += [f"### {title}", comparison(sections[name], name, "github")]

@@ -101,6 +101,8 @@ def run(options: Options, progress: Callable[[int, int, str], None]) -> None:
     device = torch.device(options.device)
     if device.type == "cpu":
         reuse_freed_memory()
+    else:  # nn.LSTM alone would round its products' operands to 10 bits
+        torch.backends.cudnn.allow_tf32 = False
     end = perf_counter() + options.seconds
     tasks = list(_tasks(options, device))
     files = {name: RecordFile(section_path(options.results_dir, name, options.device)) for name in options.sections}
