@@ -57,7 +57,7 @@ class Captioner(nn.Module):
         """Return the vector that stands for each image before its words."""
         standard = (features.to(self.feature_mean.dtype) - self.feature_mean) / self.feature_sd
         mapped: Tensor = self.feature_map(standard)
-        return mapped.relu().amax(dim=1)
+        return mapped.max(dim=1).values.relu()
 
     def forward(
         self,

@@ -37,6 +37,7 @@ class Captioning(Task):
     Args:
         network: Makes the captioner when it is told vocabulary_size and num_channels, which the data decide.
         learning_rate: Adam's rate after a linear warm-up; it then falls linearly to 2 % of it.
+        decay_epochs: Epochs after which it has fallen; those of the run without it.
         beam_size: Captions that the search keeps for each image.
         max_length: Most words of a caption.
         length_penalty: Power of the length that a caption's log-probability is divided by.
@@ -52,6 +53,7 @@ class Captioning(Task):
         network: Callable[..., Captioner],
         *,
         learning_rate: float,
+        decay_epochs: int | None = None,
         beam_size: int = 3,
         max_length: int = 20,
         length_penalty: float = 1.0,
@@ -60,7 +62,7 @@ class Captioning(Task):
         self._network, self._random_state = network, torch.get_rng_state()
         self.network = network(vocabulary_size=1, num_channels=1)  # until `complete`; a mistake shows before data do
         self.learning_rate, self.beam_size, self.max_length = learning_rate, beam_size, max_length
-        self.length_penalty = length_penalty
+        self.length_penalty, self.decay_epochs = length_penalty, decay_epochs
         self._losses: list[tuple[float, int]] = []  # of the test's batches: mean over the words, and their number
         self._captions: list[str] = []  # of the test images
         self._cider = np.empty(0)
@@ -173,8 +175,8 @@ class Captioning(Task):
         return {"test/captions": table}
 
     def configure_optimizers(self) -> Any:
-        """Return Adam with a warm-up and a decay over the whole run."""
-        return warmed_up_adam(self)
+        """Return Adam with a warm-up and a decay."""
+        return warmed_up_adam(self, self.decay_epochs)
 
 
 def _num_words(batch: CaptionBatch) -> int:
