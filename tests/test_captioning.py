@@ -165,6 +165,17 @@ def test_weights_depend_on_the_seed_alone_not_on_what_the_data_drew(eight):
     assert not torch.equal(networks[0].recurrent.input_maps[0].weight[:48, :16], networks[0].feature_map.weight)
 
 
+def test_the_rate_falls_over_the_run_or_over_the_epochs_of_a_longer_one():
+    rates = {}
+    for epochs in (None, 4):
+        module = task(decay_epochs=epochs)
+        module.trainer = SimpleNamespace(estimated_stepping_batches=400, max_epochs=2)
+        rate = module.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
+        rates[epochs] = [rate(step) for step in (49, 99, 200, 400, 800)]
+    assert rates[None] == pytest.approx([0.5, 0.7525, 0.5, 0.02, 0.02])
+    assert rates[4] == pytest.approx([0.5, 0.87625, 0.75, 0.5, 0.02])
+
+
 def test_a_decoder_that_cannot_be_is_refused_before_the_data_are_read():
     with pytest.raises(ValueError, match="one direction, and batch_first=True"):
         task(LSTM(8, 8))
