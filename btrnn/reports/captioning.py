@@ -63,7 +63,7 @@ def _heading(summary: pd.DataFrame) -> str:
 
 
 def _features(run: "pd.Series[Any]") -> str:
-    return f"features of {run['encoder']} in {run['grid']} x {run['grid']} cells"
+    return f"features of {run['encoder']} in {run['grid']:.0f} x {run['grid']:.0f} cells"
 
 
 # ---- the table
