@@ -20,10 +20,6 @@ _BLEU = tuple(f"test/bleu_{n}" for n in (1, 2, 3, 4))
 _CIDER = ("test/cider", "test/cider_low", "test/cider_high")
 _PAIRS = {"pairs": "colours with shapes: all right (by chance)", "pairs_any": "one right (by chance)"}
 
-_BRIEF = (
-    *("model", "parameters of W", "compression of W", "BLEU-1 / 2 / 3 / 4", "METEOR", "ROUGE-L", "CIDEr"),
-    _PAIRS["pairs"],
-)  # columns that README shows
 
 
 def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
@@ -222,10 +218,8 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
             f"[figure]({place}/figures/{ranks}_parameters.png)."
         )
     parts = [
-        said,
-        f"### {_heading(summary)}",
-        common.brief_table(_rows(summary, results_dir), _BRIEF),
+        said or f"### {_heading(summary)}",
         f"![Captions by each model]({place}/figures/{experiment}_captions.png)",
         last,
     ]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(parts)

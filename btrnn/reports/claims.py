@@ -36,6 +36,7 @@ _FILES = """- `paper.csv`: every number of the paper, each with a mark: [S] read
 - `<experiment>.csv`, `<experiment>_epochs.csv`: a row for each run, and for each run and epoch. `benchmark_*.csv`: a
   row for each time or memory. `arrays/`: predictions and pictures.
 - `tables/`, `figures/`: made from these alone, by `make tables`. `weights/`: trained models, each with a card.
+- [deviations.md](deviations.md): where ours differs from the paper on purpose.
 - [tried_and_lost.md](tried_and_lost.md): what was tried, and lost."""
 
 
