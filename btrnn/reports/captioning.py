@@ -21,7 +21,6 @@ _CIDER = ("test/cider", "test/cider_low", "test/cider_high")
 _PAIRS = {"pairs": "colours with shapes: all right (by chance)", "pairs_any": "one right (by chance)"}
 
 
-
 def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
     """Return the table of the runs whose folders are here as plain text.
 
