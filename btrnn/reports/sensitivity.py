@@ -185,9 +185,7 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     scale = comparison.headline_scale(runs)
     summary = _summary(runs, experiment, scale, results_dir)
     text = conclusion(summary, marginal_means(runs[runs["scale"] == scale]))
-    said = text.replace(
-        "**In short.**", f"**Accuracy against d, R and N** (scale `{scale}`, n = {summary['n'].max()})."
-    )
+    said = f"**Accuracy against d, R and N** (scale `{scale}`, n = {summary['n'].max()}). {text}"
     return (
         f"{said} [Curves]({place}/figures/{experiment}_curves.png), "
         f"[heat maps]({place}/figures/{experiment}_heat_maps.png), [all shapes]({place}/tables/{experiment}.md)."
