@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from btrnn.benchmark.costs import Family, Phase
 from btrnn.benchmark.reference import Problem, relative_error
-from btrnn.benchmark.settings import Shape
+from btrnn.benchmark.settings import GRAPH, Shape
 
 Bytes = Callable[[Shape, bool], int]
 
@@ -55,6 +56,25 @@ class Implementation:
     def installed(self) -> bool:
         """Whether its package is there."""
         return not self.package or find_spec(self.package) is not None
+
+
+def graphed(implementation: Implementation) -> Implementation:
+    """Return the same as two CUDA graphs, of its forward and its backward pass: one launch each, whatever is in them.
+
+    As `torch.cuda.make_graphed_callables` makes them of a user's layer. x is copied into the graph's own at each call.
+    """
+
+    def build(problem: Problem) -> Built:
+        built = implementation.build(problem)
+
+        def call(x: Tensor, *_: Tensor) -> Tensor:
+            return built.call(x)
+
+        with built.context():  # the parameters are arguments as well, for a graph to return their gradients
+            replay: Any = torch.cuda.make_graphed_callables(call, (problem.x.clone(), *built.parameters))
+        return replace(built, call=lambda x: replay(x, *built.parameters))
+
+    return replace(implementation, name=implementation.name + GRAPH, build=build)
 
 
 def leaves(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, TTLinear, native
 from btrnn.benchmark.costs import Family, dense_bytes, factored_bytes, mode_by_mode_bytes
-from btrnn.benchmark.implementations import Built, Bytes, Implementation, gradient
+from btrnn.benchmark.implementations import Built, Bytes, Implementation, gradient, graphed
 from btrnn.benchmark.products import fill, fill_tednet, map_parameters, tednet_gradients, tednet_parameters
 from btrnn.benchmark.reference import Problem
 from btrnn.benchmark.settings import Shape
@@ -121,3 +121,4 @@ PLAIN_TT = Implementation("btrnn.TTLSTM, plain torch", "TT", ours("TT", plain=Tr
 TEDNET = Implementation("tednet BTTLSTM", "BT", tednet, _with_states(_mode_by_mode), package="tednet")
 
 LAYERS = [TORCH, DENSE, OURS_BT, PLAIN_BT, TEDNET, OURS_TT, PLAIN_TT]
+GRAPHED_LAYERS = [graphed(one) for one in (TORCH, DENSE, OURS_BT, OURS_TT)]

@@ -18,7 +18,7 @@ from btrnn.benchmark.costs import (
     product_equation,
     weight_equation,
 )
-from btrnn.benchmark.implementations import Built, Bytes, Implementation, gradient, leaves
+from btrnn.benchmark.implementations import Built, Bytes, Implementation, gradient, graphed, leaves
 from btrnn.benchmark.reference import Problem
 from btrnn.benchmark.settings import Shape
 
@@ -248,4 +248,5 @@ PRODUCTS = [
     OPTIMAL_TT,
     TLTORCH,
 ]
+GRAPHED_PRODUCTS = [graphed(one) for one in (DENSE, OURS_BT, OPTIMAL_BT, OURS_TT, OPTIMAL_TT)]
 SWEPT_PRODUCTS = [DENSE, OURS_BT, PLAIN_BT, OPTIMAL_BT, TEDNET, OURS_TT, OPTIMAL_TT, TLTORCH]

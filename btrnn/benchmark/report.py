@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from btrnn.benchmark.bars import BARS, PLAIN, TOLERANCE, compare_sweep, judge
 from btrnn.benchmark.records import measured_sections, read_machines, read_section, section_path
-from btrnn.benchmark.settings import SWEEPS
+from btrnn.benchmark.settings import GRAPH, SWEEPS
 
 Format = Literal["simple", "github"]
 FACTORS = {
@@ -89,9 +89,10 @@ def comparison(table: pd.DataFrame, section: str, style: Format) -> str:
 
 
 def _ours_beside(name: str, section: str) -> str:
-    """Return which of our implementations stands beside another: that of its family."""
+    """Return which of our implementations stands beside another: that of its family, as a graph beside a graph."""
     family = "TT" if "TT" in name.replace("BTT", "BT") else "BT"
-    return _OUR[family] if section == "product" else f"btrnn.{family}LSTM"
+    ours = _OUR[family] if section == "product" else f"btrnn.{family}LSTM"
+    return ours + GRAPH if name.endswith(GRAPH) else ours
 
 
 def memory_table(table: pd.DataFrame, style: Format) -> str:

@@ -123,11 +123,14 @@ def _tasks(options: Options, device: torch.device) -> Iterator[Task]:
     """Yield all parts, the most wanted first."""
     paper = [Point("paper", options.paper.in_features)]
     visit = Visitor(device, options.effort)
+    gpu = device.type == "cuda"
     if "product" in options.sections:
-        yield visit.task("product", options.paper, paper, products.PRODUCTS, weight=8.0)
+        implementations = products.PRODUCTS + (products.GRAPHED_PRODUCTS if gpu else [])
+        yield visit.task("product", options.paper, paper, implementations, weight=8.0)
         yield _floor_task(options, device)
     if "layer" in options.sections:
-        yield visit.task("layer", options.paper, paper, layers.LAYERS, weight=8.0, layer=True)
+        implementations = layers.LAYERS + (layers.GRAPHED_LAYERS if gpu else [])
+        yield visit.task("layer", options.paper, paper, implementations, weight=8.0, layer=True)
     if "memory" in options.sections:
         yield from _memory_tasks(options)
     if "memory_sweep" in options.sections:

@@ -6,6 +6,7 @@ from math import prod
 from typing import NamedTuple
 
 Modes = tuple[int, ...]
+GRAPH = ", CUDA graph"  # what the name of an implementation ends with that is replayed as one
 
 
 @dataclass(frozen=True)
