@@ -255,6 +255,7 @@ def _summarise(
     dense = dense_parameters(in_modes, [4 * hidden_modes[0], *hidden_modes[1:]])
     sizes = data.splits["split"].value_counts()
     factorised = model != "lstm"
+    device = trainer.strategy.root_device  # Lightning has moved the task back to the CPU
     return {
         "experiment": config.experiment,
         "name": config.name,
@@ -283,10 +284,10 @@ def _summarise(
         "seconds": seconds,
         "seconds_per_epoch": float(pd.Series([row["seconds"] for row in rows]).median()),
         "steps_per_second": trainer.global_step / seconds,
-        "peak_memory_mib": peak_memory_mib(task.device),
-        "device": str(task.device),
+        "peak_memory_mib": peak_memory_mib(device),
+        "device": str(device),
         "threads": torch.get_num_threads(),
-        "native_kernel": task.device.type == "cpu" and native.available(),
+        "native_kernel": device.type == "cpu" and native.available(),
         "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "av", "btrnn")},
         **git_state(),
         "command": " ".join(["python", *sys.argv]),

@@ -1,14 +1,20 @@
 """The layers on every device that is here, against float64 on the CPU: where there is a GPU, on it too."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import btrnn
+from btrnn import run
+from btrnn.config import register
 from btrnn.models.captioner import Captioner, caption_loss
+
+from .conftest import ROOT
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 MODES = {"in_modes": (4, 5, 6), "hidden_modes": (2, 4, 2)}
@@ -63,3 +69,16 @@ def test_captioner_learns_on_the_device(model: str, device: str) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_run_records_the_device_that_trained_it(device: str, tmp_path: Path) -> None:
+    words = ["experiment=draw", "scale=smoke", "model=bt_lstm", f"results_dir={tmp_path}", "logger=none"]
+    words += [f"trainer.accelerator={device}", "+trainer.limit_train_batches=2"]
+    register()
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        summary = run.train(compose("train", words))
+    assert torch.device(summary["device"]).type == device
+    assert not summary["native_kernel"] or device == "cpu"
+    assert summary["peak_memory_mib"] > 0
+    assert summary["test/nll_bound"] > 0
