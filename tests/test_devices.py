@@ -82,3 +82,17 @@ def test_a_run_records_the_device_that_trained_it(device: str, tmp_path: Path) -
     assert not summary["native_kernel"] or device == "cpu"
     assert summary["peak_memory_mib"] > 0
     assert summary["test/nll_bound"] > 0
+
+
+if "cuda" in DEVICES:
+
+    @pytest.mark.parametrize("model", LAYERS)
+    def test_layers_replay_as_cuda_graphs(model: str) -> None:
+        torch.manual_seed(0)
+        layer, x = LAYERS[model]().cuda(), torch.randn(8, 7, 120, device="cuda")
+        expected = torch.autograd.grad(layer(x)[0].square().sum(), list(layer.parameters()))
+        replay = torch.cuda.make_graphed_callables(layer, (torch.randn_like(x),))
+        for _ in range(2):
+            found = torch.autograd.grad(replay(x)[0].square().sum(), list(layer.parameters()))
+            for one, other in zip(found, expected, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
