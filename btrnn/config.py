@@ -3,12 +3,14 @@
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, get_args
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -237,6 +239,27 @@ def first_of_each(words: list[str]) -> list[str]:
     """Turn a sweep's command line, such as model=lstm,tt_lstm seed=0,1, into that of its first job."""
     overrides = [word.partition("=") for word in words if "=" in word and not word.startswith("-")]
     return [f"{key}={value if value[:1] in '[{' else value.split(',')[0]}" for key, _, value in overrides]
+
+
+def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
+    """Let Hydra run a command, once its command line has been checked; exits with a message where it is wrong.
+
+    Args:
+        main: Decorated by `hydra.main`.
+        config_dir: Of the configuration files.
+        name: Of the primary one.
+    """
+    register()
+    with initialize_config_dir(str(config_dir), version_base="1.3"):
+        base = compose(name, group_choices(first_of_each(sys.argv[1:]), config_dir))
+    try:
+        check_overrides(sys.argv[1:], base)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped: the same command goes on")
 
 
 def group_choices(words: list[str], config_dir: Path) -> list[str]:

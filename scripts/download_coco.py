@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+from btrnn.command import exit_status
 from btrnn.data.coco_download import COCO_URL, KARPATHY_URL, download_coco
 from btrnn.data.download import DownloadError
 
@@ -17,15 +18,11 @@ def main() -> int:
     parser.add_argument("--karpathy-url", default=KARPATHY_URL, help="site of Karpathy's split (%(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+
+    def work() -> None:
         download_coco(arguments.data_dir / "coco", arguments.url, arguments.karpathy_url)
-    except (DownloadError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+
+    return exit_status(work, DownloadError, OSError)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+from btrnn.command import exit_status
 from btrnn.data.download import UCF11_URL, DownloadError, download_ucf11
 
 
@@ -15,15 +16,7 @@ def main() -> int:
     parser.add_argument("--url", default=UCF11_URL, help="address of the archive")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        download_ucf11(arguments.data_dir, arguments.url)
-    except (DownloadError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(lambda: download_ucf11(arguments.data_dir, arguments.url), DownloadError, OSError)
 
 
 if __name__ == "__main__":

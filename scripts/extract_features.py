@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+from btrnn.command import exit_status
 from btrnn.data.coco import COCO, AnnotationError, features_dir
 from btrnn.data.encoders import ENCODERS, EncoderError
 from btrnn.data.features import FeatureError
@@ -23,25 +24,21 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     grid = arguments.grid or (7 if arguments.encoder == "efficientnet_lite0" else 1)  # as configs/data/coco.yaml has it
     cache_dir = features_dir(arguments.data_dir, arguments.source, arguments.encoder, grid)
-    data = COCO(
-        source=arguments.source,
-        root=arguments.data_dir / arguments.source,
-        cache_dir=cache_dir,
-        encoder=arguments.encoder,
-        grid=grid,
-        num_train=arguments.num_train,
-    )
-    try:
+
+    def work() -> None:
+        data = COCO(
+            source=arguments.source,
+            root=arguments.data_dir / arguments.source,
+            cache_dir=cache_dir,
+            encoder=arguments.encoder,
+            grid=grid,
+            num_train=arguments.num_train,
+        )
         data.prepare_data()
-    except (AnnotationError, EncoderError, FeatureError, ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    used = data.splits["split"].isin(SPLITS).sum()
-    print(f"the features of {used:,} images are in {cache_dir}")
-    return 0
+        used = data.splits["split"].isin(SPLITS).sum()
+        print(f"the features of {used:,} images are in {cache_dir}")
+
+    return exit_status(work, AnnotationError, EncoderError, FeatureError, ValueError, OSError)
 
 
 if __name__ == "__main__":

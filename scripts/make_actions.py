@@ -5,23 +5,25 @@ import logging
 import sys
 from pathlib import Path
 
+from btrnn.command import exit_status
 from btrnn.data.synthetic.actions import make_actions
 
 
-def main() -> None:
-    """Read the command line and make what is missing."""
+def main() -> int:
+    """Run the command line; 0 when the clips are there, 1 when not."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("data/actions"), help="folder of the set (%(default)s)")
-    parser.add_argument("--num-clips", type=int, default=1600, help="clips in the set (%(default)s)")
+    parser.add_argument("--num-clips", type=int, default=1600, help="clips in the set, 55 at least (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (%(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+
+    def work() -> None:
         make_actions(arguments.root, arguments.num_clips, seed=arguments.seed)
-    except (ValueError, OSError) as error:
-        sys.exit(f"make_actions: {error}")
-    print(f"{arguments.num_clips} clips are in {arguments.root}")
+        print(f"the clips are in {arguments.root}")
+
+    return exit_status(work, ValueError, OSError)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

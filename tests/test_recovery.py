@@ -183,6 +183,8 @@ def test_unknown_truths_are_named_before_any_work(configure):
     with pytest.raises(ConfigError, match=r"truths has fractal; known kinds: photograph, .*same_shape"):
         run(config)
     assert not Path(config.run_dir).exists()
+    with pytest.raises(ConfigError, match="form=tucker is none of bt_n1, bt_n2, tt"):
+        run(configure("form=tucker"))
 
 
 # ---- what is collected and shown

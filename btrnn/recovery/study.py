@@ -43,6 +43,8 @@ def run(config: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: The configuration names something that does not exist, or the folder holds another run.
     """
+    if config.form not in config.forms:
+        raise ConfigError(f"form={config.form} is none of {', '.join(config.forms)}")
     check_targets(config)
     unknown = set(config.truths) - {*KINDS, SAME_SHAPE}
     if unknown:
