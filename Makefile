@@ -12,7 +12,7 @@ RUN := $(BIN)/python
 	notebooks report collect tables figures bench test lint format clean
 
 help: ## list the commands
-	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2]"
+	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2, of reproduce-*]"
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/setup-done ## make .venv and install the pinned requirements and this package
@@ -69,10 +69,10 @@ data-mnist: setup ## download MNIST (12 MB)
 reproduce-sensitivity: setup ## parameters, recovery of matrices, and UCF11 accuracy against d, R and N
 	$(RUN) experiments/recovery.py
 	$(RUN) experiments/collect.py recovery
-	@$(RUN) experiments/reproduce.py experiment=ucf11_sensitivity scale=$(SCALE)
+	@$(RUN) experiments/reproduce.py experiment=ucf11_sensitivity scale=$(SCALE) $(SEED)
 	$(RUN) experiments/report.py
 
-reproduce: reproduce-ucf11 reproduce-draw reproduce-captioning reproduce-sensitivity complexity tables ## all of the paper, one seed each at SCALE=default
+reproduce: reproduce-ucf11 reproduce-draw reproduce-captioning reproduce-sensitivity complexity tables ## all of the paper at SCALE=default: one seed, three for d, R and N (4 hours)
 
 complexity: .venv/bench-done ## the paper's complexity laws beside measured exponents (measures what is missing, 20 minutes)
 	@$(RUN) experiments/complexity.py

@@ -185,8 +185,8 @@ def panels(summary: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def headline_scale(runs: pd.DataFrame) -> str:
-    """Return the scale with the most training: clips times epochs, then by name."""
-    work = (runs["num_clips"] * runs["epochs"].fillna(0)).groupby(runs["scale"]).max()
+    """Return the scale with the most training: clips, where they are counted, times epochs, then by name."""
+    work = (runs.get("num_clips", 1) * runs["epochs"].fillna(0)).groupby(runs["scale"]).max()
     return str(max(work.index, key=lambda scale: (work[scale], scale)))
 
 

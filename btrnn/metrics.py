@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from pycocoevalcap.bleu.bleu import Bleu
@@ -24,10 +24,7 @@ from pycocoevalcap.tokenizer import ptbtokenizer
 from btrnn.data.synthetic.lexicon import colour_shape_pairs
 from btrnn.data.vocabulary import words_of
 
-_NUM_CANDIDATES = 100  # training captions that are tried as the constant one
-_NUM_JUDGES = 100  # images on which they are
 _END = "end"  # cut as the last caption: if it does not come back as the last, lines were lost or torn
-Value = TypeVar("Value")
 
 
 class ScorerError(RuntimeError):
@@ -76,6 +73,16 @@ def tokenize(captions: Sequence[str]) -> list[str]:
     return [next(tokens) if line else "" for line in lines]
 
 
+def tokenized(
+    captions: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
+    """Give captions and references as the scorers take them, by number; both are cut in one call."""
+    tokens = iter(tokenize([*captions, *(text for some in references for text in some)]))
+    said = {number: [next(tokens)] for number in range(len(captions))}
+    known = {number: [next(tokens) for _ in some] for number, some in enumerate(references)}
+    return said, known
+
+
 def score_captions(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
     """Score one caption an image against the references of that image.
 
@@ -92,7 +99,7 @@ def score_captions(captions: Sequence[str], references: Sequence[Sequence[str]])
             f"each caption needs at least one reference; got {len(captions)} captions, {len(references)} lists of "
             f"references, of which {sum(not some for some in references)} are empty"
         )
-    said, known = _tokenized(captions, references)
+    said, known = tokenized(captions, references)
     bleu, _ = Bleu(4).compute_score(known, said, verbose=0)
     cider, of_each = Cider().compute_score(known, said)
     corpus = {f"bleu_{n}": float(score) for n, score in enumerate(bleu, start=1)}
@@ -125,43 +132,6 @@ def score_pairs(captions: Sequence[str], objects: Sequence[Iterable[Mapping[str,
         others = (float(right.sum()) - own) / (number * (number - 1)) if number > 1 else math.nan
         scores |= {name: own / number, f"{name}_shuffled": others}
     return scores
-
-
-def constant_cider(
-    candidates: Sequence[str], judges: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
-) -> float:
-    """Return the CIDEr of one caption said of every image, which a model must beat that sees anything.
-
-    It is the candidate with the highest CIDEr on the judges. Of long lists of either 100 are taken, spread evenly.
-
-    Args:
-        candidates: Captions of training images.
-        judges: References of validation images.
-        references: Of the images on which the chosen caption is scored.
-    """
-    said, known = _tokenized(_spread(candidates, _NUM_CANDIDATES), _spread(judges, _NUM_JUDGES))
-    scores = {text[0]: _constant_score(text, known) for text in said.values()}
-    best = max(scores, key=lambda text: scores[text])
-    return _constant_score([best], _tokenized([], references)[1])
-
-
-def _constant_score(caption: list[str], known: dict[int, list[str]]) -> float:
-    return float(Cider().compute_score(known, dict.fromkeys(known, caption))[0])
-
-
-def _spread(values: Sequence[Value], number: int) -> list[Value]:
-    places = np.linspace(0, len(values) - 1, min(number, len(values))).round().astype(int)
-    return [values[place] for place in places]
-
-
-def _tokenized(
-    captions: Sequence[str], references: Sequence[Sequence[str]]
-) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
-    """Give captions and references as the scorers take them, by number; both are cut in one call."""
-    tokens = iter(tokenize([*captions, *(text for some in references for text in some)]))
-    said = {number: [next(tokens)] for number in range(len(captions))}
-    known = {number: [next(tokens) for _ in some] for number, some in enumerate(references)}
-    return said, known
 
 
 def _meteor_score(said: dict[int, list[str]], known: dict[int, list[str]]) -> float:

@@ -14,7 +14,12 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
         first: Runs of one setting, a row a seed.
         second: Runs of another.
         column: The metric.
+
+    Raises:
+        ValueError: A seed stands in two rows: there is more than one setting.
     """
+    if first["seed"].duplicated().any() or second["seed"].duplicated().any():
+        raise ValueError("a seed stands in two rows; give the runs of one setting")
     values = [runs.set_index("seed")[column] for runs in (first, second)]
     return mean_interval((values[0] - values[1]).dropna().to_numpy())
 

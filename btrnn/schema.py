@@ -119,9 +119,9 @@ CAPTIONING = Schema(
     data=("encoder", "grid", "split", "tokenizer", "vocabulary_size", "beam_size"),
     metrics=(
         *("train/loss_last", "train/loss", "val/loss", "test/loss", "test/perplexity"),
-        *(*_SCORES, "test/cider_constant", *_PAIRS),
+        *(*_SCORES, "test/cider_constant", "test/cider_true", *_PAIRS),
     ),
-    averaged=("train/loss", "val/loss", "test/perplexity", *_SCORES, "test/cider_constant", *_PAIRS),
+    averaged=("train/loss", "val/loss", "test/perplexity", *_SCORES, "test/cider_constant", "test/cider_true", *_PAIRS),
     bounds=(0.0, float("inf")),
     main="test/cider",
     epoch_metrics=("train/loss", "val/loss"),

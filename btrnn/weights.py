@@ -1,7 +1,7 @@
 """A trained run's weights: in its folder, or as one small file that holds what gives its number again.
 
-The file is a safetensors file whose header also has the run's configuration, the numbers that were reported of it, and
-a digest of all of it.
+The file is a safetensors file whose header also has the run's configuration, the numbers that were reported of it, the
+words that it knows where it captions, and a digest of all of it.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from btrnn.atomic import replace_file
 from btrnn.config import ConfigError
 
 SUFFIX = ".safetensors"
-_HEADER = ("config", "reported", "sha256")
+_HEADER = ("config", "reported", "vocabulary", "sha256")
 
 
 class Weights(NamedTuple):
@@ -29,11 +29,13 @@ class Weights(NamedTuple):
     config: The run's configuration.
     state: Its weights by name.
     reported: The metrics of the test split that its summary says; empty where they stand beside it.
+    vocabulary: The words that it knows, as `Vocabulary.save` writes them; "" where it has none.
     """
 
     config: DictConfig
     state: dict[str, Tensor]
     reported: dict[str, float]
+    vocabulary: str
 
 
 def read_weights(path: Path) -> Weights:
@@ -54,7 +56,9 @@ def _read_folder(run_dir: Path) -> Weights:
     for path in (run_dir / "config.yaml", weights):
         if not path.exists():
             raise FileNotFoundError(f"{run_dir} is not a finished run: it has no {path.relative_to(run_dir)}")
-    return Weights(DictConfig(OmegaConf.load(run_dir / "config.yaml")), read_state(weights), {})
+    config = DictConfig(OmegaConf.load(run_dir / "config.yaml"))
+    words = run_dir / "vocabulary.json"
+    return Weights(config, read_state(weights), {}, words.read_text(encoding="utf-8") if words.exists() else "")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -84,13 +88,14 @@ def _read_file(path: Path) -> Weights:
         raise ConfigError(
             f"{path} was not written by scripts/export_weights.py: its header has no {', '.join(missing)}"
         )
-    found = _digest(header["config"], header["reported"], state)
+    found = _digest([header["config"], header["reported"], header["vocabulary"]], state)
     if found != header["sha256"]:
         raise ConfigError(
             f"{path} is not what was exported: the digest of its content is {found}, its header says "
             f"{header['sha256']}; restore the file, or export the run again"
         )
-    return Weights(DictConfig(OmegaConf.create(header["config"])), state, json.loads(header["reported"]))
+    config = DictConfig(OmegaConf.create(header["config"]))
+    return Weights(config, state, json.loads(header["reported"]), header["vocabulary"])
 
 
 def export_weights(run_dir: Path, path: Path, *, largest: int) -> int:
@@ -120,15 +125,16 @@ def export_weights(run_dir: Path, path: Path, *, largest: int) -> int:
     config.logger = None
     text = OmegaConf.to_yaml(config)
     state = {name: tensor.contiguous() for name, tensor in sorted(weights.state.items())}
-    content = save(state, {"config": text, "reported": reported, "sha256": _digest(text, reported, state)})
+    header = {"config": text, "reported": reported, "vocabulary": weights.vocabulary}
+    content = save(state, header | {"sha256": _digest([*header.values()], state)})
     if len(content) <= largest:
         replace_file(path, content)
     return len(content)
 
 
-def _digest(config: str, reported: str, state: dict[str, Tensor]) -> str:
+def _digest(texts: list[str], state: dict[str, Tensor]) -> str:
     """Return SHA-256 of everything in a file: texts, and names, types, shapes and bytes of the weights."""
-    digest = hashlib.sha256(json.dumps([config, reported]).encode())
+    digest = hashlib.sha256(json.dumps(texts).encode())
     for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -1,8 +1,11 @@
-"""Caption pictures with a finished run.
+"""Caption pictures with a finished run, or with a file of weights.
 
+    python experiments/caption.py PICTURE...
     python experiments/caption.py --run results/runs/captioning_scenes/NAME/seed0 PICTURE...
+    python experiments/caption.py --run results/weights/NAME.safetensors PICTURE...
 
-A run on the stand-in knows drawn solids alone: of a photograph it will say what solids it resembles.
+Without --run it is the captioning run in results/runs that was finished last, or else one of results/weights. What was
+trained on the stand-in knows drawn solids alone: of a photograph it will say what solids it resembles.
 """
 
 import argparse
@@ -13,48 +16,70 @@ from pathlib import Path
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
 from btrnn.config import ConfigError
 from btrnn.data.encoders import EncoderError, ImageError, load_encoder, read_image
 from btrnn.data.vocabulary import Vocabulary, VocabularyError
 from btrnn.run import load_weights
 from btrnn.tasks import Captioning
-from btrnn.weights import read_weights
-
-_NEEDED = {
-    "config.yaml": "is not the folder of a run",
-    "summary.json": "is not finished; the command that began it goes on with it",
-    "vocabulary.json": "was not tested, so its words were not kept; take one of experiment=captioning",
-}
+from btrnn.weights import SUFFIX, read_weights
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print each picture's caption; a picture that cannot be read is named, and the exit status is then 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="results/runs/<experiment>/<name>/seed<k>")
+    parser.add_argument("--run", type=Path, help="results/runs/<experiment>/<name>/seed<k>, or a .safetensors file")
+    parser.add_argument(
+        "--results-dir", type=Path, default=Path("results"), help="where one is looked for (%(default)s)"
+    )
     parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE")
     options = parser.parse_args(arguments)
     try:
-        failed = caption(options.run, options.pictures)
+        failed = caption(options.run or last_run(options.results_dir), options.pictures)
     except (FileNotFoundError, ConfigError, EncoderError, VocabularyError) as error:
         sys.exit(f"error: {error}")
     if failed:
         sys.exit(f"{failed} of {len(options.pictures)} pictures could not be read")
 
 
-def caption(run_dir: Path, paths: Sequence[Path]) -> int:
+def last_run(results_dir: Path) -> Path:
+    """Choose the captioning run that was finished last, or else a file of weights of the smallest model.
+
+    Raises:
+        FileNotFoundError: There is neither.
+    """
+    finished = sorted(
+        results_dir.glob("runs/captioning*/*/seed*/vocabulary.json"), key=lambda path: path.stat().st_mtime
+    )
+    files = sorted(results_dir.glob(f"weights/captioning*{SUFFIX}"), key=lambda path: (path.stat().st_size, path.name))
+    found = [path.parent for path in reversed(finished)] + files
+    if not found:
+        raise FileNotFoundError(
+            f"no captioning run is finished in {results_dir}/runs, and {results_dir}/weights has no weights of one: "
+            "`make reproduce-captioning` trains them, or name one with --run"
+        )
+    print(f"with {found[0]}", file=sys.stderr)
+    return found[0]
+
+
+def caption(run: Path, paths: Sequence[Path]) -> int:
     """Print a line for each picture, and return how many could not be read.
 
     Raises:
-        ConfigError: `run_dir` is not that of a finished run of captioning.
+        FileNotFoundError: `run` is neither a finished run's folder nor a file of weights.
+        ConfigError: It is not of captioning.
     """
-    config = _config(run_dir)
-    vocabulary = Vocabulary.load(run_dir / "vocabulary.json")
+    weights = read_weights(run)
+    config = weights.config
+    if config.section != "captioning":
+        raise ConfigError(f"{run} is of experiment={config.experiment}, which makes no captions")
+    if not weights.vocabulary:
+        raise ConfigError(f"{run} was not tested, so its words were not kept; take one of experiment=captioning")
+    vocabulary = Vocabulary.parse(weights.vocabulary, run)
     encoder = load_encoder(config.data.encoder)
     task: Captioning = instantiate(config.task)
     task.make_network(len(vocabulary), encoder.channels)
-    load_weights(task, read_weights(run_dir).state, run_dir)
+    load_weights(task, weights.state, run)
     task.eval()
     failed = 0
     for path in paths:
@@ -67,17 +92,6 @@ def caption(run_dir: Path, paths: Sequence[Path]) -> int:
         feature = torch.from_numpy(encoder.encode(pixels[np.newaxis], config.data.grid))
         print(f"{path}: {task.captions(feature, vocabulary)[0]}", flush=True)
     return failed
-
-
-def _config(run_dir: Path) -> DictConfig:
-    """Read a run's configuration, after a look at whether it can caption."""
-    for name, problem in _NEEDED.items():
-        if not (run_dir / name).exists():
-            raise ConfigError(f"{run_dir} {problem} (it has no {name})")
-    config = DictConfig(OmegaConf.load(run_dir / "config.yaml"))
-    if config.section != "captioning":
-        raise ConfigError(f"{run_dir} is a run of experiment={config.section}, which makes no captions")
-    return config
 
 
 if __name__ == "__main__":

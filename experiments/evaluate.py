@@ -10,25 +10,39 @@ import logging
 import sys
 from pathlib import Path
 
+from btrnn.command import exit_status
 from btrnn.config import ConfigError
+from btrnn.data.annotations import AnnotationError
+from btrnn.data.encoders import EncoderError
+from btrnn.data.features import FeatureError
+from btrnn.data.mnist import MNISTError
+from btrnn.data.video import VideoError
+from btrnn.data.vocabulary import VocabularyError
+from btrnn.metrics import ScorerError
 from btrnn.run import evaluate
 from btrnn.weights import read_weights
 
+_ERRORS = (
+    *(FileNotFoundError, ConfigError, AnnotationError, EncoderError, FeatureError, MNISTError, VideoError),
+    *(VocabularyError, ScorerError),
+)
 
-def main() -> None:
-    """Parse the command line and print the test metrics as JSON; on stderr, what a file says was reported."""
+
+def main() -> int:
+    """Print the test metrics as JSON; on stderr, what a file says was reported. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, help="results/runs/<experiment>/<name>/seed<k>, or a .safetensors file")
     parser.add_argument("--data-dir", type=Path, help="where the data are (default: where the run found them)")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+
+    def work() -> None:
         print(json.dumps(evaluate(options.path, data_dir=options.data_dir), indent=2))
         if reported := read_weights(options.path).reported:
             print(f"reported: {json.dumps(reported)}", file=sys.stderr)
-    except (FileNotFoundError, ConfigError) as error:
-        sys.exit(f"error: {error}")
+
+    return exit_status(work, *_ERRORS)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

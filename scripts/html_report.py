@@ -27,6 +27,7 @@ from btrnn.atomic import replace_file
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = {".png", ".gif", ".csv", ".npz", ".json"}  # other files are named, not linked
 _INDEX = Path("results") / "README.md"
+_MARK = "<!-- made by scripts/html_report.py -->"
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto; max-width: 60rem;
@@ -73,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def build(folder: Path) -> None:
-    """Write all pages, from the index and the notebooks to whatever they lead to."""
+    """Write all pages, from the index and the notebooks to whatever they lead to; an earlier report is replaced."""
+    if folder.exists() and any(folder.iterdir()) and _MARK not in _text(folder / "index.html"):
+        sys.exit(f"error: {folder} holds something else than a report: name another folder, or empty it")
     notebooks = [path.relative_to(ROOT) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
     titles = {path: _title(path) for path in notebooks}
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +94,10 @@ def build(folder: Path) -> None:
         if folder.exists():
             shutil.rmtree(folder)
         part.rename(folder)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def page_of(source: Path) -> Path:
@@ -157,7 +164,7 @@ def _page(body: BeautifulSoup, source: Path, titles: dict[Path, str]) -> str:
     title = heading.get_text().strip("¶") if heading else page_of(source).stem
     colors = HtmlFormatter().get_style_defs(".highlight")
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{_MARK}\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{html.escape(title)}</title>\n'
         f"<style>{_STYLE}{colors}</style>\n</head>\n<body>\n<nav>\n{links}\n</nav>\n<main>\n{body}\n</main>\n</body>\n"
         "</html>\n"

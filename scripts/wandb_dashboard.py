@@ -11,19 +11,39 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import wandb
 import wandb_workspaces.reports.v2.interface as panels
 import wandb_workspaces.workspaces as workspaces
-from wandb_workspaces.workspaces import Section, Workspace
+from wandb_workspaces.workspaces import Workspace
 
 PROJECT = "btrnn"
-_CURVES = {
-    "Action recognition": ("train/loss", "val/loss", "train/accuracy", "val/accuracy"),
-    "Image generation": ("train/nll_bound", "val/nll_bound", "val/reconstruction", "val/kl"),
-    "Image captioning": ("train/loss", "val/loss"),
+
+
+class Section(NamedTuple):
+    """What is shown of the runs of one task.
+
+    title: As it stands in the views' names.
+    curves: Metrics by epoch.
+    outcome: The metric of the test split, at the end of the parallel coordinates.
+    """
+
+    title: str
+    curves: tuple[str, ...]
+    outcome: str
+
+
+SECTIONS = {  # by the configuration's `section`
+    "video": Section(
+        "action recognition", ("train/loss", "val/loss", "train/accuracy", "val/accuracy"), "test/accuracy"
+    ),
+    "generation": Section(
+        "image generation", ("train/nll_bound", "val/nll_bound", "val/reconstruction", "val/kl"), "test/nll_bound"
+    ),
+    "captioning": Section("image captioning", ("train/loss", "val/loss"), "test/cider"),
 }
-_SWEPT = ("order", "rank", "num_blocks", "parameters_input", "test/accuracy", "test/nll_bound", "test/cider")
+_SWEPT = ("order", "rank", "num_blocks", "parameters_input")
 _LOGARITHMIC = ("parameters_input",)
 _PICTURES = ("test/samples", "test/canvases", "test/reconstructions")
 _CAPTIONS = "test/captions"
@@ -42,29 +62,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if not wandb.api.api_key:
         sys.exit("not logged in to W&B: run `wandb login` first, or see the views with --dry-run")
-    for view in make_views(options.entity or str(wandb.Api().default_entity), options.project):
+    entity = options.entity or wandb.Api().default_entity
+    if not entity:
+        sys.exit("this login has no default account or team: name one with --entity")
+    for view in make_views(entity, options.project):
         view.save()  # prints the address
 
 
 def make_views(entity: str, project: str) -> list[Workspace]:
-    """Return the three views, unsaved."""
-    trained = workspaces.RunsetSettings(filters=[workspaces.Metric("JobType") == "train"])
-    grouped = workspaces.RunsetSettings(
-        filters=[workspaces.Metric("JobType") == "train"],
-        groupby=[workspaces.Metric("Group"), workspaces.Config("model.name")],
-    )
-    return [
-        Workspace(entity, project, "Loss curves of the three models", _curve_sections(), runset_settings=grouped),
-        Workspace(entity, project, "Order, rank and blocks", [_sweep_section()], runset_settings=trained),
-        Workspace(entity, project, "Pictures and captions", _media_sections(), runset_settings=trained),
-    ]
+    """Return the views, unsaved: of each task its curves and what d, R and N do, and all pictures and captions."""
+    is_trained = workspaces.Metric("JobType") == "train"
+    views = []
+    for name, section in SECTIONS.items():
+        filters = [is_trained, workspaces.Config("section.value") == name]  # as W&B stores it
+        grouped = workspaces.RunsetSettings(
+            filters=filters, groupby=[workspaces.Metric("Group"), workspaces.Config("model.name")]
+        )
+        curves = _section("Loss curves", [_curve(metric) for metric in section.curves])
+        sweep = _section("Order d, rank R, blocks N", [_parallel_coordinates(section.outcome)], columns=1)
+        views += [
+            Workspace(entity, project, f"Loss curves: {section.title}", [curves], runset_settings=grouped),
+            Workspace(
+                entity,
+                project,
+                f"Order, rank and blocks: {section.title}",
+                [sweep],
+                runset_settings=workspaces.RunsetSettings(filters=filters),
+            ),
+        ]
+    trained = workspaces.RunsetSettings(filters=[is_trained])
+    return [*views, Workspace(entity, project, "Pictures and captions", _media_sections(), runset_settings=trained)]
 
 
-def _curve_sections() -> list[Section]:
-    return [
-        Section(task, [_curve(metric) for metric in metrics], is_open=True, pinned=True)
-        for task, metrics in _CURVES.items()
-    ]
+def _section(title: str, shown: list[Any], columns: int = 3) -> workspaces.Section:
+    layout = workspaces.SectionLayoutSettings(columns=columns, rows=1 if columns == 1 else 2)
+    return workspaces.Section(title, shown, is_open=True, pinned=True, layout_settings=layout)
 
 
 def _curve(metric: str) -> panels.LinePlot:
@@ -79,21 +111,17 @@ def _curve(metric: str) -> panels.LinePlot:
     )
 
 
-def _sweep_section() -> Section:
+def _parallel_coordinates(outcome: str) -> panels.ParallelCoordinatesPlot:
     columns = [
-        panels.ParallelCoordinatesPlotColumn(panels.SummaryMetric(name), log=name in _LOGARITHMIC) for name in _SWEPT
+        panels.ParallelCoordinatesPlotColumn(panels.SummaryMetric(name), log=name in _LOGARITHMIC)
+        for name in (*_SWEPT, outcome)
     ]
-    plot = panels.ParallelCoordinatesPlot(title="What d, R and N do", columns=columns)
-    layout = workspaces.SectionLayoutSettings(columns=1, rows=1)
-    return Section("Order d, rank R, blocks N", [plot], is_open=True, pinned=True, layout_settings=layout)
+    return panels.ParallelCoordinatesPlot(title="What d, R and N do", columns=columns)
 
 
-def _media_sections() -> list[Section]:
+def _media_sections() -> list[workspaces.Section]:
     captions = panels.WeavePanelSummaryTable(table_name=_CAPTIONS)  # a table of images and texts
-    return [
-        Section("Digits", [_pictures(key) for key in _PICTURES], is_open=True, pinned=True),
-        Section("Captions", [captions], is_open=True, pinned=True),
-    ]
+    return [_section("Digits", [_pictures(key) for key in _PICTURES]), _section("Captions", [captions])]
 
 
 def _pictures(key: str) -> panels.MediaBrowser:

@@ -54,6 +54,7 @@ def test_the_table_is_what_the_csv_gives(reported: Path) -> None:
     assert row[7] == f"{cider.mean():.1f} ± {cider.std():.1f} (3) [{low:.1f}, {high:.1f}]"
     assert row[8:11] == ["0.630 ± 0.010 (3) (0.031)", "0.800 ± 0.000 (3) (0.072)", "2.01 ± 0.00 (3)"]
     assert cells(text_of(reported), "one caption for all images")[7] == "20.0"
+    assert cells(text_of(reported), "true captions, each against the others")[7] == "90.0"
 
 
 def test_published_scores_stand_beside_with_their_marks_and_the_stand_in_is_named(reported: Path) -> None:
@@ -147,12 +148,13 @@ def test_without_java_the_table_says_so_and_has_no_meteor(tmp_path: Path) -> Non
 
 def test_on_coco_there_are_no_pairs_and_no_stand_in(tmp_path: Path) -> None:
     options = workspace(tmp_path)
-    missing = dict.fromkeys(f"test/pairs{ending}" for ending in ("", "_shuffled", "_any", "_any_shuffled"))
-    write_run(tmp_path / "results", "lstm", 0, experiment="captioning", changes=missing)
+    changes = dict.fromkeys(f"test/pairs{ending}" for ending in ("", "_shuffled", "_any", "_any_shuffled"))
+    changes |= {"split": "seeded: karpathy is not here"}
+    write_run(tmp_path / "results", "lstm", 0, experiment="captioning", changes=changes)
     collect_script.main(options[:2])
     report.main(options)
     text = (tmp_path / "results" / "tables" / "captioning.md").read_text()
-    assert "### Captions of MSCOCO: scale `study`" in text
+    assert "### Captions of MSCOCO, split `seeded: karpathy is not here`: scale `study`" in text
     assert "stand-in" not in text
     assert "by chance" not in text.lower()
 

@@ -1,7 +1,6 @@
 """The captioner: padding, packing, learning by heart; greedy and beam search against an exhaustive one."""
 
 import itertools
-import json
 
 import pytest
 import torch
@@ -165,12 +164,15 @@ def test_words_and_numbers():
 def test_a_vocabulary_is_saved_whole_and_a_bad_file_is_named(tmp_path):
     vocabulary = Vocabulary(["ball", "cube"])
     vocabulary.save(tmp_path / "words.json")
-    assert Vocabulary.load(tmp_path / "words.json").words == vocabulary.words
-    for content in ("", "{}", "[1]", json.dumps(["a", "a"])):
-        (tmp_path / "words.json").write_text(content)
-        with pytest.raises(VocabularyError):
-            Vocabulary.load(tmp_path / "words.json")
-    with pytest.raises(VocabularyError, match=r"missing\.json"):
-        Vocabulary.load(tmp_path / "missing.json")
+    path = tmp_path / "words.json"
+    assert Vocabulary.parse(path.read_text(), path).words == vocabulary.words
+    for content, problem in (
+        ("", "is not a"),
+        ("{}", "JSON list"),
+        ("[1]", "JSON list"),
+        ('["a", "a"]', "twice are a"),
+    ):
+        with pytest.raises(VocabularyError, match=problem):
+            Vocabulary.parse(content, path)
     with pytest.raises(VocabularyError, match="none of 2 words occurs 5 times"):
         Vocabulary.from_captions(["a ball"], 5)

@@ -27,6 +27,7 @@ from btrnn.results import collect
 from btrnn.schema import CAPTIONING
 from btrnn.tasks import Captioning
 from btrnn.tasks.captioning import NUM_SHOWN
+from btrnn.weights import export_weights
 from tests.test_report import load
 
 from .conftest import ROOT, wandb_record
@@ -254,7 +255,7 @@ def test_a_run_leaves_captions_words_and_pictures_and_is_tested_again(make_confi
     assert summary["test/perplexity"] == pytest.approx(np.exp(summary["test/loss"]), rel=1e-4)
     for name in CAPTIONING.metrics:
         assert (name in summary) == (name != "test/meteor"), name
-    vocabulary = Vocabulary.load(run_dir / "vocabulary.json")
+    vocabulary = Vocabulary.parse((run_dir / "vocabulary.json").read_text(), run_dir)
     assert len(vocabulary) == summary["vocabulary_size"]
     assert set(" ".join(captions["caption"]).split()) <= set(vocabulary.words)
     pictures = dict(np.load(run_dir / "arrays.npz"))
@@ -324,11 +325,17 @@ def test_pictures_of_ones_own_are_captioned(make_config, tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.out.startswith(f"{grey}: ")
     assert f"{tmp_path / 'none.jpg'}: not captioned: no such file" in printed.err
-    for name, problem in (
-        ("vocabulary.json", "was not tested"),
-        ("summary.json", "is not finished"),
-        ("config.yaml", "is not the folder of a run"),
-    ):
+    results_dir = Path(config.results_dir)
+    script.main(["--results-dir", str(results_dir), str(scene)])  # the run that was finished last
+    assert capsys.readouterr() == (f"{scene}: {captions[0]}\n", f"with {run_dir}\n")
+    weights = results_dir / "weights" / "captioning.safetensors"
+    export_weights(run_dir, weights, largest=10**9)
+    for name, problem in (("vocabulary.json", "was not tested"), ("config.yaml", "is not a finished run")):
         (run_dir / name).unlink()
-        with pytest.raises(SystemExit, match=rf"error: .*seed0 {problem}.* \(it has no {name}\)"):
+        with pytest.raises(SystemExit, match=rf"error: .*seed0 {problem}"):
             script.main(["--run", str(run_dir), str(grey)])
+    script.main(["--results-dir", str(results_dir), str(scene)])  # what was exported knows its words
+    assert capsys.readouterr() == (f"{scene}: {captions[0]}\n", f"with {weights}\n")
+    weights.unlink()
+    with pytest.raises(SystemExit, match=r"error: no captioning run is finished in .*reproduce-captioning"):
+        script.main(["--results-dir", str(results_dir), str(scene)])

@@ -145,6 +145,21 @@ def test_accuracy_rises_with_the_rank_as_far_as_the_intervals_tell(tmp_path):
     assert claim.verdict == "partly"
     assert claim.ours.startswith("0.510 / 0.620 / 0.640 on Actions (stand-in); steps +0.110 [")
     assert claim.paper == "reported 0.784 [M] / reported 0.803 [M] / 0.853 [S]"
+    small = {"rank": 1}
+    write_run(results_dir, "bt_lstm", 0, experiment=experiment, scale="smoke", epochs=1, num_clips=55, changes=small)
+    keep(results_dir, experiment)
+    assert found(results_dir, "rises with R") == claim  # a smaller scale changes nothing
+
+
+def test_accuracy_that_cannot_rise_says_nothing_of_ranks(tmp_path):
+    results_dir = results_folder(tmp_path)
+    for rank in (1, 2, 4):
+        changes = {"rank": rank, "test/accuracy": 1.0}
+        write_run(results_dir, "bt_lstm", 0, experiment="ucf11_sensitivity_actions", changes=changes)
+    keep(results_dir, "ucf11_sensitivity_actions")
+    claim = found(results_dir, "rises with R")
+    assert claim.verdict == "not testable here"
+    assert claim.ours == "1.000 / 1.000 / 1.000 on Actions (stand-in); steps +0.000, +0.000"
 
 
 def write_recovery(results_dir: Path, errors: dict[str, float], truth: str = "same_shape") -> None:
@@ -302,6 +317,8 @@ def test_seeds_that_only_one_model_has_are_not_paired():
     )
     difference = paired_difference(first, second, "m")
     assert (difference.n, difference.mean) == (2, 5.5)
+    with pytest.raises(ValueError, match="a seed stands in two rows"):
+        paired_difference(pd.concat([first, first]), second, "m")
 
 
 def test_the_report_of_task_1_says_how_soon(tmp_path):

@@ -268,12 +268,18 @@ def test_script_ends_with_the_error_and_no_traceback(server: Server, tmp_path: P
 # COCO
 
 
-def zipped(files: dict[str, bytes]) -> bytes:
+def zipped(files: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+    with zipfile.ZipFile(content, "w", compression) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
     return content.getvalue()
+
+
+def flipped(content: bytes) -> bytes:
+    """Damage the middle of an archive, and leave its list of files whole."""
+    middle = len(content) // 2
+    return content[:middle] + bytes(255 - byte for byte in content[middle : middle + 20]) + content[middle + 20 :]
 
 
 def captions(part: str) -> bytes:
@@ -347,12 +353,16 @@ def test_without_karpathys_archive_coco_is_still_complete(
     assert read_annotations("coco", tmp_path).split.startswith("seeded")
 
 
-@pytest.mark.parametrize("damage", ["cut", "other"])
+@pytest.mark.parametrize("damage", ["cut", "other", "flipped"])
 def test_a_damaged_archive_of_coco_is_named_and_leaves_no_part(
     coco_server: Server, tmp_path: Path, damage: str
 ) -> None:
     content = coco_server.contents["/zips/train2014.zip"]
-    wrong = content[: len(content) // 2] if damage == "cut" else zipped({"readme.txt": CONTENT[: len(content)]})
+    wrong = {
+        "cut": content[: len(content) // 2],
+        "other": zipped({"readme.txt": CONTENT[: len(content)]}),
+        "flipped": flipped(zipped({"train2014/a.jpg": CONTENT}, zipfile.ZIP_DEFLATED)),
+    }[damage]
     (tmp_path / "train2014.zip").write_bytes(wrong)
     with pytest.raises(DownloadError, match=r"train2014\.zip (is damaged|lacks one of train2014).*\n.*put it at"):
         download_coco(tmp_path, coco_server.url, coco_server.url)

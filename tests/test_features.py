@@ -1,5 +1,6 @@
 """Encoders with their real weights; images of all kinds; features that are made once, also after a stop."""
 
+import errno
 import json
 import logging
 import os
@@ -304,6 +305,23 @@ def test_bad_images_are_left_out_and_reported(
     mended = extract_features(images, names, tmp_path / "cache", "efficientnet_lite0", 2)
     assert mended.skipped.keys() == {"gone.jpg"}
     assert calls[before:] == [1]
+
+
+def test_what_the_machine_cannot_read_just_now_is_not_taken_for_a_bad_image(
+    tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, right = many(tmp_path, 3), Image.open
+
+    def too_many(path: Path) -> Image.Image:
+        if path.name == "01.png":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return right(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "open", too_many)
+        with pytest.raises(FeatureError, match=r"01\.png cannot be read: .*Too many open files"):
+            extract_features(tmp_path, names, tmp_path / "cache", "efficientnet_lite0", 2)
+    assert extract_features(tmp_path, names, tmp_path / "cache", "efficientnet_lite0", 2).skipped == {}
 
 
 def test_not_one_image_is_an_error(tmp_path: Path, calls: list[int]) -> None:

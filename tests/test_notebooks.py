@@ -121,6 +121,17 @@ def test_the_report_has_no_dead_link_and_no_missing_figure(report, capsys):
         assert not re.search(r"(?<![\w.])/(?:root|home|work)/", text), page
 
 
+def test_a_folder_with_something_else_is_left_alone(report, tmp_path):
+    kept = tmp_path / "notes.txt"
+    kept.write_text("mine")
+    with pytest.raises(SystemExit, match="holds something else than a report"):
+        html_report.build(tmp_path)
+    assert kept.read_text() == "mine"
+    before = (report / "index.html").stat().st_mtime_ns
+    html_report.build(report)  # an earlier report is replaced
+    assert (report / "index.html").stat().st_mtime_ns > before
+
+
 def test_each_notebook_s_pictures_and_tables_reach_the_report(report):
     for path in NOTEBOOKS:
         body = BeautifulSoup((report / f"{path.stem}.html").read_text(), "html.parser").main

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -125,18 +126,21 @@ def test_the_views_are_printed_without_a_login(monkeypatch):
         [*command, "--dry-run"], capture_output=True, text=True, check=True, env=environment
     ).stdout
     views = json.loads(printed)
-    curves = panels(views, "Loss curves of the three models")
-    assert {metric for panel in curves for metric in panel["config"]["metrics"]} >= {"train/loss", "val/nll_bound"}
-    assert {panel["config"]["groupBy"] for panel in curves} == {"model.value.name"}
-    (sweep,) = panels(views, "Order, rank and blocks")
-    assert sweep["viewType"] == "Parallel Coordinates Plot"
-    columns = [column["accessor"] for column in sweep["config"]["columns"]]
-    assert columns[:4] == [f"summary:{name}" for name in ("order", "rank", "num_blocks", "parameters_input")]
+    for section, (title, metrics, outcome) in wandb_dashboard.SECTIONS.items():
+        curves = panels(views, f"Loss curves: {title}")
+        assert [panel["config"]["metrics"] for panel in curves] == [[metric] for metric in metrics]
+        assert {panel["config"]["groupBy"] for panel in curves} == {"model.value.name"}
+        (sweep,) = panels(views, f"Order, rank and blocks: {title}")
+        assert sweep["viewType"] == "Parallel Coordinates Plot"
+        columns = [column["accessor"] for column in sweep["config"]["columns"]]
+        assert columns == [f"summary:{name}" for name in ("order", "rank", "num_blocks", "parameters_input", outcome)]
+        for name in (f"Loss curves: {title}", f"Order, rank and blocks: {title}"):
+            (runs,) = views[name]["section"]["runSets"]
+            found = [(item["key"]["name"], item["value"]) for item in runs["filters"]["filters"]]
+            assert found == [("jobType", "train"), ("section.value", section)]
     shown = json.dumps(panels(views, "Pictures and captions"))
     assert all(f'"{key}"' in shown for key in ("test/samples", "test/canvases", "test/captions"))
-    for view in views.values():
-        (runs,) = view["section"]["runSets"]
-        assert [(item["key"]["name"], item["value"]) for item in runs["filters"]["filters"]] == [("jobType", "train")]
+    assert len(views) == 7
     refused = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert refused.returncode == 1
     assert "run `wandb login` first" in refused.stderr
@@ -156,13 +160,16 @@ def test_each_view_is_saved_once_for_the_account_that_is_logged_in(monkeypatch, 
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     wandb_dashboard.main(["--entity", "someone"])
     assert saved == [("someone", "btrnn", view.name) for view in wandb_dashboard.make_views("someone", "btrnn")]
-    assert len(saved) == 3
+    assert len(saved) == 7
+    monkeypatch.setattr(wandb_dashboard.wandb, "Api", lambda: SimpleNamespace(default_entity=None))
+    with pytest.raises(SystemExit, match="no default account or team: name one with --entity"):
+        wandb_dashboard.main([])
 
 
 def test_what_the_curves_view_shows_is_what_tasks_log():
     from btrnn.tasks import Captioning, Generation, VideoClassification
 
-    shown = wandb_dashboard._CURVES
-    assert set(shown["Image captioning"]) <= set(Captioning.metrics)
-    assert set(shown["Action recognition"]) <= set(VideoClassification.metrics)
-    assert set(shown["Image generation"]) <= set(Generation.metrics)
+    tasks = {"video": VideoClassification, "generation": Generation, "captioning": Captioning}
+    assert tasks.keys() == wandb_dashboard.SECTIONS.keys()
+    for section, task in tasks.items():
+        assert set(wandb_dashboard.SECTIONS[section].curves) <= set(task.metrics)

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,7 +96,7 @@ def unpack(path: Path, folder: Path, wanted: tuple[str, ...]) -> None:
             (unpacking / name).replace(folder / name)
     except FileNotFoundError:
         raise DownloadError(f"{path} lacks one of {', '.join(wanted)}: replace it, or delete it") from None
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DownloadError(f"{path} is damaged ({error}): replace it, or delete it") from error
     finally:
         shutil.rmtree(unpacking, ignore_errors=True)

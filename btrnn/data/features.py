@@ -215,6 +215,9 @@ def _read_ahead(root: Path, files: list[str], size: int, batch_size: int) -> Ite
         try:
             return read_image(root / file, size)
         except ImageError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno is not None:  # the machine's fault, and gone the next time
+                raise FeatureError(f"{root / file} cannot be read: {error}") from error
             return error
 
     batches = [files[k : k + batch_size] for k in range(0, len(files), batch_size)]

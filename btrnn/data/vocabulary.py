@@ -80,16 +80,20 @@ class Vocabulary:
         replace_file(path, json.dumps(self.words[len(SPECIAL) :], indent=0) + "\n")
 
     @classmethod
-    def load(cls, path: Path) -> "Vocabulary":
-        """Read what `save` wrote.
+    def parse(cls, text: str, place: Path) -> "Vocabulary":
+        """Read what stands in a file that `save` wrote.
+
+        Args:
+            text: Its content.
+            place: Where it stood, for errors.
 
         Raises:
-            VocabularyError: The file is missing, or not a list of words.
+            VocabularyError: It is not a list of words.
         """
         try:
-            words = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise VocabularyError(f"{path} is not a vocabulary ({error})") from None
+            words = json.loads(text)
+        except ValueError as error:
+            raise VocabularyError(f"{place} is not a vocabulary ({error})") from None
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise VocabularyError(f"{path} is not a vocabulary: it must hold a JSON list of words")
+            raise VocabularyError(f"{place} is not a vocabulary: it must hold a JSON list of words")
         return cls(words)

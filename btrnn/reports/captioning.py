@@ -51,8 +51,9 @@ def _conclusion(differences: pd.DataFrame, summary: pd.DataFrame) -> str:
 
 def _heading(summary: pd.DataFrame) -> str:
     first = summary.iloc[0]
+    split = "" if first["stand_in"] else f", split `{first['split']}`"
     return (
-        f"Captions of {tables.data_name(first['source'])}: scale `{first['scale']}` ({span(summary['epochs'])} "
+        f"Captions of {tables.data_name(first['source'])}{split}: scale `{first['scale']}` ({span(summary['epochs'])} "
         f"epochs), {_features(first)}, beam {span(summary['beam_size'])}, n = {span(summary['n'])}"
     )
 
@@ -65,7 +66,7 @@ def _features(run: "pd.Series[Any]") -> str:
 
 
 def _rows(summary: pd.DataFrame, results_dir: Path) -> list[dict[str, str]]:
-    """Write a row for each setting, then the best constant caption and the published scores."""
+    """Write a row for each setting, then what its CIDEr is read against, and the published scores."""
     with_pairs = summary["test/pairs"].notna().any()
     rows = [
         {"model": row["label"]}
@@ -78,8 +79,15 @@ def _rows(summary: pd.DataFrame, results_dir: Path) -> list[dict[str, str]]:
         | common.run_cells(row)
         for row in summary.to_dict("records")
     ]
-    constant = {"model": "one caption for all images", "CIDEr": f"{100 * summary['test/cider_constant'].mean():.1f}"}
-    return [dict.fromkeys(rows[0], "-") | row for row in (*rows, constant, _published(results_dir))]
+    others = [
+        {"model": model, "CIDEr": f"{100 * summary[f'test/{column}'].mean():.1f}"}
+        for model, column in (
+            ("one caption for all images", "cider_constant"),
+            ("true captions, each against the others", "cider_true"),
+        )
+        if summary[f"test/{column}"].notna().all()
+    ]
+    return [dict.fromkeys(rows[0], "-") | row for row in (*rows, *others, _published(results_dir))]
 
 
 def _score(row: Row, name: str) -> str:
@@ -120,7 +128,7 @@ def _notes(summary: pd.DataFrame) -> str:
         )
     lines.append(
         "Scores by pycocoevalcap, times 100, of one caption for each test image. The epoch is chosen by the loss on "
-        "validation captions; the test split is used once."
+        "validation captions; so is the length penalty of the search."
     )
     if (summary["tokenizer"] != "ptb").any():
         lines.append(
@@ -133,7 +141,8 @@ def _notes(summary: pd.DataFrame) -> str:
             "or at least one, of those objects are in the image. By chance: the same captions with all other images."
         )
     lines.append(
-        "One caption for all images: of 100 training captions the one with the highest CIDEr on validation images. "
+        "One caption for all images: of all training captions the one with the highest CIDEr on the validation images. "
+        "True captions: each image's first reference against its others, which are one fewer than the models have. "
         "Perplexity: of the words of each test image's first reference."
     )
     lines.append(
@@ -165,12 +174,15 @@ def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
     scale = common.scales(results.runs)[0]
     summary = comparison.summarise(results.runs[results.runs["scale"] == scale])
     title = f"Captions of {tables.data_name(summary['source'].iloc[0])}, scale {scale}"
+    counted = f"{title}, n = {span(summary['n'])}"
     stem = results_dir / "figures" / experiment
     if comparisons.is_sweep(summary):
         columns = ["model", "label", "rank", "num_blocks", "parameters_input", "n", *_CIDER]
         points = summary[columns]
-        return [FigureFile(Path(f"{stem}_parameters.png"), points, partial(figures.against_parameters, points, title))]
-    return [*_caption_files(results, summary, stem, title), _curve_file(results, summary, stem, title)]
+        return [
+            FigureFile(Path(f"{stem}_parameters.png"), points, partial(figures.against_parameters, points, counted))
+        ]
+    return [*_caption_files(results, summary, stem, title), _curve_file(results, summary, stem, counted)]
 
 
 def _caption_files(results: Results, summary: pd.DataFrame, stem: Path, title: str) -> list[FigureFile]:

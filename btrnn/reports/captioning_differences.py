@@ -80,11 +80,19 @@ def conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
             f"({common.difference_text(row, '.1f')}, n = {row['n']})"
         )
     dense = summary[summary["model"] == "lstm"].iloc[0]
-    cider, constant = 100 * dense["test/cider"], 100 * dense["test/cider_constant"]
+    cider, constant, true = (100 * dense[f"test/{name}"] for name in ("cider", "cider_constant", "cider_true"))
+    others = "" if math.isnan(true) else f", true captions against one another {true:.1f}"
+    pairs = ""
+    if not math.isnan(dense["test/pairs_any"]):
+        pairs = (
+            f" Of the test images {dense['test/pairs_any']:.0%} have a caption of it in which at least one colour with "
+            f"its shape is right ({dense['test/pairs_any_shuffled']:.0%} by chance), {dense['test/pairs']:.0%} one in "
+            "which all that it names are."
+        )
     return (
         f"**Captions, in short.** Does a compact decoder lose anything in CIDEr against the dense one? On "
-        f"{tables.data_name(dense['source'])} {'; '.join(said)}. The dense one has {cider:.1f}; the best of one "
-        f"caption for all images has {constant:.1f}."
+        f"{tables.data_name(dense['source'])} {'; '.join(said)}. The dense one has {cider:.1f}, the best "
+        f"caption for all images alike {constant:.1f}{others}.{pairs}"
     )
 
 

@@ -274,10 +274,9 @@ def readme_part(results_dir: Path, place: str) -> str:
         results_dir: Where the committed files are.
         place: The path of `results_dir` as README links to it.
     """
-    said = conclusion(summarise(read(results_dir).rows)).replace(
-        "**In short.**", "**Recovery of matrices from y = W x.**"
-    )
+    said = conclusion(summarise(read(results_dir).rows))
     return (
-        f"{said} [Pictures]({place}/figures/recovery_panels.png), [errors]({place}/figures/recovery_errors.png), "
+        f"**Recovery of matrices from y = W x.** {said} [Pictures]({place}/figures/recovery_panels.png), "
+        f"[errors]({place}/figures/recovery_errors.png), "
         f"[all shapes]({place}/tables/recovery.md); [parameters against d and R]({place}/tables/parameters.md)."
     )

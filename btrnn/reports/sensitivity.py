@@ -112,13 +112,15 @@ def _interval(row: Row) -> str:
 def conclusion(summary: pd.DataFrame, effects: pd.DataFrame) -> str:
     """Say in Markdown which shape is best and worst, and what d, R and N do on average."""
     shapes = summary[summary["model"] == "bt_lstm"]
-    *_, best = ordered = sorted(shapes.to_dict("records"), key=lambda row: row[METRIC])
-    worst = ordered[0]
+    ordered = sorted(shapes.to_dict("records"), key=lambda row: (row[METRIC], -row["parameters_input"]))
+    worst, best = ordered[0], ordered[-1]
+    equal = sum(row[METRIC] == best[METRIC] for row in ordered)
+    others = f", as {equal - 1} larger ones do" if equal > 1 else ""
     data = tables.data_name(summary["source"].iloc[0])
     parts = [
         f"On {data} the {len(shapes)} shapes reach from {worst[METRIC]:.3f} ({_shape(worst)}, "
         f"{count(worst['parameters_input'])} parameters) to {best[METRIC]:.3f} ({_shape(best)}, "
-        f"{count(best['parameters_input'])})."
+        f"{count(best['parameters_input'])}){others}."
     ]
     said = []
     for factor, letter in FACTORS.items():

@@ -14,11 +14,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from btrnn.atomic import replace_file
+from btrnn.constant_caption import constant_cider, true_cider
 from btrnn.data.coco import COCO, CaptionBatch
 from btrnn.data.vocabulary import Vocabulary
 from btrnn.files import arrays_bytes
 from btrnn.lstm import LSTM
-from btrnn.metrics import constant_cider, score_captions, score_pairs, tokenizer_name
+from btrnn.metrics import score_captions, score_pairs, tokenizer_name
 from btrnn.models.beam_search import beam_search
 from btrnn.models.captioner import Captioner, caption_loss
 from btrnn.tasks.schedule import warmed_up_adam
@@ -117,6 +118,7 @@ class Captioning(Task):
         metrics = scores.corpus | {
             "perplexity": math.exp(sum(loss * words for loss, words in self._losses) / total),
             "cider_constant": constant_cider(candidates, data.references(_rows(data, "val")), references),
+            "cider_true": true_cider(references),
         }
         objects = data.objects(rows)
         if objects is not None:
