@@ -13,7 +13,7 @@ from btrnn.comparison import Row
 from btrnn.files import ResultsError, read_csv
 from btrnn.formatting import count, markdown_table, ratio
 from btrnn.results import read_results
-from btrnn.schema import schema_of
+from btrnn.schema import CAPTIONING, schema_of
 
 LARGEST_BYTES = 10_000_000  # of a file that is committed
 COLUMNS = ("experiment", "name", "seed", "file", "bytes")
@@ -76,8 +76,8 @@ def card_texts(results_dir: Path) -> dict[Path, str]:
         listed.append(
             {"model": f"[{setting['label']}]({stem(row)}.md)"}
             | {"task": _task(row["experiment"]), "data": tables.data_name(run["source"])}
-            | {"setting": _setting(run), main: f"{run[main]:.4g}"}
-            | {"parameters": count(run["parameters_total"]), "file": _file(row)}
+            | {"setting": _setting(run), "parameters": count(run["parameters_total"])}
+            | {"reported": f"{main} {run[main]:.4g}", "file": _file(row)}
         )
     page = [_TITLE, _NOTE, markdown_table(listed)]
     return {folder / "README.md": "\n\n".join(page) + "\n"} | texts
@@ -122,7 +122,11 @@ def _card(row: Row, run: Row, setting: Row) -> str:
 def _use(row: Row, run: Row) -> str:
     if row["file"]:
         command = f"python experiments/evaluate.py results/weights/{row['file']}"
-        return f"The numbers below, again, on the same data:\n\n```\n{command}\n```"
+        said = f"The numbers below, again, on the same data:\n\n```\n{command}\n```"
+        if schema_of(row["experiment"]) is CAPTIONING:
+            command = f"python experiments/caption.py --run results/weights/{row['file']} PICTURE..."
+            said += f"\n\nCaptions of pictures of one's own:\n\n```\n{command}\n```"
+        return said
     return (
         f"The weights take {row['bytes'] / 1e6:.0f} MB, more than the 10 MB that are kept. This makes them, and the "
         f"numbers below:\n\n```\n{run['command']}\npython experiments/evaluate.py "
