@@ -22,7 +22,7 @@ _NOTE = "Made by `python experiments/report.py` from index.csv and the CSV files
 _TITLE = """# Trained weights
 
 One run of each reported model, with a card each. `python experiments/evaluate.py FILE` gives the reported number again.
-Files over 10 MB are not kept: their cards say how to make them."""
+Files over 10 MB are not kept: their cards name the command that remakes one."""
 _LICENCE = (
     "MIT, as this repository. Where the data come from, and their licences: [data/README.md](../../data/README.md)."
 )
