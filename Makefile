@@ -72,7 +72,7 @@ reproduce-sensitivity: setup ## parameters, recovery of matrices, and UCF11 accu
 	@$(RUN) experiments/reproduce.py experiment=ucf11_sensitivity scale=$(SCALE) $(SEED)
 	$(RUN) experiments/report.py
 
-reproduce: reproduce-ucf11 reproduce-draw reproduce-captioning reproduce-sensitivity complexity tables ## all of the paper at SCALE=default: one seed, three for d, R and N (4 hours)
+reproduce: reproduce-ucf11 reproduce-draw reproduce-captioning reproduce-sensitivity complexity tables ## all of the paper at SCALE=default: one seed, three for d, R and N
 
 complexity: .venv/bench-done ## the paper's complexity laws beside measured exponents (measures what is missing, 20 minutes)
 	@$(RUN) experiments/complexity.py

@@ -54,6 +54,9 @@ def _likeness(texts: Sequence[str], known: Mapping[int, Sequence[str]]) -> np.nd
 
     An n-gram that is more often in the text than in a reference counts as often as it is in the text, where CIDEr
     counts it as often as in the reference. So all references of a length can be added up before the product.
+
+    Returns:
+        (texts,) at most 10 each.
     """
     references = [reference for some in known.values() for reference in some]
     per_image = [len(some) for some in known.values()]

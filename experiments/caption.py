@@ -74,7 +74,7 @@ def caption(run: Path, paths: Sequence[Path]) -> int:
     if config.section != "captioning":
         raise ConfigError(f"{run} is of experiment={config.experiment}, which makes no captions")
     if not weights.vocabulary:
-        raise ConfigError(f"{run} was not tested, so its words were not kept; take one of experiment=captioning")
+        raise ConfigError(f"{run} was not tested, or is not finished: its words were not kept; take another run")
     vocabulary = Vocabulary.parse(weights.vocabulary, run)
     encoder = load_encoder(config.data.encoder)
     task: Captioning = instantiate(config.task)

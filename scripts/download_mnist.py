@@ -6,6 +6,9 @@ from pathlib import Path
 
 from torchvision import datasets
 
+from btrnn.command import exit_status
+from btrnn.data.download import DownloadError
+
 
 def main() -> int:
     """Run the command line; 0 when the files are in their place, 1 when not."""
@@ -15,17 +18,16 @@ def main() -> int:
     arguments = parser.parse_args()
     kind = datasets.FashionMNIST if arguments.fashion else datasets.MNIST
     folder = arguments.data_dir / kind.__name__ / "raw"
-    try:
-        kind(arguments.data_dir, download=True)
-    except (RuntimeError, OSError) as error:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()  # where the folder stands, the configuration takes MNIST to be there
-        print(f"{error}\nWithout a connection, put the four files into {folder} by hand.", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on with the file that is missing", file=sys.stderr)
-        return 130
-    return 0
+
+    def work() -> None:
+        try:
+            kind(arguments.data_dir, download=True)
+        except (RuntimeError, OSError) as error:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()  # where the folder stands, the configuration takes MNIST to be there
+            raise DownloadError(f"{error}\nWithout a connection, put the four files into {folder} by hand.") from error
+
+    return exit_status(work, DownloadError)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """MNIST's files, MNIST-5k, and how grey images become binary batches."""
 
 import gzip
+import re
+import runpy
 import struct
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import torch
 
 from btrnn.data import mnist
 from btrnn.data.mnist import IDX_FILES, MNIST, BinaryImages, MNISTError, read_idx, read_mnist_5k
+
+from .conftest import ROOT
 
 
 def write_idx(folder: Path, num_train: int = 30, num_test: int = 8, *, packed: bool = False) -> None:
@@ -130,3 +134,16 @@ def test_wrong_choices_are_named(tmp_path, unchecked):
             MNIST(**({"source": "mnist_5k", "root": tmp_path} | options))
     with pytest.raises(MNISTError, match=r"make data-mnist"):
         MNIST(source="mnist", root=tmp_path).setup()
+
+
+def test_a_download_that_fails_says_what_to_do_and_leaves_no_empty_folder(tmp_path, monkeypatch, capsys):
+    def offline(data_dir: Path, download: bool) -> None:
+        (data_dir / "MNIST" / "raw").mkdir(parents=True)
+        raise RuntimeError("no mirror answers")
+
+    offline.__name__ = "MNIST"
+    monkeypatch.setattr("torchvision.datasets.MNIST", offline)
+    monkeypatch.setattr("sys.argv", ["download_mnist.py", "--data-dir", str(tmp_path)])
+    assert runpy.run_path(str(ROOT / "scripts" / "download_mnist.py"))["main"]() == 1
+    assert re.match(r"error: no mirror answers\nWithout a connection, put the four files", capsys.readouterr().err)
+    assert not (tmp_path / "MNIST" / "raw").exists()
