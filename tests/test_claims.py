@@ -16,6 +16,7 @@ from btrnn.reports import choosing_ranks, claims
 from btrnn.reports.claim import VERDICTS, Claim, above_zero, counted, in_share, no_worse
 from btrnn.reports.claims_exact import exact_claims
 from btrnn.results import collect, write_results
+from tests.caption_folders import write_run as write_caption_run
 from tests.run_folders import write_run, write_study
 from tests.test_complexity_report import write_sections
 
@@ -131,6 +132,19 @@ def test_images_are_comparable_where_little_of_the_bound_is_lost(tmp_path, exper
     assert claim.verdict == verdict
     assert f"test bound {np.mean(worse):+.2f} [" in claim.ours
     assert claim.n == "3"
+
+
+@pytest.mark.parametrize(("constant", "verdict"), [(0.2, "partly"), (5.0, "not reproduced")])
+def test_captions_are_proper_where_they_beat_the_constant_one(tmp_path, constant, verdict):
+    results_dir = results_folder(tmp_path)
+    for model in ("lstm", "bt_lstm"):
+        for seed in range(3):
+            changes = {"test/cider": 1.0 + 0.001 * seed, "test/cider_constant": constant}
+            write_caption_run(results_dir, model, seed, changes=changes)
+    keep(results_dir, "captioning_scenes")
+    claim = found(results_dir, "caption properly")
+    assert claim.verdict == verdict
+    assert claim.ours.endswith(f"lowest of all runs 1.000, one caption for all images {constant:.3f}")
 
 
 def test_accuracy_rises_with_the_rank_as_far_as_the_intervals_tell(tmp_path):
