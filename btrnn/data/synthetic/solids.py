@@ -212,9 +212,9 @@ def _diamond() -> Planes:
     """Return two pyramids base to base, an octahedron."""
     signs = np.array(np.meshgrid(*[(1, -1)] * 3)).reshape(3, 8).T
     normals = signs / [0.45, 0.5, 0.45]
-    planes = np.c_[normals, 1 + 0.5 * normals[:, 1]]  # |x| / 0.45 + |y - 0.5| / 0.5 + |z| / 0.45 <= 1
-    planes /= np.linalg.norm(normals, axis=1, keepdims=True)
-    return planes[None]
+    # |x| / 0.45 + |y - 0.5| / 0.5 + |z| / 0.45 <= 1, each plane with a normal of length 1
+    planes = np.c_[normals, 1 + 0.5 * normals[:, 1]] / np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.array([planes])
 
 
 def _slope(low: tuple[float, float], high: tuple[float, float]) -> Float[np.ndarray, " 4"]:
