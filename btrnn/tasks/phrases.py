@@ -82,7 +82,7 @@ def learn_phrases(
     optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE)
     steps = epochs * -(-images // _BATCH_SIZE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, _LAST_RATE, total_iters=steps)
-    total = 0.0
+    total: float = 0.0
     for _ in range(epochs):
         total, order = 0.0, rng.permutation(images)
         for start in range(0, images, _BATCH_SIZE):
@@ -91,9 +91,9 @@ def learn_phrases(
             true = torch.from_numpy(phrases[chosen].toarray()).to(device)
             loss = F.binary_cross_entropy_with_logits(scores, true, reduction="sum") / len(chosen)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-            total += loss.item() * len(chosen)
+            total += float(loss) * len(chosen)
     optimizer.zero_grad()  # the run's own optimiser begins with none
-    return total / images
+    return float(total / images)
