@@ -1,6 +1,6 @@
 """What stands where in a scene: two to four solids on a ground, drawn at random, and the camera that sees them.
 
-Space is measured in units of a medium solid's height; x goes to the right, y up, z towards the camera.
+A small solid is 1.2 units high; x goes to the right, y up, z towards the camera.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,12 @@ from jaxtyping import Float
 
 from btrnn.data.loading import generator
 
-SHAPES = ("ball", "cube", "cylinder", "cone", "pyramid", "ring", "star", "cross")
+SHAPES = (
+    *("ball", "cube", "cylinder", "cone", "pyramid", "ring", "star", "cross"),
+    *("house", "arch", "chair", "staircase", "arrow", "diamond"),
+)
 COLOURS = ("red", "orange", "yellow", "green", "turquoise", "blue", "purple", "pink", "white", "black")
-SIZES = {"small": 1.0, "medium": 1.5, "large": 2.1}  # heights
+SIZES = {"small": 1.2, "medium": 1.65, "large": 2.25}  # heights
 MATERIALS = ("matte", "shiny", "striped", "spotted", "checked")
 GROUNDS = ("grass", "sand", "wood", "tiles", "bricks", "carpet")
 FLAT_TOPPED = ("cube", "cylinder")  # what another solid can stand on
@@ -85,12 +88,12 @@ class Scene:
 
 
 def held_out(colour: str, shape: str) -> bool:
-    """Whether a colour with a shape is kept for the test scenes: 16 of the 80 pairs, two colours of every shape.
+    """Whether a colour with a shape is kept for the test scenes: 14 of the 140 pairs, a colour of every shape.
 
-    The rule: the colour's number plus three times the shape's is a multiple of 5. Every colour and every shape is
+    The rule: the colour's number plus three times the shape's is a multiple of 10. Every colour and every shape is
     seen in training, with others.
     """
-    return (COLOURS.index(colour) + 3 * SHAPES.index(shape)) % 5 == 0
+    return (COLOURS.index(colour) + 3 * SHAPES.index(shape)) % len(COLOURS) == 0
 
 
 def sample_scene(seed: int, split: int, number: int) -> Scene:

@@ -16,6 +16,12 @@ SHAPE_WORDS = {
     "ring": ("ring", "hoop", "doughnut"),
     "star": ("star",),
     "cross": ("cross", "plus"),
+    "house": ("house", "cottage", "hut"),
+    "arch": ("arch", "gate"),
+    "chair": ("chair", "seat"),
+    "staircase": ("staircase", "stairway"),
+    "arrow": ("arrow",),
+    "diamond": ("diamond", "gem"),
 }
 COLOUR_WORDS = {
     "red": ("red", "scarlet"),

@@ -1,4 +1,4 @@
-"""Where rays meet the eight solids of the scenes.
+"""Where rays meet the solids of the scenes.
 
 Each solid stands on y = 0 about the y axis and is 1 high and about 1 wide. A ray is origin + t direction; the
 directions need not have length 1. Rays that miss have t = inf.
@@ -20,6 +20,12 @@ REACH = {
     "ring": 0.5,
     "star": 0.61,
     "cross": 0.61,
+    "house": 0.81,
+    "arch": 0.74,
+    "chair": 0.76,
+    "staircase": 0.81,
+    "arrow": 0.54,
+    "diamond": 0.5,
 }
 _TINY = 1e-9
 _RING_RADIUS, _TUBE_RADIUS = 0.35, 0.15
@@ -168,7 +174,60 @@ def _star() -> Planes:
 
 
 def _cross() -> Planes:
-    return np.array([_box((-0.16, 0.0, -0.16), (0.16, 1.0, 0.16)), _box((-0.5, 0.34, -0.16), (0.5, 0.66, 0.16))])
+    return _union(_box((-0.16, 0.0, -0.16), (0.16, 1.0, 0.16)), _box((-0.5, 0.34, -0.16), (0.5, 0.66, 0.16)))
+
+
+def _house() -> Planes:
+    """Return four walls, and a roof that slopes to both sides."""
+    slopes = [_slope((side * 0.5, 0.55), (0.0, 1.0)) for side in (1, -1)]
+    roof = np.array([*slopes, [0, -1, 0, -0.55], [0, 0, 1, 0.45], [0, 0, -1, 0.45]])
+    return _union(_box((-0.45, 0.0, -0.4), (0.45, 0.55, 0.4)), roof)
+
+
+def _arch() -> Planes:
+    """Return two pillars and what lies on them."""
+    pillars = [_box((x - 0.13, 0.0, -0.2), (x + 0.13, 0.7, 0.2)) for x in (-0.37, 0.37)]
+    return _union(*pillars, _box((-0.5, 0.7, -0.2), (0.5, 1.0, 0.2)))
+
+
+def _chair() -> Planes:
+    """Return a seat on four legs, with a back at its far side."""
+    legs = [_box((x - 0.07, 0.0, z - 0.07), (x + 0.07, 0.4, z + 0.07)) for x in (-0.33, 0.33) for z in (-0.33, 0.33)]
+    return _union(*legs, _box((-0.4, 0.4, -0.4), (0.4, 0.52, 0.4)), _box((-0.4, 0.52, -0.4), (0.4, 1.0, -0.26)))
+
+
+def _staircase() -> Planes:
+    """Return three steps that go up to the right."""
+    return _union(*(_box((k * 0.3 - 0.45, 0.0, -0.35), (k * 0.3 - 0.15, (k + 1) / 3, 0.35)) for k in range(3)))
+
+
+def _arrow() -> Planes:
+    """Return an arrow that points up."""
+    slopes = [_slope((side * 0.48, 0.5), (0.0, 1.0)) for side in (1, -1)]
+    head = np.array([*slopes, [0, -1, 0, -0.5], [0, 0, 1, 0.16], [0, 0, -1, 0.16]])
+    return _union(_box((-0.16, 0.0, -0.16), (0.16, 0.5, 0.16)), head)
+
+
+def _diamond() -> Planes:
+    """Return two pyramids base to base, an octahedron."""
+    signs = np.array(np.meshgrid(*[(1, -1)] * 3)).reshape(3, 8).T
+    normals = signs / [0.45, 0.5, 0.45]
+    # |x| / 0.45 + |y - 0.5| / 0.5 + |z| / 0.45 <= 1, each plane with a normal of length 1
+    planes = np.c_[normals, 1 + 0.5 * normals[:, 1]] / np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.array([planes])
+
+
+def _slope(low: tuple[float, float], high: tuple[float, float]) -> Float[np.ndarray, " 4"]:
+    """Return the plane along z through two points (x, y), what is above it outside."""
+    (x, y), (x_high, y_high) = low, high
+    normal = np.sign(x - x_high) * np.array([y_high - y, x - x_high]) / np.hypot(y_high - y, x - x_high)
+    return np.array([*normal, 0.0, normal @ [x, y]])
+
+
+def _union(*pieces: Float[np.ndarray, "_ 4"]) -> Planes:
+    """Put pieces together; one with fewer planes than another repeats its last."""
+    most = max(map(len, pieces))
+    return np.stack([np.concatenate([piece, piece[-1:].repeat(most - len(piece), axis=0)]) for piece in pieces])
 
 
 def _dot(left: Points, right: Points) -> Float[np.ndarray, " n"]:
@@ -191,4 +250,10 @@ _SOLIDS: dict[str, Callable[[Points, Points], Hits]] = {
     "ring": _ring,
     "star": _flat_sided(_star()),
     "cross": _flat_sided(_cross()),
+    "house": _flat_sided(_house()),
+    "arch": _flat_sided(_arch()),
+    "chair": _flat_sided(_chair()),
+    "staircase": _flat_sided(_staircase()),
+    "arrow": _flat_sided(_arrow()),
+    "diamond": _flat_sided(_diamond()),
 }
