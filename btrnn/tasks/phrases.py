@@ -94,6 +94,6 @@ def learn_phrases(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-            total += float(loss) * len(chosen)
+            total += loss.item() * len(chosen)
     optimizer.zero_grad()  # the run's own optimiser begins with none
     return float(total / images)
