@@ -22,9 +22,8 @@ def main() -> int:
     parser.add_argument("--num-train", type=int, help=f"training images; all without it ({NUM_TRAIN:,} scenes)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    grid = arguments.grid or (
-        10 if arguments.encoder == "efficientnet_lite0" else 1
-    )  # as configs/data/coco.yaml has it
+    # as configs/data/coco.yaml has it
+    grid = arguments.grid or (10 if arguments.encoder == "efficientnet_lite0" else 1)
     cache_dir = features_dir(arguments.data_dir, arguments.source, arguments.encoder, grid)
 
     def work() -> None:
