@@ -84,7 +84,7 @@ def caption(run: Path, paths: Sequence[Path]) -> int:
     failed = 0
     for path in paths:
         try:
-            pixels, _ = read_image(path, encoder.image_size(config.data.grid))
+            pixels, _ = read_image(path, encoder.input_size)
         except ImageError as error:
             print(f"{path}: not captioned: {error}", file=sys.stderr)
             failed += 1

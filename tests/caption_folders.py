@@ -52,7 +52,7 @@ def write_run(
     summary = {
         **{"experiment": experiment, "name": name, "seed": seed, "model": model, **described},
         **{"source": "scenes" if experiment.endswith("_scenes") else "coco"},
-        **{"stand_in": experiment.endswith("_scenes"), "encoder": "efficientnet_lite0", "grid": 10, "tokenizer": "ptb"},
+        **{"stand_in": experiment.endswith("_scenes"), "encoder": "efficientnet_lite0", "grid": 7, "tokenizer": "ptb"},
         **{"split": "its own"},
         **{"vocabulary_size": 150, "beam_size": 3, "init": "default", "scale": "study"},
         **{"in_modes": "" if model == "lstm" else "8x8x8", "hidden_modes": "" if model == "lstm" else "8x8x8"},

@@ -385,7 +385,7 @@ def test_script_says_what_there_is_and_what_is_wrong(
         return code
 
     assert call(root.parent) == 0
-    cache = root.parent / "cache" / "coco-efficientnet_lite0-10x10"
+    cache = root.parent / "cache" / "coco-efficientnet_lite0-7x7"
     assert f"the features of 36 images are in {cache}" in capsys.readouterr().out
     assert call(root / "elsewhere") == 1
     assert "captions_train2014.json is missing; `make data-coco` gets it" in capsys.readouterr().err

@@ -119,15 +119,6 @@ def test_folded_batch_norms_change_nothing(lite0: Encoder) -> None:
     torch.testing.assert_close(head(found.unflatten(1, (7, 7)).permute(0, 3, 1, 2)), maps, atol=2e-2, rtol=1e-2)
 
 
-def test_more_cells_than_the_map_has_need_a_larger_picture(lite0: Encoder) -> None:
-    assert [lite0.image_size(grid) for grid in (1, 7, 8, 10)] == [224, 224, 256, 320]
-    pixels = np.asarray(picture(0, (320, 320)))[None]
-    with torch.inference_mode():
-        places = lite0.network((torch.tensor(pixels).permute(0, 3, 1, 2) - 127.0) / 128.0)
-    cells = torch.from_numpy(lite0.encode(pixels, 10)).float()  # each is a place of the map, not a mean
-    torch.testing.assert_close(cells, places.flatten(2).transpose(1, 2), atol=2e-2, rtol=1e-2)
-
-
 def test_a_feature_does_not_depend_on_its_batch(lite0: Encoder) -> None:
     pixels = np.stack([np.asarray(picture(seed, (224, 224))) for seed in range(3)])
     np.testing.assert_allclose(lite0.encode(pixels, 7)[1:2], lite0.encode(pixels[1:2], 7), atol=1e-2, rtol=1e-2)

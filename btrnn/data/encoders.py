@@ -18,7 +18,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 EncoderName = Literal["efficientnet_lite0", "inception_v3", "resnet50", "resnet101"]
 ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
-_STRIDE = 32  # pixels from one place of the last map to the next, in all of these networks
 
 
 class EncoderError(RuntimeError):
@@ -35,8 +34,8 @@ class Encoder:
 
     Attributes:
         name: One of `ENCODERS`.
-        network: (B, 3, size, size) -> its last map, (B, channels, height, width), in evaluation mode.
-        input_size: Height and width of the images that it was trained on, in pixels.
+        network: (B, 3, input_size, input_size) -> its last map, (B, channels, height, width), in evaluation mode.
+        input_size: Height and width of its images, in pixels.
         channels: Numbers that the map has in each place.
         mean: What is subtracted from red, green and blue, 0 to 255.
         sd: By what they are then divided.
@@ -49,21 +48,14 @@ class Encoder:
     mean: tuple[float, float, float]
     sd: tuple[float, float, float]
 
-    def image_size(self, grid: int) -> int:
-        """Return the height and width that images must have for a grid, in pixels.
-
-        It is `input_size`, or more where the grid has more cells than the map then has places: each cell gets its own.
-        """
-        return max(self.input_size, _STRIDE * grid)
-
     @torch.inference_mode()
     def encode(
         self, pixels: UInt8[np.ndarray, "batch height width 3"], grid: int
     ) -> Float16[np.ndarray, "batch cells channels"]:
-        """Make the features of images.
+        """Make the features of images of the encoder's input size.
 
         Args:
-            pixels: (B, size, size, 3), see `image_size`.
+            pixels: (B, input_size, input_size, 3).
             grid: Cells along each side of a picture.
 
         Returns:

@@ -178,7 +178,7 @@ def _make(root: Path, cache_dir: Path, settings: Settings, wanted: dict[str, tup
     replace_file(index, "".join(json.dumps(line) + "\n" for line in [settings, *map(asdict, kept)]))
     with index.open("a") as lines, show_progress("extracting features", len(wanted)) as advance:
         advance(len(known))
-        for batch, images in _read_ahead(root, missing, encoder.image_size(grid), batch_size):
+        for batch, images in _read_ahead(root, missing, encoder.input_size, batch_size):
             good = [image for image in images if not isinstance(image, ImageError)]
             if good:
                 array[next_row : next_row + len(good)] = encoder.encode(np.stack([pixels for pixels, _ in good]), grid)
