@@ -1,5 +1,6 @@
 """The stand-in for COCO: solids where they should be, true captions, files that are whole."""
 
+import itertools
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from pycocotools import coco
 from btrnn.data.loading import generator
 from btrnn.data.synthetic import layout, lexicon, rendering, scenes, solids
 from btrnn.data.synthetic.grammar import NUM_CAPTIONS, describe, relations
-from btrnn.data.synthetic.layout import COLOURS, GROUNDS, MATERIALS, SHAPES, SIZES, held_out, sample_scene
+from btrnn.data.synthetic.layout import COLOURS, GROUNDS, MATERIALS, SHAPES, SIZES, UNSEEN_PAIRS, held_out, sample_scene
 from btrnn.data.synthetic.lexicon import colour_shape_pairs
 from btrnn.data.synthetic.rendering import draw_scene
 from btrnn.data.synthetic.scenes import INFO_FILE, image_path, make_scenes, split_sizes
@@ -111,7 +112,8 @@ def test_a_scene_keeps_its_rules(seed: int, split: int, number: int) -> None:
     assert 2 <= len(scene.objects) <= 4
     pairs = [(thing.colour, thing.shape) for thing in scene.objects]
     assert len(set(pairs)) == len(pairs)
-    assert any(held_out(*pair) for pair in pairs) == (split == TEST)
+    unseen = [held_out(thing.colour, thing.shape, thing.material) for thing in scene.objects]
+    assert sorted(map(len, unseen)) == [0] * (len(unseen) - 1) + [int(split == TEST)]
     positions, scales = scene.camera.project(np.array([thing.centre for thing in scene.objects]))
     sizes = scales * [thing.height for thing in scene.objects]
     assert ((positions > sizes[:, None] / 2) & (positions < 1 - sizes[:, None] / 2)).all()
@@ -126,16 +128,24 @@ def test_a_scene_keeps_its_rules(seed: int, split: int, number: int) -> None:
             assert thing.place == (below.place[0], below.height, below.place[2])
 
 
-def test_held_out_pairs_leave_every_colour_and_shape_to_training() -> None:
-    unseen = [(colour, shape) for colour in COLOURS for shape in SHAPES if held_out(colour, shape)]
-    assert len(unseen) == 14
-    assert set(Counter(shape for _, shape in unseen).values()) == {1}
-    assert max(Counter(colour for colour, _ in unseen).values()) <= 2
-    counts = Counter((thing.colour, thing.shape) for k in range(500) for thing in sample_scene(0, TRAIN, k).objects)
-    assert counts.keys() == {(colour, shape) for colour in COLOURS for shape in SHAPES} - set(unseen)
-    for kind, names in (("size", SIZES), ("material", MATERIALS)):
-        seen = Counter(getattr(thing, kind) for k in range(100) for thing in sample_scene(0, TEST, k).objects)
-        assert min(seen[name] for name in names) > 10
+def test_held_out_pairs_are_in_test_scenes_alone_and_leave_every_look_to_training() -> None:
+    names = {"colour": COLOURS, "shape": SHAPES, "material": MATERIALS, "size": SIZES}
+    solids = {split: [thing for k in range(1500) for thing in sample_scene(0, split, k).objects] for split in (0, 2)}
+    for kind, number in zip(UNSEEN_PAIRS, (14, 5, 5), strict=True):
+        first, other = kind.split(" and ")
+        looks = list(itertools.product(COLOURS, SHAPES, MATERIALS))
+        unseen = {
+            (look[("colour", "shape").index(first)], look[("colour", "shape", "material").index(other)])
+            for look in looks
+            if kind in held_out(*look)
+        }
+        assert len(unseen) == number == len({one for _, one in unseen})
+        pairs = {split: Counter((getattr(t, first), getattr(t, other)) for t in solids[split]) for split in solids}
+        assert pairs[TRAIN].keys() == set(itertools.product(names[first], names[other])) - unseen
+        assert 400 < sum(pairs[TEST][pair] for pair in unseen) < 600, "a third of 1,500 test scenes"
+    for kind, values in names.items():
+        seen = Counter(getattr(thing, kind) for thing in solids[TEST])
+        assert min(seen[value] for value in values) > 100
 
 
 # Pictures

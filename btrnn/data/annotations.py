@@ -72,7 +72,7 @@ def read_annotations(source: Source, root: Path) -> Annotations:
         twice = table["image_id"][table["image_id"].duplicated()].iloc[0]
         raise AnnotationError(f"image {twice} stands in the annotations of {root} more than once")
     if source == "scenes":
-        return Annotations(table, captions, "held-out pairs of colour and shape in test", no_words)
+        return Annotations(table, captions, "held-out pairs of looks in test", no_words)
     karpathy = root / KARPATHY_FILE
     if karpathy.is_file():
         table["split"] = _karpathy_split(karpathy, table["image_id"])

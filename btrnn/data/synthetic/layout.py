@@ -19,6 +19,7 @@ COLOURS = ("red", "orange", "yellow", "green", "turquoise", "blue", "purple", "p
 SIZES = {"small": 1.2, "medium": 1.65, "large": 2.25}  # heights
 MATERIALS = ("matte", "shiny", "striped", "spotted", "checked")
 GROUNDS = ("grass", "sand", "wood", "tiles", "bricks", "carpet")
+UNSEEN_PAIRS = ("colour and shape", "colour and material", "shape and material")  # see `held_out`
 FLAT_TOPPED = ("cube", "cylinder")  # what another solid can stand on
 
 IMAGE_SIZE = 224  # pixels, height and width
@@ -27,6 +28,15 @@ FIELD = ((-2.9, 2.9), (-2.6, 2.8))  # where solids stand, along x and z
 STACKED_SHARE = 0.6  # of the solids that can stand on a larger one do
 OVERLAP = 1.0  # least distance of two solids in the picture, as a share of the sum of their radii
 _TRIES = 200
+
+
+class _Looks(NamedTuple):
+    """What a solid is like."""
+
+    shape: str
+    colour: str
+    size: str
+    material: str
 
 
 class SceneObject(NamedTuple):
@@ -87,13 +97,16 @@ class Scene:
         return self.camera.project(np.array([thing.centre for thing in self.objects]))[0]
 
 
-def held_out(colour: str, shape: str) -> bool:
-    """Whether a colour with a shape is kept for the test scenes: 14 of the 140 pairs, a colour of every shape.
+def held_out(colour: str, shape: str, material: str) -> list[str]:
+    """Name the pairs of a solid's looks that are kept for the test scenes, of `UNSEEN_PAIRS`.
 
-    The rule: the colour's number plus three times the shape's is a multiple of 10. Every colour and every shape is
-    seen in training, with others.
+    A colour of every shape (14 of 140 pairs), a colour of every material (5 of 50) and a shape of every material (5 of
+    70). The rule: the first one's number plus three times the other's is a multiple of how many there are of the
+    first. Each colour, shape and material is seen in training, with others.
     """
-    return (COLOURS.index(colour) + 3 * SHAPES.index(shape)) % len(COLOURS) == 0
+    c, s, m = COLOURS.index(colour), SHAPES.index(shape), MATERIALS.index(material)
+    kept = ((c + 3 * s) % len(COLOURS) == 0, (c + 3 * m) % len(COLOURS) == 0, (s + 3 * m) % len(SHAPES) == 0)
+    return [pair for pair, unseen in zip(UNSEEN_PAIRS, kept, strict=True) if unseen]
 
 
 def sample_scene(seed: int, split: int, number: int) -> Scene:
@@ -101,8 +114,8 @@ def sample_scene(seed: int, split: int, number: int) -> Scene:
 
     Args:
         seed: Of the whole set, not negative.
-        split: 0 training, 1 validation, 2 test. One solid of a test scene is a held-out pair of colour and shape;
-            training and validation scenes have none.
+        split: 0 training, 1 validation, 2 test. One solid of a test scene has a held-out pair of looks, of one kind;
+            no other solid has one, in no split.
         number: Of the scene in its split, from 0.
     """
     rng = generator(seed, split, number)
@@ -124,36 +137,33 @@ def _sample_camera(rng: np.random.Generator) -> Camera:
     return Camera((0.0, height, 8.6), float(np.arctan2(height - 0.5, 8.6)), float(rng.uniform(1.2, 1.3)))
 
 
-def _sample_looks(rng: np.random.Generator, *, test: bool) -> list[tuple[str, str, str, str]]:
-    """Draw shape, colour, size and material of 2 to 4 solids; no two alike in colour and shape."""
-    pairs = [(colour, shape) for shape in SHAPES for colour in COLOURS]
-    known = [pair for pair in pairs if not held_out(*pair)]
+def _sample_looks(rng: np.random.Generator, *, test: bool) -> list[_Looks]:
+    """Draw the looks of 2 to 4 solids; no two alike in colour and shape."""
+    looks: list[_Looks] = []
     count = int(rng.choice([2, 3, 4], p=[0.4, 0.4, 0.2]))
-    chosen = [known[k] for k in rng.choice(len(known), count, replace=False)]
-    if test:
-        unseen = [pair for pair in pairs if held_out(*pair)]
-        chosen[0] = unseen[rng.integers(len(unseen))]
-    return [
-        (shape, colour, str(rng.choice(list(SIZES))), str(rng.choice(MATERIALS, p=[0.3, 0.25, 0.15, 0.15, 0.15])))
-        for colour, shape in chosen
-    ]
+    unseen = [str(rng.choice(UNSEEN_PAIRS))] if test else []
+    while len(looks) < count:
+        colour, shape, size = (str(rng.choice(names)) for names in (COLOURS, SHAPES, list(SIZES)))
+        material = str(rng.choice(MATERIALS, p=[0.3, 0.25, 0.15, 0.15, 0.15]))
+        alike = any((look.colour, look.shape) == (colour, shape) for look in looks)
+        if not alike and held_out(colour, shape, material) == ([] if looks else unseen):
+            looks.append(_Looks(shape, colour, size, material))
+    return looks
 
 
-def _place(
-    rng: np.random.Generator, camera: Camera, looks: list[tuple[str, str, str, str]]
-) -> list[SceneObject] | None:
+def _place(rng: np.random.Generator, camera: Camera, looks: list[_Looks]) -> list[SceneObject] | None:
     """Find places where all are in the picture and hide little of one another; None where that fails."""
     objects: list[SceneObject] = []
-    for shape, colour, size, material in looks:
+    for look in looks:
         turn = float(rng.uniform(-0.6, 0.6))
-        below = _support(rng, objects, size)
+        below = _support(rng, objects, look.size)
         for _ in range(_TRIES if below is None else 1):
             if below is None:
                 place = (float(rng.uniform(*FIELD[0])), 0.0, float(rng.uniform(*FIELD[1])))
             else:
                 x, y, z = objects[below].place
                 place = (x, y + objects[below].height, z)
-            thing = SceneObject(shape, colour, size, material, place, turn, below)
+            thing = SceneObject(*look, place, turn, below)
             if _fits(thing, objects, camera):
                 objects.append(thing)
                 break
