@@ -110,6 +110,6 @@ def against_parameters(points: pd.DataFrame, title: str) -> Figure:
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axis.set_xlabel("parameters of W")
         axis.set_ylabel("CIDEr, times 100")
-        figure.legend(loc="outside lower center", ncols=3)
+        figure.legend(loc="outside lower center", ncols=2)
         figure.suptitle(title)
         return figure
