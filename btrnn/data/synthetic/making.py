@@ -10,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from btrnn.atomic import replace_file
 from btrnn.data.progress import show_progress
 
@@ -82,7 +84,8 @@ def make_in_parallel(
                 advance(make(task))
             return
         # Spawned, because a forked child of a process with threads (torch's) may hang.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_take_one_thread) as pool:
             # The workers, begun by the first submit, inherit the mask: Ctrl-C ends this process, which ends them.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             jobs = [pool.submit(make, task) for task in tasks]
@@ -93,3 +96,8 @@ def make_in_parallel(
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+def _take_one_thread() -> None:
+    """Let a worker's matrix products use one thread: as many for each of as many workers make all half as fast."""
+    threadpool_limits(1)
