@@ -64,9 +64,10 @@ def read_paper(path: Path) -> pd.DataFrame:
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """Average over seeds: a row for each setting, i.e. each combination of `Schema.settings`.
 
-    Columns: the settings, `label` (unique in its panel), `n`, `seeds` ("0,1,2"), `command`,
-    `seconds_per_epoch`, the parameter counts, and for each averaged metric its mean (the column's own name) and
-    `<name>_sd`, `_low`, `_high`: the standard deviation and the 95 % interval by Student's t, cut to its bounds.
+    Columns: the settings, `label` (unique in its panel), `n`, `seeds` ("0,1,2"), `used_fewest` and `used_most` (of the
+    seeds, how many examples the three splits have together), `command`, `seconds_per_epoch`, the parameter counts, and
+    for each averaged metric its mean (the column's own name) and `<name>_sd`, `_low`, `_high`: the standard deviation
+    and the 95 % interval by Student's t, cut to its bounds.
 
     Raises:
         ResultsError: Two runs of one setting have the same seed, or runs of one setting differ in parameters.
@@ -85,6 +86,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
                 "their rows cannot be averaged"
             )
         row |= {"n": len(group), "seeds": ",".join(str(seed) for seed in group["seed"])}
+        used = group[["num_train", "num_val", "num_test"]].sum(axis=1)
+        row |= {"used_fewest": used.min(), "used_most": used.max()}
         row |= {column: group[column].iloc[0] for column in counts}
         row |= {"seconds_per_epoch": group["seconds_per_epoch"].mean(), "command": _command(group)}
         for column in schema.averaged:

@@ -19,8 +19,7 @@ _RANK_OPACITY: dict[float, float] = {
     2: 0.65,
     1: 0.4,
 }  # the paper's smaller BT-LSTMs share the colour of R = 4
-# 3,360 parameters are drawn apart from BT-LSTM's 3,392: one of the two would hide the other
-_SHIFT: dict[str, float] = {"tt_lstm": 1.9}
+_SIZES: dict[str, float] = {"tt_lstm": 15}  # TT-LSTM's 3,360 parameters nearly hide BT-LSTM's 3,392: hollow, and larger
 _PROTOCOLS = {"paper": "random split", "grouped": "grouped split"}
 _SCALINGS = {"raw": "raw input", "normalized": "normalised input"}
 
@@ -69,7 +68,7 @@ def accuracy_against_parameters(rows: pd.DataFrame, title: str) -> Figure:
     """Draw test accuracy (mean, 95 % interval) against the parameters of W, with the paper's points on UCF11.
 
     The paper's points stand in the panels of its own split alone; a model without W is a horizontal line.
-    TT-LSTM is drawn to the right of its count, which is nearly that of BT-LSTM; its label says so.
+    TT-LSTM is a larger, hollow mark around BT-LSTM's, whose count is nearly the same.
 
     Args:
         rows: `btrnn.comparison.beside_paper`, of all panels.
@@ -81,8 +80,7 @@ def accuracy_against_parameters(rows: pd.DataFrame, title: str) -> Figure:
         for row in rows.to_dict("records"):
             axis = axes[row["protocol"], row["scaling"]]
             style, opacity = _style(row["model"], row["rank"])
-            place = row["parameters_input"] * _SHIFT.get(row["model"], 1)
-            label = row["label"] + (" (drawn further right)" if row["model"] in _SHIFT else "")
+            place, label = row["parameters_input"], row["label"]
             measured = row["n"] > 0 and not pd.isna(row["test/accuracy"])
             if not row["parameters_input"] > 0:
                 if measured:
@@ -91,11 +89,13 @@ def accuracy_against_parameters(rows: pd.DataFrame, title: str) -> Figure:
             if measured:
                 mean = row["test/accuracy"]
                 bars = [[mean - row["test/accuracy_low"]], [row["test/accuracy_high"] - mean]]
-                look: Any = {"color": style.color, "alpha": opacity, "ms": 9, "capsize": 4, "lw": 2}
+                size = _SIZES.get(row["model"], 9)
+                look: Any = {"color": style.color, "alpha": opacity, "ms": size, "capsize": 4, "lw": 2}
+                look |= {"mfc": "none", "mew": 2} if row["model"] in _SIZES else {}
                 handles[label] = axis.errorbar(place, mean, np.nan_to_num(bars), fmt=style.marker, **look)
             if row["protocol"] == "paper" and not pd.isna(row["paper_accuracy"]):
                 width = 1.2 if "M" in row["paper_mark"] else 2.4
-                hollow: Any = {"color": style.color, "mfc": "none", "ms": 9, "mew": width}
+                hollow: Any = {"color": style.color, "mfc": "none", "ms": _SIZES.get(row["model"], 9), "mew": width}
                 axis.plot(place, row["paper_accuracy"], style.marker, **hollow)
         for mark, text, width in (("S", "paper, on UCF11", 2.4), ("M", "paper, reported", 1.2)):
             if ((rows["protocol"] == "paper") & rows["paper_mark"].str.contains(mark)).any():

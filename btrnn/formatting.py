@@ -1,6 +1,8 @@
 """How numbers and tables are written."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
@@ -26,6 +28,20 @@ def count(value: float | int) -> str:
 def number(value: float | int, form: str) -> str:
     """Write a number in a format, NaN as a dash."""
     return "-" if math.isnan(value) else f"{value:{form}}"
+
+
+def difference_text(row: Mapping[Any, Any], form: str, suffix: str = "") -> str:
+    """Write a difference with its interval, where there is one; NaN as a dash.
+
+    Args:
+        row: Has `mean`, `low` and `high`; the last two are NaN at one seed, which tells nothing of others.
+        form: A format without sign, such as ".3f".
+        suffix: Of the three names.
+    """
+    mean, low, high = (float(row[f"{name}{suffix}"]) for name in ("mean", "low", "high"))
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:+{form}}" + ("" if math.isnan(low) else f" [{low:+{form}}, {high:+{form}}]")
 
 
 def span(values: pd.Series) -> str:

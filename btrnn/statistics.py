@@ -1,8 +1,4 @@
-"""Uncertainty of what is reported: an interval for a mean over seeds, and one for a difference of two models.
-
-Everything is float64 and, where chance is involved, drawn from a fixed seed, so that a table is the same each
-time.
-"""
+"""Uncertainty of what is reported: Student's t for a mean over seeds, also of differences, and for a slope."""
 
 from typing import NamedTuple
 
@@ -19,16 +15,6 @@ class MeanInterval(NamedTuple):
     n: int
     low: float
     high: float
-
-
-class DifferenceInterval(NamedTuple):
-    """Estimate of a difference with a bootstrap interval, and how many seeds and units it rests on."""
-
-    estimate: float
-    low: float
-    high: float
-    num_seeds: int
-    num_units: int
 
 
 def mean_interval(
@@ -57,60 +43,6 @@ def mean_interval(
     sd = float(array.std(ddof=1))
     half = float(stdtrit(count - 1, 0.5 + level / 2)) * sd / np.sqrt(count)
     return MeanInterval(mean, sd, count, max(mean - half, bounds[0]), min(mean + half, bounds[1]))
-
-
-def paired_bootstrap(
-    differences: npt.ArrayLike,
-    seeds: npt.ArrayLike,
-    units: npt.ArrayLike,
-    *,
-    replicates: int = 5_000,
-    level: float = 0.95,
-    rng_seed: int = 0,
-) -> DifferenceInterval:
-    """Give the mean difference of two models and its percentile interval over seeds and units.
-
-    The estimate is the mean over seeds of each seed's mean difference. The same unit (a clip, or a group of
-    clips) stands in the test splits of several seeds, so seeds and units are crossed. A replicate draws seeds
-    with replacement and, apart from that, units with replacement, the same units in every seed (Owen, "The
-    pigeonhole bootstrap", 2007). With one seed only the units are drawn: the interval then knows nothing of
-    other seeds.
-
-    Args:
-        differences: (m,) first model minus second model, on the same test item.
-        seeds: (m,) seed of the run that the item was tested in.
-        units: (m,) what is drawn as a whole: the clip, or the clip's group.
-        replicates: Number of bootstrap replicates.
-        level: Coverage of the interval.
-        rng_seed: Seed of the draws.
-
-    Raises:
-        ValueError: The three arrays differ in length or are empty, or `level` is not inside (0, 1).
-    """
-    _check_level(level)
-    values = np.asarray(differences, dtype=np.float64)
-    seed_names, seed_index = np.unique(np.asarray(seeds), return_inverse=True)
-    unit_names, unit_index = np.unique(np.asarray(units), return_inverse=True)
-    if not values.size == seed_index.size == unit_index.size or values.size == 0:
-        raise ValueError(
-            "differences, seeds and units must have one entry for each test item, at least one; "
-            f"got {values.size}, {seed_index.size} and {unit_index.size}"
-        )
-    shape = (len(seed_names), len(unit_names))
-    sums, counts = np.zeros(shape), np.zeros(shape)
-    np.add.at(sums, (seed_index, unit_index), values)
-    np.add.at(counts, (seed_index, unit_index), 1.0)
-    rng = np.random.default_rng(rng_seed)
-    unit_weights = _resample(rng, replicates, shape[1])
-    seed_weights = _resample(rng, replicates, shape[0])
-    drawn = unit_weights @ counts.T  # (replicates, seeds): items that each seed has left
-    means = np.divide(unit_weights @ sums.T, drawn, out=np.zeros_like(drawn), where=drawn > 0)
-    weights = seed_weights * (drawn > 0)  # a seed none of whose units was drawn has no mean in this replicate
-    usable = weights.sum(axis=1) > 0
-    statistics = (weights * means).sum(axis=1)[usable] / weights.sum(axis=1)[usable]
-    low, high = np.quantile(statistics, [(1 - level) / 2, (1 + level) / 2])
-    estimate = float((sums.sum(axis=1) / counts.sum(axis=1)).mean())
-    return DifferenceInterval(estimate, float(low), float(high), *shape)
 
 
 class SlopeInterval(NamedTuple):
@@ -154,13 +86,6 @@ def slope_interval(x: npt.ArrayLike, y: npt.ArrayLike, *, level: float = 0.95) -
     error = np.sqrt(float(rest @ rest) / (count - 2) / spread)
     half = float(stdtrit(count - 2, 0.5 + level / 2)) * error
     return SlopeInterval(slope, slope - half, slope + half, count)
-
-
-def _resample(rng: np.random.Generator, replicates: int, size: int) -> npt.NDArray[np.float64]:
-    """Draw `size` of `size` things with replacement; (replicates, size): how often each was drawn."""
-    drawn = rng.integers(0, size, (replicates, size)) + size * np.arange(replicates)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=replicates * size).reshape(replicates, size)
-    return counts.astype(np.float64)
 
 
 def _check_level(level: float) -> None:

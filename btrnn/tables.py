@@ -10,7 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from btrnn.comparison import Row
-from btrnn.formatting import count, markdown_table, number, ratio, span
+from btrnn.formatting import count, difference_text, markdown_table, number, ratio, span
 
 _DATA = {
     "ucf11": "UCF11",
@@ -34,9 +34,16 @@ def heading(rows: pd.DataFrame) -> str:
     first: Row = rows.to_dict("records")[0]
     return (
         f"{data_name(first['source'])}: protocol `{first['protocol']}`, scaling `{first['scaling']}`; "
-        f"scale `{first['scale']}` ({count(first['num_clips'])} clips, {span(rows['epochs'])} epochs), "
+        f"scale `{first['scale']}` ({clips_used(rows)}, {span(rows['epochs'])} epochs), "
         f"n = {span(rows['n'].where(rows['n'] > 0))}"
     )
+
+
+def clips_used(rows: pd.DataFrame) -> str:
+    """Say how many clips the runs had, and how many were asked for where that is another number (NaN: all)."""
+    used = span(pd.concat([rows["used_fewest"], rows["used_most"]]))
+    asked = count(rows["num_clips"].iloc[0])
+    return f"{used} clips" + ("" if asked in (used, "-") else f" of {asked} asked for")
 
 
 def main_table(rows: pd.DataFrame) -> str:
@@ -65,7 +72,7 @@ def overview_table(panels: list[pd.DataFrame], differences: pd.DataFrame) -> str
 
     Args:
         panels: Of `btrnn.comparison.beside_paper`, all at one scale.
-        differences: Of `btrnn.predictions.differences`: a row each under the models; may be empty.
+        differences: Of `btrnn.pairs.accuracy_differences`: a row each under the models; may be empty.
     """
     titles = {
         (first["protocol"], first["scaling"]): f"split `{first['protocol']}`, input `{first['scaling']}`, n = "
@@ -82,7 +89,8 @@ def overview_table(panels: list[pd.DataFrame], differences: pd.DataFrame) -> str
             cells[titles[row["protocol"], row["scaling"]]] = _short_mean(row)
     for row in differences.to_dict("records"):
         label = f"{row['first']} - {row['second']}"
-        table.setdefault(label, {"model": label})[titles[row["protocol"], row["scaling"]]] = difference_text(row, "")
+        cells = table.setdefault(label, {"model": label})
+        cells[titles[row["protocol"], row["scaling"]]] = difference_text(row, ".3f")
     columns = ["model", "parameters of W", "compression", "paper, UCF11", *titles.values()]
     return markdown_table([{column: cells.get(column, "") for column in columns} for cells in table.values()])
 
@@ -110,15 +118,18 @@ def terminal_table(rows: pd.DataFrame) -> str:
 
 
 def differences_table(rows: pd.DataFrame) -> str:
-    """Draw the differences between models as Markdown; `rows` come from `btrnn.comparison.differences`."""
+    """Draw the differences between models as Markdown; `rows` come from `btrnn.pairs.accuracy_differences`."""
     table = [
         {
             "protocol": row["protocol"],
             "scaling": row["scaling"],
             "difference": f"{row['first']} - {row['second']}",
         }
-        | {"chosen epoch": difference_text(row, ""), "last epoch": difference_text(row, "_last"), "n": str(row["n"])}
-        | {"test predictions": f"{count(row['num_tested'])} of {count(row['num_units'])} {_unit(row)}"}
+        | {"chosen epoch": difference_text(row, ".3f")}
+        | {
+            "last epoch": difference_text(row, ".3f", "_last"),
+            "n": str(row["n"]),
+        }
         | {"the paper's": number(row["paper_difference"], "+.3f")}
         for row in rows.to_dict("records")
     ]
@@ -205,16 +216,6 @@ def _training(row: Row) -> str:
     return number(row["train/accuracy"] if math.isnan(last) else last, ".3f")
 
 
-def difference_text(row: Row, suffix: str) -> str:
-    """Write an estimate with its interval; without one at n = 1, where nothing is known of other seeds."""
-    estimate: float = row[f"estimate{suffix}"]
-    if math.isnan(estimate):
-        return "-"
-    if row["n"] == 1:
-        return f"{estimate:+.3f}"
-    return f"{estimate:+.3f} [{row[f'low{suffix}']:+.3f}, {row[f'high{suffix}']:+.3f}]"
-
-
 def _paper(row: Row) -> str:
     return "-" if math.isnan(row["paper_accuracy"]) else marked(f"{row['paper_accuracy']:.3f}", row["paper_mark"])
 
@@ -230,7 +231,3 @@ def _paperdifference_text(row: Row) -> str:
     if row["stand_in"]:
         return "other data"  # a number here would read as a reproduction
     return number(row["test/accuracy"] - row["paper_accuracy"], "+.3f")
-
-
-def _unit(row: Row) -> str:
-    return "groups" if row["protocol"] == "grouped" else "clips"

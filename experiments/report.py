@@ -30,6 +30,7 @@ from btrnn.reports import (
     recovery,
     sensitivity,
     video,
+    video_rates,
 )
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import collected_experiments
@@ -37,7 +38,15 @@ from btrnn.schema import schema_of
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 README_EXPERIMENTS = (
-    *("ucf11", "ucf11_actions", "draw", "draw_mnist_5k", "captioning", "captioning_scenes"),
+    *(
+        "ucf11",
+        "ucf11_rates_random_split",
+        "ucf11_rates_random_split_actions",
+        "draw",
+        "draw_mnist_5k",
+        "captioning",
+        "captioning_scenes",
+    ),
     *("ucf11_sensitivity", "ucf11_sensitivity_actions"),
 )
 # by the prefix of the task's schema
@@ -46,6 +55,8 @@ REPORTS: dict[str, ModuleType] = {"ucf11": video, "draw": generation, "captionin
 
 def report_of(experiment: str) -> ModuleType:
     """Return the module that reports an experiment."""
+    if video_rates.is_study(experiment):
+        return video_rates
     return sensitivity if experiment.startswith("ucf11_sensitivity") else REPORTS[schema_of(experiment).prefix]
 
 

@@ -33,6 +33,15 @@ def read_all(results_dir: Path, device: str) -> dict[str, pd.DataFrame]:
     return {name: read_section(results_dir, name, device) for name in measured_sections(results_dir, device)}
 
 
+def medians(results_dir: Path, section: str, device: str) -> dict[tuple[str, str], float]:
+    """Return a section's median milliseconds at the paper's setting by implementation and phase, if measured."""
+    table = read_all(results_dir, device).get(section)
+    if table is None:
+        return {}
+    known = table[(table["factor"] == "paper") & table["median_ms"].notna()]
+    return {(row["implementation"], row["phase"]): float(row["median_ms"]) for row in _records(known)}
+
+
 def terminal_report(results_dir: Path, device: str) -> str:
     """Return the tables at the paper's setting, and the bars, as plain text."""
     sections = read_all(results_dir, device)

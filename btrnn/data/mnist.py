@@ -217,6 +217,13 @@ class MNIST(DataModule):
         images: np.ndarray = self._images[rows]
         return images
 
+    def test_examples(self, count: int) -> ImageBatch:
+        """Return `count` test images to be shown: the first of each class, then the second of each, and so on."""
+        test = self.splits[self.splits["split"] == "test"]
+        place = test.groupby("label").cumcount()
+        rows = test.assign(place=place).sort_values(["place", "label"], kind="stable").index[:count]
+        return BinaryImages(self._images, _SPLIT_SEED, every_epoch=False)[[(int(row), 0) for row in rows]]
+
     def _loader(self, split: str, *, training: bool) -> DataLoader[ImageBatch]:
         rows = np.flatnonzero(self.splits["split"] == split)
         every_epoch = training and self.binarization == "stochastic"

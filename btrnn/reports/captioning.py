@@ -35,7 +35,7 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
     """Return an experiment's table at one scale with its differences and notes, as Markdown."""
     results = read_results(results_dir, experiment)
     summary = common.summary_at(results.runs, experiment, scale, results_dir)
-    differences = comparisons.differences(summary, results.predictions)
+    differences = comparisons.differences(summary, results)
     parts = [f"### {_heading(summary)}", markdown_table(_rows(summary, results_dir))]
     if not differences.empty:
         parts.insert(0, _conclusion(differences, summary))
@@ -147,8 +147,7 @@ def _notes(summary: pd.DataFrame) -> str:
     )
     lines.append(
         "The decoder's input-to-hidden map alone differs between models. The seed draws weights, order and dropout. "
-        "Intervals of means: Student's t over the n seeds; of differences: paired bootstrap over seeds and images; "
-        "none at n = 1."
+        "Intervals: Student's t over the n seeds, of differences over the n paired differences; none at n = 1."
     )
     return "\n".join(f"- {line}" for line in lines)
 
@@ -219,7 +218,7 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     """
     results = read_results(results_dir, experiment)
     summary = common.summary_at(results.runs, experiment, common.scales(results.runs)[0], results_dir)
-    differences = comparisons.differences(summary, results.predictions)
+    differences = comparisons.differences(summary, results)
     said = "" if differences.empty else _conclusion(differences, summary)
     last = f"All scales, scores and commands: [{experiment}.md]({place}/tables/{experiment}.md)."
     ranks = experiment.replace("captioning", "captioning_ranks", 1)

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from btrnn import tables
 from btrnn.benchmark.report import read_all
 from btrnn.benchmark.settings import SWEEPS
 from btrnn.complexity import bt_parameters, tt_parameters
@@ -20,7 +21,7 @@ from btrnn.reports.claim import headline_runs
 from btrnn.reports.figure_file import FigureFile
 from btrnn.statistics import mean_interval
 
-_COLUMNS = ["panel", "series", "parameters", "mean", "low", "high", "setting"]
+_COLUMNS = ["panel", "data", "series", "parameters", "mean", "low", "high", "setting"]
 _MATRICES, _CLIPS, _TIME = "recovery of photographs", "action recognition", "time of the product"
 _TRUTH = "photograph"  # of the kinds of matrices that the recovery study has, the one that nobody made for it
 _Y_LABELS = {
@@ -48,16 +49,19 @@ def measured(results_dir: Path) -> pd.DataFrame:
     """Gather what was measured of shapes of many sizes; a study that is not there is left out.
 
     Returns:
-        A row for each shape: `panel`, `series` (BT, TT, ..), `parameters` of W, `mean`, `low`, `high`, `setting`.
+        A row for each shape: `panel`, `data`, `series` (BT, TT, ..), `parameters` of W, `setting`, `mean`, `low`, `high`.
     """
     parts = [_matrices(results_dir), _clips(results_dir), _times(results_dir)]
     return pd.DataFrame([row for part in parts for row in part], columns=_COLUMNS)
 
 
-def _row(panel: str, series: str, parameters: int, values: pd.Series, setting: str) -> dict[str, object]:
+def _row(
+    panel: str, series: str, parameters: int, values: pd.Series, setting: str, data: str = ""
+) -> dict[str, object]:
     interval = mean_interval(values.to_numpy(dtype=float), bounds=(0.0, float("inf")))
     numbers = {"mean": interval.mean, "low": interval.low, "high": interval.high}
-    return {"panel": panel, "series": series, "parameters": parameters, "setting": setting} | numbers
+    place = {"panel": panel, "data": data, "series": series, "parameters": parameters, "setting": setting}
+    return place | numbers
 
 
 def _matrices(results_dir: Path) -> list[dict[str, object]]:
@@ -82,7 +86,8 @@ def _clips(results_dir: Path) -> list[dict[str, object]]:
     for _, group in runs[runs["model"] == "bt_lstm"].groupby("name", sort=False):
         first = group.iloc[0]
         setting = f"d = {first['order']:g}, R = {first['rank']:g}, N = {first['num_blocks']:g}"
-        rows.append(_row(_CLIPS, "BT", int(first["parameters_input"]), 1 - group["test/accuracy"], setting))
+        parameters, data = int(first["parameters_input"]), tables.data_name(first["source"])
+        rows.append(_row(_CLIPS, "BT", parameters, 1 - group["test/accuracy"], setting, data))
     return rows
 
 
@@ -128,7 +133,8 @@ def error_and_time(table: pd.DataFrame) -> Figure:
             for series, points in table[table["panel"] == panel].groupby("series", sort=False):
                 handles[str(series)] = _points(axis, str(series), points)
             axis.set_xscale("log")
-            axis.set_title(panel)
+            data = table.loc[table["panel"] == panel, "data"].iloc[0]
+            axis.set_title(f"{panel}\n{data}" if data else panel)
             axis.set_xlabel("parameters of W")
             axis.set_ylabel(_Y_LABELS[panel])
             axis.set_ylim(bottom=0)

@@ -1,33 +1,55 @@
-"""The paper's claims that can be counted: parameters and compressions."""
+"""What can be counted from shapes alone: the paper's claims, and our own arithmetic on what it does not say."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
+from btrnn import tables
 from btrnn.comparison import PAPER_MODELS, PaperModel, read_paper
 from btrnn.complexity import bt_parameters, dense_parameters
 from btrnn.formatting import count
 from btrnn.reports.claim import Claim, counted
 
 _COMMAND = "make test"
-_FILE = "paper.csv"
 _TABLE = "tables/ucf11_actions.md"
 _FIGURE = "tables/parameters.md"
 _PANELS = {"d2_r1_n1": (1, 1), "d2_r4_n1": (4, 1), "d2_r1_n2": (1, 2), "d3_r4_n1": (4, 1), "d4_r4_n1": (4, 1)}  # R, N
+_DENSE = int(PAPER_MODELS[0].parameters)
+
+
+class Count(NamedTuple):
+    """A number that no source gives in this form: it confirms nothing.
+
+    Attributes:
+        what: Of what.
+        known: What is known of it, each number with its mark.
+        ours: What the closed forms give.
+        remark: What the count rests on.
+    """
+
+    what: str
+    known: str
+    ours: str
+    remark: str
 
 
 def exact_claims(results_dir: Path) -> list[Claim]:
-    """Return the rows of what is counted from shapes alone, by `btrnn.complexity`."""
+    """Return the rows of what a source claims and `btrnn.complexity` can count."""
+    paper = read_paper(results_dir / "paper.csv")
+    return [*_compressions(paper), _shape_of_the_figure(paper)]
+
+
+def own_counts(results_dir: Path) -> list[Count]:
+    """Return what is counted here and stands in no source, or in none that was read."""
     paper = read_paper(results_dir / "paper.csv")
     return [
         _ucf11(paper),
-        _compression(paper),
         _whole_model(paper),
-        _block_term(paper, "draw", "d=4 R=4 N=1", "encoder of DRAW: W", (4, 1)),
-        _block_term(paper, "captioning", "d=3 R=2 N=2", "decoder of captions: W", (2, 2)),
+        _task(paper, "draw", "W of DRAW's encoder, dense / BT (d=4 R=4 N=1)", (4, 1)),
+        _task(paper, "captioning", "W of the captions' decoder, dense / BT (d=3 R=2 N=2)", (2, 2)),
         _panels(paper),
         _figure(paper),
-        _shape_of_the_figure(paper),
     ]
 
 
@@ -36,88 +58,50 @@ def modes(text: str) -> tuple[int, ...]:
     return tuple(int(mode) for mode in text.split("x"))
 
 
-def _factorised() -> list[PaperModel]:
-    return [model for model in PAPER_MODELS if model.model in ("tt_lstm", "bt_lstm")]
-
-
-def _key(model: PaperModel) -> str:
-    return model.paper_id.removeprefix("ucf11.accuracy.")
-
-
-def _exact(topic: str, claim: str, paper: str, ours: str, right: bool, file: str = _FILE) -> Claim:
-    return Claim(topic, claim, paper, ours, "exact", counted(right), _COMMAND, file)
+def _number(paper: pd.DataFrame, key: str) -> str:
+    return tables.marked(count(int(paper["value"][key])), paper["mark"][key])
 
 
 def _numbers(values: list[int]) -> str:
-    return ", ".join(map(count, values))
+    return " / ".join(map(count, values))
 
 
-def _ucf11(paper: pd.DataFrame) -> Claim:
-    theirs = [int(paper["value"][f"ucf11.parameters.{_key(model)}"]) for model in _factorised()]
-    ours = [int(model.parameters) for model in _factorised()]
-    what = "W of TT-LSTM, BT-LSTM R = 4, 2, 1 on UCF11, instead of 58,982,400"
-    return _exact("parameters", what, _numbers(theirs), _numbers(ours), theirs == ours, _TABLE)
+def _compressions(paper: pd.DataFrame) -> list[Claim]:
+    ratios = {model.rank: _DENSE / model.parameters for model in PAPER_MODELS if model.model == "bt_lstm"}
+    abstract, poster = (int(paper["value"][f"method.compression_{place}"]) for place in ("abstract", "poster"))
+    rows = (
+        ("R = 4, N = 2 (the abstract)", "abstract", ratios[4], int(ratios[4]) == abstract),
+        ("R = 1, N = 2 (the poster), to one digit", "poster", ratios[1], round(ratios[1], -4) == poster),
+    )
+    return [
+        Claim(
+            topic="compression",
+            claim=f"compression of W by BT-LSTM, {setting}",
+            paper=_number(paper, f"method.compression_{place}"),
+            ours=count(ratio),
+            n="exact",
+            verdict=counted(right),
+            command=_COMMAND,
+            file=_TABLE,
+        )
+        for setting, place, ratio, right in rows
+    ]
 
 
-def _compression(paper: pd.DataFrame) -> Claim:
-    theirs = [int(paper["value"][f"ucf11.compression.{_key(model)}"]) for model in _factorised()]
-    ours = [int(PAPER_MODELS[0].parameters // model.parameters) for model in _factorised()]
-    what = "of W: TT-LSTM, BT-LSTM R = 4 (the abstract's), 2, 1 (the poster's 8 x 10^4)"
-    return _exact("compression", what, _numbers(theirs), _numbers(ours), theirs == ours, _TABLE)
-
-
-def _whole_model(paper: pd.DataFrame) -> Claim:
+def _figure_counts(paper: pd.DataFrame) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
+    """Return the figure's counts by rank and order: those of paper.csv, and ours."""
     values = paper["value"]
-    dense, compact = (int(values[f"method.whole_parameters.{name}"]) for name in ("lstm", "bt_lstm_r4"))
-    theirs = values["method.whole_compression.bt_lstm_r4"]
-    rest = dense - PAPER_MODELS[0].parameters  # U, bias and classifier, which nobody compresses
-    block_term = next(model for model in PAPER_MODELS if model.paper_id.endswith("bt_lstm_r4"))
-    ours = dense / (block_term.parameters + rest)
-    what = "of the whole model, BT-LSTM R = 4: far less, because U stays dense"
-    published = f"{count(dense)} / {count(compact)} = {theirs}"
-    return _exact("compression", what, published, f"{ours:.1f}", round(ours) == int(theirs), _TABLE)
-
-
-def _block_term(paper: pd.DataFrame, section: str, setting: str, what: str, ranks: tuple[int, int]) -> Claim:
-    values = paper["value"]
-    inputs, outputs = (modes(values[f"{section}.{name}"]) for name in ("in_modes", "out_modes"))
-    theirs = [int(values[f"{section}.parameters.{model}"]) for model in ("lstm", "bt_lstm")]
-    ours = [dense_parameters(inputs, outputs), bt_parameters(inputs, outputs, *ranks)]
-    said = f"{what}, dense and BT ({setting}; modes {values[f'{section}.in_modes']})"
-    return _exact("parameters", said, _numbers(theirs), _numbers(ours), theirs == ours)
-
-
-def _panels(paper: pd.DataFrame) -> Claim:
-    values = paper["value"]
-    theirs = [int(values[f"recovery.parameters.{panel}"]) for panel in _PANELS]
-    shapes = [[modes(values[f"recovery.{side}_modes.{panel}"]) for side in ("in", "out")] for panel in _PANELS]
-    ours = [bt_parameters(i, j, *ranks) for (i, j), ranks in zip(shapes, _PANELS.values(), strict=True)]
-    what = "panels of the recovery of a 64 x 64 matrix, instead of 4,096"
-    return _exact("parameters", what, f"reported {_numbers(theirs)}", _numbers(ours), theirs == ours)
-
-
-def _counts(paper: pd.DataFrame) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
-    """Return the figure's counts by rank and order, the paper's and ours."""
-    values = paper["value"]
-    theirs, ours = {}, {}
+    known, ours = {}, {}
     for rank in range(1, 5):
         for order in range(1, 9):
             shape = [modes(values[f"sensitivity.{side}_modes_d{order}"]) for side in ("in", "out")]
-            theirs[rank, order] = int(values[f"sensitivity.parameters.r{rank}_d{order}"])
+            known[rank, order] = int(values[f"sensitivity.parameters.r{rank}_d{order}"])
             ours[rank, order] = bt_parameters(shape[0], shape[1], rank, 1)
-    return theirs, ours
-
-
-def _figure(paper: pd.DataFrame) -> Claim:
-    theirs, ours = _counts(paper)
-    equal = sum(theirs[place] == ours[place] for place in theirs)
-    what = "the figure of parameters against d = 1..8 and R = 1..4 (I = 4,096, J = 256, N = 1)"
-    published = f"{len(theirs)} counts, {count(min(theirs.values()))} to {count(max(theirs.values()))}"
-    return _exact("sensitivity", what, published, f"{equal} of {len(theirs)} equal", equal == len(theirs), _FIGURE)
+    return known, ours
 
 
 def _shape_of_the_figure(paper: pd.DataFrame) -> Claim:
-    _, ours = _counts(paper)
+    _, ours = _figure_counts(paper)
     fewest = {}
     for rank in range(1, 5):
         of_rank = {order: ours[rank, order] for order in range(1, 9)}
@@ -125,4 +109,61 @@ def _shape_of_the_figure(paper: pd.DataFrame) -> Claim:
     right = fewest[1] == 8 and all(1 < fewest[rank] < 8 for rank in (2, 3, 4))
     said = "fewest at " + ", ".join(f"d = {order} (R = {rank})" for rank, order in fewest.items())
     what = "parameters fall sharply with d, then rise, except for R = 1"
-    return _exact("sensitivity", what, "figure [S]", said, right, _FIGURE)
+    return Claim("core order", what, "figure [S]", said, "exact", counted(right), _COMMAND, _FIGURE)
+
+
+# ---- our own arithmetic
+
+
+def _factorised() -> list[PaperModel]:
+    return [model for model in PAPER_MODELS if model.model in ("tt_lstm", "bt_lstm")]
+
+
+def _ucf11(paper: pd.DataFrame) -> Count:
+    keys = [f"ucf11.parameters.{model.paper_id.removeprefix('ucf11.accuracy.')}" for model in _factorised()]
+    known = " / ".join(_number(paper, key) for key in keys)
+    ours = _numbers([int(model.parameters) for model in _factorised()])
+    what = f"W of TT-LSTM, BT-LSTM R = 4, 2, 1 on UCF11, instead of {count(_DENSE)}"
+    return Count(what, known, ours, "the released code's shapes; they give both published compressions")
+
+
+def _whole_model(paper: pd.DataFrame) -> Count:
+    dense, compact = (f"method.whole_parameters.{name}" for name in ("lstm", "bt_lstm_r4"))
+    rest = int(paper["value"][dense]) - _DENSE  # U, bias and classifier, which nobody compresses
+    block_term = next(model for model in PAPER_MODELS if model.paper_id.endswith("bt_lstm_r4"))
+    ours = (_DENSE + rest) / (block_term.parameters + rest)
+    known = f"{_number(paper, dense)} over {_number(paper, compact)}"
+    remark = "far less than the compression of W, because U stays dense"
+    return Count("compression of the whole model, BT-LSTM R = 4", known, f"{ours:.1f}", remark)
+
+
+def _task(paper: pd.DataFrame, section: str, what: str, ranks: tuple[int, int]) -> Count:
+    inputs, outputs = (modes(paper["value"][f"{section}.{name}"]) for name in ("in_modes", "out_modes"))
+    known = " / ".join(_number(paper, f"{section}.parameters.{model}") for model in ("lstm", "bt_lstm"))
+    ours = _numbers([dense_parameters(inputs, outputs), bt_parameters(inputs, outputs, *ranks)])
+    remark = f"the factorisation is not published; {paper['value'][f'{section}.in_modes']} is one that fits"
+    return Count(what, known, ours, remark)
+
+
+def _panels(paper: pd.DataFrame) -> Count:
+    values = paper["value"]
+    keys = [f"recovery.parameters.{panel}" for panel in _PANELS]
+    ours = []
+    for panel, ranks in _PANELS.items():
+        shape = [modes(values[f"recovery.{side}_modes.{panel}"]) for side in ("in", "out")]
+        ours.append(bt_parameters(shape[0], shape[1], *ranks))
+    known = " / ".join(_number(paper, key) for key in keys)
+    what = "panels of the recovery of a 64 x 64 matrix, instead of 4,096"
+    return Count(what, known, _numbers(ours), "modes that fit the counts")
+
+
+def _figure(paper: pd.DataFrame) -> Count:
+    known, ours = _figure_counts(paper)
+    equal = sum(known[place] == ours[place] for place in known)
+    marks = ", ".join(sorted({paper["mark"][f"sensitivity.parameters.r{rank}_d{order}"] for rank, order in known}))
+    return Count(
+        "the figure of parameters against d = 1..8 and R = 1..4 (I = 4,096, J = 256, N = 1)",
+        f"{len(known)} counts, {count(min(known.values()))} to {count(max(known.values()))} [{marks}]",
+        f"{equal} of {len(known)} equal",
+        "the figure's factorisations are not published; balanced powers of two",
+    )

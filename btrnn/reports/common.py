@@ -128,13 +128,6 @@ def mean_text(row: Row, column: str, form: str, *, times: int = 1, with_interval
     return f"{mean:{form}} ± {sd:{form}} ({row['n']})" + (f" [{low:{form}}, {high:{form}}]" if with_interval else "")
 
 
-def difference_text(row: Row, form: str) -> str:
-    """Write the mean of a difference, and its interval where there is one."""
-    if math.isnan(row["low"]):
-        return f"{row['mean']:+{form}}"
-    return f"{row['mean']:+{form}} [{row['low']:+{form}}, {row['high']:+{form}}]"
-
-
 def curves(summary: pd.DataFrame, epochs: pd.DataFrame, column: str, label: Callable[[Row], str]) -> pd.DataFrame:
     """Give a metric against epoch for each setting: label, model, epoch, and over the seeds mean, min, max."""
     parts = [

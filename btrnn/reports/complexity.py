@@ -15,9 +15,9 @@ from btrnn.benchmark.exponents import (
     MANY,
     QUANTITIES,
     SLOWER,
-    STEP_TOLERANCE,
     TOLERANCE,
     UNCLEAR,
+    WIDEST,
     Quantity,
     Ratio,
     exponents,
@@ -36,9 +36,9 @@ _LETTERS = {"input": "I", "rank": "R", "blocks": "N", "order": "d"}
 _PAPER_IDS = {"time forward": "time_forward", "time backward": "time_backward", "memory": "memory_backward"}
 WORDS = {
     HOLDS: "holds",
-    SLOWER: "holds as a bound, and is not reached",
+    SLOWER: "consistent with a bound, not tested",
     FASTER: "does not hold",
-    UNCLEAR: "cannot be told",
+    UNCLEAR: "not tested: intervals too wide",
 }
 
 
@@ -76,9 +76,10 @@ thing is varied at a time: I the inputs, R the rank, N the blocks, d the order. 
 logarithm of a time or a memory over that of the size, by least squares, with its 95 % interval by Student's t; where
 there are {MANY} sizes or more, over the larger ones. Beside it the slope of the law itself at the same sizes. Time: the
 best of the rounds, on the CPU of [benchmark.md](benchmark.md); backward is both passes without the forward one. Memory:
-growth of the peak while a layer is trained. A law holds where the exponents differ by at most {TOLERANCE:g}. O() bounds
-from above: it is kept where the exponent is smaller, and its interval ends below the law's or no step between two sizes
-is steeper than the law by more than {STEP_TOLERANCE:g}. It does not hold where the interval begins above the law's."""
+growth of the peak while a layer is trained. A law holds where the exponents differ by at most {TOLERANCE:g} and the
+interval reaches no further than {WIDEST:g} to either side. It does not hold where the interval begins above the law's.
+The laws count the order of equation 4, and what was timed is this project's own order: an exponent below the law's is
+consistent with a bound from above, and does not test the law."""
 
 _CONSTANTS = """Laws leave constants out, and here constants decide. Both factorised products over the dense one, at the
 paper's setting: by the laws, by the fewest operations of any order of contraction, and as measured. The laws count the
@@ -130,8 +131,8 @@ def _measured(row: Row) -> str:
 
 
 def overall(verdicts: pd.Series) -> str:
-    """Judge a law by all of its factors that tell: it holds as far as it does in the worst of them."""
-    return next(verdict for verdict in (FASTER, SLOWER, HOLDS, UNCLEAR) if verdict in set(verdicts))
+    """Judge a law by all of its factors: it holds as far as it does in the worst of them."""
+    return next(verdict for verdict in (FASTER, UNCLEAR, SLOWER, HOLDS) if verdict in set(verdicts))
 
 
 def _sentences(fits: pd.DataFrame, paper: pd.DataFrame) -> list[str]:

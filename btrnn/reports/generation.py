@@ -9,17 +9,18 @@ import pandas as pd
 
 from btrnn import comparison, tables
 from btrnn.comparison import Row
-from btrnn.formatting import count, markdown_table, number, span
+from btrnn.formatting import count, difference_text, markdown_table, number, span
+from btrnn.pairs import settings_difference
 from btrnn.reports import common
 from btrnn.reports import generation_figures as figures
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import Results, has_tests, read_results, result_paths, run_table
-from btrnn.statistics import mean_interval
 
 _BRIEF = (
     *("encoder", "parameters of W", "compression of W", "of the whole model"),
     *("NLL bound, nats", "training bound", "published, MNIST, T = 64"),
 )  # columns that README shows
+_LAST_EPOCHS, _CONVERGED = 10, 1.0  # a bound that fell by more than a nat in the last ten epochs is no end
 _PARTS = {"nll_bound": "NLL bound, nats", "reconstruction": "reconstruction", "kl": "KL"}
 
 
@@ -33,13 +34,35 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
     return common.terminal_text(_heading(summary), _rows(summary, results_dir))
 
 
+def _falls(summary: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, float]:
+    """Say of each setting, by its label in pictures, by how many nats its validation bound fell in the last epochs."""
+    falls = {}
+    for row in summary.to_dict("records"):
+        curves = comparison.rows_of(row, epochs).sort_values("epoch").groupby("seed")["val/nll_bound"]
+        ends = curves.agg(lambda bounds: bounds.iloc[-min(_LAST_EPOCHS + 1, len(bounds))] - bounds.iloc[-1])
+        falls[_picture_label(row, summary)] = float(ends.mean())
+    return falls
+
+
+def _unfinished(summary: pd.DataFrame, epochs: pd.DataFrame) -> str:
+    """Name the settings that have not converged; "" where all have."""
+    falls = {label: fall for label, fall in _falls(summary, epochs).items() if fall > _CONVERGED}
+    said = ", ".join(f"{label} {fall:.1f}" for label, fall in falls.items())
+    return (
+        f"**Not converged**, by the nats that the validation bound fell in the last {_LAST_EPOCHS} epochs: {said}."
+        * bool(falls)
+    )
+
+
 def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
     """Return an experiment's table at one scale with its differences and notes, as Markdown."""
-    runs = read_results(results_dir, experiment).runs
+    results = read_results(results_dir, experiment)
+    runs = results.runs
     summary = common.summary_at(runs, experiment, scale, results_dir)
     chosen = runs[runs["scale"] == scale]
     parts = [f"### {_heading(summary)}", markdown_table(_rows(summary, results_dir))]
-    differences = _differences(chosen)
+    parts += [said] if (said := _unfinished(summary, results.epochs)) else []
+    differences = _differences(summary, chosen)
     if not differences.empty:
         parts.insert(0, _conclusion(differences, summary))
         parts.append(_differences_table(differences))
@@ -89,27 +112,28 @@ def _published(row: Row, paper: pd.DataFrame) -> str:
 # ---- differences
 
 
-def _differences(runs: pd.DataFrame) -> pd.DataFrame:
+def _differences(summary: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Compare each factorised encoder with the dense one, seed by seed, where both have the same other settings.
 
     Returns:
         A row for each: label, num_glimpses, n, and mean, low, high of the difference of test bounds, nats.
     """
     rows = []
-    for (_, glimpses), group in runs.groupby(["attention", "num_glimpses"], sort=True):
-        bounds = group.pivot_table(index="seed", columns="model_label", values="test/nll_bound")
-        for label in [name for name in ("TT-LSTM", "BT-LSTM") if {name, "LSTM"} <= set(bounds)]:
-            paired = (bounds[label] - bounds["LSTM"]).dropna()
-            interval = mean_interval(paired.to_numpy())
-            rows.append({"label": label, "num_glimpses": glimpses, "n": interval.n, "mean": interval.mean})
-            rows[-1] |= {"low": interval.low, "high": interval.high}
+    for (_, glimpses), group in summary.groupby(["attention", "num_glimpses"], sort=True):
+        records = group.to_dict("records")
+        for dense in [row for row in records if row["model"] == "lstm"]:
+            for other in [row for row in records if row["model"] != "lstm"]:
+                found = settings_difference(other, dense, runs, "test/nll_bound")
+                if found.n:
+                    rows.append({"label": other["label"], "num_glimpses": glimpses, "n": found.n, "mean": found.mean})
+                    rows[-1] |= {"low": found.low, "high": found.high}
     return pd.DataFrame(rows)
 
 
 def _differences_table(rows: pd.DataFrame) -> str:
     table = [
         {"difference of test bounds, nats": f"{row['label']} - LSTM"}
-        | {"mean, 95 % interval": common.difference_text(row, ".2f")}
+        | {"mean, 95 % interval": difference_text(row, ".2f")}
         | {"n": str(row["n"])}
         for row in rows.to_dict("records")
     ]
@@ -126,9 +150,9 @@ def _conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
 
 def _verdict(row: Row) -> str:
     """Say how an encoder compares with the dense one, as far as the interval of the difference tells."""
-    beyond = not math.isnan(row["low"]) and not row["low"] <= 0 <= row["high"]
-    verdict = "not told apart from" if not beyond else ("worse than" if row["mean"] > 0 else "better than")
-    by = f"{common.difference_text(row, '.2f')} nats, n = {row['n']}"
+    beyond = row["low"] > 0 or row["high"] < 0  # NaN is neither: one seed tells nothing
+    verdict = ("worse than" if row["mean"] > 0 else "better than") if beyond else "not significantly different from"
+    by = f"{difference_text(row, '.2f')} nats, n = {row['n']}"
     return f"the {row['label']} encoder is {verdict} the dense one ({by})"
 
 
@@ -219,11 +243,12 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
         experiment: Which of them.
         place: The path of `results_dir` as README links to it.
     """
-    runs = read_results(results_dir, experiment).runs
-    scale = common.scales(runs)[0]
-    summary = common.summary_at(runs, experiment, scale, results_dir)
-    differences = _differences(runs[runs["scale"] == scale])
+    results = read_results(results_dir, experiment)
+    runs = results.runs
+    summary = common.summary_at(runs, experiment, common.scales(runs)[0], results_dir)
+    differences = _differences(summary, runs)
     said = [] if differences.empty else [_conclusion(differences, summary)]
+    said += [text] if (text := _unfinished(summary, results.epochs)) else []
     pages = [f"[{experiment}.md]({place}/tables/{experiment}.md)"]
     for kind, sentence in (("draw_attention", _attention_sentence), ("draw_glimpses", _glimpses_sentence)):
         other = experiment.replace("draw", kind, 1)
@@ -244,20 +269,23 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
 
 def _attention_sentence(results_dir: Path, experiment: str) -> str:
     """Say what attention's encoders reach, and how they differ."""
-    runs = read_results(results_dir, experiment).runs
+    results = read_results(results_dir, experiment)
+    runs = results.runs
     summary = common.summary_at(runs, experiment, common.scales(runs)[0], results_dir)
-    differences = _differences(runs[runs["scale"] == summary["scale"].iloc[0]])
+    differences = _differences(summary, runs)
     bounds = ", ".join(f"{row['label']} {_bound(row)}" for row in summary.to_dict("records"))
     compared = "".join(f"; {_verdict(row)}" for row in differences.to_dict("records"))
-    return f"With attention, at {_setting(summary)}: {bounds} nats{compared}."
+    said = f"With attention, at {_setting(summary)}: {bounds} nats{compared}."
+    return f"{said} {_unfinished(summary, results.epochs)}".strip()
 
 
 def _glimpses_sentence(results_dir: Path, experiment: str) -> str:
     """Say what the number of glimpses does to the bound."""
-    runs = read_results(results_dir, experiment).runs
-    summary = common.summary_at(runs, experiment, common.scales(runs)[0], results_dir)
+    results = read_results(results_dir, experiment)
+    summary = common.summary_at(results.runs, experiment, common.scales(results.runs)[0], results_dir)
     bounds = ", ".join(f"{_bound(row)} with {row['num_glimpses']:g}" for row in summary.to_dict("records"))
-    return f"{summary['label'].iloc[0]} by glimpses, at {_setting(summary)}: {bounds} nats."
+    said = f"{summary['label'].iloc[0]} by glimpses, at {_setting(summary)}: {bounds} nats."
+    return f"{said} {_unfinished(summary, results.epochs)}".strip()
 
 
 def _setting(summary: pd.DataFrame) -> str:

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from btrnn import comparison, figures, predictions, tables
 from btrnn.files import ResultsError
-from btrnn.formatting import count, markdown_table, span
-from btrnn.pairs import convergence
-from btrnn.reports import video_remarks
+from btrnn.formatting import markdown_table, span
+from btrnn.pairs import accuracy_differences, convergence
+from btrnn.reports import video_rates, video_remarks
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import Results, has_tests, read_results, run_table
 
@@ -33,13 +33,12 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
     """Return an experiment's tables at one scale, the differences between models, and notes, as Markdown."""
     results, summary, panels = _read(results_dir, experiment, scale)
     parts = [part for panel in panels for part in (f"### {tables.heading(panel)}", tables.main_table(panel))]
-    compared = _differences(results, summary, results_dir)
+    compared, source = _differences(results, summary, results_dir), str(summary["source"].iloc[0])
     if not compared.empty:
         best = compared[compared["first"] == comparison.PAPER_MODELS[2].label]
         if not best.empty:
-            parts.insert(0, video_remarks.conclusion(best, summary))
-        data = tables.data_name(summary["source"].iloc[0])
-        parts.append(f"### {data}: differences in test accuracy between models; scale `{scale}`")
+            parts.insert(0, video_remarks.conclusion(best, summary, video_rates.pointer(results_dir, source)))
+        parts.append(f"### {tables.data_name(source)}: differences in test accuracy between models; scale `{scale}`")
         parts.append(tables.differences_table(compared))
     times = [times for panel in comparison.panels(summary) if len(times := convergence(panel, results.epochs))]
     if times:
@@ -53,7 +52,8 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
 def _differences(results: Results, summary: pd.DataFrame, results_dir: Path) -> pd.DataFrame:
     """Compare the models of each panel of `summary`."""
     paper = comparison.read_paper(results_dir / "paper.csv")
-    rows = [predictions.differences(panel, results.predictions, paper) for panel in comparison.panels(summary)]
+    panels = comparison.panels(summary)
+    rows = [accuracy_differences(panel, results.runs, results.predictions, paper) for panel in panels]
     rows = [found for found in rows if not found.empty]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
@@ -130,9 +130,9 @@ def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
 
 def _rates_text(runs: pd.DataFrame) -> str:
     """Return one scale's choice of learning rates as Markdown."""
-    first = runs.iloc[0]
+    first, clips = runs.iloc[0], tables.clips_used(comparison.summarise(runs))
     about = (
-        f"Scale `{first['scale']}` ({int(first['num_clips']):,} clips), {int(first['epochs'])} epochs, protocol "
+        f"Scale `{first['scale']}` ({clips}), {int(first['epochs'])} epochs, protocol "
         f"`{first['protocol']}`, seed {first['seed']} (n = 1). A run keeps the epoch with the lowest validation loss; "
         "of each model's rates the one with the lowest such loss is chosen. The test split was not touched."
     )
@@ -192,13 +192,14 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     """
     scale = comparison.headline_scale(read_results(results_dir, experiment).runs)
     results, summary, panels = _read(results_dir, experiment, scale)
-    first, data = summary.iloc[0], tables.data_name(summary["source"].iloc[0])
+    data, extent = (
+        tables.data_name(summary["source"].iloc[0]),
+        f"{tables.clips_used(summary)}, {span(summary['epochs'])}",
+    )
     parts = [
-        video_remarks.headline(summary),
-        f"### Test accuracy on {data}: scale `{scale}` ({count(first['num_clips'])} clips, {span(summary['epochs'])} "
-        "epochs)",
+        f"### Test accuracy on {data}: scale `{scale}` ({extent} epochs)",
         tables.overview_table(panels, _differences(results, summary, results_dir)),
-        f"{video_remarks.handicap(summary)} Differences with 95 % intervals. "
+        f"{video_remarks.caveat(summary, '')} Differences with 95 % intervals. "
         "Split `paper` has clips of one group on both sides, `grouped` has not.",
     ]
     loss, parameters = (f"[{text}]({place}/figures/{experiment}_{name}.png)" for name, text in _OTHER_FIGURES)

@@ -4,42 +4,43 @@ import pandas as pd
 
 from btrnn import tables
 from btrnn.comparison import Row
+from btrnn.formatting import difference_text
 
 
-def headline(summary: pd.DataFrame) -> str:
-    """Say in Markdown what holds of the paper's parameters and accuracies; `summary` as in `conclusion`."""
-    text = "**In short.** The parameter counts of W, and so its compressions, are the paper's to the last digit."
-    if summary["source"].iloc[0] != "ucf11":
-        text += " Its accuracies are neither confirmed nor refuted: UCF11 itself was not on the machine."
+def caveat(summary: pd.DataFrame, rates: str) -> str:
+    """Say in Markdown what differs between the models beside their maps.
+
+    Args:
+        summary: As in `conclusion`.
+        rates: A link to accuracies against the learning rate, or "".
+    """
+    text = "The dense LSTM alone drops a quarter of its inputs, as in the released code."
+    if summary["scale"].iloc[0] != "paper":
+        text += " Learning rates were chosen at scale `default` under protocol `grouped`, whatever the protocol here."
+    if rates:
+        text += f" What the rate does to each model's accuracy: {rates}; read it before comparing these rows."
     return text
 
 
-def handicap(summary: pd.DataFrame) -> str:
-    """Say in Markdown what differs between the models beside their maps; `summary` as in `conclusion`."""
-    text = "The dense LSTM alone drops a quarter of its inputs, as in the released code"
-    if summary["scale"].iloc[0] != "paper":
-        text += "; every model's learning rate was chosen at scale `default`"
-    return f"{text}."
-
-
-def conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
+def conclusion(rows: pd.DataFrame, summary: pd.DataFrame, rates: str) -> str:
     """Say in Markdown what of the paper's claims the runs bear out.
 
     Args:
-        rows: Of `btrnn.predictions.differences`.
+        rows: Of `btrnn.pairs.accuracy_differences`.
         summary: Of `btrnn.comparison.summarise`; names the data, and holds the baseline.
+        rates: As in `caveat`.
     """
     source = summary["source"].iloc[0]
-    parts = [headline(summary)]
+    parts = []
     place = "On UCF11" if source == "ucf11" else "On the stand-in"
     for other in rows["second"].unique():
         against = [
             f"{_verdict(row)} with protocol `{row['protocol']}` and `{row['scaling']}` input "
-            f"({tables.difference_text(row, '')})"
+            f"({difference_text(row, '.3f')})"
             for row in rows[rows["second"] == other].to_dict("records")
         ]
         parts.append(f"{place} {rows['first'].iloc[0]} against {other} is {'; '.join(against)}.")
-    parts.append(handicap(summary))
+    parts.append(caveat(summary, rates))
     baseline = summary[summary["model"] == "logistic_regression"].drop_duplicates("protocol")
     if not baseline.empty:
         scores = " and ".join(
@@ -51,8 +52,8 @@ def conclusion(rows: pd.DataFrame, summary: pd.DataFrame) -> str:
 
 def _verdict(row: Row) -> str:
     """Say whether the first model is better, as far as the interval of the difference tells."""
-    if row["n"] == 1 or row["low"] <= 0 <= row["high"]:
-        return "not told apart"
+    if not (row["low"] > 0 or row["high"] < 0):  # NaN is neither: one seed tells nothing
+        return "not significantly different"
     return "more accurate" if row["low"] > 0 else "less accurate"
 
 
@@ -80,14 +81,10 @@ def notes(summary: pd.DataFrame) -> str:
             "Protocol `grouped`: no group stands in two splits; the epoch is chosen by the loss on the "
             "validation split; tested once."
         )
-    lines.append(
-        "Training accuracy is the mean over the last epoch's own steps, so with dropout where a model has it (the "
-        "dense LSTM drops inputs too, as in the released code). Learning rates: chosen on validation data below scale "
-        "`paper`."
-    )
+    lines.append("Training accuracy is the mean over the last epoch's own steps, so with dropout where a model has it.")
     lines.append("Scaling `raw`: pixels from -128 to 127, as the authors. `normalized`: mean 0, sd 1 a colour channel.")
     lines.append(
-        "The seed draws split, frames and initial weights. Intervals of means: Student's t over the n seeds; "
-        "none at n = 1. Intervals of differences: paired bootstrap over seeds and clips (`grouped`: groups)."
+        "The seed draws split, frames and initial weights. Intervals: Student's t over the n seeds, of differences "
+        "over the n paired differences; none at n = 1."
     )
     return "\n".join(f"- {line}" for line in lines)

@@ -94,11 +94,10 @@ class Generation(Task):
 
         samples: (100, 28, 28) drawn from the prior.
         canvases: (T, 10, 28, 28), the first ten of the samples after each glimpse.
-        originals, reconstructions: (10, 28, 28), the first test images, binary, and sigmoid(c_T) of them.
+        originals, reconstructions: (10, 28, 28), a test image of each class, binary, and sigmoid(c_T) of them.
         """
         canvases = self.network.generate(NUM_SAMPLES, torch.Generator().manual_seed(_TEST_SEED))
-        batch: ImageBatch = next(iter(data.test_dataloader()))
-        originals = batch.images[:NUM_SHOWN].to(self.device)
+        originals = data.test_examples(NUM_SHOWN).images.to(self.device)
         torch.manual_seed(_TEST_SEED)
         reconstructions = self.network(originals).canvases[-1].sigmoid()
         return {
