@@ -83,7 +83,7 @@ def test_numbers_that_follow_the_laws_are_found_to_follow_them(tmp_path):
         fits.loc[fits["factor"].isin(["input", "blocks"]) & (fits["quantity"] != "memory"), "law"].round(9) == 1
     ).all()
     (text,) = complexity.table_texts(tmp_path).values()
-    assert "cannot be told" not in text
+    assert "not tested" not in text.split("## Each law")[1]
     assert "BT, time backward, `O(N d^2 I R^d Jmax)` [S], holds (in I 1.00" in text
     assert "TT, time backward, reported `O(d^2 I R^4 Jmax)` [M], holds" in text
 
@@ -96,7 +96,7 @@ def test_constants_that_hide_a_law_are_named(tmp_path):
 
 
 def test_what_grows_faster_breaks_a_law_and_what_grows_slower_does_not(tmp_path):
-    for power, verdict in ((1.3, "does not hold"), (0.6, "holds as a bound, and is not reached")):
+    for power, verdict in ((1.3, "does not hold"), (0.6, "consistent with a bound, not tested")):
         folder = tmp_path / str(power)
         write_sections(folder, power=power)
         (text,) = complexity.table_texts(folder).values()
@@ -105,27 +105,27 @@ def test_what_grows_faster_breaks_a_law_and_what_grows_slower_does_not(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("slope", "low", "high", "excess", "verdict"),
+    ("slope", "low", "high", "verdict"),
     [
-        (1.1, 0.2, 2.0, 9.0, HOLDS),
-        (0.8, 0.7, 0.9, 9.0, SLOWER),
-        (0.8, 0.5, 1.1, 0.2, SLOWER),
-        (0.5, np.nan, np.nan, 0.2, SLOWER),
-        (1.4, 1.2, 1.6, 9.0, FASTER),
-        (1.4, 0.9, 1.9, -1.0, UNCLEAR),
-        (0.8, 0.5, 1.1, 0.4, UNCLEAR),
-        (np.nan, np.nan, np.nan, -np.inf, UNCLEAR),
+        (1.1, 0.9, 1.3, HOLDS),
+        (1.1, 0.2, 2.0, UNCLEAR),  # near the law, but so wide an interval tells nothing
+        (0.8, 0.7, 0.9, SLOWER),
+        (0.8, 0.5, 1.1, UNCLEAR),
+        (0.5, np.nan, np.nan, UNCLEAR),
+        (1.4, 1.2, 1.6, FASTER),
+        (1.4, 0.9, 1.9, UNCLEAR),
+        (np.nan, np.nan, np.nan, UNCLEAR),
     ],
 )
-def test_verdicts(slope, low, high, excess, verdict):
-    assert judge(SlopeInterval(slope, low, high, 4), 1.0, excess) == verdict
+def test_verdicts(slope, low, high, verdict):
+    assert judge(SlopeInterval(slope, low, high, 4), 1.0) == verdict
 
 
-def test_a_law_is_judged_by_its_worst_factor_that_tells():
-    assert complexity.overall(pd.Series([HOLDS, SLOWER, UNCLEAR])) == SLOWER
+def test_a_law_is_judged_by_its_worst_factor():
+    assert complexity.overall(pd.Series([HOLDS, SLOWER, UNCLEAR])) == UNCLEAR
     assert complexity.overall(pd.Series([SLOWER, FASTER, HOLDS])) == FASTER
-    assert complexity.overall(pd.Series([HOLDS, UNCLEAR])) == HOLDS
-    assert complexity.overall(pd.Series([UNCLEAR])) == UNCLEAR
+    assert complexity.overall(pd.Series([HOLDS, SLOWER])) == SLOWER
+    assert complexity.overall(pd.Series([HOLDS])) == HOLDS
 
 
 def test_ratios_are_those_of_the_paper_s_setting(tmp_path):

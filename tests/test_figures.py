@@ -77,14 +77,16 @@ def test_accuracy_against_parameters_shows_ours_and_the_papers_own_split(study: 
     figure = figures.accuracy_against_parameters(rows, TITLE)
     assert all(axis.get_xscale() == "log" for axis in figure.axes)
     lines: list[list[Any]] = [list(axis.lines) for axis in figure.axes]
-    hollow = [[line.get_ydata()[0] for line in panel if line.get_markerfacecolor() == "none"] for panel in lines]
-    assert hollow[0] == hollow[1] == [0.697, 0.796, 0.853, 0.803, 0.784]
-    assert hollow[2] == hollow[3] == []
+    shown = [{line.get_ydata()[0] for line in panel if line.get_markerfacecolor() == "none"} for panel in lines]
+    published = {0.697, 0.796, 0.853, 0.803, 0.784}
+    assert published <= shown[0] & shown[1]
+    assert not published & (shown[2] | shown[3])
     ours = rows[(rows["protocol"] == "grouped") & (rows["scaling"] == "raw") & (rows["model"] == "bt_lstm")]
     points = [line.get_xydata()[0].tolist() for line in lines[2] if len(line.get_xdata()) == 1]
     assert [3_392.0, ours["test/accuracy"].iloc[0]] in points
     assert legend(figure)[-2:] == ["paper, on UCF11", "paper, reported"]
-    assert "TT-LSTM (drawn further right)" in legend(figure)
+    tensor_train = rows[(rows["protocol"] == "grouped") & (rows["scaling"] == "raw") & (rows["model"] == "tt_lstm")]
+    assert [3_360.0, tensor_train["test/accuracy"].iloc[0]] in points  # where it belongs, though BT-LSTM is near
 
 
 def test_confusion_matrix_writes_each_count_in_its_cell() -> None:

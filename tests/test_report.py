@@ -1,6 +1,7 @@
 """The report says what the committed tables give, nothing else, and notices when it does not."""
 
 import importlib.util
+import math
 import re
 import shutil
 import sys
@@ -16,11 +17,14 @@ from PIL import Image
 
 from btrnn import comparison, tables
 from btrnn.files import ResultsError
-from btrnn.reports import video, video_remarks
+from btrnn.reports import video, video_rates, video_remarks
 from tests.run_folders import write_run, write_study
 
 ROOT = Path(__file__).parent.parent
 README = "# btrnn\n\nBefore.\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n\nAfter.\n"
+
+
+RATES = {"lstm": {1e-5: 0.9, 1e-4: 0.8, 1e-3: 0.6}, "bt_lstm": {1e-5: 0.3, 1e-4: 0.7, 1e-3: 0.85}}
 
 
 def load(name: str) -> ModuleType:
@@ -55,6 +59,13 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reported")
     options = workspace(folder)
     list(write_study(folder / "results", seeds=2, models=("lstm", "bt_lstm", "logistic_regression"), epochs=3))
+    for model, accuracies in RATES.items():
+        for rate, accuracy in accuracies.items():
+            for seed in range(2):
+                changes = {"learning_rate": rate, "test/accuracy": accuracy + 0.01 * seed}
+                write_run(
+                    folder / "results", model, seed, experiment=f"{video_rates.EXPERIMENT}_actions", changes=changes
+                )
     collect.main(options[:2])
     report.main(options)
     return folder
@@ -81,7 +92,7 @@ def test_the_table_is_what_the_csv_gives(reported: Path) -> None:
 
 
 def test_readme_shows_all_panels_in_one_table(reported: Path) -> None:
-    text = (reported / "README.md").read_text()
+    text = video.readme_part(reported / "results", "ucf11_actions", "results")
     runs = pd.read_csv(reported / "results" / "ucf11_actions.csv")
     row = cells(text, "BT-LSTM, R = 4")
     assert row[1:4] == ["3,392", "17,388", "0.853 [S]"]
@@ -109,7 +120,7 @@ def test_models_that_were_not_run_show_their_counts(reported: Path) -> None:
 
 
 def test_every_heading_names_the_stand_in_and_what_was_run(reported: Path) -> None:
-    text = (reported / "README.md").read_text()
+    text = video.readme_part(reported / "results", "ucf11_actions", "results")
     in_readme, headings = (
         [line for line in page.splitlines() if line.startswith("### ")]
         for page in (text, (reported / "results" / "tables" / "ucf11_actions.md").read_text())
@@ -120,7 +131,6 @@ def test_every_heading_names_the_stand_in_and_what_was_run(reported: Path) -> No
     assert headings[2] == (
         "### Actions (stand-in): protocol `grouped`, scaling `raw`; scale `study` (550 clips, 3 epochs), n = 2"
     )
-    assert "UCF11 itself was not on the machine" in text
     published = (reported / "results" / "tables" / "ucf11_actions_published.md").read_text()
     assert cells(published, "original (Liu 2009)")[2] == "reported 0.712 [M]"
     assert "other data, not comparable" in cells(published, "**ours, on Actions (stand-in)**")[3]
@@ -128,12 +138,28 @@ def test_every_heading_names_the_stand_in_and_what_was_run(reported: Path) -> No
 
 def test_readme_keeps_what_is_around_its_block(reported: Path) -> None:
     text = (reported / "README.md").read_text()
-    assert text.startswith("# btrnn\n\nBefore.\n\n<!-- results:begin -->\n\n**In short.**")
+    assert text.startswith("# btrnn\n\nBefore.\n\n<!-- results:begin -->\n\n**Task 1: the learning rate")
     assert text.endswith("\n\n<!-- results:end -->\n\nAfter.\n")
     assert not re.search(r"\bold\b", text)
     links = re.findall(r"\]\(([^)]+)\)", text)
-    assert len(links) == 5
+    assert len(links) == 2
     assert all((reported / link).is_file() for link in links)
+
+
+def test_readme_says_what_the_learning_rate_decides(reported: Path) -> None:
+    text = (reported / "README.md").read_text()
+    assert "LSTM has 0.905 at rate 1e-05 (at the edge of the grid) and 0.605 at rate 0.001" in text
+    assert "BT-LSTM has 0.855 at rate 0.001 (at the edge of the grid) and 0.305 at rate 1e-05" in text
+    assert "Each at its best rate, BT-LSTM - LSTM is -0.050 [-0.050, -0.050] (n = 2)" in text
+    assert "+0." not in text  # the comparison at one rate each is not in the headline
+    table = (reported / "results" / "tables" / f"{video_rates.EXPERIMENT}_actions.md").read_text()
+    assert cells(table, "LSTM")[1:3] == ["1e-05", "0.905 ± 0.007 (2) [0.841, 0.969]"]
+    (file,) = video_rates.figure_files(reported / "results", f"{video_rates.EXPERIMENT}_actions")
+    (axis,) = file.draw().axes
+    assert axis.get_xscale() == "log"
+    lines = {str(line.get_label()): line.get_xydata().tolist() for line in axis.lines}
+    assert lines["LSTM"] == [[1e-5, 0.905], [1e-4, pytest.approx(0.805)], [1e-3, pytest.approx(0.605)]]
+    assert lines["the paper's rate, 0.0001"][0][0] == 1e-4
 
 
 def test_check_passes_on_its_own_output_and_writing_again_changes_nothing(
@@ -146,11 +172,11 @@ def test_check_passes_on_its_own_output_and_writing_again_changes_nothing(
     assert [path.read_text() for path in texts] == before
 
 
-@pytest.mark.parametrize("name", ["README.md", "results/tables/ucf11_actions.md"])
-def test_check_finds_an_edited_text(reported: Path, options: list[str], name: str) -> None:
+@pytest.mark.parametrize(("name", "shown"), [("README.md", "0.905"), ("results/tables/ucf11_actions.md", "17,388")])
+def test_check_finds_an_edited_text(reported: Path, options: list[str], name: str, shown: str) -> None:
     path = reported / name
     original = path.read_text()
-    path.write_text(original.replace("17,388", "17,389"))
+    path.write_text(original.replace(shown, "17,389"))
     with pytest.raises(SystemExit, match=re.escape(f"out of date: {path};")):
         report.main([*options, "--check"])
     assert "17,389" in path.read_text()  # --check writes nothing
@@ -272,16 +298,16 @@ def test_bad_input_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def difference(**changes: Any) -> dict[str, Any]:
     row = {"first": "BT-LSTM, R = 4", "second": "LSTM", "protocol": "grouped", "scaling": "raw"}
-    return row | {"n": 3, "estimate": 0.1, "low": 0.05, "high": 0.15} | changes
+    return row | {"n": 3, "mean": 0.1, "low": 0.05, "high": 0.15} | changes
 
 
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [
         ({}, "more accurate"),
-        ({"estimate": -0.1, "low": -0.2, "high": -0.01}, "less accurate"),
-        ({"low": -0.01}, "not told apart"),
-        ({"n": 1}, "not told apart"),
+        ({"mean": -0.1, "low": -0.2, "high": -0.01}, "less accurate"),
+        ({"low": -0.01}, "not significantly different"),
+        ({"n": 1, "low": math.nan, "high": math.nan}, "not significantly different"),
     ],
 )
 def test_conclusion_claims_no_more_than_the_interval(changes: dict[str, Any], verdict: str) -> None:
@@ -294,14 +320,11 @@ def test_conclusion_claims_no_more_than_the_interval(changes: dict[str, Any], ve
             "test/accuracy": 0.5,
         }
     )
-    text = video_remarks.conclusion(pd.DataFrame([difference(**changes)]), summary)
+    text = video_remarks.conclusion(pd.DataFrame([difference(**changes)]), summary, "[rates](rates.md)")
     assert text.endswith("sees no motion, scores 0.500 with protocol `grouped`.")
-    assert "rate was chosen at scale `default`" in text
+    assert "rates were chosen at scale `default`" in text
+    assert "[rates](rates.md)" in text
     assert f"On the stand-in BT-LSTM, R = 4 against LSTM is {verdict} with protocol `grouped`" in text
-    assert "UCF11 itself was not on the machine" in text
-    assert "not on the machine" not in video_remarks.conclusion(
-        pd.DataFrame([difference()]), summary.assign(source="ucf11")
-    )
 
 
 def test_the_rate_with_the_lowest_validation_loss_is_chosen() -> None:

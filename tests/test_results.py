@@ -18,9 +18,10 @@ from scipy import stats
 from btrnn.comparison import beside_paper, curves, headline_scale, panels, read_paper, summarise
 from btrnn.complexity import bt_parameters
 from btrnn.files import ResultsError
-from btrnn.predictions import class_names, confusion, differences
+from btrnn.pairs import accuracy_differences
+from btrnn.predictions import class_names, confusion
 from btrnn.results import collect, read_results, result_paths, write_results
-from btrnn.statistics import mean_interval, paired_bootstrap
+from btrnn.statistics import mean_interval
 from tests.run_folders import CLASSES, write_run, write_study
 
 PAPER = Path(__file__).parent.parent / "results" / "paper.csv"
@@ -59,56 +60,6 @@ def test_mean_interval_by_hand_and_at_its_edges() -> None:
     assert mean_interval([0.97, 0.99, 0.95], bounds=(0.0, 1.0)).high == 1
     with pytest.raises(ValueError, match=r"level must lie between 0 and 1.*got 95.0"):
         mean_interval([1.0, 2.0], level=95.0)
-
-
-def test_bootstrap_estimate_is_the_mean_over_seeds_and_repeats() -> None:
-    values, seeds, units = [1, 0, 0, 1, 1, -1], [0, 0, 0, 0, 1, 1], ["a", "b", "c", "d", "a", "e"]
-    first = paired_bootstrap(values, seeds, units)
-    assert first.estimate == pytest.approx((0.5 + 0.0) / 2)
-    assert (first.num_seeds, first.num_units) == (2, 5)
-    assert first == paired_bootstrap(values, seeds, units)
-    order = np.random.default_rng(1).permutation(6)
-    shuffled = paired_bootstrap(*(np.asarray(column)[order] for column in (values, seeds, units)))
-    assert shuffled == pytest.approx(first)
-    with pytest.raises(ValueError, match="got 2, 1 and 2"):
-        paired_bootstrap([1, 0], [0], ["a", "b"])
-
-
-def test_bootstrap_of_independent_clips_agrees_with_scipy() -> None:
-    rng = np.random.default_rng(3)
-    values = rng.choice([-1, 0, 1], 150, p=[0.1, 0.6, 0.3]).astype(float)
-    ours = paired_bootstrap(values, np.zeros(150), np.arange(150))
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=5_000, method="percentile", rng=rng)
-    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.015)
-
-
-@pytest.mark.parametrize("num_seeds", [1, 3, 6])
-def test_bootstrap_covers_the_true_difference(num_seeds: int) -> None:
-    """Simulated: groups differ in difficulty, and the same groups are tested under several seeds."""
-    rng = np.random.default_rng(num_seeds)
-    true_difference, covered, trials = 0.1, 0, 200
-    for _ in range(trials):
-        effects = rng.normal(0, 0.2, 40)
-        seeds, units, values = [], [], []
-        for seed in range(num_seeds):
-            seed_effect = rng.normal(0, 0.03) if num_seeds > 1 else 0.0
-            for unit in rng.choice(40, 25, replace=False):
-                mean = np.clip(true_difference + effects[unit] + seed_effect, -1, 1)
-                seeds += [seed] * 5
-                units += [unit] * 5
-                values += list(np.sign(mean) * (rng.random(5) < abs(mean)))
-        interval = paired_bootstrap(values, seeds, units, replicates=400)
-        covered += interval.low <= true_difference <= interval.high
-    assert 0.89 <= covered / trials <= 1.0
-
-
-def test_bootstrap_draws_groups_as_a_whole() -> None:
-    """Clips that say all the same within a group tell less than independent ones."""
-    rng = np.random.default_rng(0)
-    values = np.repeat(rng.choice([-1.0, 1.0], 20), 10)
-    clips = paired_bootstrap(values, np.zeros(200), np.arange(200))
-    groups = paired_bootstrap(values, np.zeros(200), np.repeat(np.arange(20), 10))
-    assert groups.high - groups.low > 2 * (clips.high - clips.low)
 
 
 # ---- collecting
@@ -355,13 +306,16 @@ def test_difference_of_models_is_the_difference_of_their_accuracies(tmp_path: Pa
     results = read_results(tmp_path, EXPERIMENT)
     summary = summarise(results.runs)
     accuracy: Any = summary.set_index("model")[["test/accuracy", "test/accuracy_last"]]
-    table: Any = differences(summary, results.predictions, read_paper(PAPER)).set_index("second")
+    table: Any = accuracy_differences(summary, results.runs, results.predictions, read_paper(PAPER)).set_index("second")
     for label, model in (("LSTM", "lstm"), ("TT-LSTM", "tt_lstm")):
         for suffix in ("", "_last"):
             column = f"test/accuracy{suffix}"
             expected = accuracy.loc["bt_lstm", column] - accuracy.loc[model, column]
-            assert table.loc[label, f"estimate{suffix}"] == pytest.approx(expected)
-            assert table.loc[label, f"low{suffix}"] < expected < table.loc[label, f"high{suffix}"]
+            assert table.loc[label, f"mean{suffix}"] == pytest.approx(expected)
+            wide: Any = results.runs.pivot_table(index="seed", columns="model", values=column)
+            paired = wide["bt_lstm"] - wide[model]
+            known = stats.t.interval(0.95, 2, paired.mean(), stats.sem(paired))
+            assert tuple(table.loc[label, [f"low{suffix}", f"high{suffix}"]]) == pytest.approx(known)
     assert table.loc["LSTM", "paper_difference"] == pytest.approx(0.853 - 0.697)
     assert set(table["n"]) == {3}
 
@@ -372,9 +326,11 @@ def test_only_seeds_that_both_models_have_are_paired(tmp_path: Path) -> None:
             write_run(tmp_path, model, seed, protocol="grouped")
     collect_all(tmp_path)
     results = read_results(tmp_path, EXPERIMENT)
-    (row,) = differences(summarise(results.runs), results.predictions, read_paper(PAPER)).to_dict("records")
-    assert (row["second"], row["n"], row["num_tested"], row["num_units"]) == ("LSTM", 1, 110, 22)
-    assert math.isnan(row["estimate_last"])
+    (row,) = accuracy_differences(
+        summarise(results.runs), results.runs, results.predictions, read_paper(PAPER)
+    ).to_dict("records")
+    assert (row["second"], row["n"]) == ("LSTM", 1)
+    assert np.isnan([row["low"], row["high"], row["mean_last"]]).all()  # one seed has no interval
 
 
 def test_models_tested_on_different_clips_are_not_paired(tmp_path: Path) -> None:
@@ -385,7 +341,7 @@ def test_models_tested_on_different_clips_are_not_paired(tmp_path: Path) -> None
     collect_all(tmp_path)
     results = read_results(tmp_path, EXPERIMENT)
     with pytest.raises(ResultsError, match="bt_lstm_paper_raw_study and lstm_paper_raw_study were tested on different"):
-        differences(summarise(results.runs), results.predictions, read_paper(PAPER))
+        accuracy_differences(summarise(results.runs), results.runs, results.predictions, read_paper(PAPER))
 
 
 def test_confusion_counts_the_clips_of_all_seeds(tmp_path: Path) -> None:

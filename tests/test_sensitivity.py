@@ -118,7 +118,10 @@ def test_the_conclusion_names_the_best_and_the_worst_and_what_each_factor_does(r
     assert f"to {best:.3f} (d = 4, R = 4, N = 2, 3,392)" in text
     by_rank = [np.mean([accuracy(d, rank, n, 1) for d in PAPER for n in (1, 2)]) for rank in (1, 2, 4)]
     means = ", ".join(f"{mean:.3f} at R = {rank}" for mean, rank in zip(by_rank, (1, 2, 4), strict=True))
-    assert f"; {means} (intervals apart)" in text
+    assert f"; {means}; " in text
+    others = [np.mean([accuracy(d, rank, n, 1) for d in (3, 4, 5) for n in (1, 2)]) for rank in (1, 2, 4)]
+    assert f"Without d = 2 these averages are {' / '.join(f'{mean:.3f}' for mean in others)} at R = 1, 2, 4" in text
+    assert "at one learning rate for all shapes" in text
     assert cells(text, "N = 2")[2] == "3"
 
 

@@ -118,11 +118,12 @@ def exponents(measured: pd.DataFrame) -> pd.DataFrame:
     for (family, quantity, factor), group in measured.groupby(["family", "quantity", "factor"], sort=False):
         group = group.sort_values("value")
         large = group.tail(len(group) // 2 + 1) if len(group) >= MANY else group
-        fit, expected = _slope(large, "measured"), _slope(large, "law").slope
+        expected = _slope(large, large["law"]).slope
+        fit = _above(expected, _slope(large, large["measured"] / large["law"]))
         rows.append(
             {"family": family, "quantity": quantity, "factor": factor, "n": fit.n, "n_all": len(group)}
             | {"smallest": large["value"].iloc[0], "largest": large["value"].iloc[-1]}
-            | {"all_smallest": group["value"].iloc[0], "slope_all": _slope(group, "measured").slope}
+            | {"all_smallest": group["value"].iloc[0], "slope_all": _slope(group, group["measured"]).slope}
             | {"law": expected, "slope": fit.slope, "low": fit.low, "high": fit.high}
             | {"verdict": judge(fit, expected)}
         )
@@ -130,8 +131,16 @@ def exponents(measured: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "law", "slope", "low", "high", "verdict"])
 
 
-def _slope(group: pd.DataFrame, column: str) -> SlopeInterval:
-    return slope_interval(np.log(group["value"]), np.log(group[column]))
+def _slope(group: pd.DataFrame, quantity: "pd.Series[float]") -> SlopeInterval:
+    return slope_interval(np.log(group["value"]), np.log(quantity))
+
+
+def _above(expected: float, excess: SlopeInterval) -> SlopeInterval:
+    """Return a number's exponent from the law's, and the exponent of the number over its law.
+
+    The law is a straight line in I, N and R, not in d: distances from such a line would say nothing of the number.
+    """
+    return SlopeInterval(expected + excess.slope, expected + excess.low, expected + excess.high, excess.n)
 
 
 def judge(fit: SlopeInterval, expected: float) -> str:

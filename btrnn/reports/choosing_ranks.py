@@ -49,7 +49,8 @@ def measured(results_dir: Path) -> pd.DataFrame:
     """Gather what was measured of shapes of many sizes; a study that is not there is left out.
 
     Returns:
-        A row for each shape: `panel`, `data`, `series` (BT, TT, ..), `parameters` of W, `setting`, `mean`, `low`, `high`.
+        A row for each shape: `panel`, `data`, `series` (BT, TT, ..), `parameters` (of W), `setting`, `mean`, `low`,
+        `high`.
     """
     parts = [_matrices(results_dir), _clips(results_dir), _times(results_dir)]
     return pd.DataFrame([row for part in parts for row in part], columns=_COLUMNS)

@@ -36,7 +36,9 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
 
 def _falls(summary: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, float]:
     """Say of each setting, by its label in pictures, by how many nats its validation bound fell in the last epochs."""
-    falls = {}
+    falls: dict[str, float] = {}
+    if epochs.empty:
+        return falls
     for row in summary.to_dict("records"):
         curves = comparison.rows_of(row, epochs).sort_values("epoch").groupby("seed")["val/nll_bound"]
         ends = curves.agg(lambda bounds: bounds.iloc[-min(_LAST_EPOCHS + 1, len(bounds))] - bounds.iloc[-1])
