@@ -60,7 +60,7 @@ def page_texts(results_dir: Path, written: Collection[Path] = ()) -> dict[Path, 
     parts.append("\n".join(f"- {kind}: {_verdicts(of_kind)}." for kind, of_kind in kinds.items()))
     for kind, of_kind in kinds.items():
         parts += [f"## {kind}", claims_table(of_kind, results_dir, written=written)]
-    parts += ["## What the paper does not say, by our own arithmetic", _counts_table(own_counts(results_dir))]
+    parts += ["## What the paper does not say, by our own arithmetic", counts_table(own_counts(results_dir))]
     parts += ["## How the verdicts are found", _RULES, "## What is in this folder", _FILES]
     return {results_dir / "README.md": "\n\n".join(parts) + "\n"}
 
@@ -72,7 +72,8 @@ def _verdicts(claims: list[Claim]) -> str:
     return f"{len(claims)} claims, **{said}**"
 
 
-def _counts_table(counts: list[Count]) -> str:
+def counts_table(counts: list[Count]) -> str:
+    """Write counts that no source gives as a Markdown table."""
     return markdown_table([dict(zip(("of", "known", "ours", "it rests on"), row, strict=True)) for row in counts])
 
 

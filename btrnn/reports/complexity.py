@@ -38,7 +38,7 @@ WORDS = {
     HOLDS: "holds",
     SLOWER: "consistent with a bound, not tested",
     FASTER: "does not hold",
-    UNCLEAR: "not tested: intervals too wide",
+    UNCLEAR: "not tested, interval too wide",
 }
 
 
@@ -75,11 +75,12 @@ _ABOUT = f"""Of a product W x at the paper's setting (57,600 inputs, 1,024 outpu
 thing is varied at a time: I the inputs, R the rank, N the blocks, d the order. An exponent is the slope of the
 logarithm of a time or a memory over that of the size, by least squares, with its 95 % interval by Student's t of the
 distances from the law, which is no straight line in d; where there are {MANY} sizes or more, over the larger ones.
-Beside it the slope of the law itself at the same sizes. Time: the best of the rounds, on the CPU of [benchmark.md](benchmark.md); backward is both passes without the forward one. Memory:
-growth of the peak while a layer is trained. A law holds where the exponents differ by at most {TOLERANCE:g} and the
-interval reaches no further than {WIDEST:g} to either side. It does not hold where the interval begins above the law's.
-The laws count the order of equation 4, and what was timed is this project's own order: an exponent below the law's is
-consistent with a bound from above, and does not test the law."""
+Beside it the slope of the law itself at the same sizes. Time: the best of the rounds, on the CPU of
+[benchmark.md](benchmark.md); backward is both passes without the forward one. Memory: growth of the peak while a layer
+is trained. A law holds where the exponents differ by at most {TOLERANCE:g} and the interval reaches no further than
+{WIDEST:g} to either side. It does not hold where the interval begins above the law's. The laws count the order of
+equation 4, and what was timed is this project's own order: an exponent below the law's is consistent with a bound from
+above, and does not test the law."""
 
 _CONSTANTS = """Laws leave constants out, and here constants decide. Both factorised products over the dense one, at the
 paper's setting: by the laws, by the fewest operations of any order of contraction, and as measured. The laws count the

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 
 from btrnn.files import ResultsError
 from btrnn.reports.claim import VERDICTS, Claim
-from btrnn.reports.claims import all_claims, claims_table
+from btrnn.reports.claims import all_claims, claims_table, counts_table
+from btrnn.reports.claims_exact import own_counts
 from btrnn.reports.figure_file import FigureFile, Frames
 
 RESULTS = Path("..") / "results"  # as seen from notebooks/
@@ -39,6 +40,11 @@ def show_outcome(*topics: str) -> None:
     display(Markdown("\n\n".join(lines)))
 
 
+def show_counts() -> None:
+    """Show what is counted here and stands in no source."""
+    display(Markdown(counts_table(own_counts(RESULTS))))
+
+
 def _chosen(topics: Iterable[str]) -> list[Claim]:
     claims = _claims(RESULTS)
     chosen = [claim for claim in claims if claim.topic in topics]
@@ -48,7 +54,7 @@ def _chosen(topics: Iterable[str]) -> list[Claim]:
     return chosen
 
 
-@cache  # a notebook asks twice, and a bootstrap stands behind some
+@cache  # a notebook asks twice
 def _claims(results_dir: Path) -> list[Claim]:
     return all_claims(results_dir)
 
