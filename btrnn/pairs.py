@@ -1,8 +1,8 @@
 """Models compared seed by seed: differences of a metric, and how soon one reaches what another reaches at its best.
 
 Every difference that is shown anywhere is one of `paired_difference`: the mean over paired seeds, with its 95 %
-interval by Student's t. Simulated over three seeds that vary, t covers the truth in .93 to .96 of the cases, the
-percentile bootstrap in .82.
+interval by Student's t. A percentile bootstrap over three seeds would be too short: it covers the truth in about .8 of
+the cases where seeds vary.
 """
 
 import numpy as np

@@ -18,7 +18,7 @@ from scipy import stats
 from btrnn.comparison import beside_paper, curves, headline_scale, panels, read_paper, summarise
 from btrnn.complexity import bt_parameters
 from btrnn.files import ResultsError
-from btrnn.pairs import accuracy_differences
+from btrnn.pairs import accuracy_differences, paired_difference
 from btrnn.predictions import class_names, confusion
 from btrnn.results import collect, read_results, result_paths, write_results
 from btrnn.statistics import mean_interval
@@ -60,6 +60,21 @@ def test_mean_interval_by_hand_and_at_its_edges() -> None:
     assert mean_interval([0.97, 0.99, 0.95], bounds=(0.0, 1.0)).high == 1
     with pytest.raises(ValueError, match=r"level must lie between 0 and 1.*got 95.0"):
         mean_interval([1.0, 2.0], level=95.0)
+
+
+def test_paired_differences_cover_the_truth_where_seeds_vary() -> None:
+    """Simulated: 200 clips tested under three seeds that shift both models alike, and each model a little."""
+    rng = np.random.default_rng(0)
+    truth, covered, trials = 0.1, 0, 2_000
+    for _ in range(trials):
+        shared, own = rng.normal(0, 0.05, 3), rng.normal(0, 0.03, 3)
+        first, second = (
+            pd.DataFrame({"seed": range(3), "accuracy": rng.binomial(200, np.clip(mean, 0, 1)) / 200})
+            for mean in (0.7 + shared + own, 0.6 + shared)
+        )
+        interval = paired_difference(first, second, "accuracy")
+        covered += interval.low <= truth <= interval.high
+    assert 0.93 <= covered / trials <= 0.97
 
 
 # ---- collecting
