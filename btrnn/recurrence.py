@@ -76,6 +76,8 @@ class Steps(NamedTuple):
         if not 0 <= neighbour < len(self.sizes):
             return first[:size]
         rows = self.sizes[neighbour]
+        if size is rows:  # asked first: traced, sizes are tensors, and comparing them would fix the batch size
+            return states[neighbour]
         if size > rows:
             return torch.cat([states[neighbour], first[rows:size]])
         return states[neighbour] if size == rows else states[neighbour][:size]
@@ -84,8 +86,9 @@ class Steps(NamedTuple):
         """Return the state of each sequence after its last step, in a tensor of its own."""
         if self.reverse:
             return states[0].clone()
-        ends = [(t, rest) for t, rest in enumerate([*self.sizes[1:], 0]) if rest < self.sizes[t]]
-        return torch.cat([states[t][rest:] for t, rest in reversed(ends)])
+        pairs = enumerate(zip(self.sizes, self.sizes[1:], strict=False))
+        ends = [(t, rest) for t, (size, rest) in pairs if rest is not size and rest < size]
+        return torch.cat([states[t][rest:] for t, rest in [(len(self.sizes) - 1, 0), *reversed(ends)]])
 
     def split(self, rows: Tensor) -> dict[int, Tensor]:
         """Return each step's view of a tensor that has the rows of all steps."""
