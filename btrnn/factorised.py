@@ -12,7 +12,7 @@ from btrnn.complexity import check_modes
 from btrnn.contraction import BLOCK, apply_map, contract, plan_for
 from btrnn.eager import check_dtype
 from btrnn.initialisation import InitName, truncated_normal_
-from btrnn.parameters import stored
+from btrnn.parameters import to_fill
 from btrnn.planning import make_plan
 from btrnn.stages import Network, Plan
 
@@ -91,25 +91,26 @@ class FactorisedLinear(nn.Module):
                 the rank and the number of blocks; "paper" draws as the authors' released code, at whatever scale
                 results.
         """
-        weights = [stored(self.get_submodule(path), name) for path, name in self._weight_names]
-        if weights[0].is_meta:  # shapes without numbers, as nn.Linear allows
-            return
-        if (init or self.init) == "paper":
+        with to_fill([(self.get_submodule(path), name) for path, name in self._weight_names]) as weights:
+            if weights[0].is_meta:  # shapes without numbers, as nn.Linear allows
+                return
             for weight in weights:
-                truncated_normal_(weight, self._paper_std())
-        else:
-            for weight in weights:
-                weight.normal_()
-                weight.div_(weight.square().mean().sqrt())
-            # Rescaled after drawing: a single draw's norm may be far from its mean (at R = 1 the core is one number).
-            # Each of them takes an equal share, so that one learning rate suits them all.
-            target = sqrt(self.out_features / 3)
-            scale = float(target / self._dense_norm(weights)) ** (1 / len(weights))
-            for weight in weights:
-                weight.mul_(scale)
+                if (init or self.init) == "paper":
+                    truncated_normal_(weight, self._paper_std())
+                else:
+                    weight.normal_()
+                    weight.div_(weight.square().mean().sqrt())
+            if (init or self.init) == "default":
+                # Rescaled after drawing: a single draw's norm may be far from its mean (at R = 1 the core is one
+                # number). Each of them takes an equal share, so that one learning rate suits them all.
+                target = sqrt(self.out_features / 3)
+                scale = float(target / self._dense_norm(weights)) ** (1 / len(weights))
+                for weight in weights:
+                    weight.mul_(scale)
         if self.bias is not None:
             bound = 1 / sqrt(self.in_features)  # as nn.Linear
-            stored(self, "bias").uniform_(-bound, bound)
+            with to_fill([(self, "bias")]) as (bias,):
+                bias.uniform_(-bound, bound)
 
     def _dense_norm(self, weights: Sequence[Tensor]) -> Tensor:
         """Compute the Frobenius norm in float64 of the W that `weights` stand for, without it: they are squared."""

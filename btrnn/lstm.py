@@ -25,7 +25,7 @@ from torch.nn.utils.rnn import PackedSequence
 from btrnn.eager import check_dtype
 from btrnn.initialisation import DENSE_PAPER_STD, InitName, truncated_normal_
 from btrnn.linear import BTLinear, TTLinear
-from btrnn.parameters import NumberedParameters, stored
+from btrnn.parameters import NumberedParameters, to_fill
 from btrnn.products import product
 from btrnn.recurrence import unroll
 
@@ -365,10 +365,10 @@ class _DenseMap(nn.Linear):
 
     def reset_parameters(self) -> None:
         """Draw W anew, as nn.Linear or as the paper's code."""
-        weight = stored(self, "weight")
-        nn.init.kaiming_uniform_(weight, a=sqrt(5))  # as nn.Linear
-        if self.init == "paper":
-            truncated_normal_(weight, DENSE_PAPER_STD)
+        with to_fill([(self, "weight")]) as (weight,):
+            nn.init.kaiming_uniform_(weight, a=sqrt(5))  # as nn.Linear
+            if self.init == "paper":
+                truncated_normal_(weight, DENSE_PAPER_STD)
 
     def forward(self, x: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
         """Compute W x for every vector of `x`."""

@@ -5,17 +5,43 @@ never called, so there it would run once and never again.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.hooks import RemovableHandle
 
 
-def stored(module: nn.Module, name: str) -> Tensor:
-    """Return the parameter to change for a tensor of this name to change: pruning computes the tensor from it."""
-    pruned = module._parameters.get(f"{name}_orig")
-    tensor: Tensor = getattr(module, name) if pruned is None else pruned
-    return tensor
+@contextmanager
+def to_fill(places: Sequence[tuple[nn.Module, str]]) -> Iterator[list[Tensor]]:
+    """Give the tensors to fill, so that tensors of modules have new numbers, whatever computes them.
+
+    Args:
+        places: The modules, and the names of their tensors.
+
+    Raises:
+        RuntimeError: A tensor is computed by something else than pruning or a parametrization.
+    """
+    tensors = [_stored(module, name) for module, name in places]
+    yield tensors
+    for (module, name), tensor in zip(places, tensors, strict=True):
+        if is_parametrized(module, name):
+            setattr(module, name, tensor)
+
+
+def _stored(module: nn.Module, name: str) -> Tensor:
+    for key in (name, f"{name}_orig"):  # the second where it is pruned
+        stored = module._parameters.get(key)
+        if stored is not None:
+            return stored
+    if is_parametrized(module, name):
+        return torch.empty_like(getattr(module, name))
+    raise RuntimeError(
+        f"{name} of {type(module).__name__} is not a parameter but computed from others, so it cannot be drawn anew; "
+        f"remove what computes it first (weight normalisation, say), or use a parametrization"
+    )
 
 
 class CalledParameters(nn.ParameterList):
@@ -96,17 +122,30 @@ class _Hook:
         return self.hook(getattr(layer, self.attribute), *arguments)
 
 
-class _Hooks(dict[int, Callable[..., Any]]):
-    """The hooks of a layer that were registered on its `NumberedParameters`; what is deleted here is deleted there."""
+class _Hooks(MutableMapping[int, Callable[..., Any]]):
+    """The hooks of a layer that were registered on its `NumberedParameters`."""
 
     def __init__(self, of_layer: MutableMapping[int, Callable[..., Any]], attribute: str) -> None:
-        own = ((key, hook) for key, hook in of_layer.items() if isinstance(hook, _Hook))
-        super().__init__((key, hook.hook) for key, hook in own if hook.attribute == attribute)
-        self._of_layer = of_layer
+        self._of_layer, self._attribute = of_layer, attribute
+
+    def __getitem__(self, key: int) -> Callable[..., Any]:
+        hook = self._of_layer[key]
+        if isinstance(hook, _Hook) and hook.attribute == self._attribute:
+            return hook.hook
+        raise KeyError(key)
+
+    def __setitem__(self, key: int, hook: Callable[..., Any]) -> None:
+        self._of_layer[key] = _Hook(hook, self._attribute)
 
     def __delitem__(self, key: int) -> None:
-        super().__delitem__(key)
         del self._of_layer[key]
+
+    def __iter__(self) -> Iterator[int]:
+        hooks = list(self._of_layer.items())
+        return (key for key, hook in hooks if isinstance(hook, _Hook) and hook.attribute == self._attribute)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class _Renamed(MutableMapping[str, Any]):
