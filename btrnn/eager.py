@@ -23,6 +23,11 @@ def is_eager(*tensors: Tensor) -> bool:
     )
 
 
+def is_tracing() -> bool:
+    """Say whether torch.jit.trace records: sizes of tensors are tensors then, and comparing them fixes the answer."""
+    return not torch.compiler.is_compiling() and torch._C._is_tracing()
+
+
 def check_dtype(layer: str, x: Tensor, parameter: Tensor, name: str = "an input") -> None:
     """Check that a tensor has the type of a layer's parameters; autocast converts both by itself.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from btrnn.complexity import check_modes
 from btrnn.contraction import BLOCK, apply_map, contract, plan_for
-from btrnn.eager import check_dtype
+from btrnn.eager import check_dtype, is_tracing
 from btrnn.initialisation import InitName, truncated_normal_
 from btrnn.parameters import to_fill
 from btrnn.planning import make_plan
@@ -167,15 +167,15 @@ class FactorisedLinear(nn.Module):
         Raises:
             ValueError: The last axis of `x` does not have `in_features` entries, or `x` is not of the parameters' type.
         """
-        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        operands = self.operands()
+        operands, tracing = self.operands(), is_tracing()
         check_dtype(type(self).__name__, x, operands[0])
-        if not torch.jit.is_tracing() and x.shape[-1] != self.in_features:
+        if not tracing and x.shape[-1] != self.in_features:
             raise ValueError(
                 f"{type(self).__name__} takes vectors of {self.in_features} = {product_text(self.in_modes)} features "
                 f"on the last axis, got an input of shape {tuple(x.shape)}"
             )
         rows = x.reshape(-1, self.in_features)
+        traced = tracing or torch.compiler.is_compiling()
         plan = self._traced_plan if traced else plan_for(self.network, rows.shape[0], rows, operands)
         product = apply_map(plan, rows, operands).reshape(*x.shape[:-1], self.out_features)
         return product if self.bias is None else product + self.bias

@@ -7,7 +7,7 @@ The cell (Ye et al., CVPR 2018, equations 1 and 2; gate order i, f, g, o as in n
     h_t = sigmoid(o') * tanh(c_t)
 
 `LSTM` holds W as one dense matrix of 4 H rows, `TTLSTM` as a tensor train, `BTLSTM` as block terms; U (4 H, H) and b
-stay dense in all three, under nn.LSTM's names. The four gates are folded into the first output mode, (J_1, .., J_d) -> (4 J_1, .., J_d), so
+stay dense in all three. The four gates are folded into the first output mode, (J_1, .., J_d) -> (4 J_1, .., J_d), so
 one factorised W serves all gates and gate q is rows q H .. (q + 1) H of `to_dense()`.
 Deviation from nn.LSTM: one bias vector, where nn.LSTM adds two.
 """
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from btrnn.eager import check_dtype
+from btrnn.eager import check_dtype, is_tracing
 from btrnn.initialisation import DENSE_PAPER_STD, InitName, truncated_normal_
 from btrnn.linear import BTLinear, TTLinear
 from btrnn.parameters import NumberedParameters, to_fill
@@ -39,7 +39,6 @@ class LSTMState(NamedTuple):
 
 class LSTMOptions(TypedDict, total=False):
     """The keyword arguments that all three layers share; `LSTM` says what each is."""
-
 
     num_layers: int
     bias: bool
@@ -173,13 +172,14 @@ class LSTM(nn.Module):
     def _reset_recurrent_parameters(self) -> None:
         bound = 1 / sqrt(self.hidden_size)
         for name, parameter in self.named_parameters():  # under other names too, from which a hook computes U
-            if "weight_hh_l" in name and self.recurrent_init == "orthogonal":
+            is_weight, is_bias = "weight_hh_l" in name, "bias_l" in name
+            if is_weight and self.recurrent_init == "orthogonal":
                 nn.init.orthogonal_(parameter)
-            elif "weight_hh_l" in name or ("bias_l" in name and self.forget_bias is None):
-                parameter.uniform_(-bound, bound)
-            elif "bias_l" in name:
+            elif is_bias and self.forget_bias is not None:
                 parameter.zero_()
                 parameter[self.hidden_size : 2 * self.hidden_size] = self.forget_bias
+            elif is_weight or is_bias:
+                parameter.uniform_(-bound, bound)
 
     def flatten_parameters(self) -> None:
         """Do nothing: nn.LSTM's method lays the parameters out for cuDNN's LSTM, which this layer does not call."""
@@ -241,7 +241,7 @@ class LSTM(nn.Module):
             assert isinstance(sequence, Tensor)
             return sequence.squeeze(batch_axis), LSTMState(hidden.squeeze(1), cell.squeeze(1))
         time, batch = input.shape[time_axis], input.shape[batch_axis]
-        if torch.jit.is_tracing():  # sizes are tensors then: that of the batch may stay one
+        if is_tracing():  # sizes are tensors then: that of the batch may stay one
             time = len(input.unbind(time_axis))
         initial = self._initial(hx, input, batch)
         mask = self._mask(input.select(time_axis, 0), self.input_dropout)
@@ -266,7 +266,7 @@ class LSTM(nn.Module):
     def _check_input(self, data: Tensor, layout: str, dims: tuple[int, ...]) -> None:
         name = type(self).__name__
         check_dtype(name, data, getattr(self, f"weight_hh{self._suffixes[0]}"))
-        if torch.jit.is_tracing():  # a comparison of sizes would be recorded as a constant, with a warning
+        if is_tracing():  # a comparison of sizes would be recorded as a constant, with a warning
             return
         if data.dim() not in dims or data.shape[-1] != self.input_size:
             raise ValueError(f"{name} takes {layout} with I = {self.input_size}, got {tuple(data.shape)}")
@@ -283,7 +283,7 @@ class LSTM(nn.Module):
             raise ValueError(f"hx must be two tensors, h and c before the first step, got {type(hx).__name__}")
         for part in hx:
             check_dtype(type(self).__name__, part, like, "a state")
-        if not torch.jit.is_tracing() and any(tuple(part.shape) != shape for part in hx):
+        if not is_tracing() and any(tuple(part.shape) != shape for part in hx):
             axes, given = ", B" * len(batch), [tuple(part.shape) for part in hx]
             raise ValueError(f"hx must be two tensors of shape (layers x directions{axes}, H) = {shape}, got {given}")
         return LSTMState(*hx)

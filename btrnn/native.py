@@ -109,7 +109,9 @@ def _compiled() -> Path:
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     path = _cache_folder() / f"native-{key}.so"
     if not _is_private(path):
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:  # renamed when whole: processes may do this at once
+        with tempfile.TemporaryDirectory(
+            dir=path.parent
+        ) as scratch:  # renamed when whole: processes may do this at once
             result = Path(scratch) / path.name
             command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(result)]
             subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")

@@ -57,8 +57,8 @@ class CalledParameters(nn.ParameterList):
 class NumberedParameters(nn.Module):
     """Some parameters of a layer by number, as nn.ParameterList has them; the layer alone holds them.
 
-    What is done to `(numbered, "0")` is done to `(layer, names[0])`: the parameter, what hooks make of it ("0_mask"), and
-    the hooks themselves, which then run when the layer is called.
+    What is done to `(numbered, "0")` is done to `(layer, names[0])`: to the parameter and to what hooks make of it
+    ("0_mask"). A hook that is registered on `numbered` runs when the layer is called.
 
     Args:
         layer: What holds the parameters. It returns such an object as its attribute `attribute`.
@@ -99,9 +99,10 @@ class NumberedParameters(nn.Module):
     def __delattr__(self, name: str) -> None:
         delattr(self._layer, _name_on_layer(name, self._names))
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any], **options: Any) -> RemovableHandle:  # type: ignore[override]
+    def register_forward_pre_hook(self, hook: Callable[..., Any], **options: Any) -> RemovableHandle:
         """Let the layer call the hook, with this object in the layer's place."""
-        return self._layer.register_forward_pre_hook(_Hook(hook, self._attribute), **options)
+        layer: nn.Module = self._layer
+        return layer.register_forward_pre_hook(_Hook(hook, self._attribute), **options)
 
     @property
     def parametrizations(self) -> NoReturn:
