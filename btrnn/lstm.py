@@ -217,7 +217,7 @@ class LSTM(nn.Module):
         """Run the layers over whole sequences.
 
         torch.jit.trace, and the exporter to ONNX that uses it, record the steps one after the other: a trace takes any
-        batch size, but only sequences of the length that it was made with.
+        batch size, but only sequences of the length that it was made with (packed, of the greatest length).
 
         Args:
             input: (T, B, I), or (B, T, I) with `batch_first`, or (T, I) without a batch, or a PackedSequence; T >= 1.
@@ -253,7 +253,8 @@ class LSTM(nn.Module):
     def _forward_packed(
         self, packed: PackedSequence, hx: LSTMState | tuple[Tensor, Tensor] | None
     ) -> tuple[PackedSequence, LSTMState]:
-        data, batch_sizes = packed.data, packed.batch_sizes.tolist()
+        data, sizes = packed.data, packed.batch_sizes
+        batch_sizes = list(sizes.unbind()) if is_tracing() else sizes.tolist()
         self._check_input(data, "a PackedSequence of (rows, I)", dims=(2,))
         initial = _reorder(self._initial(hx, data, batch_sizes[0]), packed.sorted_indices)
         mask = self._mask(data[: batch_sizes[0]], self.input_dropout)
