@@ -109,9 +109,8 @@ def _compiled() -> Path:
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     path = _cache_folder() / f"native-{key}.so"
     if not _is_private(path):
-        with tempfile.TemporaryDirectory(
-            dir=path.parent
-        ) as scratch:  # renamed when whole: processes may do this at once
+        # renamed when whole: processes may do this at once
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             result = Path(scratch) / path.name
             command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(result)]
             subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
@@ -131,7 +130,7 @@ def _cache_folder() -> Path:
     except RuntimeError as error:
         raise FileNotFoundError(f"there is no place for the compiled library: {error} Set XDG_CACHE_HOME") from None
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if _is_own(folder):
+    if _is_own(folder) and not _is_private(folder):
         folder.chmod(0o700)
     if not _is_private(folder):
         raise PermissionError(f"another user can write {folder}, from which code would be loaded; set XDG_CACHE_HOME")
