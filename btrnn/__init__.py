@@ -5,13 +5,15 @@ input and the output, d the order (how many modes), N block terms, R rank, V voc
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from btrnn import complexity, native
     from btrnn.linear import BTLinear, TTLinear
     from btrnn.lstm import BTLSTM, LSTM, TTLSTM, LSTMState
 
-__all__ = ["BTLSTM", "LSTM", "TTLSTM", "BTLinear", "LSTMState", "TTLinear"]
+__all__ = ["BTLSTM", "LSTM", "TTLSTM", "BTLinear", "LSTMState", "TTLinear", "complexity", "native"]
 
 _HOME = {
     "BTLinear": "linear",
@@ -24,11 +26,13 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for, so that the torch-free modules stay free of torch."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'btrnn' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"btrnn.{_HOME[name]}"), name)
+    """Import a public name or a module when it is first asked for: the torch-free modules must stay free of torch."""
+    if name in _HOME:
+        return getattr(import_module(f"btrnn.{_HOME[name]}"), name)
+    if not name.startswith("__") and find_spec(f"btrnn.{name}"):
+        return import_module(f"btrnn.{name}")
+    raise AttributeError(f"module 'btrnn' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

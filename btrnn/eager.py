@@ -1,4 +1,4 @@
-"""Whether tensors may go to code that torch does not see into: buffers filled in place, a kernel called by address."""
+"""Which tensors a layer can compute with, and which may go to code that torch does not see into, such as a kernel."""
 
 import torch
 from torch import Tensor
@@ -21,3 +21,27 @@ def is_eager(*tensors: Tensor) -> bool:
         or any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors)
         or any(unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
     )
+
+
+def is_tracing() -> bool:
+    """Say whether torch.jit.trace records: sizes of tensors are tensors then, and comparing them fixes the answer."""
+    return not torch.compiler.is_compiling() and torch._C._is_tracing()
+
+
+def check_dtype(layer: str, x: Tensor, parameter: Tensor, name: str = "an input") -> None:
+    """Check that a tensor has the type of a layer's parameters; autocast converts both by itself.
+
+    Args:
+        layer: The layer's name.
+        x: What it was given.
+        parameter: One of its parameters.
+        name: What `x` is to the layer.
+
+    Raises:
+        ValueError: The types differ.
+    """
+    if x.dtype != parameter.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise ValueError(
+            f"{layer} has parameters of {parameter.dtype} and takes {name} of that type, got {x.dtype}: convert the "
+            f"tensor by .to({parameter.dtype})" + (f", or the layer by .to({x.dtype})" * x.dtype.is_floating_point)
+        )

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from btrnn.complexity import check_modes
 from btrnn.contraction import BLOCK, apply_map, contract, plan_for
+from btrnn.eager import check_dtype, is_tracing
 from btrnn.initialisation import InitName, truncated_normal_
+from btrnn.parameters import to_fill
 from btrnn.planning import make_plan
 from btrnn.stages import Network, Plan
 
-TRACED_BATCH_SIZE = 64  # for which the plan of torch.compile and torch.export is chosen
+TRACED_BATCH_SIZE = 64  # for which the plan of torch.compile, torch.export and tracing is chosen
 
 
 def product_text(modes: Sequence[int]) -> str:
@@ -29,6 +31,7 @@ class FactorisedLinear(nn.Module):
         in_modes: I_1 .. I_d.
         out_modes: J_1 .. J_d.
         bias: Whether to add a learnt vector of J numbers.
+        init: See `reset_parameters`.
         device, dtype: Of the parameters.
     """
 
@@ -40,10 +43,12 @@ class FactorisedLinear(nn.Module):
         in_modes: Sequence[int],
         out_modes: Sequence[int],
         bias: bool,
+        init: InitName,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
     ) -> None:
         super().__init__()
+        self.init = init
         self.in_modes, self.out_modes = check_modes(in_modes, out_modes)
         self.in_features, self.out_features = prod(self.in_modes), prod(self.out_modes)
         self.order = len(self.in_modes)
@@ -54,8 +59,9 @@ class FactorisedLinear(nn.Module):
         """Name the axes of the operands; `ranks` has the size of each that is not a mode."""
         sizes = {f"i{k}": mode for k, mode in enumerate(self.in_modes)} | ranks
         sizes |= {f"j{k}": mode for k, mode in enumerate(self.out_modes)}
+        self._weight_names = [name.rpartition(".")[::2] for name, _ in self.named_parameters() if name != "bias"]
         self.network = Network(tuple(operands), tuple(sizes.items()), self.order, num_blocks)
-        # torch.compile and torch.export take one plan for all batch sizes, chosen before they trace
+        # torch.compile, torch.export and tracing take one plan for all batch sizes, chosen before they trace
         self._traced_plan = make_plan(self.network, TRACED_BATCH_SIZE, 4, training=True, native=False)
 
     def operands(self) -> list[Tensor]:
@@ -76,39 +82,41 @@ class FactorisedLinear(nn.Module):
         return self.in_features * self.out_features / self.num_weights
 
     @torch.no_grad()
-    def reset_parameters(self, init: InitName = "default") -> None:
+    def reset_parameters(self, init: InitName | None = None) -> None:
         """Draw all parameters anew.
 
         Args:
-            init: "default" gives W exactly the norm that nn.Linear's W has on average, so that W x has a root mean
-                square of 1/sqrt(3) for white x of unit variance, whatever the rank and the number of blocks;
-                "paper" draws as the authors' released code, at whatever scale results.
+            init: None for the choice that the map was made with. "default" gives W exactly the norm that nn.Linear's W
+                has on average, so that W x has a root mean square of 1/sqrt(3) for white x of unit variance, whatever
+                the rank and the number of blocks; "paper" draws as the authors' released code, at whatever scale
+                results.
         """
-        operands = self.operands()
-        if operands[0].is_meta:  # shapes without numbers, as nn.Linear allows
-            return
-        if init == "paper":
-            for operand in operands:
-                truncated_normal_(operand, self._paper_std())
-        else:
-            for operand in operands:
-                operand.normal_()
-                operand.div_(operand.square().mean().sqrt())
-            # Rescaled after drawing: a single draw's norm may be far from its mean (at R = 1 the core is one number).
-            # Every operand takes an equal share, so that one learning rate suits them all.
-            target = sqrt(self.out_features / 3)
-            scale = float(target / self._dense_norm()) ** (1 / len(operands))
-            for operand in operands:
-                operand.mul_(scale)
+        with to_fill([(self.get_submodule(path), name) for path, name in self._weight_names]) as weights:
+            if weights[0].is_meta:  # shapes without numbers, as nn.Linear allows
+                return
+            for weight in weights:
+                if (init or self.init) == "paper":
+                    truncated_normal_(weight, self._paper_std())
+                else:
+                    weight.normal_()
+                    weight.div_(weight.square().mean().sqrt())
+            if (init or self.init) == "default":
+                # Rescaled after drawing: a single draw's norm may be far from its mean (at R = 1 the core is one
+                # number). Each of them takes an equal share, so that one learning rate suits them all.
+                target = sqrt(self.out_features / 3)
+                scale = float(target / self._dense_norm(weights)) ** (1 / len(weights))
+                for weight in weights:
+                    weight.mul_(scale)
         if self.bias is not None:
             bound = 1 / sqrt(self.in_features)  # as nn.Linear
-            self.bias.uniform_(-bound, bound)
+            with to_fill([(self, "bias")]) as (bias,):
+                bias.uniform_(-bound, bound)
 
-    def _dense_norm(self) -> Tensor:
-        """Compute the Frobenius norm of W in float64 without W: the factors contracted with themselves."""
+    def _dense_norm(self, weights: Sequence[Tensor]) -> Tensor:
+        """Compute the Frobenius norm in float64 of the W that `weights` stand for, without it: they are squared."""
         first, squared, last = [], [], []  # in this order no product is larger than one core tensor a pair of blocks
-        for operand, names in zip(self.operands(), self.network.operands, strict=True):
-            tensor = operand.double()
+        for weight, names in zip(weights, self.network.operands, strict=True):
+            tensor = weight.double().reshape(self.network.num_blocks, *self.network.shape(names))
             ranks = tuple(name for name in names if name[0] == "r")
             axes, again = (BLOCK, *names), (f"{BLOCK}'", *(f"{name}'" if name in ranks else name for name in names))
             if ranks == names:  # a core tensor
@@ -157,15 +165,17 @@ class FactorisedLinear(nn.Module):
         """Compute W x + b for every vector of `x`.
 
         Raises:
-            ValueError: The last axis of `x` does not have `in_features` entries.
+            ValueError: The last axis of `x` does not have `in_features` entries, or `x` is not of the parameters' type.
         """
-        if x.shape[-1] != self.in_features:
+        operands, tracing = self.operands(), is_tracing()
+        check_dtype(type(self).__name__, x, operands[0])
+        if not tracing and x.shape[-1] != self.in_features:
             raise ValueError(
                 f"{type(self).__name__} takes vectors of {self.in_features} = {product_text(self.in_modes)} features "
                 f"on the last axis, got an input of shape {tuple(x.shape)}"
             )
-        rows, operands = x.reshape(-1, self.in_features), self.operands()
-        traced = torch.compiler.is_compiling()
+        rows = x.reshape(-1, self.in_features)
+        traced = tracing or torch.compiler.is_compiling()
         plan = self._traced_plan if traced else plan_for(self.network, rows.shape[0], rows, operands)
         product = apply_map(plan, rows, operands).reshape(*x.shape[:-1], self.out_features)
         return product if self.bias is None else product + self.bias

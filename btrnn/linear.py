@@ -21,6 +21,7 @@ from btrnn.complexity import check_count, full_tt_ranks
 from btrnn.decomposition import block_terms, tensor_train
 from btrnn.factorised import FactorisedLinear, product_text
 from btrnn.initialisation import TT_PAPER_STD, InitName, bt_paper_std
+from btrnn.parameters import CalledParameters
 
 
 class BTLinear(FactorisedLinear):
@@ -60,18 +61,18 @@ class BTLinear(FactorisedLinear):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_modes, out_modes, bias, device, dtype)
+        super().__init__(in_modes, out_modes, bias, init, device, dtype)
         self.tucker_rank = check_count("tucker_rank", tucker_rank)
         self.num_blocks = check_count("num_blocks", num_blocks)
         self.core = nn.Parameter(torch.empty(num_blocks, *[tucker_rank] * self.order, device=device, dtype=dtype))
-        self.factors = nn.ParameterList(
+        self.factors = CalledParameters(
             nn.Parameter(torch.empty(num_blocks, i, j, tucker_rank, device=device, dtype=dtype))
             for i, j in zip(self.in_modes, self.out_modes, strict=True)
         )
         ranks = [f"r{k}" for k in range(self.order)]
         axes = [tuple(ranks), *((f"i{k}", f"j{k}", f"r{k}") for k in range(self.order))]
         self._set_network(axes, dict.fromkeys(ranks, tucker_rank), num_blocks)
-        self.reset_parameters(init)
+        self.reset_parameters()
 
     @classmethod
     def from_dense(
@@ -115,7 +116,7 @@ class BTLinear(FactorisedLinear):
 
     def operands(self) -> list[Tensor]:
         """Return the core, then the factors."""
-        return [self.core, *self.factors]
+        return [self.core, *self.factors()]
 
     def _paper_std(self) -> float:
         return bt_paper_std(self.tucker_rank)
@@ -163,17 +164,17 @@ class TTLinear(FactorisedLinear):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_modes, out_modes, bias, device, dtype)
+        super().__init__(in_modes, out_modes, bias, init, device, dtype)
         self.tt_ranks = full_tt_ranks(self.order, tt_rank)
         shapes = zip(self.tt_ranks[:-1], self.in_modes, self.out_modes, self.tt_ranks[1:], strict=True)
-        self.cores = nn.ParameterList(nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) for shape in shapes)
+        self.cores = CalledParameters(nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) for shape in shapes)
         inner = [f"r{k}" for k in range(1, self.order)]
         axes = [
             tuple(name for name in (f"r{k}", f"i{k}", f"j{k}", f"r{k + 1}") if name[0] != "r" or name in inner)
             for k in range(self.order)
         ]
         self._set_network(axes, dict(zip(inner, self.tt_ranks[1:-1], strict=True)), 1)
-        self.reset_parameters(init)
+        self.reset_parameters()
 
     @classmethod
     def from_dense(
@@ -210,7 +211,7 @@ class TTLinear(FactorisedLinear):
         """Return the TT-cores, with a first axis of one block."""
         # the outer ranks of 1 are not axes of the network
         axes = self.network.operands
-        return [core.reshape(1, *self.network.shape(names)) for core, names in zip(self.cores, axes, strict=True)]
+        return [core.reshape(1, *self.network.shape(names)) for core, names in zip(self.cores(), axes, strict=True)]
 
     def _paper_std(self) -> float:
         return TT_PAPER_STD

@@ -22,8 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
+from btrnn.eager import check_dtype, is_tracing
 from btrnn.initialisation import DENSE_PAPER_STD, InitName, truncated_normal_
 from btrnn.linear import BTLinear, TTLinear
+from btrnn.parameters import NumberedParameters, to_fill
 from btrnn.products import product
 from btrnn.recurrence import unroll
 
@@ -43,6 +45,7 @@ class LSTMOptions(TypedDict, total=False):
     batch_first: bool
     dropout: float
     bidirectional: bool
+    proj_size: int
     gate_activation: Literal["sigmoid", "hard_sigmoid"]
     forget_bias: float | None
     recurrent_init: Literal["uniform", "orthogonal"]
@@ -64,6 +67,7 @@ class LSTM(nn.Module):
         batch_first: Whether batched input is (B, T, I) rather than (T, B, I).
         dropout: Probability of dropping an output between two layers.
         bidirectional: Whether a second direction reads the sequence from its end.
+        proj_size: nn.LSTM's size of a projection of h_t, which this layer does not have: 0 only.
         gate_activation: "sigmoid", or the "hard_sigmoid" of the paper's code.
         forget_bias: None draws the bias as nn.LSTM; a number sets the forget gate's part to it and the rest to 0.
         recurrent_init: "uniform" within 1/sqrt(H) as nn.LSTM, or "orthogonal" columns.
@@ -72,8 +76,16 @@ class LSTM(nn.Module):
         init: "default" gives W the scale of nn.Linear's (see `TTLinear.reset_parameters`); "paper" the released code's.
         device, dtype: Of the parameters.
 
+    Attributes:
+        input_maps: W of each layer and direction, in the order of nn.LSTM (layer 0, layer 0 reversed, layer 1, ..): a
+            linear map from (.., I) to (.., 4 H), of the layers above the first from the H x directions below.
+        weight_hh_l0, weight_hh_l0_reverse, weight_hh_l1, ..: U of each, (4 H, H).
+        bias_l0, bias_l0_reverse, bias_l1, ..: The bias of each, (4 H,): nn.LSTM's bias_ih + bias_hh.
+        weight_hh: U of each by number, for code that takes parameters from a list.
+        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, mode: As nn.LSTM's.
+
     Raises:
-        ValueError: A size below 1, a probability outside [0, 1), or an unknown choice.
+        ValueError: A size below 1, a probability outside [0, 1), an unknown choice, or a projection.
 
     Example:
         >>> output, (h_n, c_n) = LSTM(10, 20)(torch.zeros(7, 3, 10))
@@ -90,6 +102,7 @@ class LSTM(nn.Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         *,
         gate_activation: Literal["sigmoid", "hard_sigmoid"] = "sigmoid",
         forget_bias: float | None = None,
@@ -119,50 +132,77 @@ class LSTM(nn.Module):
         _check_choice("gate_activation", gate_activation, ("sigmoid", "hard_sigmoid"))
         _check_choice("recurrent_init", recurrent_init, ("uniform", "orthogonal"))
         _check_choice("init", init, ("default", "paper"))
+        if proj_size != 0:
+            raise ValueError(
+                f"{type(self).__name__} does not project its hidden state: proj_size must be 0, got {proj_size}; an "
+                f"nn.Linear({hidden_size}, {proj_size}) behind the layer makes its output smaller"
+            )
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.batch_first, self.bidirectional = batch_first, bidirectional
+        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
+        self.proj_size, self.mode = proj_size, "LSTM"
         self.dropout, self.input_dropout, self.recurrent_dropout = dropout, input_dropout, recurrent_dropout
-        self.gate_activation = gate_activation
+        self.gate_activation, self.recurrent_init, self.forget_bias = gate_activation, recurrent_init, forget_bias
         self.num_directions = 2 if bidirectional else 1
         self.input_maps = nn.ModuleList(
             self._make_input_map(layer, init, device, dtype)
             for layer in range(num_layers)
             for _ in range(self.num_directions)
         )
-        rows, count = 4 * hidden_size, num_layers * self.num_directions
-        self.weight_hh = nn.ParameterList(
-            nn.Parameter(torch.empty(rows, hidden_size, device=device, dtype=dtype)) for _ in range(count)
-        )
-        self.bias = nn.ParameterList(
-            nn.Parameter(torch.empty(rows, device=device, dtype=dtype)) for _ in range(count * bias)
-        )
-        self._reset_recurrent_parameters(recurrent_init, forget_bias)
-        self.register_load_state_dict_pre_hook(_accept_torch_lstm_keys)  # type: ignore[no-untyped-call]
+        shapes = {"weight_hh": (4 * hidden_size, hidden_size)} | ({"bias": (4 * hidden_size,)} if bias else {})
+        for name, shape in shapes.items():
+            for suffix in self._suffixes:
+                self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self._reset_recurrent_parameters()
+        self.register_load_state_dict_pre_hook(_accept_other_keys)  # type: ignore[no-untyped-call]
 
     def _make_input_map(
         self, layer: int, init: InitName, device: torch.device | str | None, dtype: torch.dtype | None
     ) -> nn.Module:
         """Make W of one layer and direction. The one place in which the three models differ."""
         in_features = self.input_size if layer == 0 else self.hidden_size * self.num_directions
-        dense = _DenseMap(in_features, 4 * self.hidden_size, bias=False, device=device, dtype=dtype)
-        if init == "paper":
-            truncated_normal_(dense.weight, DENSE_PAPER_STD)
-        return dense
+        return _DenseMap(in_features, 4 * self.hidden_size, init, device, dtype)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, W, U and the bias, by the choices that the layer was made with."""
+        for input_map in self.input_maps:
+            input_map.reset_parameters()  # type: ignore[operator]
+        self._reset_recurrent_parameters()
 
     @torch.no_grad()
-    def _reset_recurrent_parameters(self, recurrent_init: str, forget_bias: float | None) -> None:
+    def _reset_recurrent_parameters(self) -> None:
         bound = 1 / sqrt(self.hidden_size)
-        for weight in self.weight_hh:
-            if recurrent_init == "orthogonal":
-                nn.init.orthogonal_(weight)
-            else:
-                weight.uniform_(-bound, bound)
-        for vector in self.bias:
-            if forget_bias is None:
-                vector.uniform_(-bound, bound)
-            else:
-                vector.zero_()
-                vector[self.hidden_size : 2 * self.hidden_size] = forget_bias
+        for name, parameter in self.named_parameters():  # under other names too, from which a hook computes U
+            is_weight, is_bias = "weight_hh_l" in name, "bias_l" in name
+            if is_weight and self.recurrent_init == "orthogonal":
+                nn.init.orthogonal_(parameter)
+            elif is_bias and self.forget_bias is not None:
+                parameter.zero_()
+                parameter[self.hidden_size : 2 * self.hidden_size] = self.forget_bias
+            elif is_weight or is_bias:
+                parameter.uniform_(-bound, bound)
+
+    def flatten_parameters(self) -> None:
+        """Do nothing: nn.LSTM's method lays the parameters out for cuDNN's LSTM, which this layer does not call."""
+
+    @property
+    def _suffixes(self) -> list[str]:
+        """What nn.LSTM appends to the names of the parameters of each layer and direction."""
+        directions = ("", "_reverse")[: self.num_directions]
+        return [f"_l{layer}{direction}" for layer in range(self.num_layers) for direction in directions]
+
+    @property
+    def weight_hh(self) -> NumberedParameters:
+        """U of each layer and direction by number; `(layer.weight_hh, "0")` is `(layer, "weight_hh_l0")`."""
+        return NumberedParameters(self, "weight_hh", [f"weight_hh{suffix}" for suffix in self._suffixes])
+
+    @property
+    def all_weights(self) -> list[list[Tensor]]:
+        """The parameters of each layer and direction: those of W, then U and the bias."""
+        names = ("weight_hh", "bias") if self.bias else ("weight_hh",)
+        return [
+            [*input_map.parameters(), *(getattr(self, name + suffix) for name in names)]
+            for input_map, suffix in zip(self.input_maps, self._suffixes, strict=True)
+        ]
 
     @property
     def num_input_parameters(self) -> int:
@@ -171,57 +211,83 @@ class LSTM(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "time batch features"] | Float[Tensor, "time features"] | PackedSequence,
-        state: LSTMState | tuple[Tensor, Tensor] | None = None,
+        input: Float[Tensor, "time batch features"] | Float[Tensor, "time features"] | PackedSequence,
+        hx: LSTMState | tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor | PackedSequence, LSTMState]:
         """Run the layers over whole sequences.
 
+        torch.jit.trace, and the exporter to ONNX that uses it, record the steps one after the other: a trace takes any
+        batch size, but only sequences of the length that it was made with (packed, of the greatest length).
+
         Args:
-            x: (T, B, I), or (B, T, I) with `batch_first`, or (T, I) without a batch, or a PackedSequence.
-            state: The state before the first step, (layers x directions, B, H) each; zeros if None.
+            input: (T, B, I), or (B, T, I) with `batch_first`, or (T, I) without a batch, or a PackedSequence; T >= 1.
+            hx: The state before the first step, h and c, (layers x directions, B, H) each, without B where `input` has
+                none; zeros if None.
 
         Returns:
-            The last layer's hidden state at every step (directions concatenated), in the layout of `x`, and the
+            The last layer's hidden state at every step (directions concatenated), in the layout of `input`, and the
             state after the last step.
 
         Raises:
-            ValueError: `x` or `state` does not have the shape that this layer takes.
+            ValueError: `input` or `hx` does not have the shape or the type that this layer takes, or no steps.
         """
-        if isinstance(x, PackedSequence):
-            batch_sizes = x.batch_sizes.tolist()
-            mask = self._mask(x.data[: batch_sizes[0]], self.input_dropout)
-            data = x.data if mask is None else x.data * torch.cat([mask[:size] for size in batch_sizes])
-            initial = _reorder(self._initial(state, x.data, batch_sizes[0]), x.sorted_indices)
-            packed, final = self._run(data, batch_sizes, initial)
-            output = PackedSequence(packed, x.batch_sizes, x.sorted_indices, x.unsorted_indices)
-            return output, _reorder(final, x.unsorted_indices)
-        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
-            layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
-            raise ValueError(
-                f"{type(self).__name__} takes {layout} or (T, I) with I = {self.input_size}, got {tuple(x.shape)}"
-            )
-        time_axis, batch_axis = (1, 0) if self.batch_first else (0, 1)
-        if x.dim() == 2:
-            given = None if state is None else (state[0].unsqueeze(1), state[1].unsqueeze(1))
-            sequence, (hidden, cell) = self.forward(x.unsqueeze(batch_axis), given)
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx)
+        layout, time_axis, batch_axis = ("(B, T, I)", 1, 0) if self.batch_first else ("(T, B, I)", 0, 1)
+        self._check_input(input, f"{layout} or (T, I)", dims=(2, 3))
+        if input.dim() == 2:
+            initial = LSTMState(*(part.unsqueeze(1) for part in self._initial(hx, input)))
+            sequence, (hidden, cell) = self.forward(input.unsqueeze(batch_axis), initial)
             assert isinstance(sequence, Tensor)
             return sequence.squeeze(batch_axis), LSTMState(hidden.squeeze(1), cell.squeeze(1))
-        time, batch = x.shape[time_axis], x.shape[batch_axis]
-        mask = self._mask(x.select(time_axis, 0), self.input_dropout)
-        data = x if mask is None else x * mask.unsqueeze(time_axis)
-        flat, final = self._run(data, [batch] * time, self._initial(state, x, batch))
-        sequence = flat.view(time, batch, -1)
+        time, batch = input.shape[time_axis], input.shape[batch_axis]
+        if is_tracing():  # sizes are tensors then: that of the batch may stay one
+            time = len(input.unbind(time_axis))
+        initial = self._initial(hx, input, batch)
+        mask = self._mask(input.select(time_axis, 0), self.input_dropout)
+        data = input if mask is None else input * mask.unsqueeze(time_axis)
+        flat, final = self._run(data, [batch] * time, initial)
+        sequence = flat.view(time, batch, self.num_directions * self.hidden_size)
         return sequence.transpose(0, 1) if self.batch_first else sequence, final
 
-    def _initial(self, state: LSTMState | tuple[Tensor, Tensor] | None, like: Tensor, batch: int) -> LSTMState:
-        """Check the given state, or make zeros of the type of `like`."""
-        shape = (self.num_layers * self.num_directions, batch, self.hidden_size)
-        if state is None:
+    def _forward_packed(
+        self, packed: PackedSequence, hx: LSTMState | tuple[Tensor, Tensor] | None
+    ) -> tuple[PackedSequence, LSTMState]:
+        data, sizes = packed.data, packed.batch_sizes
+        batch_sizes = list(sizes.unbind()) if is_tracing() else sizes.tolist()
+        self._check_input(data, "a PackedSequence of (rows, I)", dims=(2,))
+        initial = _reorder(self._initial(hx, data, batch_sizes[0]), packed.sorted_indices)
+        mask = self._mask(data[: batch_sizes[0]], self.input_dropout)
+        if mask is not None:
+            data = data * torch.cat([mask[:size] for size in batch_sizes])
+        outputs, final = self._run(data, batch_sizes, initial)
+        output = PackedSequence(outputs, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+        return output, _reorder(final, packed.unsorted_indices)
+
+    def _check_input(self, data: Tensor, layout: str, dims: tuple[int, ...]) -> None:
+        name = type(self).__name__
+        check_dtype(name, data, getattr(self, f"weight_hh{self._suffixes[0]}"))
+        if is_tracing():  # a comparison of sizes would be recorded as a constant, with a warning
+            return
+        if data.dim() not in dims or data.shape[-1] != self.input_size:
+            raise ValueError(f"{name} takes {layout} with I = {self.input_size}, got {tuple(data.shape)}")
+        steps_axis = 1 if self.batch_first and data.dim() == 3 else 0
+        if data.shape[steps_axis] == 0:
+            raise ValueError(f"{name} takes sequences of at least one step, got a length of 0: {tuple(data.shape)}")
+
+    def _initial(self, hx: LSTMState | tuple[Tensor, Tensor] | None, like: Tensor, *batch: int) -> LSTMState:
+        """Check the given state, (layers x directions, *batch, H) each, or make zeros of the type of `like`."""
+        shape = (self.num_layers * self.num_directions, *batch, self.hidden_size)
+        if hx is None:
             return LSTMState(like.new_zeros(shape), like.new_zeros(shape))
-        if any(tuple(part.shape) != shape for part in state):
-            given = [tuple(part.shape) for part in state]
-            raise ValueError(f"state must be two tensors of shape (layers x directions, B, H) = {shape}, got {given}")
-        return LSTMState(*state)
+        if not isinstance(hx, tuple | list) or len(hx) != 2 or not all(isinstance(part, Tensor) for part in hx):
+            raise ValueError(f"hx must be two tensors, h and c before the first step, got {type(hx).__name__}")
+        for part in hx:
+            check_dtype(type(self).__name__, part, like, "a state")
+        if not is_tracing() and any(tuple(part.shape) != shape for part in hx):
+            axes, given = ", B" * len(batch), [tuple(part.shape) for part in hx]
+            raise ValueError(f"hx must be two tensors of shape (layers x directions{axes}, H) = {shape}, got {given}")
+        return LSTMState(*hx)
 
     def _run(self, data: Tensor, batch_sizes: list[int], initial: LSTMState) -> tuple[Tensor, LSTMState]:
         """Run all layers over whole sequences.
@@ -256,11 +322,12 @@ class LSTM(nn.Module):
         gates = self.input_maps[k](data)
         if gates.dim() == 3:  # put in order of time after the product, where a row has 4 H numbers instead of I
             gates = (gates.transpose(0, 1) if self.batch_first else gates).flatten(0, 1)
+        suffix = self._suffixes[k]
         if self.bias:
-            gates = gates + self.bias[k]
+            gates = gates + getattr(self, f"bias{suffix}")
         hidden_0, cell_0 = initial.hidden[k], initial.cell[k]
         mask = self._mask(hidden_0, self.recurrent_dropout)
-        weight, activation = self.weight_hh[k], self.gate_activation
+        weight, activation = getattr(self, f"weight_hh{suffix}"), self.gate_activation
         outputs, *final = unroll(gates, batch_sizes, hidden_0, cell_0, weight, mask, activation, reverse)
         return outputs, LSTMState(*final)
 
@@ -285,6 +352,24 @@ class LSTM(nn.Module):
 
 class _DenseMap(nn.Linear):
     """nn.Linear without a bias, by the faster of torch's matrix products."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        init: InitName,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        self.init = init
+        super().__init__(in_features, out_features, bias=False, device=device, dtype=dtype)
+
+    def reset_parameters(self) -> None:
+        """Draw W anew, as nn.Linear or as the paper's code."""
+        with to_fill([(self, "weight")]) as (weight,):
+            nn.init.kaiming_uniform_(weight, a=sqrt(5))  # as nn.Linear
+            if self.init == "paper":
+                truncated_normal_(weight, DENSE_PAPER_STD)
 
     def forward(self, x: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
         """Compute W x for every vector of `x`."""
@@ -398,16 +483,21 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def _accept_torch_lstm_keys(module: LSTM, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Rename nn.LSTM's parameters in `state_dict` to ours, adding its two bias vectors; ours pass unchanged."""
-    for k in range(module.num_layers * module.num_directions):
-        layer, direction = divmod(k, module.num_directions)
-        suffix = f"_l{layer}" + ("_reverse" if direction else "")
-        if f"{prefix}weight_hh{suffix}" not in state_dict:
-            continue
-        state_dict[f"{prefix}weight_hh.{k}"] = state_dict.pop(f"{prefix}weight_hh{suffix}")
-        # A factorised map has no such key, so load_state_dict names it as unexpected there.
-        state_dict[f"{prefix}input_maps.{k}.weight"] = state_dict.pop(f"{prefix}weight_ih{suffix}")
-        if f"{prefix}bias_ih{suffix}" in state_dict:
-            both = (state_dict.pop(f"{prefix}bias_{kind}{suffix}") for kind in ("ih", "hh"))
-            state_dict[f"{prefix}bias.{k}"] = sum(both)
+def _accept_other_keys(module: LSTM, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Rename parameters in `state_dict` that have nn.LSTM's names, or this layer's earlier ones (weight_hh.0, bias.0).
+
+    nn.LSTM's two bias vectors are added. A factorised map has nothing of the name that its weight_ih is given, so
+    load_state_dict names it as unexpected there.
+    """
+    for k, suffix in enumerate(module._suffixes):
+        for old, new in (
+            (f"weight_ih{suffix}", f"input_maps.{k}.weight"),
+            (f"weight_hh.{k}", f"weight_hh{suffix}"),
+            (f"bias.{k}", f"bias{suffix}"),
+        ):
+            for rest in ("", "_orig", "_mask"):  # the last two where it is pruned
+                if prefix + old + rest in state_dict:
+                    state_dict[prefix + new + rest] = state_dict.pop(prefix + old + rest)
+        both = [f"{prefix}bias_{kind}{suffix}" for kind in ("ih", "hh")]
+        if all(name in state_dict for name in both):
+            state_dict[f"{prefix}bias{suffix}"] = state_dict.pop(both[0]) + state_dict.pop(both[1])

@@ -1,8 +1,8 @@
 """The native kernels of native_stages and native_recurrence: compiled once, where there is a C++ compiler, and loaded.
 
-They serve float32 and float64 on the CPU. Everywhere else, and without a compiler, torch's own operations are used,
-which give the same numbers up to rounding; one line in the log says so. BTRNN_NATIVE=0 in the environment switches
-them off.
+They serve float32 and float64 on the CPU. Everywhere else, and where they cannot be had (no compiler, no home, a cache
+folder that cannot be written or that somebody else can write), torch's own operations are used, which give the same
+numbers up to rounding; one line in the log says so. BTRNN_NATIVE=0 in the environment switches them off.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +89,8 @@ def _library() -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL(str(_compiled()))
     except (OSError, subprocess.CalledProcessError) as error:
-        reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error
+        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
+        reason = " ".join((said or str(error)).split())
         log.warning("btrnn runs without its native kernels, on torch's operations alone: %s", reason)
         return None
 
@@ -97,7 +99,7 @@ def _compiled() -> Path:
     """Return the shared library of these sources, compiler and processor; compile it if it is not there.
 
     Raises:
-        OSError: There is no compiler, or the cache folder cannot be written.
+        OSError: There is no compiler, or no cache folder that this user, and nobody else, can write.
         subprocess.CalledProcessError: The compiler failed; its message is in `stderr`.
     """
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
@@ -105,16 +107,43 @@ def _compiled() -> Path:
         raise FileNotFoundError("there is no C++ compiler (Debian's package is g++)")
     made_of = [*(path.read_text(encoding="utf-8") for path in (*SOURCES, HEADER)), compiler, *FLAGS, _processor()]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "btrnn"
-    path = folder / f"native-{key}.so"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:  # renamed when whole: processes may do this at once
+    path = _cache_folder() / f"native-{key}.so"
+    if not _is_private(path):
+        # renamed when whole: processes may do this at once
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             result = Path(scratch) / path.name
             command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(result)]
-            subprocess.run(command, check=True, capture_output=True, text=True)
+            subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
+            result.chmod(0o700)
             result.replace(path)
     return path
+
+
+def _cache_folder() -> Path:
+    """Return the folder that holds compiled libraries; make it if it is not there.
+
+    Raises:
+        OSError: There is no home, or the folder cannot be made, or another user can write it.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "btrnn"
+    except RuntimeError as error:
+        raise FileNotFoundError(f"there is no place for the compiled library: {error} Set XDG_CACHE_HOME") from None
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _is_own(folder) and not _is_private(folder):
+        folder.chmod(0o700)
+    if not _is_private(folder):
+        raise PermissionError(f"another user can write {folder}, from which code would be loaded; set XDG_CACHE_HOME")
+    return folder
+
+
+def _is_own(path: Path) -> bool:
+    return path.exists() and (not hasattr(os, "getuid") or path.stat().st_uid == os.getuid())
+
+
+def _is_private(path: Path) -> bool:
+    """Say whether this is there, this user's, and not writable by others: what is loaded runs as this user."""
+    return _is_own(path) and not path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _processor() -> str:

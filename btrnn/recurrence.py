@@ -76,20 +76,28 @@ class Steps(NamedTuple):
         if not 0 <= neighbour < len(self.sizes):
             return first[:size]
         rows = self.sizes[neighbour]
-        if size > rows:
+        if _is_same(size, rows):
+            return states[neighbour]
+        if self.reverse:
             return torch.cat([states[neighbour], first[rows:size]])
-        return states[neighbour] if size == rows else states[neighbour][:size]
+        return states[neighbour][:size]
 
     def final(self, states: Mapping[int, Tensor]) -> Tensor:
         """Return the state of each sequence after its last step, in a tensor of its own."""
         if self.reverse:
             return states[0].clone()
-        ends = [(t, rest) for t, rest in enumerate([*self.sizes[1:], 0]) if rest < self.sizes[t]]
+        pairs = enumerate(zip(self.sizes, [*self.sizes[1:], 0], strict=True))
+        ends = [(t, rest) for t, (size, rest) in pairs if t == len(self.sizes) - 1 or not _is_same(size, rest)]
         return torch.cat([states[t][rest:] for t, rest in reversed(ends)])
 
     def split(self, rows: Tensor) -> dict[int, Tensor]:
         """Return each step's view of a tensor that has the rows of all steps."""
         return dict(enumerate(rows.split_with_sizes(self.sizes)))
+
+
+def _is_same(size: int, other: int) -> bool:
+    """Compare two steps' sizes; those that tracing has made tensors are not, which would fix them for ever."""
+    return size is other or (isinstance(size, int) and size == other)
 
 
 class Operands(NamedTuple):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from math import prod
+from pathlib import Path
 
 import pytest
 import torch
@@ -283,6 +284,51 @@ def test_it_can_be_switched_off_and_is_compiled_once(tmp_path):
     when = library.stat().st_mtime_ns
     assert in_new_process(XDG_CACHE_HOME=str(tmp_path)).stdout.strip() == "True native"
     assert library.stat().st_mtime_ns == when
+
+
+@pytest.mark.parametrize("place", ["no home", "a file", "nothing to write to"])
+def test_without_a_cache_folder_torch_is_used_and_one_line_says_so(place, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv(
+        "XDG_CACHE_HOME", {"a file": str(tmp_path / "file"), "nothing to write to": "/proc"}.get(place, "")
+    )
+    (tmp_path / "file").touch()
+    if place == "no home":
+        monkeypatch.setattr(Path, "home", raise_no_home)
+    native._library.cache_clear()
+    try:
+        layer, x = TTLinear(**PAPER, tt_rank=4), torch.randn(2, 57_600)
+        for _ in range(2):
+            layer(x)
+        assert layer.plan(2).method == "torch"
+    finally:
+        native._library.cache_clear()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def raise_no_home() -> Path:
+    """Fail as Path.home does for a user without one."""
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_nothing_is_loaded_that_another_user_can_write(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "btrnn"
+    folder.mkdir()
+    folder.chmod(0o777)
+    assert native._cache_folder() == folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    library = folder / "native.so"
+    assert not native._is_private(library)
+    library.touch()
+    for mode, private in ((0o755, True), (0o775, False), (0o757, False)):
+        library.chmod(mode)
+        assert native._is_private(library) == private
+    somebody = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: somebody)
+    library.chmod(0o700)
+    assert not native._is_private(library)
+    with pytest.raises(PermissionError, match="another user"):
+        native._cache_folder()
 
 
 def test_the_sources_compile_without_warnings(tmp_path):

@@ -111,7 +111,7 @@ def test_gates_are_row_blocks_of_the_reconstructed_matrix():
     lstm = BTLSTM((2, 3), (3, 2), tucker_rank=2, dtype=torch.float64)
     x = torch.randn(1, 1, 6).double()
     gates = torch.cat([lstm.input_maps[0].to_dense()[q * 6 : (q + 1) * 6] @ x[0, 0] for q in range(4)])
-    gates = gates + lstm.bias[0]
+    gates = gates + lstm.bias_l0
     i, _, g, o = gates.chunk(4)
     cell = torch.sigmoid(i) * torch.tanh(g)
     torch.testing.assert_close(lstm(x)[0][0, 0], torch.sigmoid(o) * torch.tanh(cell), rtol=0, atol=1e-12)
@@ -175,8 +175,8 @@ def test_hard_sigmoid_is_the_papers():
 
 def test_paper_cell_initialisation():
     lstm = LSTM(5, 8, forget_bias=1.0, recurrent_init="orthogonal")
-    assert lstm.bias[0].tolist() == [0.0] * 8 + [1.0] * 8 + [0.0] * 16
-    torch.testing.assert_close(lstm.weight_hh[0].T @ lstm.weight_hh[0], torch.eye(8), rtol=0, atol=1e-5)
+    assert lstm.bias_l0.tolist() == [0.0] * 8 + [1.0] * 8 + [0.0] * 16
+    torch.testing.assert_close(lstm.weight_hh_l0.T @ lstm.weight_hh_l0, torch.eye(8), rtol=0, atol=1e-5)
 
 
 def test_recurrent_dropout_uses_one_mask_a_sequence():

@@ -387,4 +387,4 @@ def test_other_types_train(dtype):
     output, _ = lstm(x)
     output.sum().backward()
     torch.testing.assert_close(output, reference(x)[0], rtol=0, atol=1e-6 if dtype == torch.float32 else 0.05)
-    assert lstm.weight_hh[0].grad.dtype == dtype
+    assert lstm.weight_hh_l0.grad.dtype == dtype

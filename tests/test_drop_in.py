@@ -1,0 +1,322 @@
+"""What code around nn.LSTM calls, reads and gives, and may expect of the three layers: nn.LSTM is the reference."""
+
+import subprocess
+import sys
+import warnings
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, prune, weight_norm
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import btrnn
+from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, TTLinear, native
+
+from .conftest import ROOT
+
+LAYERS = {
+    "dense": lambda **options: LSTM(16, 8, **options),
+    "tt": lambda **options: TTLSTM((4, 4), (2, 4), tt_rank=2, **options),
+    "bt": lambda **options: BTLSTM((4, 4), (2, 4), tucker_rank=2, **options),
+}
+MAPS = {
+    "tt": lambda **options: TTLinear((4, 4), (2, 4), tt_rank=2, **options),
+    "bt": lambda **options: BTLinear((4, 4), (2, 4), tucker_rank=2, **options),
+}
+each_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+each_map = pytest.mark.parametrize("make", MAPS.values(), ids=MAPS)
+
+
+# ---- shapes
+
+
+@each_layer
+@pytest.mark.parametrize("way", [nullcontext, native.disabled])
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"batch_first": True, "dtype": torch.float64},
+        {"bidirectional": True, "num_layers": 2},
+        {"input_dropout": 0.5, "recurrent_dropout": 0.5, "bias": False},
+    ],
+)
+def test_a_batch_of_no_sequences_gives_empty_tensors_and_gradients_of_zero(make, way, options, with_state):
+    layer = make(**options)
+    kind = {"dtype": options.get("dtype")}
+    shape = (0, 5, 16) if layer.batch_first else (5, 0, 16)
+    x = torch.randn(shape, **kind, requires_grad=True)
+    rows = layer.num_layers * layer.num_directions
+    state = (torch.zeros(rows, 0, 8, **kind), torch.zeros(rows, 0, 8, **kind)) if with_state else None
+    with way():
+        output, (hidden, cell) = layer(x, state)
+        (output.sum() + cell.sum()).backward()
+        with torch.no_grad():
+            assert layer(x, state)[0].shape == output.shape
+    assert output.shape == (*shape[:2], 8 * layer.num_directions)
+    assert hidden.shape == cell.shape == (rows, 0, 8)
+    assert x.grad.shape == shape
+    assert all((parameter.grad == 0).all() for parameter in layer.parameters())
+
+
+@each_layer
+@pytest.mark.parametrize("shape", [(0, 3, 16), (0, 16), (3, 0, 16)])
+def test_a_sequence_without_steps_is_refused_by_its_length(make, shape):
+    with pytest.raises(ValueError, match=f"length of 0.*{shape[0]}, "):
+        make(batch_first=shape[0] == 3)(torch.randn(shape))
+
+
+@each_layer
+def test_wrong_types_and_states_are_refused(make, unchecked):
+    layer, x, state = make(), torch.randn(5, 3, 16), torch.zeros(1, 3, 8)
+    packed = pack_padded_sequence(x[..., 1:], torch.tensor([5, 3, 1]))
+    for arguments, said in (
+        ((x.double(),), r"float32.*float64.*\.to\(torch\.float32\), or the layer"),
+        ((x.long(),), r"float32.*int64"),
+        ((x, (state, state.half())), r"a state.*float16"),
+        ((x, state), "two tensors.*Tensor"),
+        ((x, (state, state, state)), "two tensors"),
+        ((x, (state, None)), "two tensors"),
+        ((x[:, 0], (state, state)), r"\(layers x directions, H\) = \(1, 8\)"),
+        ((packed,), r"I = 16.*\(9, 15\)"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            layer(*arguments)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(x.bfloat16(), (state, state.bfloat16()))
+
+
+@each_map
+def test_a_map_refuses_another_type_than_its_own(make, unchecked):
+    for x in (torch.zeros(3, 16).double(), torch.zeros(3, 16).long()):
+        with pytest.raises(ValueError, match=f"float32.*{x.dtype}"):
+            make()(x)
+
+
+# ---- what is called and read
+
+
+@each_layer
+def test_it_is_called_by_nn_lstms_names(make):
+    layer, x, state = make(), torch.randn(5, 3, 16), (torch.randn(1, 3, 8), torch.randn(1, 3, 8))
+    assert torch.equal(layer(input=x, hx=state)[0], layer(x, state)[0])
+    assert torch.equal(layer(hx=None, input=x)[0], layer(x)[0])
+
+
+@each_layer
+@pytest.mark.parametrize("bias", [False, True])
+def test_it_has_nn_lstms_attributes(make, bias):
+    options = {"bias": bias, "num_layers": 2, "bidirectional": True, "dropout": 0.25, "batch_first": True}
+    layer, reference = make(**options), nn.LSTM(16, 8, **options)
+    for name in (*options, "input_size", "hidden_size", "proj_size", "mode"):
+        assert getattr(layer, name) == getattr(reference, name), name
+        assert type(getattr(layer, name)) is type(getattr(reference, name)), name
+    layer.flatten_parameters()
+    listed = [parameter for each in layer.all_weights for parameter in each]
+    assert len(layer.all_weights) == 4
+    assert {id(parameter) for parameter in listed} == {id(parameter) for parameter in layer.parameters()}
+
+
+def test_arguments_by_place_and_the_projection():
+    layer = LSTM(3, 4, 2, False, True, 0.5, True, 0)
+    found = (layer.num_layers, layer.bias, layer.batch_first, layer.dropout, layer.bidirectional)
+    assert found == (2, False, True, 0.5, True)
+    with pytest.raises(ValueError, match=r"proj_size must be 0, got 2.*nn.Linear\(4, 2\)"):
+        LSTM(3, 4, proj_size=2)
+
+
+@each_layer
+def test_parameters_have_nn_lstms_names_and_earlier_names_load(make):
+    options = {"num_layers": 2, "bidirectional": True}
+    layer, reference = make(**options), nn.LSTM(16, 8, **options)
+    named = {name for name, _ in layer.named_parameters() if not name.startswith("input_maps.")}
+    theirs = dict(reference.named_parameters())
+    assert named == {name.replace("bias_hh", "bias") for name in theirs if "_hh" in name}
+    earlier = {
+        name.replace("_l0_reverse", ".1").replace("_l1_reverse", ".3").replace("_l0", ".0").replace("_l1", ".2"): value
+        for name, value in layer.state_dict().items()
+    }
+    assert "weight_hh.3" in earlier
+    other = make(**options)
+    other.load_state_dict(earlier)
+    x = torch.randn(5, 3, 16)
+    assert torch.equal(other(x)[0], layer(x)[0])
+
+
+def test_a_pruned_nn_lstm_loads():
+    reference, layer = nn.LSTM(16, 8), LSTM(16, 8)
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        prune.random_unstructured(reference, name, amount=0.5)
+    prune.random_unstructured(layer.input_maps[0], "weight", amount=0.1)
+    prune.random_unstructured(layer, "weight_hh_l0", amount=0.1)
+    layer.load_state_dict(reference.state_dict())
+    x = torch.randn(5, 3, 16)
+    torch.testing.assert_close(layer(x)[0], reference(x)[0])
+
+
+# ---- reset
+
+
+def reset(module: nn.Module) -> None:
+    if hasattr(module, "reset_parameters"):
+        module.reset_parameters()
+
+
+RESETS = [
+    {},
+    {"num_layers": 2, "bidirectional": True, "init": "paper"},
+    {"forget_bias": 1.0, "recurrent_init": "orthogonal"},
+    {"bias": False},
+]
+
+
+@each_layer
+@pytest.mark.parametrize("options", RESETS)
+def test_a_reset_draws_everything_as_the_layer_was_made(make, options):
+    torch.manual_seed(3)
+    layer = make(**options)
+    drawn = {name: value.clone() for name, value in layer.state_dict().items()}
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.fill_(torch.nan)
+    torch.manual_seed(3)
+    layer.reset_parameters()
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, drawn[name]), name
+    layer.apply(reset)
+    assert all(p.isfinite().all() for p in layer.parameters())
+    assert all(
+        not torch.equal(p, drawn[name]) or (name.startswith("bias") and "forget_bias" in options)
+        for name, p in layer.named_parameters()
+    )
+
+
+@each_layer
+@pytest.mark.parametrize("options", RESETS)
+def test_a_layer_without_numbers_is_initialised_by_a_reset(make, options):
+    layer = make(device="meta", **options)
+    layer.apply(reset)
+    assert layer.weight_hh_l0.is_meta
+    layer = layer.to_empty(device="cpu")
+    layer.apply(reset)
+    assert layer(torch.randn(5, 3, 16))[0].isfinite().all()
+
+
+@each_map
+def test_a_map_is_reset_by_the_choice_it_was_made_with_or_by_another(make):
+    layer = make(init="paper")
+    torch.manual_seed(1)
+    layer.reset_parameters("paper")
+    paper = layer.to_dense()
+    torch.manual_seed(1)
+    layer.reset_parameters()
+    assert torch.equal(layer.to_dense(), paper)
+    layer.reset_parameters("default")
+    assert float(layer.to_dense().square().sum()) == pytest.approx(8 / 3, rel=1e-4)
+
+
+@each_map
+@pytest.mark.parametrize("hook", [lambda *place: prune.l1_unstructured(*place, amount=1), parametrizations.weight_norm])
+def test_a_reset_reaches_what_is_behind_a_computed_tensor(make, hook):
+    layer = make()
+    (place, *_), name = (
+        [module for module in layer.modules() if "0" in dict(module.named_parameters(recurse=False))],
+        "0",
+    )
+    hook(place, name)
+    before = {name: parameter.detach().clone() for name, parameter in layer.named_parameters()}
+    layer.reset_parameters()
+    assert [name for name, parameter in layer.named_parameters() if torch.equal(parameter, before[name])] == []
+
+
+@each_map
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+def test_a_reset_that_could_not_last_is_refused(make):
+    layer = make()
+    weight_norm(next(module for module in layer.modules() if "0" in dict(module.named_parameters(recurse=False))), "0")
+    with pytest.raises(RuntimeError, match="computed from others"):
+        layer.reset_parameters()
+
+
+# ---- traces
+
+
+class Packing(nn.Module):
+    """Packs, and unpacks what comes back."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, lengths):
+        output, _ = self.layer(pack_padded_sequence(x, lengths, enforce_sorted=False))
+        return pad_packed_sequence(output)[0]
+
+
+def trace(module: nn.Module, *arguments):
+    """Trace without any warning, but that it is deprecated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*deprecated")
+        return torch.jit.trace(module, arguments)
+
+
+def assert_same(traced, layer, *arguments):
+    for got, wanted in zip(traced(*arguments)[:2], layer(*arguments)[:2], strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@each_layer
+@pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"bidirectional": True, "num_layers": 2}])
+def test_a_trace_takes_any_batch_size_and_refuses_another_length(make, options, unchecked):
+    layer = make(**options)
+    x = torch.randn(3, 5, 16) if layer.batch_first else torch.randn(5, 3, 16)
+    traced = trace(layer, x)
+    assert_same(traced, layer, x)
+    assert_same(traced, layer, x[:1] if layer.batch_first else x[:, :1])
+    with pytest.raises(RuntimeError):
+        traced(x[:, :4] if layer.batch_first else x[:4])
+    rows = layer.num_layers * layer.num_directions
+    state = (torch.randn(rows, 3, 8), torch.randn(rows, 3, 8))
+    assert_same(trace(layer, x, state), layer, x, state)
+    with torch.no_grad():
+        assert_same(trace(layer.eval(), torch.randn(5, 16)), layer, torch.randn(5, 16))
+
+
+@each_layer
+def test_a_trace_takes_packed_sequences_of_other_lengths(make, unchecked):
+    module, x = Packing(make(bidirectional=True, num_layers=2)), torch.randn(5, 3, 16)
+    traced = trace(module, x, torch.tensor([5, 2, 3]))
+    for lengths in ([5, 2, 3], [5, 1, 4], [4, 5, 5]):
+        assert_same(traced, module, x, torch.tensor(lengths))
+
+
+@each_map
+def test_a_trace_of_a_map_takes_any_batch(make, unchecked):
+    layer = make()
+    traced = trace(layer, torch.randn(2, 3, 16))
+    x = torch.randn(4, 1, 16)
+    torch.testing.assert_close(traced(x), layer(x), rtol=1e-4, atol=1e-5)
+
+
+# ---- the package's names
+
+NAMES = """
+import sys
+import btrnn
+assert btrnn.complexity.factorize(57_600, 4) == (16, 16, 15, 15)
+btrnn.results, btrnn.figures
+assert "torch" not in sys.modules
+from btrnn import *
+assert complexity is btrnn.complexity and BTLSTM is btrnn.lstm.BTLSTM
+"""
+
+
+def test_modules_and_classes_are_found_when_asked_for_and_without_torch_where_it_is_not_needed():
+    subprocess.run([sys.executable, "-c", NAMES], check=True, cwd=ROOT)
+    assert set(btrnn.__all__) <= set(dir(btrnn))
+    with pytest.raises(AttributeError, match=r"no attribute 'BTLSTMs'.*BTLSTM"):
+        _ = btrnn.BTLSTMs
