@@ -253,8 +253,10 @@ class LSTM(nn.Module):
     def _forward_packed(
         self, packed: PackedSequence, hx: LSTMState | tuple[Tensor, Tensor] | None
     ) -> tuple[PackedSequence, LSTMState]:
-        data, sizes = packed.data, packed.batch_sizes
-        batch_sizes = list(sizes.unbind()) if is_tracing() else sizes.tolist()
+        data: Tensor = packed.data
+        sizes: Any = packed.batch_sizes
+        # traced, sizes stay tensors, so that other sequences may have other lengths
+        batch_sizes: list[int] = [*sizes.unbind()] if is_tracing() else sizes.tolist()
         self._check_input(data, "a PackedSequence of (rows, I)", dims=(2,))
         initial = _reorder(self._initial(hx, data, batch_sizes[0]), packed.sorted_indices)
         mask = self._mask(data[: batch_sizes[0]], self.input_dropout)

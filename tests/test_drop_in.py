@@ -215,7 +215,7 @@ def test_a_map_is_reset_by_the_choice_it_was_made_with_or_by_another(make):
     layer.reset_parameters()
     assert torch.equal(layer.to_dense(), paper)
     layer.reset_parameters("default")
-    assert float(layer.to_dense().square().sum()) == pytest.approx(8 / 3, rel=1e-4)
+    assert float(layer.to_dense().detach().square().sum()) == pytest.approx(8 / 3, rel=1e-4)
 
 
 @each_map
@@ -261,7 +261,7 @@ def trace(module: nn.Module, *arguments):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", ".*deprecated")
-        return torch.jit.trace(module, arguments)
+        return torch.jit.trace(module, arguments, check_trace=False)
 
 
 def assert_same(traced, layer, *arguments):
@@ -271,26 +271,26 @@ def assert_same(traced, layer, *arguments):
 
 @each_layer
 @pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"bidirectional": True, "num_layers": 2}])
-def test_a_trace_takes_any_batch_size_and_refuses_another_length(make, options, unchecked):
+def test_a_trace_takes_any_batch_size_but_refuses_another_length(make, options, unchecked):
     layer = make(**options)
-    x = torch.randn(3, 5, 16) if layer.batch_first else torch.randn(5, 3, 16)
+    x = torch.randn(2, 3, 16) if layer.batch_first else torch.randn(3, 2, 16)
     traced = trace(layer, x)
     assert_same(traced, layer, x)
     assert_same(traced, layer, x[:1] if layer.batch_first else x[:, :1])
     with pytest.raises(RuntimeError):
-        traced(x[:, :4] if layer.batch_first else x[:4])
+        traced(x[:, :2] if layer.batch_first else x[:2])
     rows = layer.num_layers * layer.num_directions
-    state = (torch.randn(rows, 3, 8), torch.randn(rows, 3, 8))
+    state = (torch.randn(rows, 2, 8), torch.randn(rows, 2, 8))
     assert_same(trace(layer, x, state), layer, x, state)
     with torch.no_grad():
-        assert_same(trace(layer.eval(), torch.randn(5, 16)), layer, torch.randn(5, 16))
+        assert_same(trace(layer.eval(), torch.randn(3, 16)), layer, torch.randn(3, 16))
 
 
 @each_layer
 def test_a_trace_takes_packed_sequences_of_other_lengths(make, unchecked):
-    module, x = Packing(make(bidirectional=True, num_layers=2)), torch.randn(5, 3, 16)
-    traced = trace(module, x, torch.tensor([5, 2, 3]))
-    for lengths in ([5, 2, 3], [5, 1, 4], [4, 5, 5]):
+    module, x = Packing(make(bidirectional=True)), torch.randn(4, 3, 16)
+    traced = trace(module, x, torch.tensor([4, 2, 3]))
+    for lengths in ([4, 2, 3], [4, 1, 4], [1, 4, 1]):
         assert_same(traced, module, x, torch.tensor(lengths))
 
 
