@@ -56,8 +56,8 @@ def read_annotations(source: Source, root: Path) -> Annotations:
         root: Folder that holds the folders of images and `annotations`.
 
     Raises:
-        AnnotationError: A file is missing, truncated or of another kind, or has not one caption with a word or not one
-            image that is there; or two do not fit together.
+        AnnotationError: A file is missing, truncated or of another kind, or has not one caption with a word; or two do
+            not fit together.
     """
     tables, captions, no_words = [], [], 0
     for part in PARTS[source]:
@@ -65,11 +65,6 @@ def read_annotations(source: Source, root: Path) -> Annotations:
         images, part_captions, without = _read_captions(path, _REMEDY[source])
         tables.append(pd.DataFrame({**images, "split": part}))
         tables[-1]["file"] = f"{part}/" + tables[-1]["file"]
-        if not any((root / file).is_file() for file in tables[-1]["file"]):
-            raise AnnotationError(
-                f"{path} names {len(tables[-1]):,} images, none of which is there, not even "
-                f"{root / tables[-1]['file'].iloc[0]}; {_REMEDY[source]}"
-            )
         captions += part_captions
         no_words += without
     table = pd.concat(tables, ignore_index=True)
@@ -85,6 +80,21 @@ def read_annotations(source: Source, root: Path) -> Annotations:
         return Annotations(table, captions, "karpathy", no_words)
     table["split"] = _seeded_split(table["split"])
     return Annotations(table, captions, "seeded, in the sizes of Karpathy's", no_words)
+
+
+def check_images(source: Source, root: Path, annotations: Annotations) -> None:
+    """Check that each captions file is of the images beside it.
+
+    Raises:
+        AnnotationError: Not one image of a file is there.
+    """
+    for part in PARTS[source]:
+        files = [file for file in annotations.table["file"] if file.startswith(f"{part}/")]
+        if not any((root / file).is_file() for file in files):
+            raise AnnotationError(
+                f"{root / 'annotations' / f'captions_{part}.json'} names {len(files):,} images, none of which is "
+                f"there, not even {root / files[0]}; {_REMEDY[source]}"
+            )
 
 
 def _read_captions(path: Path, remedy: str) -> tuple[dict[str, list[Any]], list[list[str]], int]:

@@ -11,7 +11,7 @@ from jaxtyping import Float16, Float32
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from btrnn.data.annotations import AnnotationError, Annotations, Source, read_annotations, read_json
+from btrnn.data.annotations import AnnotationError, Annotations, Source, check_images, read_annotations, read_json
 from btrnn.data.encoders import ENCODERS, EncoderName
 from btrnn.data.features import Features, extract_features
 from btrnn.data.loading import BatchOrder, Item
@@ -168,6 +168,7 @@ class COCO(DataModule):
         """Read the annotations, assign the splits and open the features, once."""
         if self._annotations is None or self._features is None:
             annotations = read_annotations(self.source, self.root)
+            check_images(self.source, self.root, annotations)
             split = annotations.table["split"].copy()
             if self.num_train is not None:
                 for name in SPLITS:
