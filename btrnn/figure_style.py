@@ -3,9 +3,15 @@
 Colours are Okabe and Ito's; line style and marker say the same once more, without colour.
 """
 
+import io
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-SETTINGS: Any = {
+import matplotlib.style
+from matplotlib.figure import Figure
+
+_SETTINGS: dict[str, Any] = {
     "font.size": 13,
     "axes.titlesize": 13,
     "axes.spines.top": False,
@@ -14,8 +20,32 @@ SETTINGS: Any = {
     "grid.color": "#DDDDDD",
     "axes.axisbelow": True,
     "legend.frameon": False,
-    "savefig.dpi": 150,
 }
+
+
+def drawing(changes: Mapping[str, Any] | None = None) -> AbstractContextManager[None]:
+    """Return a context to make a figure in, which looks alike everywhere, whatever the user's matplotlibrc says.
+
+    Args:
+        changes: Settings of matplotlib that differ from those of all figures.
+    """
+    return matplotlib.style.context(["default", {**_SETTINGS, **(changes or {})}])
+
+
+def png_bytes(figure: Figure, dpi: int, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return a figure as a PNG file; matplotlib reads some of its settings only now, so the user's must not hold.
+
+    Args:
+        figure: Made in the context of `drawing`.
+        dpi: Dots an inch.
+        metadata: Texts to be kept in the file.
+    """
+    buffer = io.BytesIO()
+    with matplotlib.style.context("default"):
+        figure.savefig(buffer, format="png", dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
+
+
 BLUE, GREEN, ORANGE, PURPLE = "#0072B2", "#009E73", "#E69F00", "#CC79A7"
 RED, SKY, GREY = "#D55E00", "#56B4E9", "#666666"
 

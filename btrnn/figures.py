@@ -5,7 +5,6 @@ Figures are built without pyplot, so nothing global changes and no display is ne
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from btrnn.figure_style import MODEL_STYLES, OTHER_STYLE, SETTINGS, ModelStyle
+from btrnn.figure_style import MODEL_STYLES, OTHER_STYLE, ModelStyle, drawing
 
 _RANK_OPACITY: dict[float, float] = {
     2: 0.65,
@@ -48,7 +47,7 @@ def accuracy(curves: pd.DataFrame, title: str) -> Figure:
 
 
 def _curves(curves: pd.DataFrame, title: str, y_labels: dict[str, str], y_label: str) -> Figure:
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure, axes = _panels(curves, title, "epoch", y_labels, y_label)
         handles: dict[str, Any] = {}
         for (protocol, scaling), axis in axes.items():
@@ -74,7 +73,7 @@ def accuracy_against_parameters(rows: pd.DataFrame, title: str) -> Figure:
         rows: `btrnn.comparison.beside_paper`, of all panels.
         title: Names the data, above the panels.
     """
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure, axes = _panels(rows, title, "parameters of W", {}, "test accuracy")
         handles: dict[str, Any] = {}
         for row in rows.to_dict("records"):
@@ -118,7 +117,7 @@ def confusion_matrix(counts: pd.DataFrame, title: str) -> Figure:
     names = [str(name).replace("_", " ") for name in counts.columns]
     values = counts.to_numpy(dtype=np.float64)
     shares = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
-    with mpl.rc_context({**SETTINGS, "axes.grid": False}):
+    with drawing({"axes.grid": False}):
         figure = Figure(figsize=(7.5, 7.2), layout="constrained")
         axis = figure.add_subplot()
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)

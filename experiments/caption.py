@@ -18,7 +18,8 @@ import torch
 from hydra.utils import instantiate
 
 from btrnn.config import ConfigError
-from btrnn.data.encoders import EncoderError, ImageError, load_encoder, read_image
+from btrnn.data.encoders import EncoderError, load_encoder, read_image
+from btrnn.data.pictures import ImageError
 from btrnn.data.vocabulary import Vocabulary, VocabularyError
 from btrnn.run import load_weights
 from btrnn.tasks import Captioning

@@ -16,6 +16,7 @@ def write_clip(
     codec: str = "mpeg1video",
     size: tuple[int, int] = (64, 48),
     noise: int = 20,
+    title: str = "",
 ) -> Path:
     """Write a clip of at most 76 frames, in which frame i is grey at 20 + 3 i, with a fixed pattern."""
     width, height = size
@@ -26,6 +27,7 @@ def write_clip(
         stream = container.add_stream(codec, rate=30)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", 2_000_000
+        container.metadata["title"] = title
         container.start_encoding()  # so that a clip without frames has a header too
         for position in range(num_frames):
             grey = np.clip(pattern + 20 + LEVEL_STEP * position, 0, 255).astype(np.uint8)

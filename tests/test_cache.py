@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from btrnn.data import cache as module
-from btrnn.data import decode_pool
+from btrnn.data import decode_pool, video
 from btrnn.data.cache import FrameCache, build_frame_cache
 from btrnn.data.decode_pool import DecodeTask, clip_rng, decode_clips
 from btrnn.data.video import DecoderMissingError, VideoError, read_sampled_frames
@@ -163,7 +163,9 @@ def test_other_settings_make_the_cache_anew(
     assert not np.array_equal(before, after.frames)
 
 
-def test_another_decoder_makes_the_cache_anew(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_decoder_makes_the_cache_anew(
+    root: Path, tmp_path: Path, ffmpeg: None, caplog: pytest.LogCaptureFixture
+) -> None:
     of_pyav = np.array(build(root, tmp_path / "cache").frames)
     of_skvideo = build(root, tmp_path / "cache", decoder="skvideo")
     assert "decoder was 'pyav' and is 'skvideo'" in caplog.text
@@ -384,6 +386,38 @@ def test_a_few_bad_files_are_left_out_and_listed(
     assert len(build_frame_cache(clips, root, tmp_path / "cache", frames_cached=2).table) == 196
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_clip_whose_decoder_raises_is_left_out_and_named(
+    tmp_path: Path, clip_bytes: dict[int, bytes], caplog: pytest.LogCaptureFixture, num_workers: int
+) -> None:
+    root = tmp_path / "videos"
+    root.mkdir()
+    for index in range(50):
+        (root / f"clip_{index:02}.mpg").write_bytes(clip_bytes[2])
+    python = tmp_path / "python"
+    code = (
+        "from btrnn.data import video; open_file = video.av.open\n"
+        "def fail(path, *a, **k):\n"
+        "    if 'clip_07' in path: raise UnicodeDecodeError('utf-8', b'x', 0, 1, 'no text')\n"
+        "    return open_file(path, *a, **k)\n"
+        "video.av.open = fail\n"
+    )
+    (tmp_path / "failing.py").write_text(
+        f"{code}\nimport sys; from pathlib import Path\n"
+        "from btrnn.data import decode_pool; decode_pool._serve(Path(sys.argv[-1]))\n"
+    )
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {tmp_path / "failing.py"} "$@"\n')
+    python.chmod(0o755)
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(sys, "executable", str(python))
+        context.setattr(video.av, "open", video.av.open)  # put back after the next line
+        if num_workers == 1:
+            exec(code, {})
+        cache = build(root, tmp_path / "cache", num_workers=num_workers)
+    assert len(cache.table) == 49
+    assert "Left out: clip_07.mpg: cannot be decoded (UnicodeDecodeError" in caplog.text
+
+
 def test_too_many_bad_files_are_an_error_that_names_them(
     root: Path, tmp_path: Path, clip_bytes: dict[int, bytes], decoded: list[str]
 ) -> None:
@@ -407,11 +441,12 @@ def test_the_report_counts_short_clips(root: Path, tmp_path: Path) -> None:
     assert report["under_6_frames"] == {"clip_2": 2, "clip_4": 1}
 
 
-def test_a_decoder_that_crashes_costs_its_clip_alone(root: Path, tmp_path: Path) -> None:
-    crash = crashing_worker(tmp_path, signal.SIGSEGV)
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGSYS])
+def test_a_decoder_that_crashes_costs_its_clip_alone(root: Path, tmp_path: Path, number: signal.Signals) -> None:
+    crash = crashing_worker(tmp_path, number)
     results = decode_with(crash, root, tmp_path)
     reasons = {result.clip: result.reason for result in results}
-    assert reasons.pop("clip_1") == "the decoder crashed (SIGSEGV)"
+    assert reasons.pop("clip_1") == f"the decoder crashed ({number.name})"
     assert set(reasons.values()) == {None}
     assert len(reasons) == 5
 

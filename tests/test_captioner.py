@@ -1,6 +1,7 @@
 """The captioner: padding, packing, learning by heart; greedy and beam search against an exhaustive one."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -159,6 +160,32 @@ def test_words_and_numbers():
     assert vocabulary.words == ["<pad>", "<bos>", "<eos>", "<unk>", "a", "ball"]
     assert vocabulary.encode("a red ball") == [4, UNK, 5]
     assert vocabulary.decode([BOS, 4, 5, EOS, 4, PAD]) == "a ball"
+
+
+@given(text=st.text(st.characters(max_codepoint=127)))
+def test_words_of_ascii_text_are_of_a_to_z_and_digits(text):
+    assert words_of(text) == re.findall(r"[a-z0-9]+(?:['-][a-z0-9]+)*", text.lower())
+    assert words_of(f"{text} \u2014") == words_of(text)  # what is beyond ASCII changes no other word
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Un CAFÉ brûlé", ["un", "café", "brûlé"]),
+        ("cafe\u0301 caf\u00e9", ["caf\u00e9", "caf\u00e9"]),
+        ("мальчик, бежит!", ["мальчик", "бежит"]),
+        ("हिन्दी क्या है", ["हिन्दी", "क्या", "है"]),
+        ("می\u200cخواهم", ["می\u200cخواهم"]),  # noqa: RUF001
+        ("une col·lecció", ["une", "col·lecció"]),
+        ("a man\u2019s \u2018red\u2010hot\u2019 ball", ["a", "man's", "red-hot", "ball"]),
+        ("м\u02bcясо м\u2019ясо", ["м'ясо", "м'ясо"]),  # noqa: RUF001
+        ("so\u00adft\u200bly \ufeffdone", ["soft", "ly", "done"]),
+        ("1\u00bd m\u00b2 of a_b \u2764\ufe0f", ["1", "m", "of", "a", "b"]),
+        ("dog\u2014cat \u201cbird\u201d\u2026", ["dog", "cat", "bird"]),
+    ],
+)
+def test_words_are_of_letters_of_any_script(text, words):
+    assert words_of(text) == words
 
 
 def test_a_vocabulary_is_saved_whole_and_a_bad_file_is_named(tmp_path):

@@ -3,7 +3,7 @@
 import json
 import runpy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from btrnn.data.coco import COCO, MAX_WORDS, CaptionBatch
 from btrnn.data.encoders import Encoder
 from btrnn.data.features import FeatureError
 from btrnn.data.synthetic import scenes
-from btrnn.data.vocabulary import BOS, EOS, PAD, UNK, VocabularyError
+from btrnn.data.vocabulary import BOS, EOS, PAD, UNK
 
 ROOT = Path(__file__).parent.parent
 SENTENCES = ("A dog runs on grass.", "the brown dog runs", "a dog on the grass", "one dog, running", "A DOG on grass")
@@ -120,7 +120,7 @@ def test_the_official_sizes_give_karpathys_numbers() -> None:
     assert counts == {"train": 113_287, "val": 5_000, "test": 5_000}
 
 
-def karpathy(split_of: Callable[[int], str], ids: range = range(1, 37)) -> str:
+def karpathy(split_of: Callable[[int], str], ids: Iterable[int] = range(1, 37)) -> str:
     return json.dumps(
         {"images": [{"cocoid": k, "split": split_of(k), "sentences": []} for k in ids], "dataset": "coco"}
     )
@@ -136,7 +136,7 @@ def test_karpathys_file_is_followed(root: Path) -> None:
     assert data.facts()["split"] == "karpathy"
 
 
-@pytest.mark.parametrize("damage", ["truncated", "split", "few"])
+@pytest.mark.parametrize("damage", ["truncated", "split", "few", "null", "no list", "twice", "id"])
 def test_a_damaged_karpathy_file_is_named(root: Path, damage: str) -> None:
     path = root / annotations.KARPATHY_FILE
     whole = karpathy(lambda k: "train")
@@ -144,6 +144,10 @@ def test_a_damaged_karpathy_file_is_named(root: Path, damage: str) -> None:
         "truncated": whole[:-30],
         "split": karpathy(lambda k: "dev"),
         "few": karpathy(lambda k: "train", range(1, 30)),
+        "null": "null",
+        "no list": '{"images": {"cocoid": 1, "split": "train"}}',
+        "twice": karpathy(lambda k: "train", [*range(1, 37), 5]),
+        "id": whole.replace('"cocoid": 7', '"cocoid": "7"'),
     }
     path.write_text(contents[damage])
     with pytest.raises(AnnotationError, match=rf"{path.name} .*delete it for a seeded split"):
@@ -292,42 +296,109 @@ def test_an_image_without_a_file_or_a_caption_is_skipped_and_reported(
     assert not {1, 4, 6} & {int(row) for batch in data.train_dataloader() for row in batch.rows}
 
 
+def image(content: dict[str, Any], **changes: Any) -> None:
+    content["images"][3].update(changes)
+
+
+def caption(content: dict[str, Any], **changes: Any) -> None:
+    content["annotations"][3].update(changes)
+
+
+DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no images": lambda content: content.pop("images"),
+    "no captions": lambda content: content.pop("annotations"),
+    "images are no list": lambda content: content.update(images={"0": {}}),
+    "captions are nothing": lambda content: content.update(annotations=None),
+    "an image is a number": lambda content: content["images"].append(7),
+    "a caption is a text": lambda content: content["annotations"].append("a dog"),
+    "empty lists": lambda content: content.update(images=[], annotations=[]),
+    "not one caption": lambda content: content.update(annotations=[]),
+    "not one word": lambda content: [found.update(caption=" ... !") for found in content["annotations"]],
+    "no caption": lambda content: content["annotations"][3].pop("caption"),
+    "caption of nothing": lambda content: caption(content, caption=None),
+    "caption of words": lambda content: caption(content, caption=["a", "dog"]),
+    "caption of a number": lambda content: caption(content, caption=7),
+    "image's id a text": lambda content: image(content, id="4"),
+    "image's id true": lambda content: image(content, id=True),
+    "image's id missing": lambda content: content["images"][3].pop("id"),
+    "file name a number": lambda content: image(content, file_name=7),
+    "caption's image a fraction": lambda content: caption(content, image_id=1.5),
+    "caption of a stranger": lambda content: caption(content, image_id=999),
+    "image twice": lambda content: content["images"].append(content["images"][0] | {"file_name": "again.png"}),
+    "file twice": lambda content: content["images"].append(content["images"][0] | {"id": 999}),
+    "caption twice": lambda content: content["annotations"].append(content["annotations"][0]),
+}
+
+
 @pytest.mark.parametrize("part", ["train2014", "val2014"])
-@pytest.mark.parametrize("damage", ["missing", "truncated", "list", "key", "stranger", "empty", "twice"])
-def test_a_damaged_annotation_file_is_named(root: Path, part: str, damage: str) -> None:
-    path = root / "annotations" / f"captions_{part}.json"
-    if damage == "missing":
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_captions_file_that_is_not_as_expected_is_named(root: Path, part: str, damage: str) -> None:
+    edit(root, part, DAMAGES[damage])
+    with pytest.raises(AnnotationError, match=rf"captions_{part}\.json .*make data-coco"):
+        module(root).prepare_data()
+    assert not (root.parent / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, b"", b"null", b"[1, 2]", b'"a dog"', b"7", b"[" * 100_000),
+        *('{"images": [], "ä": 1}'.encode("latin-1"), b"\xef\xbb\xbf{}", "{}".encode("utf-16"), b"{" + bytes(40)),
+    ],
+)
+def test_a_file_that_is_no_captions_file_is_named(root: Path, content: bytes | None) -> None:
+    path = root / "annotations" / "captions_val2014.json"
+    if content is None:
         path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(path.read_bytes()[:-40])
-    elif damage == "list":
-        path.write_text("[1, 2]")
-    elif damage == "key":
-        edit(root, part, lambda content: content["annotations"][3].pop("caption"))
-    elif damage == "stranger":
-        edit(root, part, lambda content: content["annotations"][3].update(image_id=999))
-    elif damage == "empty":
-        edit(root, part, lambda content: content.update(images=[], annotations=[]))
     else:
-        edit(root, part, lambda content: content["images"].append({"id": 1, "file_name": "again.png"}))
-    with pytest.raises(
-        AnnotationError, match="more than once" if damage == "twice" else rf"{path.name} .*make data-coco"
-    ):
+        path.write_bytes(content)
+    with pytest.raises(AnnotationError, match=rf"{path.name} .*make data-coco"):
+        module(root).prepare_data()
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    with pytest.raises(AnnotationError, match=rf"{path.name} .*make data-coco"):
         module(root).prepare_data()
 
 
-def test_a_vocabulary_without_words_is_an_error(root: Path) -> None:
-    with pytest.raises(VocabularyError, match=r"occurs 999 times or more; lower the count threshold"):
-        ready(root, word_threshold=999)
+def test_an_image_of_two_files_is_named(root: Path) -> None:
+    edit(root, "val2014", lambda content: image(content, id=1, file_name="again.png"))
+    edit(root, "val2014", lambda content: [one.update(image_id=1) for one in content["annotations"]])
+    with pytest.raises(AnnotationError, match="image 1 stands there more than once, in two files"):
+        module(root).prepare_data()
 
 
-def test_splits_without_images_and_no_images_at_all_are_errors(root: Path) -> None:
-    for path in (root / "val2014").iterdir():
+def test_words_that_cannot_be_learnt_are_an_error_before_anything_is_made(root: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"annotations.* occurs 999 times or more"):
+        module(root, word_threshold=999).prepare_data()
+    write_part(root, "val2014", list(range(21, 37)), lambda key: ["мальчик бежит"])
+    path = root / annotations.KARPATHY_FILE
+    path.write_text(karpathy(lambda k: "train" if k < 21 else "val" if k < 29 else "test"))
+    with pytest.raises(AnnotationError, match="no word of the captions for val, such as 'мальчик бежит'"):
+        module(root).prepare_data()
+    assert not (root.parent / "cache").exists()
+
+
+def test_captions_in_another_script_are_learnt(root: Path) -> None:
+    for part, keys in (("train2014", range(1, 21)), ("val2014", range(21, 37))):
+        write_part(root, part, list(keys), lambda key: ["Мальчик бежит.", "un garçon brûlé"])
+    assert {"мальчик", "бежит", "garçon", "brûlé"} <= set(ready(root).vocabulary.words)
+
+
+@pytest.mark.parametrize("part", ["train2014", "val2014"])
+def test_captions_of_images_none_of_which_is_there_are_an_error(root: Path, part: str) -> None:
+    for path in (root / part).iterdir():
         path.unlink()
+    with pytest.raises(AnnotationError, match=rf"captions_{part}\.json names .* none of which is there"):
+        module(root).prepare_data()
+
+
+def test_a_split_without_an_image_that_can_be_read_is_an_error(root: Path) -> None:
+    for path in (root / "val2014").iterdir():
+        path.write_bytes(b"no picture")
     with pytest.raises(AnnotationError, match="no image with a caption for test and val"):
         module(root).prepare_data()
     for path in (root / "train2014").iterdir():
-        path.unlink()
+        path.write_bytes(b"no picture")
     with pytest.raises(FeatureError, match="none of 36 images"):
         module(root).prepare_data()
 
@@ -371,9 +442,10 @@ def test_scenes_are_made_and_read_as_coco_is(tmp_path: Path, monkeypatch: pytest
     used = [one.splits[one.splits["split"] != "unused"].reset_index(drop=True) for one in (data, again)]
     assert used[0].equals(used[1]), "a run's data do not depend on what else is on disk"
     assert len(larger.splits) == 16 + 4 + 4
-    (tmp_path / "scenes" / "annotations" / "objects_val.json").write_text("{")
-    with pytest.raises(AnnotationError, match=r"objects_val\.json cannot be read"):
-        coco._read_objects(tmp_path / "scenes")
+    for content in ("{", "[]", '{"images": [{"image_id": 1, "objects": [{"colour": "red"}]}]}'):
+        (tmp_path / "scenes" / "annotations" / "objects_val.json").write_text(content)
+        with pytest.raises(AnnotationError, match=r"objects_val\.json cannot be read"):
+            coco._read_objects(tmp_path / "scenes")
 
 
 def test_script_says_what_there_is_and_what_is_wrong(

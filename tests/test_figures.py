@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from btrnn import figures
 from btrnn.comparison import beside_paper, curves, panels, read_paper, summarise
+from btrnn.figure_style import png_bytes
 from btrnn.results import collect
 from tests.run_folders import CLASSES, write_study
 
@@ -104,5 +105,27 @@ def test_figures_leave_global_settings_alone(study: Study) -> None:
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    figures.accuracy(curves(study[0], study[1], "val/accuracy"), TITLE)
+    png_bytes(figures.accuracy(curves(study[0], study[1], "val/accuracy"), TITLE), 50)
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"text.usetex": True},
+        {"font.size": 30, "font.family": "serif", "lines.linewidth": 9, "path.sketch": (5, 100, 2)},
+        {"xtick.direction": "in", "xtick.labelsize": 30, "ytick.right": True, "axes.formatter.use_locale": True},
+        {"savefig.bbox": "tight", "savefig.transparent": True, "savefig.facecolor": "red", "savefig.dpi": 10},
+    ],
+)
+def test_figures_do_not_depend_on_the_users_settings(study: Study, settings: dict[str, Any]) -> None:
+    import matplotlib as mpl
+
+    def draw() -> bytes:
+        return png_bytes(figures.accuracy(curves(study[0], study[1], "val/accuracy"), TITLE), 50)
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        plain = draw()
+    with mpl.rc_context(settings):
+        assert draw() == plain

@@ -1,5 +1,6 @@
 """The index with its quirks, smaller sets of clips, and the two protocols."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,83 @@ def test_index_errors(tmp_path: Path) -> None:
     (tmp_path / "dancing").mkdir()
     with pytest.raises(ValueError, match=r"unknown class folder 'dancing' in .*known are basketball, biking"):
         index_clips(tmp_path, UCF11_CLASSES)
+
+
+def link(place: Path, target: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+
+
+@pytest.mark.parametrize("linked", ["root", "class", "group", "clip", "all"])
+def test_links_are_followed(tmp_path: Path, linked: str, caplog: pytest.LogCaptureFixture) -> None:
+    root, store = tmp_path / "set", tmp_path / "store"
+    touch(store, "biking/v_biking_01/v_biking_01_01.mpg", "biking/v_biking_01/v_biking_01_02.mpg")
+    places = {
+        "root": ".",
+        "class": "biking",
+        "group": "biking/v_biking_01",
+        "clip": "biking/v_biking_01/v_biking_01_01.mpg",
+    }
+    if linked == "all":
+        link(tmp_path / "groups" / "v_biking_01", store / "biking" / "v_biking_01")
+        link(tmp_path / "classes" / "biking", tmp_path / "groups")
+        link(root, tmp_path / "classes")
+    elif linked == "clip":
+        touch(root, "biking/v_biking_01/v_biking_01_02.mpg")
+        link(root / places[linked], store / places[linked])
+    else:
+        link(root / places[linked] if linked != "root" else root, store / places[linked])
+    table = index_clips(root, {"biking": "v_biking"})
+    assert list(table["path"]) == [f"biking/v_biking_01/v_biking_01_0{clip}.mpg" for clip in (1, 2)]
+    assert caplog.text == ""
+
+
+def test_links_that_lead_back_or_to_the_same_clips_give_each_clip_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "set"
+    touch(root, "biking/v_biking_01/v_biking_01_01.mpg", "biking/v_biking_02/v_biking_02_01.mpg")
+    biking, elsewhere = root / "biking", tmp_path / "elsewhere"
+    link(biking / "a_copy", biking / "v_biking_02")  # before the folder itself, in order of names
+    link(biking / "v_biking_01" / "here", biking / "v_biking_01")
+    link(biking / "v_biking_01" / "up", root)
+    link(elsewhere / "back", biking / "v_biking_01")
+    link(biking / "v_biking_02" / "out", elsewhere)
+    link(biking / "first" / "v_biking_01_01.mpg", biking / "v_biking_01" / "v_biking_01_01.mpg")
+    table = index_clips(root, {"biking": "v_biking"})
+    assert list(table["clip"]) == ["v_biking_01_01", "v_biking_02_01"]
+    assert table["path"].iloc[1] == "biking/v_biking_02/v_biking_02_01.mpg"
+    assert "v_biking_01/up: not followed" in caplog.text
+
+
+def test_what_may_have_been_meant_as_a_clip_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(
+        tmp_path,
+        *("biking/v_biking_01/v_biking_01_01.mpg", "biking/v_biking_01/v_biking_01_02.mpg.part"),
+        *("biking/v_biking_01/v_biking_01_03.gif", "biking/v_biking_01/ride.mp4", "biking/v_biking_01/notes.txt"),
+        "biking/.trash/v_biking_01_01.mpg",
+    )
+    link(tmp_path / "biking" / "v_biking_02", tmp_path / "gone")
+    link(tmp_path / "diving", tmp_path / "gone too")
+    os.mkfifo(tmp_path / "biking" / "v_biking_01" / "v_biking_01_09.mpg")
+    assert len(index_clips(tmp_path, {"biking": "v_biking"})) == 1
+    said = caplog.text.splitlines()
+    assert len(said) == 3
+    assert "diving" in said[0]
+    assert "left out 3" in said[1]
+    assert all(name in said[1] for name in ("v_biking_01_02.mpg.part", "v_biking_01_03.gif", "ride.mp4"))
+    assert "left out 2" in said[2]
+    assert all(name in said[2] for name in ("v_biking_02", "v_biking_01_09.mpg"))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".MP4", ".mpeg", ".mov", ".mkv", ".AVI"])
+def test_clips_of_any_format_are_found(tmp_path: Path, suffix: str) -> None:
+    touch(tmp_path, f"biking/v_biking_01/v_biking_01_01{suffix}", "biking/v_biking_01/v_biking_01_02.mpg")
+    table = index_clips(tmp_path, {"biking": "v_biking"})
+    assert table["path"].iloc[0] == f"biking/v_biking_01/v_biking_01_01{suffix}"
+    touch(tmp_path, f"biking/v_biking_01/v_biking_01_02{suffix}")
+    with pytest.raises(ValueError, match=rf"once.*v_biking_01_02\.mpg.*v_biking_01_02\{suffix}|02\{suffix}.*02\.mpg"):
+        index_clips(tmp_path, {"biking": "v_biking"})
 
 
 # Fewer clips

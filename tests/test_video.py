@@ -1,6 +1,8 @@
 import os
 import pickle
+import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,6 +167,62 @@ def test_a_damaged_middle_does_not_end_the_clip(tmp_path: Path) -> None:
     path.write_bytes(damaged)
     frames = read_frames(path)
     assert positions_shown(np.stack([frames[0].to_rgb(), frames[-1].to_rgb()])).tolist() == [0, 59]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["run:1/a.mpg", "file:a.mpg", "http://a.mpg", "pipe:0", "a b.mpg", "50%d.mpg", "#1?x=y.mpg", "-i.mpg", "a\nb.mpg"],
+)
+@pytest.mark.parametrize("decoder", ["pyav", "skvideo"])
+def test_a_path_is_a_file_whatever_it_looks_like(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, name: str, decoder: video.Decoder
+) -> None:
+    if decoder == "skvideo":
+        request.getfixturevalue("ffmpeg")
+    clip = write_clip(tmp_path / "clip.mpg", 5)
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    clip.rename(name)
+    assert len(read_frames(name, decoder=decoder)) == 5
+
+
+@pytest.mark.parametrize("title", ["Übung".encode("latin-1"), b"\xff\xfe\x80", "練習".encode("shift-jis")])
+def test_a_title_in_any_encoding_hinders_nothing(tmp_path: Path, title: bytes) -> None:
+    path = write_clip(tmp_path / "clip.avi", 5, codec="mpeg4", title="X" * len(title))
+    whole = path.read_bytes()
+    assert b"X" * len(title) in whole
+    path.write_bytes(whole.replace(b"X" * len(title), title))
+    assert len(read_frames(path)) == 5
+
+
+def test_a_clip_of_a_turned_telephone_is_upright(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 1, codec="mpeg4")
+    upright, whole = read_frames(path)[0].to_rgb(), path.read_bytes()
+    place = whole.index(b"tkhd") + 44  # where the track's matrix is
+    for quarters, (cosine, sine) in {1: (0, 1), 2: (-1, 0), 3: (0, -1)}.items():
+        numbers = (cosine << 16, sine << 16, 0, -sine << 16, cosine << 16, 0, 0, 0, 1 << 30)
+        path.write_bytes(whole[:place] + struct.pack(">9i", *numbers) + whole[place + 36 :])
+        np.testing.assert_array_equal(read_frames(path)[0].to_rgb(), np.rot90(upright, -quarters))
+
+
+@pytest.mark.parametrize("error", [UnicodeDecodeError("utf-8", b"a", 0, 1, "a"), ValueError("a"), OSError(5, "a")])
+@pytest.mark.parametrize("place", ["_pyav_frames", "resize"])
+def test_whatever_a_decoder_raises_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, place: str
+) -> None:
+    path = write_clip(tmp_path / "clip.mpg", 3)
+    raised: list[BaseException] = [error]
+
+    def fail(_: object) -> Any:
+        raise raised[-1]
+
+    monkeypatch.setattr(video, place, fail)
+    with pytest.raises(VideoError, match=rf"clip.mpg: .*{type(error).__name__}"):
+        read_sampled_frames(path, 2, np.random.default_rng(0))
+    for own in (MemoryError(), KeyboardInterrupt()):  # no fault of the file
+        raised.append(own)
+        with pytest.raises(type(own)):
+            read_sampled_frames(path, 2, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("path", real_clips(), ids=lambda path: path.stem)

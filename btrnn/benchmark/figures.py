@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple, cast
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +11,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from btrnn.benchmark.costs import Family, Phase, law
 from btrnn.benchmark.report import FACTORS
 from btrnn.benchmark.settings import SWEEPS
-from btrnn.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SETTINGS, SKY
+from btrnn.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, drawing
 
 
 class _Style(NamedTuple):
@@ -53,7 +52,7 @@ def time_against(rows: pd.DataFrame, factor: str, title: str) -> Figure:
         factor: Which sweep.
         title: Above the panels.
     """
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure = Figure(figsize=(11, 5.6), layout="constrained")
         handles: dict[str, Any] = {}
         phases: tuple[Phase, Phase] = ("forward", "forward+backward")
@@ -75,7 +74,7 @@ def memory_against_input(rows: pd.DataFrame, title: str) -> Figure:
         title: Above the panel.
     """
     chosen = rows[rows["factor"] == "input"]
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure = Figure(figsize=(7.5, 5.6), layout="constrained")
         axis = figure.add_subplot()
         handles = _lines(axis, chosen, "peak_mib")
@@ -96,7 +95,7 @@ def exponents_against_input(measured: pd.DataFrame, fits: pd.DataFrame, title: s
         title: Above the panels.
     """
     quantities = list(dict.fromkeys(measured["quantity"]))
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure = Figure(figsize=(5.2 * len(quantities), 5.4), layout="constrained")
         handles: dict[str, Any] = {}
         for axis, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):

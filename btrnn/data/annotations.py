@@ -1,14 +1,13 @@
 """Images, captions and splits, from annotation files in COCO's format."""
 
-import contextlib
-import io
 import json
+from collections import Counter
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pycocotools import coco
 
 from btrnn.data.loading import SPLIT_STREAM, generator
 from btrnn.data.vocabulary import words_of
@@ -57,7 +56,8 @@ def read_annotations(source: Source, root: Path) -> Annotations:
         root: Folder that holds the folders of images and `annotations`.
 
     Raises:
-        AnnotationError: A file is missing, truncated or of another kind, or two do not fit together.
+        AnnotationError: A file is missing, truncated or of another kind, or has not one caption with a word; or two do
+            not fit together.
     """
     tables, captions, no_words = [], [], 0
     for part in PARTS[source]:
@@ -68,9 +68,10 @@ def read_annotations(source: Source, root: Path) -> Annotations:
         captions += part_captions
         no_words += without
     table = pd.concat(tables, ignore_index=True)
-    if table["image_id"].duplicated().any():
-        twice = table["image_id"][table["image_id"].duplicated()].iloc[0]
-        raise AnnotationError(f"image {twice} stands in the annotations of {root} more than once")
+    try:
+        _check_unique("image", table["image_id"])
+    except ValueError as error:
+        raise AnnotationError(f"{root / 'annotations'}: {error}, in two files") from None
     if source == "scenes":
         return Annotations(table, captions, "held-out pairs of looks in test", no_words)
     karpathy = root / KARPATHY_FILE
@@ -81,40 +82,107 @@ def read_annotations(source: Source, root: Path) -> Annotations:
     return Annotations(table, captions, "seeded, in the sizes of Karpathy's", no_words)
 
 
+def check_images(source: Source, root: Path, annotations: Annotations) -> None:
+    """Check that each captions file is of the images beside it.
+
+    Raises:
+        AnnotationError: Not one image of a file is there.
+    """
+    for part in PARTS[source]:
+        files = [file for file in annotations.table["file"] if file.startswith(f"{part}/")]
+        if not any((root / file).is_file() for file in files):
+            raise AnnotationError(
+                f"{root / 'annotations' / f'captions_{part}.json'} names {len(files):,} images, none of which is "
+                f"there, not even {root / files[0]}; {_REMEDY[source]}"
+            )
+
+
 def _read_captions(path: Path, remedy: str) -> tuple[dict[str, list[Any]], list[list[str]], int]:
     """Return ids and file names of a file's images, their captions, and how many captions have no word."""
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints how long it took
-            content = coco.COCO(str(path))
-        images: dict[str, list[Any]] = {
-            "image_id": [int(image["id"]) for image in content.dataset["images"]],
-            "file": [str(image["file_name"]) for image in content.dataset["images"]],
-        }
-        captions = {key: [str(found["caption"]) for found in content.imgToAnns[key]] for key in images["image_id"]}
-        strangers = content.imgToAnns.keys() - captions.keys()
+        content = read_json(path)
+        images = [
+            (_value(image, f"images[{place}]", "id", int), _value(image, f"images[{place}]", "file_name", str))
+            for place, image in enumerate(_value(content, "the file", "images", list))
+        ]
+        captions: dict[int, list[str]] = {key: [] for key, _ in images}
+        numbers = []
+        for place, found in enumerate(_value(content, "the file", "annotations", list)):
+            entry = f"annotations[{place}]"
+            numbers.append(_value(found, entry, "id", int))
+            key, caption = _value(found, entry, "image_id", int), _value(found, entry, "caption", str)
+            if key not in captions:
+                raise ValueError(f"{entry} is a caption of image {key}, which is not among its images")
+            captions[key].append(caption)
+        for what, values in (
+            ("image", [key for key, _ in images]),
+            ("file name", [file for _, file in images]),
+            ("caption", numbers),
+        ):
+            _check_unique(what, values)
+        worded = [[caption for caption in captions[key] if words_of(caption)] for key, _ in images]
+        number = sum(map(len, captions.values()))
+        if not images:
+            raise ValueError("it names no images")
+        if not any(worded):
+            raise ValueError(f"none of its {number:,} captions has a word in it")
     except FileNotFoundError:
         raise AnnotationError(f"{path} is missing; {remedy}") from None
-    except (ValueError, KeyError, TypeError, AssertionError, AttributeError) as error:
-        raise AnnotationError(
-            f"{path} is not a whole file of COCO captions ({type(error).__name__}: {error}); {remedy}"
-        ) from error
-    if strangers:
-        raise AnnotationError(f"{path} has captions of image {min(strangers)}, which is not among its images; {remedy}")
-    if not captions:
-        raise AnnotationError(f"{path} names no images; {remedy}")
-    worded = [[caption for caption in captions[key] if words_of(caption)] for key in images["image_id"]]
-    return images, worded, sum(map(len, captions.values())) - sum(map(len, worded))
+    except (OSError, ValueError, RecursionError) as error:
+        raise AnnotationError(f"{path} is not a whole file of COCO captions: {error}; {remedy}") from error
+    table = {"image_id": [key for key, _ in images], "file": [file for _, file in images]}
+    return table, worded, number - sum(map(len, worded))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not JSON, or not in UTF-8.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _value(owner: Any, place: str, name: str, kind: type) -> Any:
+    """Return one value of an entry; raise ValueError where it is missing or of another kind."""
+    if not isinstance(owner, dict):
+        raise ValueError(f"{place} is not an object with names and values, but {_short(owner)}")
+    if name not in owner:
+        raise ValueError(f"{place} has no {name!r}")
+    value = owner[name]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{place} has {_short(value)} as {name!r}, not a {kind.__name__}")
+    return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _check_unique(what: str, values: Iterable[Hashable]) -> None:
+    """Raise ValueError where something stands there twice."""
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(f"{what} {twice[0]} stands there more than once")
 
 
 def _karpathy_split(path: Path, image_ids: pd.Series) -> pd.Series:
     """Read the split of each image from Karpathy's file."""
     try:
-        images = json.loads(path.read_text(encoding="utf-8"))["images"]
-        split_of = {int(image["cocoid"]): KARPATHY_SPLITS[image["split"]] for image in images}
-    except (ValueError, KeyError, TypeError) as error:
+        split_of, numbers = {}, []
+        for place, image in enumerate(_value(read_json(path), "the file", "images", list)):
+            numbers.append(_value(image, f"images[{place}]", "cocoid", int))
+            name = _value(image, f"images[{place}]", "split", str)
+            if name not in KARPATHY_SPLITS:
+                raise ValueError(f"images[{place}] is of split {name!r}; known are {', '.join(KARPATHY_SPLITS)}")
+            split_of[numbers[-1]] = KARPATHY_SPLITS[name]
+        _check_unique("image", numbers)
+    except (OSError, ValueError, RecursionError) as error:
         raise AnnotationError(
-            f"{path} is not a whole file of Karpathy's split ({type(error).__name__}: {error}); replace it, or delete "
-            "it for a seeded split in its sizes"
+            f"{path} is not a whole file of Karpathy's split: {error}; replace it, or delete it for a seeded split in "
+            "its sizes"
         ) from error
     split = image_ids.map(split_of)
     if split.isna().any():

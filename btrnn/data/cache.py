@@ -179,7 +179,7 @@ def _build(root: Path, cache_dir: Path, settings: Settings, num_workers: int | N
         DecodeTask(
             row=row,
             clip=clip,
-            path=str((root / path).resolve()),
+            path=str((root / path).absolute()),
             frames_cached=frames_cached,
             sampling_seed=settings["sampling_seed"],
             decoder=settings["decoder"],

@@ -1,6 +1,5 @@
 """MSCOCO's images and captions, or those of its stand-in, as a Lightning data module."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +11,13 @@ from jaxtyping import Float16, Float32
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from btrnn.data.annotations import AnnotationError, Annotations, Source, read_annotations
+from btrnn.data.annotations import AnnotationError, Annotations, Source, check_images, read_annotations, read_json
 from btrnn.data.encoders import ENCODERS, EncoderName
 from btrnn.data.features import Features, extract_features
 from btrnn.data.loading import BatchOrder, Item
 from btrnn.data.module import DataModule
 from btrnn.data.synthetic.scenes import NUM_TRAIN, SPLITS, make_scenes
-from btrnn.data.vocabulary import BOS, EOS, PAD, Vocabulary
+from btrnn.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError
 
 __all__ = ["COCO", "MAX_WORDS", "AnnotationError", "CaptionBatch", "Captions", "features_dir"]
 
@@ -160,11 +159,16 @@ class COCO(DataModule):
         self._captions = Captions(features.array, self._feature_rows, tokens, np.array(image_rows, dtype=np.int64))
         if self.source == "scenes":
             self._objects = _read_objects(self.root)
+            if strangers := set(self.splits["image_id"][used]) - self._objects.keys():
+                raise AnnotationError(
+                    f"{self.root / 'annotations'}: no objects_*.json says what is in image {min(strangers)}"
+                )
 
     def _read(self) -> tuple[Annotations, Features]:
         """Read the annotations, assign the splits and open the features, once."""
         if self._annotations is None or self._features is None:
             annotations = read_annotations(self.source, self.root)
+            check_images(self.source, self.root, annotations)
             split = annotations.table["split"].copy()
             if self.num_train is not None:
                 for name in SPLITS:
@@ -172,6 +176,8 @@ class COCO(DataModule):
                     split[(split == name) & ((split == name).cumsum() > limit)] = "unused"
             speechless = np.array([not captions for captions in annotations.captions])
             split[(split != "unused") & speechless] = "skipped"
+            self._check_splits(split)
+            self._check_words(annotations, split)  # before the features, which take hours
             used = np.flatnonzero(split.isin(SPLITS))
             files = annotations.table["file"].iloc[used].tolist()
             self._features = extract_features(self.root, files, self.cache_dir, self.encoder, self.grid)
@@ -179,10 +185,32 @@ class COCO(DataModule):
             self._feature_rows[used] = self._features.rows
             split.iloc[used[self._features.rows < 0]] = "skipped"
             self.splits = annotations.table.assign(split=split)
-            if missing := set(SPLITS) - set(split):
-                raise AnnotationError(f"{self.root} has no image with a caption for {' and '.join(sorted(missing))}")
+            self._check_splits(split)  # again, as images may have been left out
             self._annotations = annotations
         return self._annotations, self._features
+
+    def _check_splits(self, split: pd.Series) -> None:
+        """Raise AnnotationError where a split has no image."""
+        if missing := set(SPLITS) - set(split):
+            raise AnnotationError(f"{self.root} has no image with a caption for {' and '.join(sorted(missing))}")
+
+    def _check_words(self, annotations: Annotations, split: pd.Series) -> None:
+        """Raise AnnotationError where no word of a split's captions can be learnt."""
+        place = self.root / "annotations"
+        captions = {
+            name: [text for row in np.flatnonzero(split == name) for text in annotations.captions[row]]
+            for name in SPLITS
+        }
+        try:
+            vocabulary = Vocabulary.from_captions(captions["train"], self.word_threshold)
+        except VocabularyError as error:
+            raise AnnotationError(f"{place}, captions for train: {error}") from error
+        for name in SPLITS:
+            if not any(number != UNK for text in captions[name] for number in vocabulary.encode(text)):
+                raise AnnotationError(
+                    f"{place}: no word of the captions for {name}, such as {captions[name][0]!r}, is among the "
+                    f"{len(vocabulary):,} words of those for train"
+                )
 
     def facts(self) -> dict[str, object]:
         """Say what a run's summary tells of its data; all of it is known after `setup`."""
@@ -265,10 +293,14 @@ def _read_objects(root: Path) -> dict[int, list[dict[str, Any]]]:
     for name in SPLITS:
         path = root / "annotations" / f"objects_{name}.json"
         try:
-            objects |= {image["image_id"]: image["objects"] for image in json.loads(path.read_text())["images"]}
+            found = {int(image["image_id"]): list(image["objects"]) for image in read_json(path)["images"]}
+            named = [(thing["colour"], thing["shape"]) for some in found.values() for thing in some]
+            if not named:
+                raise ValueError("it names no objects")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise AnnotationError(
                 f"{path} cannot be read ({type(error).__name__}: {error}); delete it and run "
                 "`python scripts/make_scenes.py`, which makes it anew"
             ) from error
+        objects |= found
     return objects

@@ -26,7 +26,8 @@ import numpy as np
 from btrnn.data.video import VALUES_PER_FRAME, Decoder, VideoError, read_sampled_frames
 
 CLIPS_WORTH_A_WORKER = 20  # what one process decodes in the half second that another takes to start
-DECODER_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+# Whoever stops a process from outside sends one of these; what else ends it is the decoder's doing.
+STOPPED_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class _Worker:
         self.close()
         code = self.process.returncode
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        if -code not in DECODER_CRASHES:
+        if code >= 0 or -code in STOPPED_FROM_OUTSIDE:
             raise RuntimeError(
                 f"a decoding process ended with {cause} at {task.path}. "
                 "If memory ran out, use fewer workers. Building the cache again goes on from here."

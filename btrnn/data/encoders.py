@@ -11,10 +11,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from jaxtyping import Float16, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from btrnn.data.pictures import ImageError, read_picture
+
+__all__ = ["ENCODERS", "Encoder", "EncoderError", "EncoderName", "ImageError", "load_encoder", "read_image"]
 
 EncoderName = Literal["efficientnet_lite0", "inception_v3", "resnet50", "resnet101"]
 ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
@@ -22,10 +26,6 @@ ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
 
 class EncoderError(RuntimeError):
     """The weights of an encoder cannot be had; the message says how to get them."""
-
-
-class ImageError(ValueError):
-    """A file is not an image that can be read; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def load_encoder(name: EncoderName) -> Encoder:
 
 
 def read_image(path: Path, size: int) -> tuple[UInt8[np.ndarray, "size size 3"], str]:
-    """Read an image of any kind (grey, palette, CMYK, ...) as red, green and blue.
+    """Read an image as `read_picture` does, in the size of a network's input.
 
     It is scaled to a square as a whole, whatever its shape: a caption may speak of what is at its edges.
 
@@ -99,17 +99,9 @@ def read_image(path: Path, size: int) -> tuple[UInt8[np.ndarray, "size size 3"],
         The pixels, and the mode in which Pillow found the file ("RGB", "L", "CMYK", ...).
 
     Raises:
-        ImageError: The file is missing, truncated, not an image, or too large to be one.
+        ImageError: As for `read_picture`.
     """
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            image.draft(None, (size, size))  # lets the JPEG decoder skip detail that would be scaled away
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError:
-        raise ImageError("no such file") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(str(error).replace(str(path), path.name) or type(error).__name__) from error
+    upright, mode = read_picture(path, at_least=size)
     if upright.size != (size, size):
         upright = upright.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(upright), mode

@@ -9,6 +9,7 @@ Files of a cache folder:
 - `report.json`: for a reader: which images were left out and why, and which were not plain red, green and blue.
 """
 
+import errno
 import json
 import logging
 from collections import Counter
@@ -23,12 +24,13 @@ from jaxtyping import Float16, Int
 
 from btrnn.atomic import replace_file, replacing
 from btrnn.data.disk import locked, reserve
-from btrnn.data.encoders import EncoderName, ImageError, load_encoder, read_image
+from btrnn.data.encoders import EncoderName, load_encoder, read_image
+from btrnn.data.pictures import ImageError
 from btrnn.data.progress import show_progress
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 2  # raise it when reading, scaling or the layout changes: old features are then made anew
+FORMAT_VERSION = 3  # raise it when reading, scaling or the layout changes: old features are then made anew
 BATCH_SIZE = 32  # images that go through an encoder together
 READERS = 2  # threads that read images while the encoder works
 MANY_SKIPPED = 10  # named in the log; the report names all
@@ -121,8 +123,12 @@ def _signature(path: Path) -> tuple[int, int] | None:
     """Return what shows a change of a file: its size in bytes and time in nanoseconds; None if there is none."""
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link that leads to itself
+            return None
+        raise
     return status.st_size, status.st_mtime_ns
 
 

@@ -1,7 +1,8 @@
 """From folders of videos to a table of clips, and from a table to train, val and test."""
 
 import logging
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -29,14 +30,16 @@ UCF11_CLASSES = {  # folder: stem of its files; the label is the position
     "volleyball_spiking": "v_spiking",
     "walking": "v_walk_dog",
 }
-VIDEO_SUFFIXES = (".mpg", ".avi")
+VIDEO_SUFFIXES = (".mpg", ".mpeg", ".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".wmv", ".flv")
 HOW_TO_GET = "`make data-ucf11` gets UCF11; `python scripts/make_actions.py` makes its stand-in"
 
 
 def index_clips(root: str | Path, classes: Mapping[str, str], num_clips: int | None = None) -> pd.DataFrame:
-    """List the clips below `root`, laid out `<class>/<stem>_<gg>/<stem>_<gg>_<cc>.mpg` (or .avi).
+    """List the clips below `root`, laid out `<class>/<stem>_<gg>/<stem>_<gg>_<cc>.mpg`.
 
-    Folders named Annotation, hidden files, and files that are no clip of their class are passed over.
+    Any of `VIDEO_SUFFIXES` will do in place of .mpg, in small or capital letters. Links are followed, also those
+    of whole folders; a clip that is reached twice through them counts once. Folders named Annotation, and hidden
+    files and folders, are passed over; what may have been meant as a clip and is none is named in the log.
     Group and clip number are read from the right, as a stem may hold underscores itself.
 
     Args:
@@ -80,7 +83,10 @@ def _class_folders(root: Path, classes: Mapping[str, str]) -> dict[str, Path]:
     """Find the class folders of `root`; raise if there are none, or another folder is among them."""
     if not root.is_dir():
         raise FileNotFoundError(f"no folder of videos at {root}. {HOW_TO_GET}.")
-    folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+    inside = [path for path in sorted(root.iterdir()) if not path.name.startswith(".")]
+    folders = {path.name: path for path in inside if path.is_dir()}
+    if broken := [path.name for path in inside if path.is_symlink() and not path.exists()]:
+        logger.warning("%s: these links lead nowhere: %s", root, ", ".join(broken))
     if not folders:
         raise FileNotFoundError(f"the folder of videos {root} holds no class folder. {HOW_TO_GET}.")
     unknown = sorted(folders.keys() - classes.keys())
@@ -92,28 +98,55 @@ def _class_folders(root: Path, classes: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _clips_of_class(folder: Path, stem: str) -> list[tuple[int, int, Path]]:
-    """List (group, number, path) of the clips in a class folder, warning of videos with another name."""
-    clips, strange = [], []
-    for path in folder.rglob("*"):
-        inside = path.relative_to(folder).parts
-        if path.suffix.lower() not in VIDEO_SUFFIXES or inside[0].lower() == "annotation":
+    """List (group, number, path) of the clips in a class folder, warning of what may have been meant as one."""
+    clips: dict[tuple[int, int, Path], Path] = {}  # by group, number and the file behind all links
+    strange, broken = [], []
+    for path in _files_below(folder):
+        name, _, suffix = path.name.partition(".")
+        parts = name.rsplit("_", 2)
+        named = len(parts) == 3 and parts[0] == stem and parts[1].isdecimal() and parts[2].isdecimal()
+        video = path.suffix.lower() in VIDEO_SUFFIXES
+        if not path.is_file():
+            if path.is_symlink() or named or video:
+                broken.append(path)
+        elif named and video and f".{suffix}" == path.suffix:
+            clips.setdefault((int(parts[1]), int(parts[2]), path.resolve()), path)
+        elif named or video:
+            strange.append(path)
+    rule = f"named {stem}_<group>_<clip> and ending in one of {', '.join(VIDEO_SUFFIXES)}"
+    for left_out, reason in (
+        (strange, f"a clip must be {rule}"),
+        (broken, "these are no files, or links that lead nowhere"),
+    ):
+        if left_out:
+            names = ", ".join(path.relative_to(folder).as_posix() for path in sorted(left_out))
+            logger.warning("%s: left out %d, as %s: %s", folder, len(left_out), reason, names)
+    return [(group, number, path) for (group, number, _), path in clips.items()]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Give the files in a class folder and below it, and the links that lead nowhere; each folder is read once.
+
+    Linked folders come last, so that a file which can be reached in two ways has the path without a link.
+    """
+    waiting, seen = deque([folder]), set()
+    while waiting:
+        current = waiting.popleft()
+        real = current.resolve()
+        if real in seen:
             continue
-        if path.name.startswith(".") or not path.is_file():
-            continue
-        parts = path.stem.rsplit("_", 2)
-        if len(parts) == 3 and parts[0] == stem and parts[1].isdecimal() and parts[2].isdecimal():
-            clips.append((int(parts[1]), int(parts[2]), path))
-        else:
-            strange.append(path.name)
-    if strange:
-        logger.warning(
-            "%s: %d videos left out, not named %s_<group>_<clip>: %s",
-            folder,
-            len(strange),
-            stem,
-            ", ".join(sorted(strange)),
-        )
-    return clips
+        seen.add(real)
+        for path in sorted(current.iterdir()):
+            if path.name.startswith(".") or (current == folder and path.name.lower() == "annotation"):
+                continue
+            if not path.is_dir():
+                yield path
+            elif not path.is_symlink():
+                waiting.appendleft(path)
+            elif folder.resolve().is_relative_to(path.resolve()):
+                logger.warning("%s: not followed, as it leads back to a folder that holds it", path)
+            else:
+                waiting.append(path)
 
 
 def _subset(table: pd.DataFrame, num_clips: int, num_classes: int) -> pd.DataFrame:

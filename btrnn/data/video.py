@@ -14,6 +14,7 @@ import re
 import shutil
 import types
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -59,9 +60,10 @@ class Frame:
     decoded: av.VideoFrame | UInt8[np.ndarray, "height width 3"]
 
     def to_rgb(self) -> UInt8[np.ndarray, "height width 3"]:
-        """Return the frame at its full size as RGB."""
+        """Return the frame at its full size as RGB, upright: telephones write how they were held beside the frames."""
         if isinstance(self.decoded, av.VideoFrame):
-            return self.decoded.to_ndarray(format="rgb24")
+            rgb = self.decoded.to_ndarray(format="rgb24")
+            return np.rot90(rgb, round(self.decoded.rotation / 90)) if self.decoded.rotation else rgb
         return self.decoded
 
 
@@ -122,7 +124,8 @@ def read_sampled_frames(
         elif (slot := int(rng.integers(0, total))) < count:
             kept[slot] = (position, frame)
     kept.sort(key=lambda item: item[0])
-    frames = np.stack([resize(frame.to_rgb()) for _, frame in kept])
+    with _blamed_on(Path(path)):
+        frames = np.stack([resize(frame.to_rgb()) for _, frame in kept])
     return frames, np.array([position for position, _ in kept], dtype=np.int64), total
 
 
@@ -148,7 +151,7 @@ def _iterate_frames(path: Path, decoder: Decoder) -> Iterator[Frame]:
     """Yield the frames of a file one by one; a file that has none raises VideoError."""
     require_decoder(decoder)
     # PyAV opens the file for either decoder, so that a bad file has the same reason with both.
-    with _open(path) as container:
+    with _blamed_on(path), _open(path) as container:
         if not container.streams.video:
             kinds = sorted({stream.type for stream in container.streams})
             found = "audio only" if kinds == ["audio"] else f"found: {', '.join(kinds) or 'nothing'}"
@@ -161,6 +164,17 @@ def _iterate_frames(path: Path, decoder: Decoder) -> Iterator[Frame]:
         yield from frames
 
 
+@contextmanager
+def _blamed_on(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into a VideoError of its file, but for what is no fault of the file."""
+    try:
+        yield
+    except (VideoError, DecoderMissingError, MemoryError):
+        raise
+    except Exception as error:
+        raise VideoError(path, f"cannot be decoded ({type(error).__name__}: {error})") from error
+
+
 def _open(path: Path) -> av.container.InputContainer:
     """Open a file for reading, or say why it is no video."""
     try:
@@ -171,7 +185,8 @@ def _open(path: Path) -> av.container.InputContainer:
     if not start:
         raise VideoError(path, "zero bytes")
     try:
-        return av.open(str(path), "r")
+        # Absolute, as FFmpeg takes what stands before a colon for a protocol. Titles may be in any encoding.
+        return av.open(str(path.absolute()), "r", metadata_errors="replace")
     except av.error.FFmpegError as error:
         container_format = _container_format(start)
         if container_format:
@@ -215,7 +230,7 @@ def _pyav_frames(container: av.container.InputContainer) -> Iterator[Frame]:
 def _skvideo_frames(path: Path) -> Iterator[Frame]:
     """Decode with scikit-video, which reads RGB frames from a pipe of the ffmpeg program."""
     try:
-        reader = _skvideo_reader()(str(path))
+        reader = _skvideo_reader()(str(path.absolute()))  # no option, also where its name begins with a dash
     except (AssertionError, KeyError, ValueError) as error:  # scikit-video's ways to say that it cannot
         raise VideoError(path, f"scikit-video cannot read it ({error})") from error
     try:

@@ -1,25 +1,66 @@
 """Words and their numbers: what a caption is to a network."""
 
+import functools
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from btrnn.atomic import replace_file
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(4)
-_WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
+_WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")  # of ASCII text
+_APOSTROPHES, _HYPHENS = "\u2018\u2019\u201b\u02bc\uff07\u00b4", "\u2010\u2011"
+_JOINERS, _KEYCAPS = "\u200c\u200d", range(0x20D0, 0x2100)  # the first stand inside of words, the others around signs
 
 
 class VocabularyError(ValueError):
     """There is no word to learn, or a file of words is not one."""
 
 
+class _Characters(NamedTuple):
+    """What the characters beyond ASCII are to a word: tables for `str.translate`, and the pattern of a word."""
+
+    spelling: dict[int, str]
+    no_word: dict[int, str]
+    word: re.Pattern[str]
+
+
+@functools.cache
+def _characters() -> _Characters:
+    """Sort the characters of Unicode, which takes a moment, so that only text beyond ASCII waits for it."""
+    kinds = {chr(code): unicodedata.category(chr(code)) for code in range(0x80, 0x20000)}
+    spelling = {c: "" for c, kind in kinds.items() if kind == "Cf" and c not in _JOINERS}  # not seen, as soft hyphens
+    spelling |= {chr(code): "" for code in range(0xFE00, 0xFE10)}  # which picture is shown of a sign
+    spelling |= {"\u200b": " "} | dict.fromkeys(_APOSTROPHES, "'") | dict.fromkeys(_HYPHENS, "-")
+    no_word = {"_": " "} | {c: " " for c, kind in kinds.items() if kind == "No"}  # as a half and a square
+    marks = _JOINERS + "".join(c for c, kind in kinds.items() if kind[0] == "M" and ord(c) not in _KEYCAPS)
+    part = rf"\w[\w{marks}]*"
+    word = re.compile(rf"{part}(?:['\-\u00b7]{part})*")  # Catalan has a dot in the middle of words
+    return _Characters(str.maketrans(spelling), str.maketrans(no_word), word)
+
+
+def plain_spelling(text: str) -> str:
+    """Write what looks alike in one way: accents in one character with their letter, apostrophes and hyphens as ASCII.
+
+    Characters that are not seen are left out. ASCII text stays as it is.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_characters().spelling))
+
+
 def words_of(caption: str) -> list[str]:
-    """Cut a caption into lower-case words; punctuation is dropped, hyphens and apostrophes inside of words stay."""
-    return _WORD.findall(caption.lower())
+    """Cut a caption into lower-case words of letters of any script, their marks, and digits.
+
+    Punctuation is dropped; hyphens and apostrophes inside of words stay.
+    """
+    text = plain_spelling(caption.lower())
+    if text.isascii():
+        return _WORD.findall(text)
+    return _characters().word.findall(text.translate(_characters().no_word))
 
 
 class Vocabulary:

@@ -2,13 +2,12 @@
 
 import textwrap
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from btrnn.figure_style import MODEL_STYLES, OTHER_STYLE, SETTINGS
+from btrnn.figure_style import MODEL_STYLES, OTHER_STYLE, drawing
 from btrnn.reports.common import draw_curves
 
 _COLUMNS = 3
@@ -25,7 +24,7 @@ def captions(images: np.ndarray, texts: dict[str, list[str]], models: dict[str, 
         models: The kind of each label, for its colour.
         title: Names the data.
     """
-    with mpl.rc_context({**SETTINGS, "axes.grid": False}):
+    with drawing({"axes.grid": False}):
         columns = min(_COLUMNS, len(images))
         rows = -(-len(images) // columns)
         wrapped = {label: [_wrap(f"{label}: {text}") for text in said] for label, said in texts.items()}
@@ -58,7 +57,7 @@ def losses(curves: pd.DataFrame, title: str) -> Figure:
         curves: split, label, model, epoch, and over the seeds mean, min, max, nats a word.
         title: Names the data.
     """
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure = Figure(figsize=(10.0, 4.6), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
         for axis, (split, name) in zip(axes, (("train", "training, with dropout"), ("val", "validation")), strict=True):
@@ -77,7 +76,7 @@ def against_parameters(points: pd.DataFrame, title: str) -> Figure:
         points: model, rank, num_blocks, parameters_input, n, and CIDEr with its low and high.
         title: Names the data.
     """
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure = Figure(figsize=(7.6, 4.8), layout="constrained")
         axis = figure.add_subplot()
         for row in points[points["model"] == "lstm"].to_dict("records"):

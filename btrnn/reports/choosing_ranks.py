@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +13,7 @@ from btrnn import tables
 from btrnn.benchmark.report import read_all
 from btrnn.benchmark.settings import SWEEPS
 from btrnn.complexity import bt_parameters, tt_parameters
-from btrnn.figure_style import BLUE, MODEL_STYLES, OTHER_STYLE, SETTINGS, SKY
+from btrnn.figure_style import BLUE, MODEL_STYLES, OTHER_STYLE, SKY, drawing
 from btrnn.formatting import markdown_table
 from btrnn.recovery import records
 from btrnn.reports.claim import headline_runs
@@ -127,7 +126,7 @@ def figure_files(results_dir: Path) -> list[FigureFile]:
 def error_and_time(table: pd.DataFrame) -> Figure:
     """Draw error and time against the parameters of W, a panel for each study; bars: 95 % intervals over seeds."""
     panels = list(dict.fromkeys(table["panel"]))
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure = Figure(figsize=(5.0 * len(panels), 4.8), layout="constrained")
         handles: dict[str, Any] = {}
         for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from btrnn.atomic import replace_file
+from btrnn.figure_style import png_bytes
 
 _DIGEST = "Data-SHA256"
+_RESOLUTION = 150  # dots an inch
 _MILLISECONDS_PER_FRAME = 250
 Frames = list[Image.Image]
 
@@ -36,11 +38,11 @@ class FigureFile(NamedTuple):
 
     def write(self) -> None:
         """Draw it and write it as PNG, or as GIF where it moves."""
-        buffer = io.BytesIO()
         drawn = self.draw()
         if isinstance(drawn, Figure):
-            drawn.savefig(buffer, format="png", dpi=150, metadata={_DIGEST: self.digest})
+            content = png_bytes(drawn, _RESOLUTION, {_DIGEST: self.digest})
         else:
+            buffer = io.BytesIO()
             drawn[0].save(
                 buffer,
                 format="gif",
@@ -50,7 +52,8 @@ class FigureFile(NamedTuple):
                 loop=0,
                 comment=f"{_DIGEST} {self.digest}".encode(),
             )
-        replace_file(self.path, buffer.getvalue())
+            content = buffer.getvalue()
+        replace_file(self.path, content)
 
     def is_current(self) -> bool:
         """Say whether the file is there and shows this data."""

@@ -1,12 +1,11 @@
 """One function per figure of Task 2: pictures that models drew, and curves of their bounds."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from btrnn.figure_style import SETTINGS
+from btrnn.figure_style import drawing
 from btrnn.reports.common import draw_curves
 
 Pictures = dict[str, dict[str, np.ndarray]]  # by model and array, see `btrnn.tasks.Generation.outputs`
@@ -28,7 +27,7 @@ def _grid(images: np.ndarray) -> np.ndarray:
 
 def _side_by_side(sheets: dict[str, np.ndarray], title: str, y_label: str = "") -> Figure:
     """Draw one sheet a model, beside one another."""
-    with mpl.rc_context({**SETTINGS, "axes.grid": False}):
+    with drawing({"axes.grid": False}):
         height, width = next(iter(sheets.values())).shape
         figure = Figure(figsize=(3.6 * len(sheets), 3.6 * height / width + 0.65), layout="constrained")
         axes = figure.subplots(1, len(sheets), squeeze=False)[0]
@@ -110,7 +109,7 @@ def bounds(curves: pd.DataFrame, title: str) -> Figure:
         curves: label, model, epoch, and over the seeds mean, min, max, nats.
         title: Names the data.
     """
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure = Figure(figsize=(7.0, 4.6), layout="constrained")
         axis = figure.add_subplot()
         draw_curves(axis, curves)

@@ -14,6 +14,7 @@ import PIL.Image
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
+from btrnn.figure_style import png_bytes
 from btrnn.files import ResultsError
 from btrnn.reports.claim import VERDICTS, Claim
 from btrnn.reports.claims import all_claims, claims_table, counts_table
@@ -107,10 +108,8 @@ def show_figures(files: Iterable[FigureFile], *names: str) -> None:
 
 def show_figure(drawn: Figure | Frames) -> None:
     """Show a figure, or an animation's last frame."""
-    buffer = io.BytesIO()
     if isinstance(drawn, Figure):
-        drawn.savefig(buffer, format="png", dpi=_RESOLUTION)
-        picture = PIL.Image.open(buffer).convert("RGB")
+        picture = PIL.Image.open(io.BytesIO(png_bytes(drawn, _RESOLUTION))).convert("RGB")
     else:
         picture = drawn[-1].convert("RGB")
     small = io.BytesIO()

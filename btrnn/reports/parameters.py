@@ -4,13 +4,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
 from btrnn import comparison
 from btrnn.complexity import bt_parameters, dense_parameters, factorize
-from btrnn.figure_style import GREY, RANK_STYLES, SETTINGS
+from btrnn.figure_style import GREY, RANK_STYLES, drawing
 from btrnn.formatting import count, markdown_table
 from btrnn.reports.figure_file import FigureFile
 
@@ -39,7 +38,7 @@ def _text(modes: tuple[int, ...]) -> str:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw parameters against order on a log scale, a line for each rank, and the dense matrix's."""
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure = Figure(figsize=(7.2, 4.8), layout="constrained")
         axis = figure.add_subplot()
         axis.axhline(DENSE, color=GREY, ls="--", lw=2, label=f"dense, {DENSE:,}")

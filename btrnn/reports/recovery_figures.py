@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from btrnn.figure_style import BLUE, GREEN, GREY, ORANGE, SETTINGS
+from btrnn.figure_style import BLUE, GREEN, GREY, ORANGE, drawing
 from btrnn.recovery.records import RECOVERED
 
 _FORMS = {
@@ -33,7 +32,7 @@ class PanelRow(NamedTuple):
 def panels(rows: list[PanelRow], title: str) -> Figure:
     """Draw rows of matrices in grey, each with its caption."""
     num_columns = max(len(row.panels) for row in rows)
-    with mpl.rc_context({**SETTINGS, "axes.grid": False, "axes.titlesize": 10.5}):
+    with drawing({"axes.grid": False, "axes.titlesize": 10.5}):
         figure = Figure(figsize=(1.95 * num_columns, 2.2 * len(rows) + 0.5), layout="constrained")
         axes = figure.subplots(len(rows), num_columns, squeeze=False)
         for line, row in zip(axes, rows, strict=True):
@@ -66,7 +65,7 @@ def errors_against_parameters(table: pd.DataFrame, truths: dict[str, str], own: 
     kinds = [kind for kind in truths if kind in set(table["truth"])]
     columns = min(3, len(kinds))
     rows = -(-len(kinds) // columns)
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure = Figure(figsize=(4.1 * columns + 0.6, 3.5 * rows + 1.5), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for place, axis in enumerate(axes.flat):

@@ -1,11 +1,10 @@
 """One function per figure of Task 4 (c): accuracy against core order, Tucker-rank and block terms."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from btrnn.figure_style import MODEL_STYLES, RANK_STYLES, SETTINGS
+from btrnn.figure_style import MODEL_STYLES, RANK_STYLES, drawing
 
 _METRIC = "test/accuracy"
 
@@ -20,7 +19,7 @@ def heat_maps(table: pd.DataFrame, title: str) -> Figure:
     shapes = table[table["model"] == "bt_lstm"]
     blocks = sorted(shapes["num_blocks"].unique())
     low, high = shapes[_METRIC].min(), shapes[_METRIC].max()
-    with mpl.rc_context({**SETTINGS, "axes.grid": False}):
+    with drawing({"axes.grid": False}):
         figure = Figure(figsize=(1.6 + 3.2 * len(blocks), 4.6), layout="constrained")
         axes = figure.subplots(1, len(blocks), squeeze=False, sharey=True)[0]
         for axis, number in zip(axes, blocks, strict=True):
@@ -49,7 +48,7 @@ def curves(table: pd.DataFrame, title: str) -> Figure:
     """
     shapes = table[table["model"] == "bt_lstm"]
     blocks, ranks = (sorted(shapes[column].unique()) for column in ("num_blocks", "rank"))
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure = Figure(figsize=(1.0 + 4.4 * len(blocks), 4.8), layout="constrained")
         axes = figure.subplots(1, len(blocks), squeeze=False, sharey=True)[0]
         for axis, number in zip(axes, blocks, strict=True):

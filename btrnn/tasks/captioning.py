@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 import wandb
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from torch import Tensor
 
 from btrnn.atomic import replace_file
 from btrnn.constant_caption import constant_cider, true_cider
 from btrnn.data.coco import COCO, CaptionBatch
 from btrnn.data.loading import PHRASE_STREAM, generator
+from btrnn.data.pictures import read_picture
 from btrnn.data.vocabulary import Vocabulary
 from btrnn.files import arrays_bytes
 from btrnn.lstm import LSTM
@@ -190,7 +191,8 @@ class Captioning(Task):
         rows, captions, cider = (chosen[name][:_TABLE_ROWS] for name in ("rows", "caption", "cider"))
         table = wandb.Table(columns=["image", "caption", "CIDEr", "references"])
         for row, caption, score, references in zip(rows, captions, cider, data.references(rows), strict=True):
-            table.add_data(wandb.Image(str(data.image_path(row))), str(caption), float(score), "\n".join(references))
+            picture = wandb.Image(read_picture(data.image_path(row))[0], file_type="jpg")
+            table.add_data(picture, str(caption), float(score), "\n".join(references))
         return {"test/captions": table}
 
     def configure_optimizers(self) -> Any:
@@ -208,5 +210,4 @@ def _rows(data: COCO, split: str) -> np.ndarray:
 
 def _picture(path: Path) -> np.ndarray:
     """Read the middle square of an image, (160, 160, 3) uint8."""
-    with Image.open(path) as image:
-        return np.asarray(ImageOps.fit(image.convert("RGB"), (_SIDE, _SIDE)))
+    return np.asarray(ImageOps.fit(read_picture(path)[0], (_SIDE, _SIDE)))
