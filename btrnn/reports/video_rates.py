@@ -4,14 +4,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from btrnn import comparison, tables
 from btrnn.comparison import Row
-from btrnn.figure_style import GREY, MODEL_STYLES, SETTINGS
+from btrnn.figure_style import GREY, MODEL_STYLES, drawing
 from btrnn.formatting import difference_text, markdown_table, number
 from btrnn.pairs import settings_difference
 from btrnn.reports.common import summary_at
@@ -122,7 +121,7 @@ def accuracy_against_rate(table: pd.DataFrame, paper_rate: float, title: str) ->
         paper_rate: The paper's, a vertical line.
         title: Names the data.
     """
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure = Figure(figsize=(7.5, 4.8), layout="constrained")
         axis = figure.add_subplot()
         axis.axvline(paper_rate, color=GREY, ls=":", lw=2, label=f"the paper's rate, {paper_rate:g}")
