@@ -5,6 +5,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -14,8 +15,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
+from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from hydra.errors import CompactHydraException, HydraException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from btrnn.command import explain, wants_traceback
 
 
 class ConfigError(ValueError):
@@ -132,10 +138,9 @@ def check_overrides(arguments: list[str], config: DictConfig) -> None:
         config: The configuration without these overrides.
 
     Raises:
-        ConfigError: A key is not in the configuration.
+        ConfigError: A key is not in the configuration, or Hydra's grammar does not take an override.
     """
-    overrides = OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-") and "=" in a])
-    for override in overrides:
+    for override in _parsed(arguments):
         key = override.key_or_group
         if override.type is not OverrideType.CHANGE or "/" in key or key.startswith("hydra") or "@" in key:
             continue  # + and ~ say that they mean to change the set of keys; Hydra lists the choices of its groups
@@ -235,10 +240,79 @@ def refuse_other_run(config: DictConfig, saved_path: Path) -> None:
         )
 
 
+def check_values(config: DictConfig) -> None:
+    """Check what the schema's types cannot say: that folders are named, that a name is one folder, the seed's range.
+
+    Raises:
+        ConfigError: One of them cannot be used; the message says what would fit.
+    """
+    for key in ("results_dir", "data_dir", "run_dir"):
+        place = str(config.get(key, "."))
+        if not place.strip():
+            raise ConfigError(f"{key} is empty: name a folder, such as {key}=. for this one, or leave it out")
+        if place.startswith("~"):
+            raise ConfigError(f"{key}={place}: `~` is a sign of the shell's, write {Path.home()}/... instead")
+    name = str(config.name)
+    if not name.strip() or "/" in name or name in (".", ".."):
+        raise ConfigError(f"name={name}: a run's name is that of one folder, so not empty, and without `/`")
+    if not 0 <= config.seed < 2**32:
+        raise ConfigError(f"seed={config.seed}: a seed is an integer from 0 to {2**32 - 1}")
+
+
 def first_of_each(words: list[str]) -> list[str]:
     """Turn a sweep's command line, such as model=lstm,tt_lstm seed=0,1, into that of its first job."""
-    overrides = [word.partition("=") for word in words if "=" in word and not word.startswith("-")]
-    return [f"{key}={value if value[:1] in '[{' else value.split(',')[0]}" for key, _, value in overrides]
+    first = []
+    for override in _parsed(words):
+        if not override.is_sweep_override():
+            first.append(str(override.input_line))
+        elif override.value_type is not ValueType.GLOB_CHOICE_SWEEP:  # whose choices Hydra alone can list
+            value = next(iter(override.sweep_string_iterator()), "")
+            first.append(f"{override.get_key_element()}={value}")
+    return first
+
+
+def _parsed(words: list[str]) -> list[Override]:
+    """Parse the overrides of a command line; options that begin with "-" and their values are passed over.
+
+    Raises:
+        ConfigError: Hydra's grammar does not take one.
+    """
+    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    try:
+        return list(OverridesParser.create().parse_overrides(overrides))
+    except OverrideParseException as error:
+        key, _, value = error.override.partition("=")
+        raise ConfigError(
+            f"{error.override!r} is not an override that Hydra can read ({explain(error).partition(' See http')[0]}). "
+            f"A value with other signs than letters a-z, digits and - _ . / : stands in quotes of its own: "
+            f"'{key}=\"{value}\"'"
+        ) from None
+
+
+def first_job(words: list[str], config_dir: Path, name: str) -> DictConfig:
+    """Compose the configuration of a command line's first job and check all of it, before anything is read or made.
+
+    Args:
+        words: The command line, which may be a sweep's.
+        config_dir: Of the configuration files.
+        name: Of the primary one.
+
+    Raises:
+        ConfigError: Hydra cannot compose it, a value does not resolve, or one is not sensible.
+    """
+    register()
+    first = first_of_each(words)
+    try:
+        with initialize_config_dir(str(config_dir), version_base="1.3"):
+            check_overrides(words, compose(name, group_choices(first, config_dir)))
+            config = compose(name, first)
+        OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = f": {str(error.__cause__).splitlines()[0]}" if error.__cause__ and str(error.__cause__) else ""
+        said = explain(error).partition(" Config search path")[0]
+        raise ConfigError(f"{said}{cause}") from error
+    check_values(config)
+    return config
 
 
 def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
@@ -250,16 +324,41 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
         name: Of the primary one.
     """
     register()
-    with initialize_config_dir(str(config_dir), version_base="1.3"):
-        base = compose(name, group_choices(first_of_each(sys.argv[1:]), config_dir))
+    words = sys.argv[1:]
     try:
-        check_overrides(sys.argv[1:], base)
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
+        if any(word.startswith("-") and word not in ("-m", "--multirun") for word in words):
+            _parsed(words)  # nothing is run, or from other files: Hydra alone knows what it will compose
+        else:
+            config = first_job(words, config_dir, name)
+            Path(config.results_dir, "runs", config.experiment).mkdir(parents=True, exist_ok=True)  # or Hydra fails
+    except (ConfigError, OSError) as error:
+        if wants_traceback():
+            raise
+        sys.exit(f"error: {explain(error)}")
     try:
         main()
     except KeyboardInterrupt:
         sys.exit("stopped: the same command goes on")
+
+
+@contextmanager
+def ending_in_one_line(*errors: type[Exception]) -> Iterator[None]:
+    """Let a job of Hydra's that fails end with one line on stderr; a sweep then still does its other jobs.
+
+    Args:
+        errors: What a user can mend, beside a configuration that does not compose. HYDRA_FULL_ERROR=1 brings the
+            traceback.
+    """
+    mendable: tuple[type[Exception], ...] = (*errors, HydraException, OmegaConfBaseException)
+    try:
+        yield
+    except mendable as error:
+        if wants_traceback():
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr, flush=True)
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            sys.exit(1)
+        raise CompactHydraException("a job of the sweep failed; the same command does what is missing") from error
 
 
 def group_choices(words: list[str], config_dir: Path) -> list[str]:

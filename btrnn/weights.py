@@ -8,7 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +20,8 @@ from btrnn.atomic import replace_file
 from btrnn.config import ConfigError
 
 SUFFIX = ".safetensors"
+UNREADABLE = (OSError, RuntimeError, UnpicklingError, EOFError)  # what torch.load raises for a damaged file
+_EPOCH = "epoch"  # beside the names of the weights, of which each has a dot
 _HEADER = ("config", "reported", "vocabulary", "sha256")
 
 
@@ -61,17 +63,57 @@ def _read_folder(run_dir: Path) -> Weights:
     return Weights(config, read_state(weights), {}, words.read_text(encoding="utf-8") if words.exists() else "")
 
 
+def write_state(path: Path, state: dict[str, Tensor], epoch: int) -> None:
+    """Write the weights of an epoch, and which it is."""
+    save_whole(state | {_EPOCH: torch.tensor(epoch)}, path)
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read the weights that training keeps of its best epoch.
 
     Raises:
-        ConfigError: The file is damaged.
+        ConfigError: The file is missing or damaged.
     """
-    try:
-        state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, UnpicklingError, EOFError) as error:
-        raise ConfigError(f"{path} does not hold weights: {error}") from None
+    state = _load(path)
+    state.pop(_EPOCH, None)  # files of earlier versions do not say it
     return state
+
+
+def epoch_of(path: Path) -> int | None:
+    """Return of which epoch the weights in a file are; None where it is missing, damaged or does not say it."""
+    try:
+        epoch = _load(path).get(_EPOCH)
+    except ConfigError:
+        return None
+    return None if epoch is None else int(epoch)
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except UNREADABLE as error:
+        raise ConfigError(f"{path} does not hold weights: {error}") from None
+    if not isinstance(state, dict):
+        raise ConfigError(f"{path} does not hold weights but a {type(state).__name__}")
+    return state
+
+
+def save_whole(content: object, path: Path) -> None:
+    """Write what `torch.load` reads, as `replace_file`.
+
+    Raises:
+        OSError: The system does not let it be written; torch alone would say only that its own count of bytes is wrong.
+    """
+
+    def write(file: IO[bytes]) -> None:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+    replace_file(path, write)
 
 
 def _read_file(path: Path) -> Weights:

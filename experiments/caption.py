@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from hydra.utils import instantiate
 
+from btrnn.command import explain
 from btrnn.config import ConfigError
-from btrnn.data.encoders import EncoderError, ImageError, load_encoder, read_image
-from btrnn.data.vocabulary import Vocabulary, VocabularyError
+from btrnn.data.encoders import ImageError, load_encoder, read_image
+from btrnn.data.vocabulary import Vocabulary
+from btrnn.failures import MENDABLE
 from btrnn.run import load_weights
 from btrnn.tasks import Captioning
 from btrnn.weights import SUFFIX, read_weights
@@ -36,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         failed = caption(options.run or last_run(options.results_dir), options.pictures)
-    except (FileNotFoundError, ConfigError, EncoderError, VocabularyError) as error:
-        sys.exit(f"error: {error}")
+    except MENDABLE as error:
+        sys.exit(f"error: {explain(error)}")
     if failed:
         sys.exit(f"{failed} of {len(options.pictures)} pictures could not be read")
 

@@ -155,7 +155,7 @@ def test_files_and_summary_of_a_finished_run(make_config):
     history = pd.read_csv(run_dir / "metrics.csv")
     assert list(history.columns) == [
         *("epoch", "step", "train/loss", "train/accuracy", "val/loss", "val/accuracy"),
-        *("learning_rate", "gradient_norm", "examples_per_second", "seconds"),
+        *("learning_rate", "first_gradient_norm", "examples_per_second", "seconds"),
     ]
     assert history["step"].tolist() == [9, 18]  # 132 training clips in batches of 16
     assert not history.isna().any(axis=None)
@@ -246,7 +246,13 @@ def test_wandb_gets_the_curves_and_the_confusion_matrix(make_config, tmp_path, m
     run.train(config)
     (logged,) = Path(config.run_dir).glob("wandb/offline-run-*/run-*.wandb")
     content = wandb_record(logged)
-    for text in (b"val/accuracy", b"learning_rate", b"gradient_norm", b"examples_per_second", b"confusion_matrix"):
+    for text in (
+        b"val/accuracy",
+        b"learning_rate",
+        b"first_gradient_norm",
+        b"examples_per_second",
+        b"confusion_matrix",
+    ):
         assert text in content, text
 
 
