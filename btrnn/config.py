@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from hydra.errors import CompactHydraException, HydraException, OverrideParseException
-from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -93,6 +93,8 @@ NAMED = (
     *("experiment", "name", "seed", "task", "model", "data", "scale", "data.protocol", "data.scaling"),
     *("task.network.num_glimpses", "modes", "ranks.tucker", "ranks.num_blocks", "ranks.tensor_train"),
 )
+
+_failed: dict[int, int] = {}  # failed jobs, by the process in which `run_checked` is at work
 
 
 def register() -> None:
@@ -335,10 +337,13 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
         if wants_traceback():
             raise
         sys.exit(f"error: {explain(error)}")
+    _failed[os.getpid()] = 0
     try:
         main()
     except KeyboardInterrupt:
         sys.exit("stopped: the same command goes on")
+    if _failed.pop(os.getpid()):
+        sys.exit(1)
 
 
 @contextmanager
@@ -356,9 +361,9 @@ def ending_in_one_line(*errors: type[Exception]) -> Iterator[None]:
         if wants_traceback():
             raise
         print(f"error: {explain(error)}", file=sys.stderr, flush=True)
-        if HydraConfig.get().mode is not RunMode.MULTIRUN:
-            sys.exit(1)
-        raise CompactHydraException("a job of the sweep failed; the same command does what is missing") from error
+        if os.getpid() not in _failed:  # a process of a launcher's, which counts exceptions alone
+            raise CompactHydraException("a job of the sweep failed, see above") from error
+        _failed[os.getpid()] += 1
 
 
 def group_choices(words: list[str], config_dir: Path) -> list[str]:

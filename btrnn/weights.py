@@ -6,6 +6,7 @@ words that it knows where it captions, and a digest of all of it.
 
 import hashlib
 import json
+from collections import OrderedDict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import IO, Any, NamedTuple
@@ -21,7 +22,7 @@ from btrnn.config import ConfigError
 
 SUFFIX = ".safetensors"
 UNREADABLE = (OSError, RuntimeError, UnpicklingError, EOFError)  # what torch.load raises for a damaged file
-_EPOCH = "epoch"  # beside the names of the weights, of which each has a dot
+_EPOCH = "epoch"  # no module has this name
 _HEADER = ("config", "reported", "vocabulary", "sha256")
 
 
@@ -64,8 +65,10 @@ def _read_folder(run_dir: Path) -> Weights:
 
 
 def write_state(path: Path, state: dict[str, Tensor], epoch: int) -> None:
-    """Write the weights of an epoch, and which it is."""
-    save_whole(state | {_EPOCH: torch.tensor(epoch)}, path)
+    """Write the weights of an epoch, and which it is, where torch keeps the versions of the modules beside them."""
+    named: dict[str, Tensor] = OrderedDict(state)
+    named._metadata = {**getattr(state, "_metadata", {}), _EPOCH: epoch}  # type: ignore[attr-defined]
+    save_whole(named, path)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -74,21 +77,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         ConfigError: The file is missing or damaged.
     """
-    state = _load(path)
-    state.pop(_EPOCH, None)  # files of earlier versions do not say it
-    return state
-
-
-def epoch_of(path: Path) -> int | None:
-    """Return of which epoch the weights in a file are; None where it is missing, damaged or does not say it."""
-    try:
-        epoch = _load(path).get(_EPOCH)
-    except ConfigError:
-        return None
-    return None if epoch is None else int(epoch)
-
-
-def _load(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except UNREADABLE as error:
@@ -96,6 +84,15 @@ def _load(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict):
         raise ConfigError(f"{path} does not hold weights but a {type(state).__name__}")
     return state
+
+
+def epoch_of(path: Path) -> int | None:
+    """Return of which epoch the weights in a file are; None where it is missing, damaged or does not say it."""
+    try:
+        epoch: int | None = getattr(read_state(path), "_metadata", {}).get(_EPOCH)
+    except ConfigError:
+        return None
+    return epoch
 
 
 def save_whole(content: object, path: Path) -> None:

@@ -1,6 +1,6 @@
 """What every task has in common, and what a run asks of one."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ class NonFiniteLossError(RuntimeError):
     """The loss is no longer a number, so that further steps would only destroy the weights."""
 
 
-class Task(LightningModule):
+class Task(LightningModule, ABC):
     """A network with its loss, metrics and optimiser.
 
     Attributes:
