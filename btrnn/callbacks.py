@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from btrnn.atomic import move_file, replace_file
 from btrnn.config import ConfigError
-from btrnn.weights import UNREADABLE, epoch_of, save_whole, write_state
+from btrnn.weights import epoch_of, save_whole, write_state
 
 Row = dict[str, int | float]
 _ANEW = "delete it, and the same command starts the run anew"
@@ -186,7 +186,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         """
         try:
             checkpoint = super().load_checkpoint(path, *args, **options)
-        except UNREADABLE as error:
+        except Exception as error:  # of any type: damaged bytes are read as instructions
             raise ConfigError(f"{path} is damaged ({error}): {_ANEW}") from None
         missing = {"state_dict", "callbacks", "loops", "optimizer_states", "pretraining"} - set(checkpoint)
         if missing:

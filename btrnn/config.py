@@ -20,6 +20,7 @@ from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from hydra.errors import CompactHydraException, HydraException, OverrideParseException
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from btrnn.command import explain, wants_traceback
 
@@ -223,13 +224,29 @@ def science(config: DictConfig) -> dict[str, Any]:
     return flat
 
 
+def read_config(path: Path) -> DictConfig:
+    """Read the configuration that a run saved.
+
+    Raises:
+        ConfigError: The file is damaged.
+        FileNotFoundError: It is missing.
+    """
+    try:
+        config = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is damaged: restore it, or delete {path.parent} ({error})") from None
+    if not isinstance(config, DictConfig) or "experiment" not in config:
+        raise ConfigError(f"{path} does not hold a run's configuration: restore it, or delete {path.parent}")
+    return config
+
+
 def refuse_other_run(config: DictConfig, saved_path: Path) -> None:
     """Compare a configuration with the one saved in its run folder.
 
     Raises:
-        ConfigError: They differ in something that changes the science; the message lists it.
+        ConfigError: They differ in something that changes the science, which the message lists, or it is damaged.
     """
-    new, old = science(config), science(DictConfig(OmegaConf.load(saved_path)))
+    new, old = science(config), science(read_config(saved_path))
     changed = [
         f"{key}: {old.get(key, 'absent')} there, {new.get(key, 'absent')} now"
         for key in sorted(old.keys() | new.keys())

@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections import OrderedDict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import IO, Any, NamedTuple
 
 import torch
@@ -18,10 +17,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from btrnn.atomic import replace_file
-from btrnn.config import ConfigError
+from btrnn.config import ConfigError, read_config
 
 SUFFIX = ".safetensors"
-UNREADABLE = (OSError, RuntimeError, UnpicklingError, EOFError)  # what torch.load raises for a damaged file
 _EPOCH = "epoch"  # no module has this name
 _HEADER = ("config", "reported", "vocabulary", "sha256")
 
@@ -59,7 +57,7 @@ def _read_folder(run_dir: Path) -> Weights:
     for path in (run_dir / "config.yaml", weights):
         if not path.exists():
             raise FileNotFoundError(f"{run_dir} is not a finished run: it has no {path.relative_to(run_dir)}")
-    config = DictConfig(OmegaConf.load(run_dir / "config.yaml"))
+    config = read_config(run_dir / "config.yaml")
     words = run_dir / "vocabulary.json"
     return Weights(config, read_state(weights), {}, words.read_text(encoding="utf-8") if words.exists() else "")
 
@@ -79,7 +77,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-    except UNREADABLE as error:
+    except Exception as error:  # of any type: damaged bytes are read as instructions
         raise ConfigError(f"{path} does not hold weights: {error}") from None
     if not isinstance(state, dict):
         raise ConfigError(f"{path} does not hold weights but a {type(state).__name__}")

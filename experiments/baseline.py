@@ -10,10 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
 from btrnn.atomic import replace_file
 from btrnn.baseline import fit_baseline
+from btrnn.config import read_config
 
 COPIED = (  # of the run's summary that also hold for the baseline on the same data
     *("experiment", "seed", "source", "stand_in", "protocol", "scaling", "sampling", "scale", "num_clips"),
@@ -45,7 +44,7 @@ def _add(source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
     """Fit on the data of the run in `source_dir`, and write the files of a finished run."""
     print(f"fitting {run_dir}", flush=True)
     started = time.perf_counter()
-    config = DictConfig(OmegaConf.load(source_dir / "config.yaml"))
+    config = read_config(source_dir / "config.yaml")
     metrics, data, predictions = fit_baseline(config)
     summary = {  # what a linear model does not have stays None
         **common,

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 import wandb
+from lightning import LightningModule
 
 from btrnn import run
 from btrnn.callbacks import WholeCheckpointIO
@@ -220,41 +221,31 @@ def test_nan_loss_stops_names_the_step_and_keeps_the_last_checkpoint(make_config
     assert run.train(config)["epochs"] == 2
 
 
-def poison_validation(monkeypatch, is_poisoned):
-    """Make the validation loss NaN in the epochs for which `is_poisoned` says so."""
-    original = VideoClassification._step
+def change_validation(monkeypatch, change):
+    """Let validation find `change(epoch, loss)` where it found `loss`."""
 
-    def poisoned(self, batch, split):
-        loss, predicted = original(self, batch, split)
-        return (loss * float("nan") if split == "val" and is_poisoned(self.current_epoch) else loss), predicted
+    def changed(self, metrics, **options):
+        metrics = {
+            key: change(self.current_epoch, value) if key == "val/loss" else value for key, value in metrics.items()
+        }
+        LightningModule.log_dict(self, metrics, **options)
 
-    monkeypatch.setattr(VideoClassification, "_step", poisoned)
+    monkeypatch.setattr(VideoClassification, "log_dict", changed)
 
 
 def test_an_epoch_of_nan_is_not_the_best(make_config, monkeypatch):
-    poison_validation(monkeypatch, lambda epoch: epoch == 0)
+    change_validation(monkeypatch, lambda epoch, loss: loss * float("nan") if epoch == 0 else loss)
     config = make_config("scale.video.max_epochs=2")
     assert run.train(config)["epoch_chosen"] == 1
     assert epoch_of(Path(config.run_dir) / "checkpoints" / "best.pt") == 1
 
 
 def test_a_run_without_a_finite_validation_loss_is_not_finished(make_config, monkeypatch):
-    poison_validation(monkeypatch, lambda epoch: True)
+    change_validation(monkeypatch, lambda epoch, loss: loss * float("nan"))
     config = make_config("scale.video.max_epochs=2")
     with pytest.raises(NonFiniteLossError, match="val/loss"):
         run.train(config)
     assert not (Path(config.run_dir) / "summary.json").exists()
-
-
-def worse_from(monkeypatch, first):
-    """Let validation find the epochs from `first` on worse than any before."""
-    original = VideoClassification._step
-
-    def changed(self, batch, split):
-        loss, predicted = original(self, batch, split)
-        return (loss + 100 if split == "val" and self.current_epoch >= first else loss), predicted
-
-    monkeypatch.setattr(VideoClassification, "_step", changed)
 
 
 def test_a_run_cut_between_its_best_weights_and_its_checkpoint_goes_back_to_those_that_the_checkpoint_knows(
@@ -276,7 +267,7 @@ def test_a_run_cut_between_its_best_weights_and_its_checkpoint_goes_back_to_thos
         with pytest.raises(PowerCutError):
             run.train(config)
     assert epoch_of(best_path) == 2  # ahead of the checkpoint
-    worse_from(monkeypatch, 2)  # as another machine may find it
+    change_validation(monkeypatch, lambda epoch, loss: loss + 100 * (epoch == 2))  # as another machine may find it
     summary = run.train(config)
     assert summary["epoch_chosen"] == epoch_of(best_path) == 1
     assert run.evaluate(Path(config.run_dir))["test/loss"] == summary["test/loss"]
