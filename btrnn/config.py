@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -160,7 +161,8 @@ def check_targets(config: DictConfig) -> None:
     """Check every node with a `_target_` against the signature of what it names, before anything is made.
 
     Raises:
-        ConfigError: A target cannot be imported, or a key is not one of its parameters; the message lists those.
+        ConfigError: A target cannot be imported, a key is not one of its parameters, which the message then lists, or a
+            value is not of the parameter's type.
     """
     for path, node in _targets(config, ""):
         target = str(node["_target_"])
@@ -173,6 +175,18 @@ def check_targets(config: DictConfig) -> None:
         for key in map(str, node):
             if not key.startswith("_") and allowed is not None and key not in allowed:
                 raise ConfigError(f"{path} has the key {key!r}, which {target} does not take. {_keys(key, allowed)}")
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name in node and not _fits(node[name], parameter.annotation):
+                kind = inspect.formatannotation(parameter.annotation)
+                raise ConfigError(f"{path}.{name}={node[name]} does not fit: {target} takes {kind} there")
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Say whether a value is of a parameter's type, where that is made of plain ones; of others nothing is known."""
+    kinds = set(get_args(annotation)) if get_origin(annotation) in (Union, UnionType) else {annotation}
+    if not kinds <= {int, float, bool, str, type(None)}:
+        return True
+    return type(value) in kinds or (type(value) is int and float in kinds)
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:

@@ -30,6 +30,7 @@ from btrnn.complexity import dense_parameters
 from btrnn.config import ConfigError, check_targets, check_values, refuse_other_run
 from btrnn.data.disk import locked
 from btrnn.data.module import DataModule
+from btrnn.files import RUN_AGAIN, read_json
 from btrnn.logs import logged, quiet_lightning
 from btrnn.machine import git_state, peak_memory_mib, reuse_freed_memory, start_memory_anew
 from btrnn.tasks import NonFiniteLossError, Outputs, Task
@@ -46,7 +47,11 @@ def train(config: DictConfig) -> dict[str, Any]:
         The run's summary, as in its summary.json.
 
     Raises:
-        ConfigError: The configuration names something that does not exist, or the folder holds another run.
+        ConfigError: The configuration names something that does not exist, the folder holds another run, or what this
+            one left there is damaged.
+        NonFiniteLossError: The loss is not finite at a step, or in validation after none of the epochs.
+        OSError: The system does not let a file be written; the same call goes on when it does.
+        ResultsError: The summary of a finished run is damaged.
     """
     check_targets(config)
     config = DictConfig(OmegaConf.to_container(config, resolve=True))
@@ -66,7 +71,7 @@ def _train_once(config: DictConfig, run_dir: Path) -> dict[str, Any]:
     if any(path.exists() for path in (run_dir / "metrics.csv", _resume_path(run_dir), summary_path)):
         refuse_other_run(config, saved_path)
     if summary_path.exists():
-        summary = _read_summary(summary_path)
+        summary = read_json(summary_path, RUN_AGAIN)
         log.info("finished before, nothing to do: %s", run_dir)
         return summary
     for path in run_dir.glob("hpc_ckpt_*"):  # Lightning would go on from it, though it is of the middle of an epoch
@@ -116,15 +121,6 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
         if media:
             logger.experiment.log(media)
     return summary
-
-
-def _read_summary(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ConfigError(
-            f"{path} is damaged ({error}): restore it, or delete {path.parent}, and the same command trains anew"
-        ) from None
 
 
 def _resume_path(run_dir: Path) -> Path:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from btrnn.atomic import replace_file
 from btrnn.config import ConfigError, read_config
+from btrnn.files import RUN_AGAIN, read_json
 
 SUFFIX = ".safetensors"
 _EPOCH = "epoch"  # no module has this name
@@ -156,7 +157,7 @@ def export_weights(run_dir: Path, path: Path, *, largest: int) -> int:
     summary_path = run_dir / "summary.json"
     if not summary_path.exists():
         raise FileNotFoundError(f"{run_dir} is not a finished run: it has no summary.json")
-    summary = json.loads(summary_path.read_text(encoding="utf-8"))
+    summary = read_json(summary_path, RUN_AGAIN)
     reported = json.dumps({key: summary[key] for key in sorted(summary) if key.startswith("test/")})
     config = moved(weights.config, data_dir="data", results_dir="results")
     config.logger = None
