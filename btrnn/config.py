@@ -310,7 +310,8 @@ def _parsed(words: list[str]) -> list[Override]:
     Raises:
         ConfigError: Hydra's grammar does not take one.
     """
-    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    bare = not has_options(words)  # else a word without "=" may be the value of an option
+    overrides = [word for word in words if not word.startswith("-") and (bare or "=" in word)]
     try:
         return list(OverridesParser.create().parse_overrides(overrides))
     except OverrideParseException as error:
@@ -320,6 +321,11 @@ def _parsed(words: list[str]) -> list[Override]:
             f"A value with other signs than letters a-z, digits and - _ . / : stands in quotes of its own: "
             f"'{key}=\"{value}\"'"
         ) from None
+
+
+def has_options(words: list[str]) -> bool:
+    """Say whether a command line has options of Hydra's other than that for a sweep, such as --help or --cfg job."""
+    return any(word.startswith("-") and word not in ("-m", "--multirun") for word in words)
 
 
 def first_job(words: list[str], config_dir: Path, name: str) -> DictConfig:
@@ -359,7 +365,7 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
     register()
     words = sys.argv[1:]
     try:
-        if any(word.startswith("-") and word not in ("-m", "--multirun") for word in words):
+        if has_options(words):
             _parsed(words)  # nothing is run, or from other files: Hydra alone knows what it will compose
         else:
             config = first_job(words, config_dir, name)

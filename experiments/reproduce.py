@@ -13,7 +13,7 @@ import collect
 import report
 
 from btrnn.command import exit_status
-from btrnn.config import first_job
+from btrnn.config import first_job, has_options
 from btrnn.failures import MENDABLE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +29,7 @@ STAND_INS = {
 
 def main(overrides: list[str]) -> None:
     """Do the steps one after the other; the first that fails ends it with its error."""
-    if any(word.startswith("-") and word not in ("-m", "--multirun") for word in overrides):
+    if has_options(overrides):
         _train(overrides)  # which shows a help or a configuration, and trains nothing
         return
     config = first_job(overrides, ROOT / "configs", "train")

@@ -116,7 +116,7 @@ def test_values_that_may_be_null_or_whole_fit(override):
     "word",
     [
         *("results_dir=runs/o(1)", "results_dir=runs/a#b", "results_dir=runs/a=b", "name=été", "results_dir=~/x"),
-        *("modes.input=[4,4", "results_dir='x", "seed=0,", "=3"),
+        *("modes.input=[4,4", "results_dir='x", "seed=0,"),
     ],
 )
 def test_what_hydra_cannot_read_comes_with_the_quotes_that_it_needs(word):
@@ -138,6 +138,11 @@ def test_a_command_line_that_makes_no_sensible_run_is_refused_before_anything_is
     with pytest.raises(ConfigError, match=word.partition("=")[0]):
         first_job(["model=lstm", word], CONFIGS, "train")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_word_without_a_value_is_named():
+    with pytest.raises(ConfigError, match="'seed'"):
+        first_job(["model=lstm", "seed"], CONFIGS, "train")
 
 
 @pytest.mark.parametrize("name", ["train", "recovery"])
