@@ -35,7 +35,6 @@ def collect_all(results_dir: Path, experiment: str = EXPERIMENT) -> list[Path]:
 # ---- intervals
 
 
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.sampled_from([0.8, 0.95, 0.99]))
 def test_runs_of_all_clips_are_compared_like_others(tmp_path):
     for scale, num_clips in (("s3", 275), ("s2", None)):
         for seed in range(2):
@@ -51,6 +50,7 @@ def test_runs_of_all_clips_are_compared_like_others(tmp_path):
     assert curves(summary, results.epochs, "val/loss")["n"].eq(2).all()
 
 
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.sampled_from([0.8, 0.95, 0.99]))
 def test_mean_interval_is_student_t(values: list[float], level: float) -> None:
     ours = mean_interval(values, level=level)
     sd = float(np.std(values, ddof=1))
