@@ -292,7 +292,7 @@ def test_a_damaged_checkpoint_is_named_and_its_deletion_is_the_way_on(unfinished
     path = Path(unfinished.run_dir) / "checkpoints" / name
     path.write_bytes(damage(path.read_bytes()))
     for _ in range(2):
-        with pytest.raises(ConfigError, match=rf"{name}.*delete .*the same command"):
+        with pytest.raises(ConfigError, match=rf"(?s){name}.*delete .*the same command"):
             run.train(unfinished)
     for left in path.parent.iterdir():
         left.unlink()
