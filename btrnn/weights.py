@@ -79,7 +79,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # of any type: damaged bytes are read as instructions
-        raise ConfigError(f"{path} does not hold weights: {error}") from None
+        raise ConfigError(
+            f"{path} does not hold weights ({type(error).__name__}): restore it, or train again"
+        ) from None
     if not isinstance(state, dict):
         raise ConfigError(f"{path} does not hold weights but a {type(state).__name__}")
     return state
