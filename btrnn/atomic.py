@@ -1,30 +1,65 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, also after a power cut."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well, delete it when it does not.
 
-    Whoever reads `path`, also after a kill or on a full disk, finds the old file or the new one, never a part.
-    Folders are made as needed.
+    Whoever reads `path`, also after a kill, a power cut or on a full disk, finds the old file or the new one, never a
+    part. Folders are made as needed.
+
+    Raises:
+        OSError: The system does not let it be written; the error names the file, as the system's own often do not.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            _wait_for_disk(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        _wait_for_disk(path.parent)
+    except OSError as error:
+        if error.errno is None or (error.filename is not None and str(error.filename) not in (str(part), "")):
+            raise  # it says itself what it is about
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def replace_file(path: Path, content: bytes | str) -> None:
-    """Write a small file whole, as `replacing`, and wait until it is on disk."""
+def replace_file(path: Path, content: bytes | str | Callable[[IO[bytes]], object]) -> None:
+    """Write a file whole, as `replacing`.
+
+    Args:
+        path: The file.
+        content: What it shall hold, or a function that writes it into an open file.
+
+    Raises:
+        OSError: See `replacing`.
+    """
     with replacing(path) as part, part.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
+        if callable(content):
+            content(file)
+        else:
+            file.write(content.encode() if isinstance(content, str) else content)
+
+
+def move_file(old: Path, new: Path) -> None:
+    """Rename a whole file within its folder, and wait until the new name is on disk."""
+    old.replace(new)
+    _wait_for_disk(new.parent)
+
+
+def _wait_for_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, would outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

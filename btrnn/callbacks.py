@@ -1,5 +1,6 @@
 """What a run needs beyond Lightning's Trainer: exact resume, a log that survives it, and a quiet progress line."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from btrnn.atomic import replace_file, replacing
+from btrnn.atomic import move_file, replace_file
+from btrnn.config import ConfigError
+from btrnn.weights import epoch_of, save_whole, write_state
 
 Row = dict[str, int | float]
+_ANEW = "delete it, and the same command starts the run anew"
 
 
 class SeedEveryStep(Callback):
@@ -33,30 +37,34 @@ class History(Callback):
     """Keep one row of metrics an epoch, in the checkpoint and in a CSV file, and remember the best epoch.
 
     Because the rows travel in the checkpoint, a resumed run goes on from exactly the epochs that it stands on: rows
-    of epochs that will be done again are gone.
+    of epochs that will be done again are gone. The weights of the best epoch stand in a file of their own, which may be
+    ahead of the checkpoint when a run is stopped; those that the checkpoint knows are kept beside it until the next.
 
     Args:
         path: The CSV file, rewritten whole at the end of each epoch.
         metrics: What the task logs, in the order of the file's columns.
-        monitor: The metric whose smallest value marks the epoch to keep.
-        best_path: Where the weights of that epoch are kept.
+        monitor: The metric whose smallest finite value marks the epoch to keep.
+        best_path: Where the weights of that epoch are kept, with its number.
     """
 
     def __init__(self, path: Path, metrics: tuple[str, ...], monitor: str, best_path: Path) -> None:
         self.path, self.monitor, self.best_path = path, monitor, best_path
+        self._previous_path = best_path.with_name(f"previous_{best_path.name}")
+        self._checkpointed = False  # whether best_path is what the checkpoint knows
         self.metrics = metrics
-        speed = ("learning_rate", "gradient_norm", "examples_per_second", "seconds")
+        speed = ("learning_rate", "first_gradient_norm", "examples_per_second", "seconds")
         self.columns = ("epoch", "step", *metrics, *speed)
         self.rows: list[Row] = []
-        self._gradient_norm = float("nan")
+        self._first_gradient_norm = float("nan")
         self._learning_rate = float("nan")
         self._started = self._trained = 0.0
         self._examples = 0
 
     @property
-    def best(self) -> Row:
-        """The row of the best epoch so far; the earliest of equals."""
-        return min(self.rows, key=lambda row: row[self.monitor])
+    def best(self) -> Row | None:
+        """The row of the best epoch so far; the earliest of equals; None while there is none of a finite value."""
+        finite = [row for row in self.rows if math.isfinite(row[self.monitor])]
+        return min(finite, key=lambda row: row[self.monitor], default=None)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
@@ -70,7 +78,7 @@ class History(Callback):
         """Measure the gradient at the epoch's first step; over a dense W each time costs some 15 ms."""
         if self._examples == 0:
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-            self._gradient_norm = float(torch.nn.utils.get_total_norm(gradients))
+            self._first_gradient_norm = float(torch.nn.utils.get_total_norm(gradients))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -87,25 +95,46 @@ class History(Callback):
             "step": trainer.global_step,
             **metrics,
             "learning_rate": self._learning_rate,
-            "gradient_norm": self._gradient_norm,
+            "first_gradient_norm": self._first_gradient_norm,
             "examples_per_second": self._examples / (self._trained - self._started),
             "seconds": time.perf_counter() - self._started,
         }
         self.rows.append(row)
         if self.best is row:
-            with replacing(self.best_path) as part:
-                torch.save(pl_module.state_dict(), part)
-        pl_module.log_dict({key: row[key] for key in ("learning_rate", "gradient_norm", "examples_per_second")})
+            if self._checkpointed and self.best_path.exists():
+                move_file(self.best_path, self._previous_path)
+            self._checkpointed = False
+            write_state(self.best_path, pl_module.state_dict(), trainer.current_epoch)
+        pl_module.log_dict({key: row[key] for key in ("learning_rate", "first_gradient_norm", "examples_per_second")})
         table = pd.DataFrame(self.rows, columns=list(self.columns))
         replace_file(self.path, table.to_csv(index=False))
+
+    def checkpointed(self) -> None:
+        """Note that a checkpoint now holds all rows, so that weights of an earlier best are no longer needed."""
+        self._checkpointed = True
+        self._previous_path.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Put the rows into the checkpoint."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the rows from the checkpoint."""
+        """Take the rows from the checkpoint, and go back to the weights of its best epoch.
+
+        Raises:
+            ConfigError: They are not there.
+        """
         self.rows = list(state_dict["rows"])
+        if self.best is None:
+            return
+        if epoch_of(self.best_path) != self.best["epoch"]:
+            if epoch_of(self._previous_path) != self.best["epoch"]:
+                raise ConfigError(
+                    f"{self.best_path} does not hold the weights of epoch {self.best['epoch']}, which the checkpoint "
+                    f"beside it calls the best: delete {self.best_path.parent}, and the same command starts anew"
+                )
+            move_file(self._previous_path, self.best_path)
+        self.checkpointed()
 
 
 class ResumePoint(Callback):
@@ -116,10 +145,11 @@ class ResumePoint(Callback):
     Args:
         path: The checkpoint file; replaced whole.
         every_seconds: Writing a dense model's 711 MB takes seconds, an epoch may take less.
+        history: Is told of each checkpoint.
     """
 
-    def __init__(self, path: Path, every_seconds: float) -> None:
-        self.path, self.every_seconds = path, every_seconds
+    def __init__(self, path: Path, every_seconds: float, history: History) -> None:
+        self.path, self.every_seconds, self.history = path, every_seconds, history
         self._saved = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -127,6 +157,7 @@ class ResumePoint(Callback):
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if last or time.perf_counter() - self._saved >= self.every_seconds:
             trainer.save_checkpoint(self.path, weights_only=False)
+            self.history.checkpointed()
             self._saved = time.perf_counter()
 
 
@@ -141,9 +172,23 @@ class EpochLine(Callback):
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Write Lightning's checkpoints under another name and rename them, so that a kill leaves the old one."""
+    """Lightning's checkpoints as files that are whole or not there, and a clear error for one that is damaged."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save `checkpoint` to `path`."""
-        with replacing(Path(path)) as part:
-            torch.save(checkpoint, part)
+        """Save `checkpoint` to `path`; a kill or a full disk leaves the old one."""
+        save_whole(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Load a checkpoint.
+
+        Raises:
+            ConfigError: It is damaged.
+        """
+        try:
+            checkpoint = super().load_checkpoint(path, *args, **options)
+        except Exception as error:  # of any type: damaged bytes are read as instructions
+            raise ConfigError(f"{path} is damaged ({type(error).__name__}): {_ANEW}") from None
+        missing = {"state_dict", "callbacks", "loops", "optimizer_states", "pretraining"} - set(checkpoint)
+        if missing:
+            raise ConfigError(f"{path} is not a run's checkpoint, it lacks {', '.join(sorted(missing))}: {_ANEW}")
+        return checkpoint

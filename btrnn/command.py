@@ -1,7 +1,43 @@
 """How a script ends: with the statuses that a shell expects, and without a traceback for what a user can mend."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable
+
+_FULL = "HYDRA_FULL_ERROR"
+_WAY_ON = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT),
+        "free some space there, or choose another folder; the same command then goes on from what is done",
+    ),
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f); the same command then goes on from what is done",
+    **dict.fromkeys(
+        (errno.EMFILE, errno.ENFILE),
+        "raise the limit of open files (ulimit -n); the same command then goes on from what is done",
+    ),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS), "it needs other permissions, or choose another folder to write to"
+    ),
+    **dict.fromkeys(
+        (errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+        "a file stands where a folder should be, or the reverse: move it away, or choose another folder",
+    ),
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def wants_traceback() -> bool:
+    """Say whether the user asks for whole tracebacks, as Hydra has it: by HYDRA_FULL_ERROR=1."""
+    return os.environ.get(_FULL) == "1"
+
+
+def explain(error: BaseException) -> str:
+    """Say in one line what went wrong, and for a failure of the system also what can be done about it."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.errno in _WAY_ON:
+        return f"{said}; {_WAY_ON[error.errno]}"
+    return said
 
 
 def exit_status(work: Callable[[], object], *errors: type[Exception]) -> int:
@@ -9,7 +45,7 @@ def exit_status(work: Callable[[], object], *errors: type[Exception]) -> int:
 
     Args:
         work: All that it does; what is stopped in it goes on when it is called again.
-        errors: What a user can mend. Their message goes to stderr.
+        errors: What a user can mend. Their message goes to stderr, unless HYDRA_FULL_ERROR=1 asks for the traceback.
 
     Returns:
         0 when the work is done, 1 after one of `errors`, 130 after Ctrl-C.
@@ -17,7 +53,9 @@ def exit_status(work: Callable[[], object], *errors: type[Exception]) -> int:
     try:
         work()
     except errors as error:
-        print(f"error: {error}", file=sys.stderr)
+        if wants_traceback():
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)

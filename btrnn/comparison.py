@@ -4,6 +4,7 @@ Input are the committed tables (`btrnn.results`) and results/paper.csv; output a
 numbers, which `btrnn.tables` and `btrnn.figures` only have to draw.
 """
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,11 +156,17 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
         shape = (row["num_blocks"] != 2, row["order"] != 4, -np.nan_to_num(row["rank"]), row["label"])
         protocol = _position(_PROTOCOL_ORDER, row.get("protocol", ""))
         place = (protocol, _position(_SCALING_ORDER, row.get("scaling", "")), row.get("num_glimpses", 0))
-        return (row["experiment"], -row.get("num_clips", 0), row["scale"], *place, model, *shape)
+        clips = _clips(row.get("num_clips", 0))
+        return (row["experiment"], -clips, row["scale"], *place, model, *shape)
 
     records: list[Row] = table.to_dict("records")
     records.sort(key=order)
     return pd.DataFrame(records)
+
+
+def _clips(number: float | None) -> float:
+    """Return a number of clips that can be compared: none said is all, so more than any."""
+    return float("inf") if number is None or math.isnan(number) else number
 
 
 def _position(order: tuple[str, ...], value: str) -> tuple[int, str]:
@@ -189,7 +196,8 @@ def panels(summary: pd.DataFrame) -> list[pd.DataFrame]:
 
 def headline_scale(runs: pd.DataFrame) -> str:
     """Return the scale with the most training: clips, where they are counted, times epochs, then by name."""
-    work = (runs.get("num_clips", 1) * runs["epochs"].fillna(0)).groupby(runs["scale"]).max()
+    clips = runs["num_clips"].map(_clips) if "num_clips" in runs else 1.0
+    work = (clips * runs["epochs"].fillna(0).clip(lower=1)).groupby(runs["scale"]).max()
     return str(max(work.index, key=lambda scale: (work[scale], scale)))
 
 

@@ -3,19 +3,27 @@
 import difflib
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
+from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from hydra.errors import CompactHydraException, HydraException, OverrideParseException
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from btrnn.command import explain, wants_traceback
 
 
 class ConfigError(ValueError):
@@ -88,6 +96,8 @@ NAMED = (
     *("task.network.num_glimpses", "modes", "ranks.tucker", "ranks.num_blocks", "ranks.tensor_train"),
 )
 
+_failed: dict[int, int] = {}  # failed jobs, by the process in which `run_checked` is at work
+
 
 def register() -> None:
     """Make the schema and the resolvers known to Hydra. Safe to call again."""
@@ -132,10 +142,9 @@ def check_overrides(arguments: list[str], config: DictConfig) -> None:
         config: The configuration without these overrides.
 
     Raises:
-        ConfigError: A key is not in the configuration.
+        ConfigError: A key is not in the configuration, or Hydra's grammar does not take an override.
     """
-    overrides = OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-") and "=" in a])
-    for override in overrides:
+    for override in _parsed(arguments):
         key = override.key_or_group
         if override.type is not OverrideType.CHANGE or "/" in key or key.startswith("hydra") or "@" in key:
             continue  # + and ~ say that they mean to change the set of keys; Hydra lists the choices of its groups
@@ -152,7 +161,8 @@ def check_targets(config: DictConfig) -> None:
     """Check every node with a `_target_` against the signature of what it names, before anything is made.
 
     Raises:
-        ConfigError: A target cannot be imported, or a key is not one of its parameters; the message lists those.
+        ConfigError: A target cannot be imported, a key is not one of its parameters, which the message then lists, or a
+            value is not of the parameter's type.
     """
     for path, node in _targets(config, ""):
         target = str(node["_target_"])
@@ -165,6 +175,18 @@ def check_targets(config: DictConfig) -> None:
         for key in map(str, node):
             if not key.startswith("_") and allowed is not None and key not in allowed:
                 raise ConfigError(f"{path} has the key {key!r}, which {target} does not take. {_keys(key, allowed)}")
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name in node and not _fits(node[name], parameter.annotation):
+                kind = inspect.formatannotation(parameter.annotation)
+                raise ConfigError(f"{path}.{name}={node[name]} does not fit: {target} takes {kind} there")
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Say whether a value is of a parameter's type, where that is made of plain ones; of others nothing is known."""
+    kinds = set(get_args(annotation)) if get_origin(annotation) in (Union, UnionType) else {annotation}
+    if not kinds <= {int, float, bool, str, type(None)}:
+        return True
+    return type(value) in kinds or (type(value) is int and float in kinds)
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
@@ -216,13 +238,29 @@ def science(config: DictConfig) -> dict[str, Any]:
     return flat
 
 
+def read_config(path: Path) -> DictConfig:
+    """Read the configuration that a run saved.
+
+    Raises:
+        ConfigError: The file is damaged.
+        FileNotFoundError: It is missing.
+    """
+    try:
+        config = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is damaged: restore it, or delete {path.parent} ({error})") from None
+    if not isinstance(config, DictConfig) or "experiment" not in config:
+        raise ConfigError(f"{path} does not hold a run's configuration: restore it, or delete {path.parent}")
+    return config
+
+
 def refuse_other_run(config: DictConfig, saved_path: Path) -> None:
     """Compare a configuration with the one saved in its run folder.
 
     Raises:
-        ConfigError: They differ in something that changes the science; the message lists it.
+        ConfigError: They differ in something that changes the science, which the message lists, or it is damaged.
     """
-    new, old = science(config), science(DictConfig(OmegaConf.load(saved_path)))
+    new, old = science(config), science(read_config(saved_path))
     changed = [
         f"{key}: {old.get(key, 'absent')} there, {new.get(key, 'absent')} now"
         for key in sorted(old.keys() | new.keys())
@@ -235,10 +273,85 @@ def refuse_other_run(config: DictConfig, saved_path: Path) -> None:
         )
 
 
+def check_values(config: DictConfig) -> None:
+    """Check what the schema's types cannot say: that folders are named, that a name is one folder, the seed's range.
+
+    Raises:
+        ConfigError: One of them cannot be used; the message says what would fit.
+    """
+    for key in ("results_dir", "data_dir", "run_dir"):
+        place = str(config.get(key, "."))
+        if not place.strip():
+            raise ConfigError(f"{key} is empty: name a folder, such as {key}=. for this one, or leave it out")
+        if place.startswith("~"):
+            raise ConfigError(f"{key}={place}: `~` is a sign of the shell's, write {Path.home()}/... instead")
+    name = str(config.name)
+    if not name.strip() or "/" in name or name in (".", ".."):
+        raise ConfigError(f"name={name}: a run's name is that of one folder, so not empty, and without `/`")
+    if not 0 <= config.seed < 2**32:
+        raise ConfigError(f"seed={config.seed}: a seed is an integer from 0 to {2**32 - 1}")
+
+
 def first_of_each(words: list[str]) -> list[str]:
     """Turn a sweep's command line, such as model=lstm,tt_lstm seed=0,1, into that of its first job."""
-    overrides = [word.partition("=") for word in words if "=" in word and not word.startswith("-")]
-    return [f"{key}={value if value[:1] in '[{' else value.split(',')[0]}" for key, _, value in overrides]
+    first = []
+    for override in _parsed(words):
+        if not override.is_sweep_override():
+            first.append(str(override.input_line))
+        elif override.value_type is not ValueType.GLOB_CHOICE_SWEEP:  # whose choices Hydra alone can list
+            value = next(iter(override.sweep_string_iterator()), "")
+            first.append(f"{override.get_key_element()}={value}")
+    return first
+
+
+def _parsed(words: list[str]) -> list[Override]:
+    """Parse the overrides of a command line; options that begin with "-" and their values are passed over.
+
+    Raises:
+        ConfigError: Hydra's grammar does not take one.
+    """
+    bare = not has_options(words)  # else a word without "=" may be the value of an option
+    overrides = [word for word in words if not word.startswith("-") and (bare or "=" in word)]
+    try:
+        return list(OverridesParser.create().parse_overrides(overrides))
+    except OverrideParseException as error:
+        key, _, value = error.override.partition("=")
+        raise ConfigError(
+            f"{error.override!r} is not an override that Hydra can read ({explain(error).partition(' See http')[0]}). "
+            f"A value with other signs than letters a-z, digits and - _ . / : stands in quotes of its own: "
+            f"'{key}=\"{value}\"'"
+        ) from None
+
+
+def has_options(words: list[str]) -> bool:
+    """Say whether a command line has options of Hydra's other than that for a sweep, such as --help or --cfg job."""
+    return any(word.startswith("-") and word not in ("-m", "--multirun") for word in words)
+
+
+def first_job(words: list[str], config_dir: Path, name: str) -> DictConfig:
+    """Compose the configuration of a command line's first job and check all of it, before anything is read or made.
+
+    Args:
+        words: The command line, which may be a sweep's.
+        config_dir: Of the configuration files.
+        name: Of the primary one.
+
+    Raises:
+        ConfigError: Hydra cannot compose it, a value does not resolve, or one is not sensible.
+    """
+    register()
+    first = first_of_each(words)
+    try:
+        with initialize_config_dir(str(config_dir), version_base="1.3"):
+            check_overrides(words, compose(name, group_choices(first, config_dir)))
+            config = compose(name, first)
+        OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = f": {str(error.__cause__).splitlines()[0]}" if error.__cause__ and str(error.__cause__) else ""
+        said = explain(error).partition(" Config search path")[0]
+        raise ConfigError(f"{said}{cause}") from error
+    check_values(config)
+    return config
 
 
 def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
@@ -250,16 +363,44 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
         name: Of the primary one.
     """
     register()
-    with initialize_config_dir(str(config_dir), version_base="1.3"):
-        base = compose(name, group_choices(first_of_each(sys.argv[1:]), config_dir))
+    words = sys.argv[1:]
     try:
-        check_overrides(sys.argv[1:], base)
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
+        if has_options(words):
+            _parsed(words)  # nothing is run, or from other files: Hydra alone knows what it will compose
+        else:
+            config = first_job(words, config_dir, name)
+            Path(config.results_dir, "runs", config.experiment).mkdir(parents=True, exist_ok=True)  # or Hydra fails
+    except (ConfigError, OSError) as error:
+        if wants_traceback():
+            raise
+        sys.exit(f"error: {explain(error)}")
+    _failed[os.getpid()] = 0
     try:
         main()
     except KeyboardInterrupt:
         sys.exit("stopped: the same command goes on")
+    if _failed.pop(os.getpid()):
+        sys.exit(1)
+
+
+@contextmanager
+def ending_in_one_line(*errors: type[Exception]) -> Iterator[None]:
+    """Let a job of Hydra's that fails end with one line on stderr; a sweep then still does its other jobs.
+
+    Args:
+        errors: What a user can mend, beside a configuration that does not compose. HYDRA_FULL_ERROR=1 brings the
+            traceback.
+    """
+    mendable: tuple[type[Exception], ...] = (*errors, HydraException, OmegaConfBaseException)
+    try:
+        yield
+    except mendable as error:
+        if wants_traceback():
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr, flush=True)
+        if os.getpid() not in _failed:  # a process of a launcher's, which counts exceptions alone
+            raise CompactHydraException("a job of the sweep failed, see above") from error
+        _failed[os.getpid()] += 1
 
 
 def group_choices(words: list[str], config_dir: Path) -> list[str]:

@@ -1,11 +1,15 @@
 """Files of results: written whole or not at all, the same bytes each time, a clear error for a bad one."""
 
 import io
+import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+RUN_AGAIN = "delete the run's folder and run it again"
 
 
 class ResultsError(Exception):
@@ -36,6 +40,22 @@ def read_csv(path: Path, needed: list[str], remedy: str, texts: tuple[str, ...] 
     if missing:
         raise ResultsError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}")
     return table
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON file that must hold one object; `remedy` ends the message where it does not.
+
+    Raises:
+        ResultsError: It is damaged, or holds something else.
+        FileNotFoundError: It is missing.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON's grammar or of UTF-8
+        raise ResultsError(f"{path} is not valid JSON ({error}); {remedy}") from None
+    if not isinstance(content, dict):
+        raise ResultsError(f"{path} holds a {type(content).__name__}; it must be one flat JSON object; {remedy}")
+    return content
 
 
 def table_arrays(table: pd.DataFrame) -> dict[str, np.ndarray]:

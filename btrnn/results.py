@@ -17,7 +17,16 @@ import numpy as np
 import pandas as pd
 
 from btrnn.atomic import replace_file
-from btrnn.files import ResultsError, arrays_bytes, read_arrays, read_csv, read_pictures, table_arrays
+from btrnn.files import (
+    RUN_AGAIN,
+    ResultsError,
+    arrays_bytes,
+    read_arrays,
+    read_csv,
+    read_json,
+    read_pictures,
+    table_arrays,
+)
 from btrnn.schema import RUN_KEY, Schema, schema_of
 
 _BASELINE = "logistic_regression"
@@ -25,7 +34,6 @@ _BASELINE_COLUMNS = (
     *("experiment", "name", "seed", "model", "model_label", "source", "stand_in", "protocol", "scaling", "scale"),
     *("num_clips", "test/accuracy"),
 )
-_RUN_AGAIN = "delete the run's folder and run it again"
 _COLLECT_AGAIN = "collect the runs again, or restore the committed file"
 
 
@@ -79,12 +87,7 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
             stand-in numbers under a real data set's name or the reverse.
     """
     path = run_dir / "summary.json"
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultsError(f"{path} is not valid JSON ({error}); {_RUN_AGAIN}") from None
-    if not isinstance(summary, dict):
-        raise ResultsError(f"{path} holds a {type(summary).__name__}; it must be one flat JSON object")
+    summary = read_json(path, RUN_AGAIN)
     # a baseline that is fitted in one go may leave out what it does not have; it reads as null
     schema = schema_of(run_dir.parent.parent.name)
     needed = _BASELINE_COLUMNS if summary.get("model") == _BASELINE else schema.training_columns
@@ -120,15 +123,16 @@ def read_run(run_dir: Path) -> Results:
     tested = summary.get(schema.main) is not None  # a run that chooses a hyper-parameter does not touch the test split
     if tested and schema.predictions:
         needed = [column for column in schema.prediction_columns if not column.endswith("_last")]
-        predictions = read_csv(run_dir / schema.predictions, needed, _RUN_AGAIN, texts=schema.text)
+        predictions = read_csv(run_dir / schema.predictions, needed, RUN_AGAIN, texts=schema.text)
     if tested and schema.pictures != "none":
         prefix = f"{summary['name']}/" if schema.pictures == "of the run" else ""
-        arrays = read_pictures(run_dir / "arrays.npz", _RUN_AGAIN)
+        arrays = read_pictures(run_dir / "arrays.npz", RUN_AGAIN)
         pictures = {f"{prefix}{name}": array for name, array in arrays.items()}
     if summary["model"] == _BASELINE and not (run_dir / "metrics.csv").exists():
         epochs = pd.DataFrame()  # it is fitted in one go and has no epochs
     else:
-        epochs = read_csv(run_dir / "metrics.csv", ["epoch"], _RUN_AGAIN)
+        epochs = read_csv(run_dir / "metrics.csv", ["epoch"], RUN_AGAIN)
+        epochs = epochs.rename(columns={"gradient_norm": "first_gradient_norm"})  # its name in runs of older versions
     runs = _tidy(pd.DataFrame([flat]), schema)
     return Results(runs, epochs.assign(**key), predictions.assign(**key), pictures)
 

@@ -6,21 +6,18 @@ only when finished), and checkpoints/, of which a finished run keeps the chosen 
 
 import json
 import logging
-import os
+import signal
 import sys
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import torch
-import wandb
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
@@ -30,11 +27,13 @@ from btrnn import native
 from btrnn.atomic import replace_file
 from btrnn.callbacks import EpochLine, History, ResumePoint, Row, SeedEveryStep, WholeCheckpointIO
 from btrnn.complexity import dense_parameters
-from btrnn.config import ConfigError, check_targets, refuse_other_run
+from btrnn.config import ConfigError, check_targets, check_values, refuse_other_run
 from btrnn.data.disk import locked
 from btrnn.data.module import DataModule
+from btrnn.files import RUN_AGAIN, read_json
+from btrnn.logs import logged, quiet_lightning
 from btrnn.machine import git_state, peak_memory_mib, reuse_freed_memory, start_memory_anew
-from btrnn.tasks import Outputs, Task
+from btrnn.tasks import NonFiniteLossError, Outputs, Task
 from btrnn.weights import moved, read_state, read_weights
 
 log = logging.getLogger(__name__)
@@ -48,10 +47,15 @@ def train(config: DictConfig) -> dict[str, Any]:
         The run's summary, as in its summary.json.
 
     Raises:
-        ConfigError: The configuration names something that does not exist, or the folder holds another run.
+        ConfigError: The configuration names something that does not exist, the folder holds another run, or what this
+            one left there is damaged.
+        NonFiniteLossError: The loss is not finite at a step, or in validation after none of the epochs.
+        OSError: The system does not let a file be written; the same call goes on when it does.
+        ResultsError: The summary of a finished run is damaged.
     """
     check_targets(config)
     config = DictConfig(OmegaConf.to_container(config, resolve=True))
+    check_values(config)
     run_dir = Path(config.run_dir)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -64,15 +68,18 @@ def train(config: DictConfig) -> dict[str, Any]:
 def _train_once(config: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Skip, resume or refuse, then train."""
     saved_path, summary_path = run_dir / "config.yaml", run_dir / "summary.json"
-    if (run_dir / "metrics.csv").exists():
+    if any(path.exists() for path in (run_dir / "metrics.csv", _resume_path(run_dir), summary_path)):
         refuse_other_run(config, saved_path)
     if summary_path.exists():
+        summary = read_json(summary_path, RUN_AGAIN)
         log.info("finished before, nothing to do: %s", run_dir)
-        return dict(json.loads(summary_path.read_text()))
+        return summary
+    for path in run_dir.glob("hpc_ckpt_*"):  # Lightning would go on from it, though it is of the middle of an epoch
+        path.unlink()
     replace_file(saved_path, OmegaConf.to_yaml(config))
     reuse_freed_memory()
     start_memory_anew()
-    with _quiet_lightning(), _logged(config) as logger:
+    with quiet_lightning(), logged(config) as logger:
         summary = _train(config, run_dir, logger)
     replace_file(summary_path, json.dumps(summary, indent=2) + "\n")
     _resume_path(run_dir).unlink(missing_ok=True)
@@ -86,13 +93,22 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
 
     history = History(run_dir / "metrics.csv", task.metrics, task.monitor, run_dir / "checkpoints" / "best.pt")
     resume_path = _resume_path(run_dir)
-    trainer = _trainer(config, [history, ResumePoint(resume_path, config.resume_every_seconds)], logger)
+    trainer = _trainer(config, [history, ResumePoint(resume_path, config.resume_every_seconds, history)], logger)
     log.info("%s %s", "resuming" if resume_path.exists() else "training", run_dir)
+    # a batch system's warning that time is running out: Lightning then ends after the step, as it does for SIGTERM
+    before = signal.signal(signal.SIGUSR1, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
         trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if resume_path.exists() else None)
-    except SystemExit:  # Lightning's answer to Ctrl-C, after its own clean-up
+    except SystemExit:  # Lightning's answer to Ctrl-C and SIGTERM, after its own clean-up
         log.info("stopped in epoch %d: the same command goes on from the last checkpoint", trainer.current_epoch)
-        raise
+        sys.exit(1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    if history.best is None:
+        raise NonFiniteLossError(
+            f"{task.monitor} is not finite after any of the {len(history.rows)} epochs (see {history.path}), so no "
+            f"weights can be chosen. A lower task.learning_rate than {task.learning_rate} may help"
+        )
     summary = _summarise(config, task, data, trainer, history.rows, history.best)
     media: dict[str, Any] = {}
     if config.test:
@@ -109,37 +125,6 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
 
 def _resume_path(run_dir: Path) -> Path:
     return run_dir / "checkpoints" / "last.ckpt"
-
-
-@contextmanager
-def _logged(config: DictConfig) -> Iterator[WandbLogger | None]:
-    """Give the run's logger, and end its W&B run in any case, so that the next one of a sweep gets its own."""
-    os.environ.setdefault("WANDB_SILENT", "true")  # its banner would come once a run; WANDB_SILENT=false brings it back
-    logger: WandbLogger | None = instantiate(config.logger) if config.logger else None
-    try:
-        if logger is not None:
-            logger.log_hyperparams(cast("dict[str, Any]", OmegaConf.to_container(config)))
-        yield logger
-    finally:
-        if logger is not None:
-            wandb.finish()
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Leave out Lightning's notes and tips; its warnings of what may be wrong stay."""
-    names = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda")
-    levels = [logging.getLogger(name).level for name in names]
-    for name in names:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            yield
-    finally:
-        for name, level in zip(names, levels, strict=True):
-            logging.getLogger(name).setLevel(level)
 
 
 def evaluate(path: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
@@ -161,7 +146,7 @@ def evaluate(path: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
     if config.logger:
         evaluating = {"logger": {"job_type": "evaluate", "save_dir": str(path)}}
         config = DictConfig(OmegaConf.merge(config, evaluating))
-    with _quiet_lightning(), _logged(config) as logger:
+    with quiet_lightning(), logged(config) as logger:
         data, task = _make(config)
         metrics = _test(_trainer(config, [], logger), task, data, weights.state, path)[0]
         if logger is not None:
@@ -187,7 +172,9 @@ def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger 
         config.trainer,
         callbacks=[SeedEveryStep(config.seed), *callbacks, progress],
         logger=logger or False,
-        plugins=[WholeCheckpointIO()],
+        # One process on one device, whatever started it: in a batch system's own environment Lightning would save
+        # amid an epoch when warned of the end, and a repeated command would go on from there with other batches.
+        plugins=[WholeCheckpointIO(), LightningEnvironment()],
         default_root_dir=config.run_dir,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -249,7 +236,7 @@ def _summarise(
     best: Row,
 ) -> dict[str, Any]:
     layer, model = config.model.layer, config.model.name
-    seconds = sum(row["seconds"] for row in rows)
+    seconds = sum(row["seconds"] for row in rows)  # of the epochs
     parameters = sum(parameter.numel() for parameter in task.parameters())
     in_modes, hidden_modes = list(config.modes.input), list(config.modes.hidden)
     dense = dense_parameters(in_modes, [4 * hidden_modes[0], *hidden_modes[1:]])
@@ -281,7 +268,7 @@ def _summarise(
         **{f"{metric}_last": rows[-1][metric] for metric in task.metrics if metric.startswith("train/")},
         **{metric: best[metric] for metric in task.metrics},
         **{f"num_{split}": int(sizes.get(split, 0)) for split in ("train", "val", "test")},
-        "seconds": seconds,
+        "seconds": task.pretraining_seconds + seconds,
         "seconds_per_epoch": float(pd.Series([row["seconds"] for row in rows]).median()),
         "steps_per_second": trainer.global_step / seconds,
         "peak_memory_mib": peak_memory_mib(device),

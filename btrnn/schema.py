@@ -12,7 +12,7 @@ _MACHINE = (
     *("num_train", "num_val", "num_test", "seconds", "seconds_per_epoch", "steps_per_second", "peak_memory_mib"),
     *("device", "threads", "versions", "git_commit", "git_dirty", "command", "finished"),
 )
-_OF_EPOCH = ("learning_rate", "gradient_norm", "examples_per_second", "seconds")
+_OF_EPOCH = ("learning_rate", "first_gradient_norm", "examples_per_second", "seconds")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ words that it knows where it captions, and a digest of all of it.
 
 import hashlib
 import json
+from collections import OrderedDict
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -17,9 +17,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from btrnn.atomic import replace_file
-from btrnn.config import ConfigError
+from btrnn.config import ConfigError, read_config
+from btrnn.files import RUN_AGAIN, read_json
 
 SUFFIX = ".safetensors"
+_EPOCH = "epoch"  # no module has this name
 _HEADER = ("config", "reported", "vocabulary", "sha256")
 
 
@@ -56,22 +58,60 @@ def _read_folder(run_dir: Path) -> Weights:
     for path in (run_dir / "config.yaml", weights):
         if not path.exists():
             raise FileNotFoundError(f"{run_dir} is not a finished run: it has no {path.relative_to(run_dir)}")
-    config = DictConfig(OmegaConf.load(run_dir / "config.yaml"))
+    config = read_config(run_dir / "config.yaml")
     words = run_dir / "vocabulary.json"
     return Weights(config, read_state(weights), {}, words.read_text(encoding="utf-8") if words.exists() else "")
+
+
+def write_state(path: Path, state: dict[str, Tensor], epoch: int) -> None:
+    """Write the weights of an epoch, and which it is, where torch keeps the versions of the modules beside them."""
+    named: dict[str, Tensor] = OrderedDict(state)
+    named._metadata = {**getattr(state, "_metadata", {}), _EPOCH: epoch}  # type: ignore[attr-defined]
+    save_whole(named, path)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read the weights that training keeps of its best epoch.
 
     Raises:
-        ConfigError: The file is damaged.
+        ConfigError: The file is missing or damaged.
     """
     try:
-        state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, UnpicklingError, EOFError) as error:
-        raise ConfigError(f"{path} does not hold weights: {error}") from None
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # of any type: damaged bytes are read as instructions
+        raise ConfigError(
+            f"{path} does not hold weights ({type(error).__name__}): restore it, or train again"
+        ) from None
+    if not isinstance(state, dict):
+        raise ConfigError(f"{path} does not hold weights but a {type(state).__name__}")
     return state
+
+
+def epoch_of(path: Path) -> int | None:
+    """Return of which epoch the weights in a file are; None where it is missing, damaged or does not say it."""
+    try:
+        epoch: int | None = getattr(read_state(path), "_metadata", {}).get(_EPOCH)
+    except ConfigError:
+        return None
+    return epoch
+
+
+def save_whole(content: object, path: Path) -> None:
+    """Write what `torch.load` reads, as `replace_file`.
+
+    Raises:
+        OSError: The system does not let it be written; torch alone would say only that its own count of bytes is wrong.
+    """
+
+    def write(file: IO[bytes]) -> None:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+    replace_file(path, write)
 
 
 def _read_file(path: Path) -> Weights:
@@ -119,7 +159,7 @@ def export_weights(run_dir: Path, path: Path, *, largest: int) -> int:
     summary_path = run_dir / "summary.json"
     if not summary_path.exists():
         raise FileNotFoundError(f"{run_dir} is not a finished run: it has no summary.json")
-    summary = json.loads(summary_path.read_text(encoding="utf-8"))
+    summary = read_json(summary_path, RUN_AGAIN)
     reported = json.dumps({key: summary[key] for key in sorted(summary) if key.startswith("test/")})
     config = moved(weights.config, data_dir="data", results_dir="results")
     config.logger = None

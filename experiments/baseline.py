@@ -6,14 +6,17 @@ seed that it finds there, and leaves those that exist.
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
 from btrnn.atomic import replace_file
 from btrnn.baseline import fit_baseline
+from btrnn.command import exit_status
+from btrnn.config import read_config
+from btrnn.failures import MENDABLE
+from btrnn.files import RUN_AGAIN, read_json
 
 COPIED = (  # of the run's summary that also hold for the baseline on the same data
     *("experiment", "seed", "source", "stand_in", "protocol", "scaling", "sampling", "scale", "num_clips"),
@@ -28,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("experiment_dir", type=Path, help="folder of the experiment's runs")
     experiment_dir: Path = parser.parse_args(arguments).experiment_dir
     for path in sorted(experiment_dir.glob("*/seed*/summary.json")):
-        summary = json.loads(path.read_text())
+        summary = read_json(path, RUN_AGAIN)
         if summary["model"] == "logistic_regression" or "test/accuracy" not in summary:
             continue
         name = "-".join(["logistic_regression", summary["protocol"], summary["scaling"], summary["scale"]])
@@ -45,7 +48,7 @@ def _add(source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
     """Fit on the data of the run in `source_dir`, and write the files of a finished run."""
     print(f"fitting {run_dir}", flush=True)
     started = time.perf_counter()
-    config = DictConfig(OmegaConf.load(source_dir / "config.yaml"))
+    config = read_config(source_dir / "config.yaml")
     metrics, data, predictions = fit_baseline(config)
     summary = {  # what a linear model does not have stays None
         **common,
@@ -62,4 +65,4 @@ def _add(source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main, *MENDABLE))

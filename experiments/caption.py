@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from hydra.utils import instantiate
 
+from btrnn.command import explain
 from btrnn.config import ConfigError
-from btrnn.data.encoders import EncoderError, load_encoder, read_image
+from btrnn.data.encoders import load_encoder, read_image
 from btrnn.data.pictures import ImageError
-from btrnn.data.vocabulary import Vocabulary, VocabularyError
+from btrnn.data.vocabulary import Vocabulary
+from btrnn.failures import MENDABLE
 from btrnn.run import load_weights
 from btrnn.tasks import Captioning
 from btrnn.weights import SUFFIX, read_weights
@@ -37,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         failed = caption(options.run or last_run(options.results_dir), options.pictures)
-    except (FileNotFoundError, ConfigError, EncoderError, VocabularyError) as error:
-        sys.exit(f"error: {error}")
+    except MENDABLE as error:
+        sys.exit(f"error: {explain(error)}")
     if failed:
         sys.exit(f"{failed} of {len(options.pictures)} pictures could not be read")
 

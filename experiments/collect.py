@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from btrnn.command import explain
 from btrnn.files import ResultsError
 from btrnn.recovery import records
 from btrnn.results import collect, write_results
@@ -31,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for experiment in options.experiments or present:
         try:
             num_rows, paths, unfinished = _collect(options.results_dir, experiment)
-        except ResultsError as error:
-            sys.exit(str(error))
+        except (ResultsError, OSError) as error:
+            sys.exit(f"error: {explain(error)}")
         for path in unfinished:
             print(f"{path}: not finished, left out")
         if num_rows:

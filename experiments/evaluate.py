@@ -11,21 +11,9 @@ import sys
 from pathlib import Path
 
 from btrnn.command import exit_status
-from btrnn.config import ConfigError
-from btrnn.data.annotations import AnnotationError
-from btrnn.data.encoders import EncoderError
-from btrnn.data.features import FeatureError
-from btrnn.data.mnist import MNISTError
-from btrnn.data.video import VideoError
-from btrnn.data.vocabulary import VocabularyError
-from btrnn.metrics import ScorerError
+from btrnn.failures import MENDABLE
 from btrnn.run import evaluate
 from btrnn.weights import read_weights
-
-_ERRORS = (
-    *(FileNotFoundError, ConfigError, AnnotationError, EncoderError, FeatureError, MNISTError, VideoError),
-    *(VocabularyError, ScorerError),
-)
 
 
 def main() -> int:
@@ -41,7 +29,7 @@ def main() -> int:
         if reported := read_weights(options.path).reported:
             print(f"reported: {json.dumps(reported)}", file=sys.stderr)
 
-    return exit_status(work, *_ERRORS)
+    return exit_status(work, *MENDABLE)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from btrnn.config import run_checked
+from btrnn.config import ConfigError, ending_in_one_line, run_checked
 from btrnn.recovery.study import run
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
@@ -17,7 +17,8 @@ CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
 @hydra.main(config_path=str(CONFIG_DIR), config_name="recovery", version_base="1.3")
 def main(config: DictConfig) -> None:
     """Do one run."""
-    run(config)
+    with ending_in_one_line(ConfigError, OSError):
+        run(config)
 
 
 if __name__ == "__main__":

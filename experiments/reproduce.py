@@ -11,9 +11,10 @@ from pathlib import Path
 import baseline
 import collect
 import report
-from hydra import compose, initialize_config_dir
 
-from btrnn import config as configuration
+from btrnn.command import exit_status
+from btrnn.config import first_job, has_options
+from btrnn.failures import MENDABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_INS = {
@@ -28,9 +29,10 @@ STAND_INS = {
 
 def main(overrides: list[str]) -> None:
     """Do the steps one after the other; the first that fails ends it with its error."""
-    configuration.register()
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        config = compose("train", configuration.first_of_each(overrides))
+    if has_options(overrides):
+        _train(overrides)  # which shows a help or a configuration, and trains nothing
+        return
+    config = first_job(overrides, ROOT / "configs", "train")
     notice = STAND_INS.get(config.data.source, "").format(data_dir=config.data_dir)
     if notice:
         print(notice, flush=True)
@@ -62,4 +64,4 @@ def _train(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(exit_status(lambda: main(sys.argv[1:]), *MENDABLE))

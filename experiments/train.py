@@ -8,7 +8,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from btrnn.config import run_checked
+from btrnn.config import ending_in_one_line, run_checked
+from btrnn.failures import MENDABLE
 from btrnn.run import train
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
@@ -17,7 +18,8 @@ CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
 @hydra.main(config_path=str(CONFIG_DIR), config_name="train", version_base="1.3")
 def main(config: DictConfig) -> None:
     """Do one run."""
-    train(config)
+    with ending_in_one_line(*MENDABLE):
+        train(config)
 
 
 if __name__ == "__main__":

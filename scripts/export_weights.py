@@ -7,14 +7,14 @@ numbers of the committed tables.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from btrnn.atomic import replace_file
+from btrnn.command import explain
 from btrnn.config import ConfigError
-from btrnn.files import ResultsError
+from btrnn.files import RUN_AGAIN, ResultsError, read_json
 from btrnn.reports.model_cards import LARGEST_BYTES, add_to_index, card_texts, stem, weights_dir
 from btrnn.weights import SUFFIX, export_weights
 
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _export(run_dir, options.results_dir)
         for path, text in card_texts(options.results_dir).items():
             replace_file(path, text)
-    except (FileNotFoundError, ConfigError, ResultsError) as error:
-        sys.exit(f"error: {error}")
+    except (OSError, ConfigError, ResultsError) as error:
+        sys.exit(f"error: {explain(error)}")
 
 
 def _export(run_dir: Path, results_dir: Path) -> None:
@@ -39,7 +39,7 @@ def _export(run_dir: Path, results_dir: Path) -> None:
     summary_path = run_dir / "summary.json"
     if not summary_path.exists():
         raise FileNotFoundError(f"{run_dir} is not a finished run: it has no summary.json")
-    summary = json.loads(summary_path.read_text(encoding="utf-8"))
+    summary = read_json(summary_path, RUN_AGAIN)
     for old in folder.glob(f"{stem(summary | {'seed': '*'})}.*"):  # another seed of the same setting
         old.unlink()
     path = folder / f"{stem(summary)}{SUFFIX}"

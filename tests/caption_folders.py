@@ -46,7 +46,7 @@ def write_run(
     loss = 2.0 / np.arange(1, epochs + 1) + rng.normal(0, 0.01, epochs)
     pd.DataFrame(
         {"epoch": np.arange(epochs), "step": np.arange(1, epochs + 1) * 10, "train/loss": loss + 0.1, "val/loss": loss}
-        | dict.fromkeys(("learning_rate", "gradient_norm", "examples_per_second", "seconds"), 1.0)
+        | dict.fromkeys(("learning_rate", "first_gradient_norm", "examples_per_second", "seconds"), 1.0)
     ).to_csv(run_dir / "metrics.csv", index=False)
     dense = 1_048_576
     summary = {

@@ -104,7 +104,7 @@ def write_run(
                 "train/loss": 2.4 * np.exp(-3 * skill * progress) + rng.normal(0, 0.03, epochs),
                 **{"train/accuracy": skill + (1 - skill) * progress, "val/loss": 2.4 - progress},
                 "val/accuracy": 0.09 + (skill - 0.09) * progress + rng.normal(0, 0.02, epochs),
-                **{"learning_rate": 1e-3, "gradient_norm": 1.0, "examples_per_second": 99.0, "seconds": 4.4},
+                **{"learning_rate": 1e-3, "first_gradient_norm": 1.0, "examples_per_second": 99.0, "seconds": 4.4},
             }
         ).to_csv(run_dir / "metrics.csv", index=False)
     accuracy = float((predictions["predicted"] == labels).mean())

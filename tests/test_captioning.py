@@ -249,6 +249,8 @@ def test_a_run_leaves_captions_words_and_pictures_and_is_tested_again(make_confi
     assert (summary["tokenizer"], summary["beam_size"], summary["num_test"]) == ("plain", 3, 6)
     history = pd.read_csv(run_dir / "metrics.csv")
     assert summary["epoch_chosen"] == history["val/loss"].idxmin()
+    assert summary["pretraining_examples"] == config.task.phrase_epochs * summary["num_train"]
+    assert summary["seconds"] == pytest.approx(history["seconds"].sum() + summary["pretraining_seconds"])
     captions = pd.read_csv(run_dir / "captions.csv", keep_default_na=False)
     splits = pd.read_csv(run_dir / "splits.csv")
     assert captions["image"].tolist() == splits.loc[splits["split"] == "test", "image_id"].tolist()

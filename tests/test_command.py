@@ -1,8 +1,10 @@
 """How the scripts end."""
 
+import errno
+
 import pytest
 
-from btrnn.command import exit_status
+from btrnn.command import exit_status, explain
 
 
 def raises(error: BaseException) -> None:
@@ -19,6 +21,23 @@ def raises(error: BaseException) -> None:
 def test_what_a_user_can_mend_is_said_without_a_traceback(error, status, said, capsys):
     assert exit_status(lambda: raises(error), ValueError, OSError) == status
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("number", "way_on"),
+    [(errno.ENOSPC, "free some space"), (errno.EMFILE, "ulimit -n"), (errno.EROFS, "another folder")],
+)
+def test_what_the_system_refuses_comes_in_one_line_with_its_place_and_the_way_on(number, way_on):
+    line = explain(OSError(number, "refused", "/place/file"))
+    assert "/place/file" in line
+    assert way_on in line
+    assert "\n" not in explain(ValueError("two\nlines"))
+
+
+def test_whole_tracebacks_come_when_they_are_asked_for(monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(OSError, match="no such file"):
+        exit_status(lambda: raises(FileNotFoundError("no such file: x")), OSError)
 
 
 def test_done_work_ends_with_zero_and_a_defect_with_its_traceback():

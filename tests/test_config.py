@@ -1,5 +1,6 @@
 """The configuration: every experiment composes, and mistakes are named before any work."""
 
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from btrnn.config import (
     ConfigError,
     check_overrides,
     check_targets,
+    first_job,
     first_of_each,
     group_choices,
     refuse_other_run,
@@ -94,6 +96,59 @@ def test_added_key_that_the_code_does_not_take_is_named():
     config = composed("model=bt_lstm", "+model.layer.tuker_rank=3")
     with pytest.raises(ConfigError, match=r"model\.layer has the key 'tuker_rank'.*Did you mean 'tucker_rank'"):
         check_targets(config)
+
+
+@pytest.mark.parametrize(
+    "override", ["trainer.max_epochs=many", "data.batch_size=1.5", "data.num_frames=null", "task.learning_rate=high"]
+)
+def test_a_value_of_a_wrong_type_is_named(override):
+    key = override.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"{key}=.*takes"):
+        check_targets(composed("model=lstm", override))
+
+
+@pytest.mark.parametrize("override", ["data.num_clips=null", "cell.forget_bias=null", "trainer.gradient_clip_val=5"])
+def test_values_that_may_be_null_or_whole_fit(override):
+    check_targets(composed("model=lstm", override))
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("results_dir=runs/o(1)", "results_dir=runs/a#b", "results_dir=runs/a=b", "name=été", "results_dir=~/x"),
+        *("modes.input=[4,4", "results_dir='x", "seed=0,"),
+    ],
+)
+def test_what_hydra_cannot_read_comes_with_the_quotes_that_it_needs(word):
+    key, _, value = word.partition("=")
+    with pytest.raises(ConfigError, match=re.escape(f"""'{key}="{value}"'""")):
+        first_job([word], CONFIGS, "train")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("results_dir=", "data_dir=", "run_dir=", "name=", "name=a/b", "name=..", 'results_dir="~/x"', "seed=-1"),
+        *("seed=abc", "seed=1.5", "seed=null", "name=${nope}", "experiment=", "experiment=nope", "model=gru"),
+        *("scale=", "seed=-1,0", "results_dir=${results_dir}"),
+    ],
+)
+def test_a_command_line_that_makes_no_sensible_run_is_refused_before_anything_is_made(word, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=word.partition("=")[0]):
+        first_job(["model=lstm", word], CONFIGS, "train")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_word_without_a_value_is_named():
+    with pytest.raises(ConfigError, match="'seed'"):
+        first_job(["model=lstm", "seed"], CONFIGS, "train")
+
+
+@pytest.mark.parametrize("name", ["train", "recovery"])
+def test_quoted_places_and_sweeps_compose(name):
+    place = "runs/o(1) a#b=c é"
+    assert first_job([f'results_dir="{place}"', "seed=3,4"], CONFIGS, name).results_dir == place
 
 
 def test_unknown_target_is_named():

@@ -36,6 +36,21 @@ def collect_all(results_dir: Path, experiment: str = EXPERIMENT) -> list[Path]:
 # ---- intervals
 
 
+def test_runs_of_all_clips_are_compared_like_others(tmp_path):
+    for scale, num_clips in (("s3", 275), ("s2", None)):
+        for seed in range(2):
+            write_run(tmp_path, "bt_lstm", seed, scale=scale, epochs=3, changes={"num_clips": num_clips})
+    results = collect(tmp_path, "ucf11_actions")[0]
+    write_results(results, tmp_path, "ucf11_actions")
+    runs = read_results(tmp_path, "ucf11_actions").runs
+    summary = summarise(runs)
+    assert summary["n"].tolist() == [2, 2]
+    assert summary["scale"].tolist() == ["s2", "s3"]
+    assert headline_scale(runs) == "s2"
+    assert [len(panel) for panel in panels(summary)] == [1, 1]
+    assert curves(summary, results.epochs, "val/loss")["n"].eq(2).all()
+
+
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.sampled_from([0.8, 0.95, 0.99]))
 def test_mean_interval_is_student_t(values: list[float], level: float) -> None:
     ours = mean_interval(values, level=level)

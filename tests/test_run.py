@@ -1,7 +1,8 @@
-"""Runs: skipped, resumed bit-equal after SIGKILL, refused, stopped; and what they leave behind."""
+"""Runs: skipped, resumed bit-equal after signals, refused, stopped; and what they leave behind."""
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,14 +14,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import wandb
+from lightning import LightningModule
 
 from btrnn import run
+from btrnn.callbacks import WholeCheckpointIO
 from btrnn.config import ConfigError
+from btrnn.files import ResultsError
 from btrnn.tasks import NonFiniteLossError, VideoClassification
+from btrnn.weights import epoch_of
 
 from .conftest import ROOT, wandb_record
 
 TIMES = ["examples_per_second", "seconds"]
+# as in a job of SLURM, for which Lightning has a behaviour of its own
+SLURM = {f"SLURM_{name}": "0" for name in ("PROCID", "LOCALID", "NODEID")}
+SLURM |= {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train"}
 
 
 def without_times(run_dir: Path) -> pd.DataFrame:
@@ -36,6 +45,7 @@ def start(videos_dir: Path, results_dir: Path, *overrides: str) -> subprocess.Po
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
+        env=os.environ | SLURM,
         start_new_session=True,  # with its workers a group of its own, as a command on a terminal is
         # a background job, as CI may be, has Ctrl-C switched off, and its children inherit that
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -62,7 +72,7 @@ def wait_for_rows(process: subprocess.Popen[str], results_dir: Path, rows: int) 
     wait_until(process, has_rows)
 
 
-def test_a_run_killed_amid_an_epoch_ends_with_the_same_weights(videos_dir, tmp_path):
+def test_a_run_ended_by_signals_amid_epochs_ends_with_the_same_weights(videos_dir, tmp_path):
     overrides = [
         "model=bt_lstm",
         "scale.video.max_epochs=4",
@@ -70,18 +80,21 @@ def test_a_run_killed_amid_an_epoch_ends_with_the_same_weights(videos_dir, tmp_p
         "data.protocol=grouped",
     ]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = start(videos_dir, killed, *overrides)
-    wait_for_rows(process, killed, 2)
-    time.sleep(0.2)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not list(killed.glob("**/summary.json"))
+    for rows, number in ((1, signal.SIGUSR1), (2, signal.SIGKILL)):
+        process = start(videos_dir, killed, *overrides)
+        wait_for_rows(process, killed, rows)
+        time.sleep(0.2)
+        os.kill(process.pid, number)
+        output = process.communicate(timeout=120)[0]
+        assert process.returncode != 0
+        assert ("the same command goes on" in output) == (number == signal.SIGUSR1)
+        assert not list(killed.glob("**/summary.json"))
+        assert not list(killed.glob("**/hpc_ckpt*"))
     for results_dir in (killed, whole):
         process = start(videos_dir, results_dir, *overrides)
         output = process.communicate(timeout=300)[0]
         assert process.returncode == 0, output
     (whole_dir,), (killed_dir,) = (list(p.glob("runs/*/*/seed0")) for p in (whole, killed))
-    assert "resuming" not in (whole_dir / "config.yaml").read_text()
     pd.testing.assert_frame_equal(without_times(killed_dir), without_times(whole_dir), check_exact=True)
     weights = [torch.load(folder / "checkpoints" / "best.pt") for folder in (whole_dir, killed_dir)]
     assert weights[0].keys() == weights[1].keys()
@@ -155,7 +168,7 @@ def test_files_and_summary_of_a_finished_run(make_config):
     history = pd.read_csv(run_dir / "metrics.csv")
     assert list(history.columns) == [
         *("epoch", "step", "train/loss", "train/accuracy", "val/loss", "val/accuracy"),
-        *("learning_rate", "gradient_norm", "examples_per_second", "seconds"),
+        *("learning_rate", "first_gradient_norm", "examples_per_second", "seconds"),
     ]
     assert history["step"].tolist() == [9, 18]  # 132 training clips in batches of 16
     assert not history.isna().any(axis=None)
@@ -209,6 +222,138 @@ def test_nan_loss_stops_names_the_step_and_keeps_the_last_checkpoint(make_config
     assert run.train(config)["epochs"] == 2
 
 
+def change_validation(monkeypatch, change):
+    """Let validation find `change(epoch, loss)` where it found `loss`."""
+
+    def changed(self, metrics, **options):
+        metrics = {
+            key: change(self.current_epoch, value) if key == "val/loss" else value for key, value in metrics.items()
+        }
+        LightningModule.log_dict(self, metrics, **options)
+
+    monkeypatch.setattr(VideoClassification, "log_dict", changed)
+
+
+def test_an_epoch_of_nan_is_not_the_best(make_config, monkeypatch):
+    change_validation(monkeypatch, lambda epoch, loss: loss * float("nan") if epoch == 0 else loss)
+    config = make_config("scale.video.max_epochs=2")
+    assert run.train(config)["epoch_chosen"] == 1
+    assert epoch_of(Path(config.run_dir) / "checkpoints" / "best.pt") == 1
+
+
+def test_a_run_without_a_finite_validation_loss_is_not_finished(make_config, monkeypatch):
+    change_validation(monkeypatch, lambda epoch, loss: loss * float("nan"))
+    config = make_config("scale.video.max_epochs=2")
+    with pytest.raises(NonFiniteLossError, match="val/loss"):
+        run.train(config)
+    assert not (Path(config.run_dir) / "summary.json").exists()
+
+
+def test_a_run_cut_between_its_best_weights_and_its_checkpoint_goes_back_to_those_that_the_checkpoint_knows(
+    make_config, monkeypatch
+):
+    class PowerCutError(Exception):
+        """What ends the run."""
+
+    def cut(self, checkpoint, path, storage_options=None):
+        if checkpoint["epoch"] == 2:
+            raise PowerCutError
+        save_checkpoint(self, checkpoint, path, storage_options)
+
+    save_checkpoint = WholeCheckpointIO.save_checkpoint
+    config = make_config("scale.video.max_epochs=3")
+    best_path = Path(config.run_dir) / "checkpoints" / "best.pt"
+    with monkeypatch.context() as patch:
+        patch.setattr(WholeCheckpointIO, "save_checkpoint", cut)
+        with pytest.raises(PowerCutError):
+            run.train(config)
+    assert epoch_of(best_path) == 2  # ahead of the checkpoint
+    change_validation(monkeypatch, lambda epoch, loss: loss + 100 * (epoch == 2))  # as another machine may find it
+    summary = run.train(config)
+    assert summary["epoch_chosen"] == epoch_of(best_path) == 1
+    assert run.evaluate(Path(config.run_dir))["test/loss"] == summary["test/loss"]
+    assert [path.name for path in best_path.parent.iterdir()] == ["best.pt"]
+
+
+@pytest.fixture
+def unfinished(make_config, monkeypatch):
+    """The configuration of a run that was stopped before its test."""
+    config = make_config("scale.video.max_epochs=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_test", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            run.train(config)
+    return config
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.pt"])
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[: len(content) // 2], lambda _: b"x"])
+def test_a_damaged_checkpoint_is_named_and_its_deletion_is_the_way_on(unfinished, name, damage):
+    path = Path(unfinished.run_dir) / "checkpoints" / name
+    path.write_bytes(damage(path.read_bytes()))
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=rf"(?s){name}.*delete .*the same command"):
+            run.train(unfinished)
+    for left in path.parent.iterdir():
+        left.unlink()
+    assert run.train(unfinished)["epochs"] == 1
+
+
+def test_a_file_that_is_no_checkpoint_is_named(unfinished):
+    path = Path(unfinished.run_dir) / "checkpoints" / "last.ckpt"
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(ConfigError, match=r"last\.ckpt.*lacks.*loops"):
+        run.train(unfinished)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "config.yaml"])
+def test_a_damaged_file_of_a_finished_run_is_named(make_config, name):
+    config = make_config("scale.video.max_epochs=1")
+    run.train(config)
+    (Path(config.run_dir) / name).write_text("{")
+    with pytest.raises((ConfigError, ResultsError), match=name):
+        run.train(config)
+
+
+def test_a_checkpoint_that_lightning_left_amid_an_epoch_is_not_gone_on_from(make_config):
+    config = make_config("scale.video.max_epochs=1")
+    left = Path(config.run_dir) / "hpc_ckpt_1.ckpt"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of the middle of an epoch")
+    assert run.train(config)["epochs"] == 1
+    assert not left.exists()
+
+
+def test_wandb_that_refuses_leaves_a_way_on(make_config, monkeypatch):
+    monkeypatch.setattr(wandb, "init", lambda *_, **__: (_ for _ in ()).throw(wandb.errors.UsageError("no login")))
+    config = make_config("logger=wandb", "scale.video.max_epochs=1")
+    with pytest.raises(ConfigError, match=r"no login.*WANDB_MODE=offline"):
+        run.train(config)
+    monkeypatch.undo()
+    assert run.train(config)["epochs"] == 1
+
+
+def test_a_full_disk_ends_the_command_in_one_line_and_the_repeated_one_goes_on(tmp_path):
+    """A limit of a file's size stands for the disk: the system refuses the write that passes it."""
+    words = ["experiment=draw", "scale=smoke", "model=bt_lstm", "seed=0", "logger=none", "resume_every_seconds=0"]
+    words += [f"results_dir={tmp_path}", f"data_dir={tmp_path}"]
+    command = [sys.executable, str(ROOT / "experiments" / "train.py"), *words]
+    limit = 100_000
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    full = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, preexec_fn=limited)
+    assert full.returncode == 1
+    (line,) = full.stderr.splitlines()
+    assert "best.pt" in line
+    assert "the same command" in line
+    assert not list(tmp_path.glob("**/*.part"))
+    again = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert again.returncode == 0, again.stderr
+    assert list(tmp_path.glob("runs/*/*/seed0/summary.json"))
+
+
 def test_results_folder_that_cannot_be_written(make_config, tmp_path):
     (tmp_path / "results").write_text("a file")
     with pytest.raises(ConfigError, match=r"cannot be written .* choose another results_dir"):
@@ -246,7 +391,13 @@ def test_wandb_gets_the_curves_and_the_confusion_matrix(make_config, tmp_path, m
     run.train(config)
     (logged,) = Path(config.run_dir).glob("wandb/offline-run-*/run-*.wandb")
     content = wandb_record(logged)
-    for text in (b"val/accuracy", b"learning_rate", b"gradient_norm", b"examples_per_second", b"confusion_matrix"):
+    for text in (
+        b"val/accuracy",
+        b"learning_rate",
+        b"first_gradient_norm",
+        b"examples_per_second",
+        b"confusion_matrix",
+    ):
         assert text in content, text
 
 
@@ -322,7 +473,7 @@ def test_weights_of_another_network_are_refused(make_config):
     with pytest.raises(ConfigError, match=r"(?s)does not hold weights of the network .*size mismatch"):
         run.evaluate(Path(small.run_dir))
     (Path(small.run_dir) / weights).write_bytes(b"PK")
-    with pytest.raises(ConfigError, match=r"best\.pt does not hold weights:"):
+    with pytest.raises(ConfigError, match=r"best\.pt does not hold weights"):
         run.evaluate(Path(small.run_dir))
 
 

@@ -5,9 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from btrnn import LSTM, TTLSTM
+from btrnn.data.module import DataModule
 from btrnn.data.ucf11 import UCF11, VideoBatch
 from btrnn.models import VideoClassifier
-from btrnn.tasks import NonFiniteLossError, VideoClassification
+from btrnn.tasks import NonFiniteLossError, Task, VideoClassification
 
 
 def classifier(batch_first: bool = True, bidirectional: bool = False) -> VideoClassifier:
@@ -93,3 +94,9 @@ def test_test_keeps_the_predictions_of_the_last_test_only(monkeypatch):
     outputs = module.outputs(UCF11(source="ucf11", root="", cache_dir=""))
     assert outputs["rows"].tolist() == [5, 7]
     assert outputs["predicted"].tolist() == module.network(data.frames, data.mask).argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("kind", [Task, DataModule])
+def test_what_a_run_asks_of_a_task_and_of_data_cannot_be_left_out(kind):
+    with pytest.raises(TypeError, match="abstract"):
+        type("Incomplete", (kind,), {})()

@@ -58,7 +58,7 @@ def test_offline_runs_read_back_as_the_run_folder_says(logged):
     items = [line["history"]["item"] for line in jobs["train"] if line["type"] == "history"]
     metrics = [name for name in history if "/" in name]
     assert metrics == ["train/loss", "train/accuracy", "val/loss", "val/accuracy"]
-    for metric in (*metrics, "learning_rate", "gradient_norm", "examples_per_second"):
+    for metric in (*metrics, "learning_rate", "first_gradient_norm", "examples_per_second"):
         curve = {item["epoch"]: item[metric] for item in items if metric in item}
         said = dict(zip(history["epoch"], history[metric], strict=True))
         # Lightning keeps what a callback logs in single precision, the CSV file in double

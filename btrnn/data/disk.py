@@ -20,7 +20,7 @@ def reserve(path: Path, size: int) -> None:
         size: in bytes.
 
     Raises:
-        OSError: with errno ENOSPC if the disk is full. The file is then removed.
+        OSError: with errno ENOSPC if the disk is full, or another; it names the file, which is then removed.
     """
     with path.open("ab") as file:
         try:
@@ -28,7 +28,7 @@ def reserve(path: Path, size: int) -> None:
         except OSError as error:
             path.unlink()
             if error.errno != errno.ENOSPC:
-                raise
+                raise OSError(error.errno, error.strerror, str(path)) from error  # the system's own names no file
             free = shutil.disk_usage(path.parent).free
             raise OSError(
                 errno.ENOSPC,

@@ -1,12 +1,12 @@
 """What a run asks of any task's data."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 import pandas as pd
 from lightning.pytorch import LightningDataModule
 
 
-class DataModule(LightningDataModule):
+class DataModule(LightningDataModule, ABC):
     """Batches of three splits, and what is to be said of them.
 
     Attributes:

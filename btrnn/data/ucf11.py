@@ -204,7 +204,7 @@ class UCF11(DataModule):
             "protocol": self.protocol,
             "scaling": self.scaling,
             "sampling": self.sampling,
-            "num_clips": self.num_clips,
+            "num_clips": self.num_clips or len(self.splits),
         }
 
     def prepare_data(self) -> None:

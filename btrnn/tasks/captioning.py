@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,16 @@ class Captioning(Task):
             self.network = self._network(vocabulary_size=vocabulary_size, num_channels=num_channels)
 
     def facts(self) -> dict[str, object]:
-        """Say how captions are made and scored."""
-        return {"tokenizer": tokenizer_name(), "beam_size": self.beam_size}
+        """Say how captions are made and scored, and what the phrases took, which no epoch counts."""
+        return {
+            **{"tokenizer": tokenizer_name(), "beam_size": self.beam_size},
+            **{"pretraining_seconds": self.pretraining_seconds, "pretraining_examples": self.pretraining_examples},
+        }
 
     def on_train_start(self) -> None:
         """Let the map of images learn phrases; a run that goes on has done so."""
         if self.phrase_epochs and self.trainer.global_step == 0:
+            started = time.perf_counter()
             data: COCO = self.trainer.datamodule  # type: ignore[attr-defined]  # as in `on_test_epoch_end`
             rows = _rows(data, "train")
             phrases = find_phrases(data.references(rows))
@@ -108,6 +113,8 @@ class Captioning(Task):
                 self.network, phrases, lambda chosen: data.features(rows[chosen]), rng, epochs=self.phrase_epochs
             )
             log.info("phrases: %.1f nats an image after %d epochs", loss, self.phrase_epochs)
+            self.pretraining_seconds = time.perf_counter() - started
+            self.pretraining_examples = self.phrase_epochs * len(rows)
 
     def loss(self, batch: CaptionBatch, split: str) -> Tensor:
         """Compute and log the mean cross-entropy a word, nats; <eos> is a word, padding is none."""

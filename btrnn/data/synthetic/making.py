@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
@@ -76,6 +77,9 @@ def make_in_parallel(
         title: What is done, for the reader.
         total: Sum of the numbers that `make` returns.
         num_workers: Processes; all cores by default. With 1 the work is done in this process.
+
+    Raises:
+        ChildProcessError: The system ended one of the processes.
     """
     workers = min(num_workers or os.cpu_count() or 1, len(tasks))
     with show_progress(title, total) as advance:
@@ -93,6 +97,10 @@ def make_in_parallel(
             try:
                 for job in as_completed(jobs):
                     advance(job.result())
+            except BrokenProcessPool as error:
+                raise ChildProcessError(
+                    f"{title}: the system ended a worker, as it does when memory runs out; the same command goes on"
+                ) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
