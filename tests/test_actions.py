@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import av
+import joblib
 import numpy as np
 import pytest
 
@@ -312,6 +313,15 @@ def test_folder_of_other_videos_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=INFO_FILE):
         make_actions(tmp_path, 55)
     assert [path.name for path in tmp_path.iterdir()] == ["walk"]
+
+
+def test_a_worker_of_joblib_draws_in_processes_of_its_own(tmp_path: Path) -> None:
+    """The first job of a sweep by Hydra's joblib launcher draws the clips."""
+    jobs = [joblib.delayed(make_actions)(tmp_path / name, 11, num_workers=2) for name in ("a", "b")]
+    joblib.Parallel(n_jobs=2)(jobs)
+    drawn = [sorted(path.read_bytes() for path in (tmp_path / name).glob("**/*.mpg")) for name in ("a", "b")]
+    assert len(drawn[0]) == 11
+    assert drawn[0] == drawn[1]
 
 
 @pytest.mark.parametrize(("arguments", "words"), [({"seed": -1}, "seed"), ({"num_workers": 0}, "num_workers")])

@@ -88,6 +88,9 @@ def make_in_parallel(
                 advance(make(task))
             return
         # Spawned, because a forked child of a process with threads (torch's) may hang.
+        if multiprocessing.get_start_method() == "loky":
+            # A worker of joblib, as Hydra's joblib launcher makes it: new interpreters do not know how it was started.
+            multiprocessing.set_start_method("spawn", force=True)
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context, initializer=_take_one_thread) as pool:
             # The workers, begun by the first submit, inherit the mask: Ctrl-C ends this process, which ends them.
