@@ -62,6 +62,18 @@ def bsdtar() -> None:
 
 
 @pytest.fixture
+def java() -> None:
+    """Say that a test needs the programs of pycocoevalcap."""
+    need_programs("java", package="default-jre-headless")
+
+
+@pytest.fixture
+def compiler() -> None:
+    """Say that a test needs the native kernels."""
+    need_programs("g++", package="g++")
+
+
+@pytest.fixture
 def unchecked() -> Iterator[None]:
     """Let wrong values reach the code's own checks, as they do where annotations are not executed."""
     jaxtyping.config.update("jaxtyping_disable", True)

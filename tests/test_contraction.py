@@ -18,15 +18,9 @@ from btrnn.contraction import apply_map
 from btrnn.planning import dense_plan, make_plan, native_plan, operands_of_tiles, possible_stages
 from btrnn.stages import Plan, make_stage
 
-from .conftest import need_programs
 from .test_linear import layers
 
 PAPER = {"in_modes": (8, 20, 20, 18), "out_modes": (16, 4, 4, 4)}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiler() -> None:
-    need_programs("g++", package="g++")
 
 
 def draw_stages(data, network, before, allowed, form, stop_early):
@@ -41,7 +35,7 @@ def draw_stages(data, network, before, allowed, form, stop_early):
 
 def draw_plan(data, layer) -> Plan:
     network = layer.network
-    method = data.draw(st.sampled_from(["dense", "torch", "native"]))
+    method = data.draw(st.sampled_from(["dense", "torch", *(["native"] if native.available() else [])]))
     if method == "dense":
         return dense_plan(network, 1, 8, training=True)
     if method == "torch":
@@ -70,6 +64,7 @@ def test_every_plan_gives_the_dense_product_and_its_gradients(data, layer, batch
 
 @pytest.mark.parametrize("num_blocks", [1, 2, 3])
 @pytest.mark.parametrize("in_modes", [(3, 11, 13), (5, 8, 16), (2, 5, 1)])
+@pytest.mark.usefixtures("compiler")
 def test_vectors_along_long_short_and_broken_runs_give_the_dense_product(in_modes, num_blocks):
     layer = BTLinear(in_modes, (4, 2, 2), tucker_rank=3, num_blocks=num_blocks, bias=False, dtype=torch.float64)
     network, x = layer.network, torch.randn(7, prod(in_modes), dtype=torch.float64, requires_grad=True)
@@ -98,7 +93,9 @@ def test_every_plan_is_close_in_float32(data, layer):
 
 @pytest.mark.parametrize("kind", [BTLinear, TTLinear])
 @pytest.mark.parametrize("method", ["torch", "native"])
-def test_each_way_is_differentiable_twice(kind, method):
+def test_each_way_is_differentiable_twice(kind, method, request):
+    if method == "native":
+        request.getfixturevalue("compiler")
     options = {"tucker_rank": 2, "num_blocks": 2} if kind is BTLinear else {"tt_rank": 2}
     layer = kind((2, 3, 2), (2, 1, 3), **options, bias=False, dtype=torch.float64)
     network = layer.network
@@ -114,6 +111,7 @@ def test_each_way_is_differentiable_twice(kind, method):
     assert torch.autograd.gradgradcheck(lambda x, *operands: apply_map(plan, x, operands), (x, *operands))
 
 
+@pytest.mark.usefixtures("compiler")
 def test_only_the_gradients_that_are_wanted_are_given():
     layer = BTLinear(**PAPER, tucker_rank=4, num_blocks=2, bias=False)
     layer.factors[1].requires_grad_(False)
@@ -177,6 +175,7 @@ def test_a_high_order_is_planned_in_time():
     torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.to_dense(), layer.bias))
 
 
+@pytest.mark.usefixtures("compiler")
 def test_a_plan_explains_itself():
     layer = BTLinear(**PAPER, tucker_rank=4, num_blocks=2)
     text = str(layer.plan(96))
@@ -277,6 +276,7 @@ def test_without_a_compiler_torch_is_used_and_one_line_says_so(tmp_path):
     assert "no-such-compiler" in done.stderr
 
 
+@pytest.mark.usefixtures("compiler")
 def test_it_can_be_switched_off_and_is_compiled_once(tmp_path):
     assert in_new_process(BTRNN_NATIVE="0").stdout.strip() == "False torch"
     assert in_new_process(XDG_CACHE_HOME=str(tmp_path)).stdout.strip() == "True native"
@@ -331,6 +331,7 @@ def test_nothing_is_loaded_that_another_user_can_write(tmp_path, monkeypatch):
         native._cache_folder()
 
 
+@pytest.mark.usefixtures("compiler")
 def test_the_sources_compile_without_warnings(tmp_path):
     strict = ["-Wall", "-Wextra", "-Wshadow", "-Werror"]
     command = ["g++", *native.FLAGS, *strict, *map(str, native.SOURCES), "-o", str(tmp_path / "native.so")]

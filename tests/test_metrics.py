@@ -27,20 +27,12 @@ from btrnn.metrics import (
     tokenizer_name,
 )
 
-from .conftest import need_programs
-
 REFERENCES = [
     ["A red cube, on sand.", "There's a cube that isn't blue", "one Red block stands on the sand"],
     ["two green balls beside a (yellow) cone", "a pair of green spheres - and a cone!"],
     ["a purple ring behind a small grey cylinder", "Ring: purple; cylinder: grey"],
 ]
 CAPTIONS = ["a red cube on the sand", "two green balls", "a purple ring left of a red cube"]
-
-
-@pytest.fixture
-def java() -> None:
-    """Say that a test needs Java."""
-    need_programs("java", package="default-jre-headless")
 
 
 @pytest.fixture
