@@ -4,7 +4,8 @@ It knows nothing of the machine at hand, so that the same shapes give the same p
 same bits.
 """
 
-from btrnn.stages import VECTOR_BYTES, Network, Plan, Stage
+from btrnn.processor import VECTOR_BYTES
+from btrnn.stages import Network, Plan, Stage
 
 OPERATIONS_PER_BYTE = 10  # arithmetic that takes as long as moving one byte to or from memory, on CPUs and GPUs alike
 OPERATIONS_PER_CALL = 1e6  # and as one call of torch: some 5 microseconds

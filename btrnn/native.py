@@ -9,7 +9,6 @@ import ctypes
 import hashlib
 import logging
 import os
-import platform
 import shutil
 import stat
 import subprocess
@@ -25,12 +24,16 @@ import torch
 from torch import Tensor
 
 from btrnn.eager import is_eager
+from btrnn.processor import VECTOR_BYTES, processor_text
 
 log = logging.getLogger(__name__)
 
 SOURCES = tuple(Path(__file__).with_name(f"native_{name}.cpp") for name in ("stages", "recurrence"))
 HEADER = Path(__file__).with_name("native_products.h")
-FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-shared", "-fPIC", "-Wno-psabi")
+FLAGS = (
+    *("-O3", "-march=native", "-fopenmp", "-std=c++17", "-shared", "-fPIC", "-Wno-psabi"),
+    f"-DVECTOR_BYTES={VECTOR_BYTES}",
+)
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 _allowed = ContextVar("allowed", default=True)
 
@@ -105,7 +108,7 @@ def _compiled() -> Path:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         raise FileNotFoundError("there is no C++ compiler (Debian's package is g++)")
-    made_of = [*(path.read_text(encoding="utf-8") for path in (*SOURCES, HEADER)), compiler, *FLAGS, _processor()]
+    made_of = [*(path.read_text(encoding="utf-8") for path in (*SOURCES, HEADER)), compiler, *FLAGS, processor_text()]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     path = _cache_folder() / f"native-{key}.so"
     if not _is_private(path):
@@ -144,10 +147,3 @@ def _is_own(path: Path) -> bool:
 def _is_private(path: Path) -> bool:
     """Say whether this is there, this user's, and not writable by others: what is loaded runs as this user."""
     return _is_own(path) and not path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
-def _processor() -> str:
-    """Return what -march=native depends on, as well as it is known."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    known = {line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}
-    return "\n".join([platform.machine(), *sorted(known)])

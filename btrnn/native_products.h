@@ -9,7 +9,8 @@
 
 namespace {
 
-constexpr int64_t kVectorBytes = 64;
+constexpr int64_t kVectorBytes = VECTOR_BYTES;  // the processor's, given by the compiler's command line
+constexpr int kRows = kVectorBytes == 64 ? 8 : 6;  // of a block, whose sums stay in 32 registers, or in 16
 
 template <typename T>
 struct Vector;
@@ -89,9 +90,9 @@ template <typename T, int Vectors, bool Add, typename Place>
 void multiply_columns(const T* a, const int32_t* row, int64_t rows, const int32_t* depth, int64_t length, const T* b,
                       int64_t b_stride, T* c, Place place, Steps step) {
   int64_t m = 0;
-  for (; rows - m > 4; m += 8) {
-    const int valid = rows - m < 8 ? int(rows - m) : 8;
-    block<T, 8, Vectors, Add>(a, row + m, depth, length, b, b_stride, c, place, step, m, valid);
+  for (; rows - m > 4; m += kRows) {
+    const int valid = rows - m < kRows ? int(rows - m) : kRows;
+    block<T, kRows, Vectors, Add>(a, row + m, depth, length, b, b_stride, c, place, step, m, valid);
   }
   if (m < rows) {
     block<T, 4, Vectors, Add>(a, row + m, depth, length, b, b_stride, c, place, step, m, int(rows - m));

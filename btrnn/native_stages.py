@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from btrnn import native
-from btrnn.stages import VECTOR_BYTES, Axes, Network, Stage
+from btrnn.processor import VECTOR_BYTES
+from btrnn.stages import Axes, Network, Stage
 
 
 @dataclass(frozen=True)

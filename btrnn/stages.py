@@ -13,7 +13,6 @@ NATIVE_FORMS: tuple[Form, ...] = ("native", "inner")
 Method = Literal["native", "torch", "dense"]
 
 SHORTEST_INNER = 64  # columns that make a batched product of the middle axis worth it
-VECTOR_BYTES = 64
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from btrnn import BTLinear, TTLinear, native
 from btrnn.contraction import apply_map
 from btrnn.planning import dense_plan, make_plan, native_plan, operands_of_tiles, possible_stages
+from btrnn.processor import vector_bytes
 from btrnn.stages import Plan, make_stage
 
 from .test_linear import layers
@@ -329,6 +330,47 @@ def test_nothing_is_loaded_that_another_user_can_write(tmp_path, monkeypatch):
     assert not native._is_private(library)
     with pytest.raises(PermissionError, match="another user"):
         native._cache_folder()
+
+
+WIDTHS = """
+import sys
+from btrnn import processor
+processor.VECTOR_BYTES = int(sys.argv[1])
+import torch
+from btrnn import BTLSTM, LSTM, BTLinear, TTLinear, native
+assert f"-DVECTOR_BYTES={sys.argv[1]}" in native.FLAGS
+torch.manual_seed(0)
+for dtype in (torch.float32, torch.float64):
+    block_term = BTLinear((4, 5, 6), (3, 2, 4), tucker_rank=3, num_blocks=2)
+    for layer in (block_term, TTLinear((8, 20, 18), (16, 4, 4), tt_rank=4)):
+        layer.to(dtype)
+        x = torch.randn(7, layer.in_features, dtype=dtype, requires_grad=True)
+        found = [y := layer(x), *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])]
+        with native.disabled():
+            wanted = [y := layer(x), *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])]
+        for a, b in zip(found, wanted, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.detach().abs().max()))
+    lstm, x = LSTM(20, 37, dtype=dtype), torch.randn(5, 19, 20, dtype=dtype)
+    output = lstm(x)[0]
+    with native.disabled():
+        torch.testing.assert_close(output, lstm(x)[0], rtol=1e-4, atol=1e-5)
+print(native.available())
+"""
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("width", ["16", "32", "64"])
+def test_the_kernels_are_right_for_vectors_of_every_width(width):
+    done = subprocess.run([sys.executable, "-c", WIDTHS, width], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "width"),
+    [("x86_64\nflags : fpu sse2 avx avx2 avx512f", 64), ("x86_64\nflags : fpu sse2 avx avx2", 32), ("aarch64", 16)],
+)
+def test_vectors_are_as_wide_as_the_processor_s(flags, width):
+    assert vector_bytes(flags) == width
 
 
 @pytest.mark.usefixtures("compiler")
