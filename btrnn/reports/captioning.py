@@ -41,7 +41,14 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
         parts.insert(0, _conclusion(differences, summary))
         parts.append(comparisons.differences_table(differences))
     chosen = results.runs[results.runs["scale"] == scale]
-    return "\n\n".join([*parts, f"{_notes(summary)}\n{tables.provenance(chosen)}"])
+    notes = f"{_notes(summary)}{_untimed(chosen)}\n{tables.provenance(chosen)}"
+    return "\n\n".join([*parts, notes])
+
+
+def _untimed(runs: pd.DataFrame) -> str:
+    """Say where the word pre-training before the first epoch was not timed, as in runs of earlier versions."""
+    missing = "pretraining_seconds" not in runs or bool(runs["pretraining_seconds"].isna().any())
+    return "\n- Seconds leave out the word pre-training before the first epoch, which was not timed." if missing else ""
 
 
 def _conclusion(differences: pd.DataFrame, summary: pd.DataFrame) -> str:

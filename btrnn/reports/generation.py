@@ -222,8 +222,10 @@ def _picture_files(results: Results, summary: pd.DataFrame, stem: Path, title: s
         ("canvases.png", ["canvases"], figures.canvases),
         ("generation.gif", ["canvases"], figures.animation),
     ):
-        data: list[np.ndarray] = [arrays[key] for arrays in shown.values() for key in keys]
-        files.append(FigureFile(Path(f"{stem}_{name}"), data, partial(draw, shown, title)))
+        known = {label: arrays for label, arrays in shown.items() if set(keys) <= arrays.keys()}
+        data: list[np.ndarray] = [arrays[key] for arrays in known.values() for key in keys]
+        if known:
+            files.append(FigureFile(Path(f"{stem}_{name}"), data, partial(draw, known, title)))
     return files
 
 

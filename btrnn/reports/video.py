@@ -146,9 +146,9 @@ def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
     scale = comparison.headline_scale(read_results(results_dir, experiment).runs)
     results, summary, panels = _read(results_dir, experiment, scale)
     # a scale fixes the number of clips unless a user overrides it: never draw two numbers in one panel
-    summary = summary[summary["num_clips"] == summary["num_clips"].max()]
+    summary = summary[_most_clips(summary)]
     rows = pd.concat(panels, ignore_index=True)
-    rows = rows[rows["num_clips"] == summary["num_clips"].max()]
+    rows = rows[_most_clips(rows)]
     title = f"{tables.data_name(summary['source'].iloc[0])}, scale {scale}, n = {summary['n'].max()}"
     loss = comparison.curves(summary, results.epochs, "train/loss")
     accuracy = comparison.curves(summary, results.epochs, "val/accuracy")
@@ -167,6 +167,12 @@ def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
         path = f"{stem}_confusion_{row['protocol']}_{row['scaling']}.png"
         files.append(_figure_file(path, counts, figures.confusion_matrix, counts, name))
     return files
+
+
+def _most_clips(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Say which rows have the most clips; where no number was asked for, there were all."""
+    asked = rows["num_clips"].fillna(math.inf)
+    return asked == asked.max()
 
 
 def _figure_file(
