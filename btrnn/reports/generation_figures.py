@@ -29,7 +29,9 @@ def _side_by_side(sheets: dict[str, np.ndarray], title: str, y_label: str = "") 
     """Draw one sheet a model, beside one another."""
     with drawing({"axes.grid": False}):
         height, width = next(iter(sheets.values())).shape
-        figure = Figure(figsize=(3.6 * len(sheets), 3.6 * height / width + 0.65), layout="constrained")
+        figure = Figure(
+            figsize=(3.6 * len(sheets), 3.6 * height / width + 0.65 + 0.25 * title.count("\n")), layout="constrained"
+        )
         axes = figure.subplots(1, len(sheets), squeeze=False)[0]
         for axis, (label, sheet) in zip(axes, sheets.items(), strict=True):
             axis.imshow(sheet, cmap="gray", vmin=0, vmax=255)
@@ -59,7 +61,7 @@ def reconstructions(pictures: Pictures, title: str) -> Figure:
             arrays[key][part] for part in (slice(half), slice(half, None)) for key in ("originals", "reconstructions")
         ]
         sheets[label] = _grid(np.stack(rows))
-    return _side_by_side(sheets, f"{title}: test images, and below each its reconstruction")
+    return _side_by_side(sheets, f"{title}\ntest images, and below each its reconstruction")
 
 
 def canvases(pictures: Pictures, title: str) -> Figure:
