@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tabulate import tabulate
 
 from btrnn import comparison, tables
 from btrnn.comparison import Row
 from btrnn.files import ResultsError
 from btrnn.formatting import count, markdown_table, number, ratio
+from btrnn.reports import common, video_remarks
 from btrnn.reports import sensitivity_figures as figures
-from btrnn.reports import video_remarks
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import read_results, run_table
 from btrnn.statistics import MeanInterval, mean_interval
@@ -28,8 +27,7 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
         ResultsError: No run of this experiment and scale is finished.
     """
     summary = _summary(run_table(results_dir, experiment), experiment, scale, results_dir)
-    shown = tabulate(_rows(summary), headers="keys", tablefmt="simple", disable_numparse=True)
-    return f"{tables.heading(summary).replace('`', '')}\n\n{shown}"
+    return common.terminal_text(tables.heading(summary), _rows(summary))
 
 
 def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:

@@ -6,14 +6,13 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from tabulate import tabulate
 
 from btrnn import comparison, tables
 from btrnn.comparison import Row
 from btrnn.figure_style import GREY, MODEL_STYLES, drawing
 from btrnn.formatting import difference_text, markdown_table, number
 from btrnn.pairs import settings_difference
-from btrnn.reports.common import summary_at
+from btrnn.reports.common import summary_at, terminal_text
 from btrnn.reports.figure_file import FigureFile
 from btrnn.results import collected_experiments, read_results, run_table
 
@@ -34,8 +33,7 @@ def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
         ResultsError: No run of this experiment and scale is finished.
     """
     summary = summary_at(run_table(results_dir, experiment), experiment, scale, results_dir)
-    shown = tabulate(_rows(summary), headers="keys", tablefmt="simple", disable_numparse=True)
-    return f"{tables.heading(summary).replace('`', '')}\n\n{shown}"
+    return terminal_text(tables.heading(summary), _rows(summary))
 
 
 def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
