@@ -461,7 +461,9 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
         ("trainer.accelerator=hpu", Exception, "accelerator"),
     ],
 )
-def test_a_network_or_device_that_cannot_be_fails_before_data_is_touched(make_config, monkeypatch, override, error, message):
+def test_a_network_or_device_that_cannot_be_fails_before_data_is_touched(
+    make_config, monkeypatch, override, error, message
+):
     monkeypatch.setattr("btrnn.data.ucf11.UCF11.prepare_data", lambda _: pytest.fail("touched the data"))
     with pytest.raises(error, match=message):
         run.train(make_config(override))
