@@ -172,7 +172,7 @@ def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
 def _most_clips(rows: pd.DataFrame) -> "pd.Series[bool]":
     """Say which rows have the most clips; where no number was asked for, there were all."""
     asked = rows["num_clips"].fillna(math.inf)
-    most: "pd.Series[bool]" = asked == asked.max()
+    most: pd.Series[bool] = asked == asked.max()
     return most
 
 
