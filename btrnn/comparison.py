@@ -156,7 +156,7 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
         shape = (row["num_blocks"] != 2, row["order"] != 4, -np.nan_to_num(row["rank"]), row["label"])
         protocol = _position(_PROTOCOL_ORDER, row.get("protocol", ""))
         place = (protocol, _position(_SCALING_ORDER, row.get("scaling", "")), row.get("num_glimpses", 0))
-        clips = _clips(row.get("num_clips", 0))
+        clips = _clips(row.get("num_clips", 0.0))
         return (row["experiment"], -clips, row["scale"], *place, model, *shape)
 
     records: list[Row] = table.to_dict("records")

@@ -397,8 +397,10 @@ def ending_in_one_line(*errors: type[Exception]) -> Iterator[None]:
     except mendable as error:
         if wants_traceback():
             raise
-        print(f"error: {explain(error)}", file=sys.stderr, flush=True)
-        if os.getpid() not in _failed:  # a process of a launcher's, which counts exceptions alone
+        launched = os.getpid() not in _failed  # a process of a launcher's, which counts exceptions alone
+        job = f" (the job {' '.join(HydraConfig.get().overrides.task)})" if launched else ""  # of those at work at once
+        print(f"error: {explain(error)}{job}", file=sys.stderr, flush=True)
+        if launched:
             raise CompactHydraException("a job of the sweep failed, see above") from error
         _failed[os.getpid()] += 1
 

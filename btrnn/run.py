@@ -89,11 +89,11 @@ def _train_once(config: DictConfig, run_dir: Path) -> dict[str, Any]:
 def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dict[str, Any]:
     """Fit and test, and write all files but the summary."""
     data, task = _make(config)
-    replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
-
     history = History(run_dir / "metrics.csv", task.metrics, task.monitor, run_dir / "checkpoints" / "best.pt")
     resume_path = _resume_path(run_dir)
     trainer = _trainer(config, [history, ResumePoint(resume_path, config.resume_every_seconds, history)], logger)
+    _prepare(data, task)
+    replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
     log.info("%s %s", "resuming" if resume_path.exists() else "training", run_dir)
     # a batch system's warning that time is running out: Lightning then ends after the step, as it does for SIGTERM
     before = signal.signal(signal.SIGUSR1, lambda *_: signal.raise_signal(signal.SIGTERM))
@@ -148,22 +148,28 @@ def evaluate(path: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
         config = DictConfig(OmegaConf.merge(config, evaluating))
     with quiet_lightning(), logged(config) as logger:
         data, task = _make(config)
-        metrics = _test(_trainer(config, [], logger), task, data, weights.state, path)[0]
+        trainer = _trainer(config, [], logger)
+        _prepare(data, task)
+        metrics = _test(trainer, task, data, weights.state, path)[0]
         if logger is not None:
             logger.experiment.summary.update(metrics)
         return metrics
 
 
 def _make(config: DictConfig) -> tuple[DataModule, Task]:
-    """Make the network, then the data: what cannot be built fails before any data is touched."""
+    """Make the network and the data module: what cannot be built fails before any data is touched."""
     seed_everything(config.seed, verbose=False)
     task: Task = instantiate(config.task)
     data: DataModule = instantiate(config.data)
     task.check_data(data)
+    return data, task
+
+
+def _prepare(data: DataModule, task: Task) -> None:
+    """Make the data ready, once the trainer, too, has found what it needs, such as its GPU."""
     data.prepare_data()
     data.setup("fit")
     task.complete(data)
-    return data, task
 
 
 def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger | None) -> Trainer:

@@ -6,7 +6,7 @@
 
 README's block stands between two marker lines. It shows the main experiments at their largest scale; the tables
 hold every scale. Figures are compared by the data they show, whose digest stands in the file, not by their
-pixels.
+pixels. A results folder of one's own gets its report without README, and the paper's numbers if it has none yet.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from btrnn.atomic import replace_file
+from btrnn.command import explain
 from btrnn.files import ResultsError
 from btrnn.reports import (
     captioning,
@@ -36,6 +37,7 @@ from btrnn.reports.figure_file import FigureFile
 from btrnn.results import collected_experiments
 from btrnn.schema import schema_of
 
+ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 README_EXPERIMENTS = (
     *(
@@ -94,18 +96,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", nargs="?", help="default: all that are collected in RESULTS_DIR")
     parser.add_argument("--results-dir", type=Path, default=Path("results"))
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--readme", type=Path, help="default: the project's, if RESULTS_DIR is the project's too")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is out of date")
     options = parser.parse_args(arguments)
+    readme = options.readme
+    if readme is None and options.results_dir.resolve() == ROOT / "results":
+        readme = Path(os.path.relpath(ROOT / "README.md"))
     try:
-        stale = _report(options.experiment, options.results_dir, options.readme, check=options.check)
-    except (ResultsError, FileNotFoundError) as error:
-        sys.exit(str(error))
+        stale = _report(options.experiment, options.results_dir, readme, check=options.check)
+    except (ResultsError, OSError) as error:
+        sys.exit(f"error: {explain(error)}")
     if stale:
         sys.exit(f"out of date: {', '.join(map(str, stale))}; run `python experiments/report.py`")
 
 
-def _report(experiment: str | None, results_dir: Path, readme: Path, *, check: bool) -> list[Path]:
+def _report(experiment: str | None, results_dir: Path, readme: Path | None, *, check: bool) -> list[Path]:
     """Write or check everything; returns the paths that were found out of date (none when writing)."""
     collected = collected_experiments(results_dir)
     if experiment and experiment not in collected:
@@ -113,6 +118,9 @@ def _report(experiment: str | None, results_dir: Path, readme: Path, *, check: b
             f"{experiment!r} is not collected in {results_dir} (there: {', '.join(collected) or 'none'}); "
             f"run `python experiments/collect.py {experiment}` first"
         )
+    paper = results_dir / "paper.csv"
+    if not check and not paper.exists():
+        replace_file(paper, (ROOT / "results" / "paper.csv").read_bytes())
     texts: dict[Path, str] = {}
     drawn: list[FigureFile] = []
     for name in [experiment] if experiment else collected:
@@ -127,7 +135,8 @@ def _report(experiment: str | None, results_dir: Path, readme: Path, *, check: b
         drawn += recovery.figure_files(results_dir)
     texts |= model_cards.card_texts(results_dir)
     texts |= claims.page_texts(results_dir, texts.keys())  # which speaks of every experiment
-    texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir, readme), readme)
+    if readme is not None:
+        texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir, readme), readme)
     stale = []
     for path, text in texts.items():
         current = path.read_text(encoding="utf-8") if path.exists() else ""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -384,6 +385,25 @@ def test_a_few_bad_files_are_left_out_and_listed(
     assert "Left out: clip_000a.mpg: zero bytes." in caplog.text
     assert not (tmp_path / "cache" / "frames.partial").exists()
     assert len(build_frame_cache(clips, root, tmp_path / "cache", frames_cached=2).table) == 196
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.EIO])
+def test_what_the_machine_cannot_read_just_now_is_not_taken_for_a_bad_clip(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    opened = Path.open
+
+    def refuse(path: Path, *args: Any, **options: Any) -> Any:
+        if path.name == "clip_1.mpg":
+            raise OSError(number, "refused", str(path))
+        return opened(path, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        with pytest.raises(OSError, match="clip_1") as caught:
+            build(root, tmp_path / "cache")
+    assert caught.value.errno == number
+    assert len(build(root, tmp_path / "cache").table) == 6
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

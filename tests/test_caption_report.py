@@ -223,3 +223,15 @@ def test_a_choice_of_rates_names_the_best(tmp_path: Path) -> None:
     rows = [line for line in lines if line.startswith("| LSTM")]
     assert [row.endswith("| yes      |") for row in rows] == [False, True, False]
     assert not result_paths(results_dir, experiment).predictions.exists()
+
+
+def test_runs_on_fewer_images_stand_in_the_table_but_are_compared_with_none(tmp_path: Path) -> None:
+    options = workspace(tmp_path)
+    for model, num_images in (("lstm", 30), ("bt_lstm", 30), ("tt_lstm", SHOWN - 1)):
+        write_run(tmp_path / "results", model, 0, num_images=num_images)
+    collect_script.main(options[:2])
+    report.main(options)
+    results = read_results(tmp_path / "results", EXPERIMENT)
+    assert set(results.runs["model"]) == {"lstm", "bt_lstm", "tt_lstm"}
+    differences = captioning_differences.differences(captioning.comparison.summarise(results.runs), results)
+    assert [label.split(",")[0] for label in differences["label"]] == ["BT-LSTM"]

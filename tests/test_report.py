@@ -338,3 +338,15 @@ def test_the_rate_with_the_lowest_validation_loss_is_chosen() -> None:
     assert table.loc[table["chosen"], "learning_rate"].tolist() == [1e-3, 1e-3]
     lines = tables.rates_table(table).splitlines()
     assert [line.endswith("| yes      |") for line in lines[2:]] == [False, True, False] * 2
+
+
+def test_a_results_folder_of_ones_own_is_reported_without_touching_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "README.md").write_text(README)
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "own", "bt_lstm", 0, changes={"num_clips": None})
+    collect.main(["--results-dir", "own"])
+    report.main(["ucf11_actions", "--results-dir", "own"])
+    assert (tmp_path / "README.md").read_text() == README
+    assert "0.697" in (tmp_path / "own" / "tables" / "ucf11_actions.md").read_text()  # the paper's LSTM

@@ -367,6 +367,8 @@ def test_evaluate_names_what_is_missing(tmp_path):
 
 def test_the_seed_draws_split_and_weights(make_config):
     task_0, task_1, again = (run._make(make_config(f"seed={seed}")) for seed in (0, 1, 0))
+    for data, task in (task_0, task_1, again):
+        run._prepare(data, task)
     weights = [list(task.network.state_dict().values()) for _, task in (task_0, task_1, again)]
     assert all(torch.equal(a, b) for a, b in zip(weights[0], weights[2], strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
@@ -420,7 +422,8 @@ def test_a_run_of_draw_leaves_bounds_and_pictures_that_its_weights_give_again(ma
     monkeypatch.setattr(run, "load_weights", lambda *args, load=run.load_weights: (load(*args), given.append(args[0])))
     again = run.evaluate(run_dir)
     assert again == {key: value for key, value in summary.items() if key in again}
-    data, _ = run._make(config)
+    data, task = run._make(config)
+    run._prepare(data, task)
     for name, array in given[0].outputs(data).items():
         assert np.array_equal(array, pictures[name]), name
 
@@ -455,9 +458,12 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
         ("modes.input=[8,20,20,17]", ConfigError, r"multiply to 54,400, but a frame has 57,600"),
         ("modes.hidden=[4,4,4]", Exception, r"\(16, 4, 4\) must have the same length"),
         ("model.layer.tt_rank=0", Exception, "tt_rank must be an integer of at least 1, got 0"),
+        ("trainer.accelerator=hpu", Exception, "accelerator"),
     ],
 )
-def test_a_network_that_cannot_be_fails_before_data_is_touched(make_config, monkeypatch, override, error, message):
+def test_a_network_or_device_that_cannot_be_fails_before_data_is_touched(
+    make_config, monkeypatch, override, error, message
+):
     monkeypatch.setattr("btrnn.data.ucf11.UCF11.prepare_data", lambda _: pytest.fail("touched the data"))
     with pytest.raises(error, match=message):
         run.train(make_config(override))

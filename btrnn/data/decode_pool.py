@@ -71,6 +71,10 @@ def decode_clip(task: DecodeTask, array_file: int) -> DecodedClip:
     try:
         frames, _, num_frames = read_sampled_frames(task.path, task.frames_cached, rng, decoder=task.decoder)
     except VideoError as error:
+        cause = error.__cause__
+        # the machine's fault, which may be gone the next time; exactly these types, as FFmpeg's errors are OSErrors too
+        if isinstance(cause, OSError) and type(cause) in (OSError, PermissionError):
+            raise OSError(cause.errno, cause.strerror, task.path) from error
         return DecodedClip(task.row, task.clip, reason=error.reason)
     row = frames.tobytes().ljust(row_bytes(task.frames_cached), b"\0")
     written = os.pwrite(array_file, row, task.row * len(row))
@@ -151,6 +155,8 @@ class _Worker:
         if not answer:
             return self._after_death(task)
         result = json.loads(answer)
+        if "errno" in result:
+            raise OSError(result["errno"], result["strerror"], task.path)
         if "failure" in result:
             raise RuntimeError(f"decoding {task.path} failed: {result['failure']}")
         return DecodedClip(**result)
@@ -182,6 +188,8 @@ def _serve(array_path: Path) -> None:
     for line in sys.stdin:
         try:
             answer = asdict(decode_clip(DecodeTask(**json.loads(line)), array_file))
+        except OSError as error:
+            answer = {"errno": error.errno, "strerror": error.strerror or str(error)}
         except Exception as error:
             answer = {"failure": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)

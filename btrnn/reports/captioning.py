@@ -192,13 +192,16 @@ def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
 
 
 def _caption_files(results: Results, summary: pd.DataFrame, stem: Path, title: str) -> list[FigureFile]:
-    """Draw the first test images with what each model says of them, by its first seed."""
+    """Draw the first test images with what each model says of them, by its first seed, if it saw them all."""
     images, shown = results.pictures["images"], results.pictures["image_ids"]
     texts = {}
     for row in summary.to_dict("records"):
         said = comparison.rows_of(row, results.predictions)
         first = said[said["seed"] == said["seed"].min()].set_index("image")["caption"]
-        texts[row["label"]] = [str(first[image]) for image in shown]
+        if set(shown) <= set(first.index):
+            texts[row["label"]] = [str(first[image]) for image in shown]
+    if not texts:
+        return []
     models = dict(zip(summary["label"], summary["model"], strict=True))
     data: list[np.ndarray] = [images, np.array(list(texts.values())), np.array(list(texts))]
     return [FigureFile(Path(f"{stem}_captions.png"), data, partial(figures.captions, images, texts, models, title))]

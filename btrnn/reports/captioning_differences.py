@@ -23,12 +23,14 @@ def differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame:
         in CIDEr times 100; low and high are NaN at n = 1.
 
     Raises:
-        ResultsError: Two models captioned different images with one seed.
+        ResultsError: Two models captioned different images, as many as one another, with one seed.
     """
     rows = []
     records = summary.to_dict("records")
     for dense in [row for row in records if row["model"] == "lstm"]:
         for row in [row for row in records if row["model"] != "lstm"]:
+            if any(row[used] != dense[used] for used in ("used_fewest", "used_most")):
+                continue  # of another amount of data, which is another study
             found = settings_difference(row, dense, results.runs, "test/cider", results.predictions, "image")
             if found.n == 0:
                 continue
