@@ -30,8 +30,9 @@ def logged(config: DictConfig) -> Iterator[WandbLogger | None]:
                 logger.log_hyperparams(cast("dict[str, Any]", OmegaConf.to_container(config)))
             except (wandb.errors.Error, ValueError) as error:
                 raise ConfigError(
-                    f"W&B takes no log of this run: {str(error).rstrip('.')}. With WANDB_MODE=offline it needs no account and no "
-                    "connection; `wandb login` opens one; logger=none does without. Then repeat the command"
+                    f"W&B takes no log of this run: {str(error).rstrip('.')}. With WANDB_MODE=offline it needs no "
+                    "account and no connection; `wandb login` opens one; logger=none does without. Then repeat the "
+                    "command"
                 ) from error
         yield logger
     finally:
