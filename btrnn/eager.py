@@ -29,7 +29,7 @@ def is_tracing() -> bool:
 
 
 def check_dtype(layer: str, x: Tensor, parameter: Tensor, name: str = "an input") -> None:
-    """Check that a tensor has the type of a layer's parameters; autocast converts both by itself.
+    """Check that this is a tensor of the type of a layer's parameters; autocast converts both by itself.
 
     Args:
         layer: The layer's name.
@@ -38,8 +38,10 @@ def check_dtype(layer: str, x: Tensor, parameter: Tensor, name: str = "an input"
         name: What `x` is to the layer.
 
     Raises:
-        ValueError: The types differ.
+        ValueError: It is no tensor, or the types differ.
     """
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{layer} takes {name} that is a tensor, got {type(x).__name__}")
     if x.dtype != parameter.dtype and not torch.is_autocast_enabled(x.device.type):
         raise ValueError(
             f"{layer} has parameters of {parameter.dtype} and takes {name} of that type, got {x.dtype}: convert the "

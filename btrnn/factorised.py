@@ -104,7 +104,7 @@ class FactorisedLinear(nn.Module):
                 # Rescaled after drawing: a single draw's norm may be far from its mean (at R = 1 the core is one
                 # number). Each of them takes an equal share, so that one learning rate suits them all.
                 target = sqrt(self.out_features / 3)
-                scale = float(target / self._dense_norm(weights)) ** (1 / len(weights))
+                scale = (target / self._dense_norm(weights)) ** (1 / len(weights))
                 for weight in weights:
                     weight.mul_(scale)
         if self.bias is not None:
