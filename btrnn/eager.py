@@ -19,8 +19,14 @@ def is_eager(*tensors: Tensor) -> bool:
         or tensors[0].is_meta
         or torch.is_autocast_enabled(tensors[0].device.type)
         or any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors)
+        or any(is_batched(tensor) for tensor in tensors)
         or any(unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
     )
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Say whether this stands for many tensors, as gradients do in torch.autograd.grad with is_grads_batched."""
+    return torch._C._functorch.is_legacy_batchedtensor(tensor)
 
 
 def is_tracing() -> bool:

@@ -169,7 +169,7 @@ class FactorisedLinear(nn.Module):
         """
         operands, tracing = self.operands(), is_tracing()
         check_dtype(type(self).__name__, x, operands[0])
-        if not tracing and x.shape[-1] != self.in_features:
+        if not tracing and x.shape[-1:] != (self.in_features,):
             raise ValueError(
                 f"{type(self).__name__} takes vectors of {self.in_features} = {product_text(self.in_modes)} features "
                 f"on the last axis, got an input of shape {tuple(x.shape)}"

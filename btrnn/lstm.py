@@ -39,6 +39,9 @@ class LSTMState(NamedTuple):
     cell: Tensor
 
 
+torch.serialization.add_safe_globals([LSTMState])  # a saved state loads as nn.LSTM's pair of tensors does
+
+
 class LSTMOptions(TypedDict, total=False):
     """The keyword arguments that all three layers share; `LSTM` says what each is."""
 
