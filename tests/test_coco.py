@@ -293,7 +293,7 @@ def test_a_caption_that_ends_within_a_character_can_be_written(root: Path) -> No
     write_part(root, "train2014", list(range(1, 21)), lambda key: ["a dog \U0001f436", "a dog \ud83d", "a dog\udc36s"])
     data = ready(root)
     assert data.references([0])[0] == ["a dog\ufffds", "a dog \ufffd", "a dog \U0001f436"]
-    assert {"a", "dog", "s"} == set(data.vocabulary.words[4:])
+    assert {"a", "dog", "dogs"}.intersection(data.vocabulary.words) == {"a", "dog"}
 
 
 def test_an_image_without_a_file_or_a_caption_is_skipped_and_reported(
