@@ -4,41 +4,60 @@ Plain integers in, plain numbers out; nothing here needs torch. The formulas are
 the block-term count is their P_BTD, the tensor-train count is that of Yang et al., ICML 2017.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isqrt, prod
+from operator import index
 
 
-def check_modes(in_modes: Sequence[int], out_modes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def check_modes(
+    in_modes: Sequence[int], out_modes: Sequence[int], out_name: str = "out_modes"
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return both mode lists as tuples, after checking that they can belong to one factorised map.
 
     Args:
         in_modes: I_1 .. I_d, whose product is the input size.
         out_modes: J_1 .. J_d, whose product is the output size.
+        out_name: What the caller knows them by.
 
     Raises:
         ValueError: The lists are empty, differ in length, or hold anything but positive integers.
     """
-    in_modes, out_modes = tuple(in_modes), tuple(out_modes)
+    in_modes, out_modes = _integers("in_modes", in_modes), _integers(out_name, out_modes)
     if len(in_modes) != len(out_modes) or not in_modes:
         raise ValueError(
-            f"in_modes {in_modes} and out_modes {out_modes} must have the same length, at least 1: "
+            f"in_modes {in_modes} and {out_name} {out_modes} must have the same length, at least 1: "
             f"mode k of the input is contracted into mode k of the output; got {len(in_modes)} and {len(out_modes)}"
         )
-    for name, modes in (("in_modes", in_modes), ("out_modes", out_modes)):
-        if any(not isinstance(mode, int) or mode < 1 for mode in modes):
-            raise ValueError(f"{name} must be integers of at least 1, got {modes}")
     return in_modes, out_modes
 
 
 def check_count(name: str, value: int) -> int:
-    """Return `value` if it is an integer of at least 1, as ranks and block counts must be.
+    """Return `value` as Python's own integer if it is one of at least 1, as sizes and ranks must be.
+
+    An integer of NumPy's or torch's is one too; as it is, its products could overflow.
 
     Raises:
         ValueError: It is not; the message gives `name` and the value.
     """
-    if not isinstance(value, int) or value < 1:
+    try:
+        count = index(value)
+    except TypeError:
+        count = 0
+    if count < 1:
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-    return value
+    return count
+
+
+def _integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """Return modes or ranks as Python's own integers, each of at least 1."""
+    try:
+        given = tuple(values)
+    except TypeError:
+        raise ValueError(f"{name} must be a sequence of integers, got {values!r}") from None
+    try:
+        return tuple(check_count(name, value) for value in given)
+    except ValueError:
+        raise ValueError(f"{name} must be integers of at least 1, got {given}") from None
 
 
 def full_tt_ranks(order: int, tt_rank: int | Sequence[int]) -> tuple[int, ...]:
@@ -51,14 +70,27 @@ def full_tt_ranks(order: int, tt_rank: int | Sequence[int]) -> tuple[int, ...]:
     Raises:
         ValueError: A rank is below 1, or their number is not d - 1.
     """
-    inner = (tt_rank,) * (order - 1) if isinstance(tt_rank, int) else tuple(tt_rank)
-    if isinstance(tt_rank, int):
-        check_count("tt_rank", tt_rank)  # also at order 1, where no inner rank would show it
+    ranks = one_or_more_ranks(tt_rank)
+    inner = (ranks,) * (order - 1) if isinstance(ranks, int) else ranks
     if len(inner) != order - 1:
         raise ValueError(
             f"tt_rank {list(inner)} has {len(inner)} ranks; order {order} needs one integer or {order - 1} inner ranks"
         )
-    return (1, *(check_count("tt_rank", rank) for rank in inner), 1)
+    return (1, *inner, 1)
+
+
+def one_or_more_ranks(tt_rank: int | Sequence[int]) -> int | tuple[int, ...]:
+    """Return one TT-rank for all places, or one for each, as Python's own integers.
+
+    Raises:
+        ValueError: A rank is below 1 or no integer.
+    """
+    try:
+        index(tt_rank)  # type: ignore[arg-type]
+    except TypeError:
+        if isinstance(tt_rank, Iterable) and not isinstance(tt_rank, str):
+            return _integers("tt_rank", tt_rank)
+    return check_count("tt_rank", tt_rank)  # type: ignore[arg-type]
 
 
 def bt_parameters(in_modes: Sequence[int], out_modes: Sequence[int], tucker_rank: int, num_blocks: int) -> int:

@@ -39,7 +39,7 @@ def _tensorise(
     """Read W as a tensor (I_1 J_1, .., I_d J_d) in float64.
 
     Raises:
-        ValueError: The modes do not multiply to W's shape.
+        ValueError: The modes do not multiply to W's shape, or W holds NaN or infinity.
     """
     in_modes, out_modes = check_modes(in_modes, out_modes)
     if weight.shape != (prod(out_modes), prod(in_modes)):
@@ -47,6 +47,8 @@ def _tensorise(
             f"out_modes {out_modes} and in_modes {in_modes} stand for a weight of shape "
             f"({prod(out_modes)}, {prod(in_modes)}), got {tuple(weight.shape)}"
         )
+    if not weight.isfinite().all():
+        raise ValueError(f"the weight of shape {tuple(weight.shape)} holds NaN or infinity, which no factors stand for")
     order = len(in_modes)
     pairs = [axis for k in range(order) for axis in (order + k, k)]
     tensor = weight.detach().double().reshape(*out_modes, *in_modes).permute(pairs)

@@ -19,8 +19,14 @@ def is_eager(*tensors: Tensor) -> bool:
         or tensors[0].is_meta
         or torch.is_autocast_enabled(tensors[0].device.type)
         or any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors)
+        or any(is_batched(tensor) for tensor in tensors)
         or any(unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
     )
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Say whether this stands for many tensors, as gradients do in torch.autograd.grad with is_grads_batched."""
+    return torch._C._functorch.is_legacy_batchedtensor(tensor)
 
 
 def is_tracing() -> bool:
@@ -29,7 +35,7 @@ def is_tracing() -> bool:
 
 
 def check_dtype(layer: str, x: Tensor, parameter: Tensor, name: str = "an input") -> None:
-    """Check that a tensor has the type of a layer's parameters; autocast converts both by itself.
+    """Check that this is a tensor of the type of a layer's parameters; autocast converts both by itself.
 
     Args:
         layer: The layer's name.
@@ -38,8 +44,10 @@ def check_dtype(layer: str, x: Tensor, parameter: Tensor, name: str = "an input"
         name: What `x` is to the layer.
 
     Raises:
-        ValueError: The types differ.
+        ValueError: It is no tensor, or the types differ.
     """
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{layer} takes {name} that is a tensor, got {type(x).__name__}")
     if x.dtype != parameter.dtype and not torch.is_autocast_enabled(x.device.type):
         raise ValueError(
             f"{layer} has parameters of {parameter.dtype} and takes {name} of that type, got {x.dtype}: convert the "

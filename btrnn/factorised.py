@@ -104,7 +104,7 @@ class FactorisedLinear(nn.Module):
                 # Rescaled after drawing: a single draw's norm may be far from its mean (at R = 1 the core is one
                 # number). Each of them takes an equal share, so that one learning rate suits them all.
                 target = sqrt(self.out_features / 3)
-                scale = float(target / self._dense_norm(weights)) ** (1 / len(weights))
+                scale = (target / self._dense_norm(weights)) ** (1 / len(weights))
                 for weight in weights:
                     weight.mul_(scale)
         if self.bias is not None:
@@ -169,7 +169,7 @@ class FactorisedLinear(nn.Module):
         """
         operands, tracing = self.operands(), is_tracing()
         check_dtype(type(self).__name__, x, operands[0])
-        if not tracing and x.shape[-1] != self.in_features:
+        if not tracing and x.shape[-1:] != (self.in_features,):
             raise ValueError(
                 f"{type(self).__name__} takes vectors of {self.in_features} = {product_text(self.in_modes)} features "
                 f"on the last axis, got an input of shape {tuple(x.shape)}"

@@ -64,6 +64,7 @@ class BTLinear(FactorisedLinear):
         super().__init__(in_modes, out_modes, bias, init, device, dtype)
         self.tucker_rank = check_count("tucker_rank", tucker_rank)
         self.num_blocks = check_count("num_blocks", num_blocks)
+        num_blocks, tucker_rank = self.num_blocks, self.tucker_rank
         self.core = nn.Parameter(torch.empty(num_blocks, *[tucker_rank] * self.order, device=device, dtype=dtype))
         self.factors = CalledParameters(
             nn.Parameter(torch.empty(num_blocks, i, j, tucker_rank, device=device, dtype=dtype))

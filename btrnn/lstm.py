@@ -14,6 +14,7 @@ Deviation from nn.LSTM: one bias vector, where nn.LSTM adds two.
 
 from collections.abc import Sequence
 from math import prod, sqrt
+from numbers import Real
 from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
+from btrnn.complexity import check_count, check_modes, one_or_more_ranks
 from btrnn.eager import check_dtype, is_tracing
 from btrnn.initialisation import DENSE_PAPER_STD, InitName, truncated_normal_
 from btrnn.linear import BTLinear, TTLinear
@@ -35,6 +37,9 @@ class LSTMState(NamedTuple):
 
     hidden: Tensor
     cell: Tensor
+
+
+torch.serialization.add_safe_globals([LSTMState])  # a saved state loads as nn.LSTM's pair of tensors does
 
 
 class LSTMOptions(TypedDict, total=False):
@@ -114,21 +119,18 @@ class LSTM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        for name, size in (
-            ("input_size", input_size),
-            ("hidden_size", hidden_size),
-            ("num_layers", num_layers),
-        ):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        input_size = check_count("input_size", input_size)
+        hidden_size = check_count("hidden_size", hidden_size)
+        num_layers = check_count("num_layers", num_layers)
         probabilities = {
             "dropout": dropout,
             "input_dropout": input_dropout,
             "recurrent_dropout": recurrent_dropout,
         }
         for name, probability in probabilities.items():
-            if not 0 <= probability < 1:
-                raise ValueError(f"{name} must be a probability in [0, 1), got {probability}")
+            is_number = isinstance(probability, Real) and not isinstance(probability, bool)
+            if not (is_number and 0 <= probability < 1):
+                raise ValueError(f"{name} must be a probability in [0, 1), got {probability!r}")
         _check_choice("gate_activation", gate_activation, ("sigmoid", "hard_sigmoid"))
         _check_choice("recurrent_init", recurrent_init, ("uniform", "orthogonal"))
         _check_choice("init", init, ("default", "paper"))
@@ -413,8 +415,8 @@ class TTLSTM(_FactorisedLSTM):
         tt_rank: int | Sequence[int],
         **options: Unpack[LSTMOptions],
     ) -> None:
-        self.in_modes, self.hidden_modes = tuple(in_modes), tuple(hidden_modes)
-        self.tt_rank = tt_rank if isinstance(tt_rank, int) else tuple(tt_rank)
+        self.in_modes, self.hidden_modes = check_modes(in_modes, hidden_modes, "hidden_modes")
+        self.tt_rank = one_or_more_ranks(tt_rank)
         super().__init__(prod(self.in_modes), prod(self.hidden_modes), **options)
 
     def _make_input_map(
@@ -454,8 +456,9 @@ class BTLSTM(_FactorisedLSTM):
         num_blocks: int = 1,
         **options: Unpack[LSTMOptions],
     ) -> None:
-        self.in_modes, self.hidden_modes = tuple(in_modes), tuple(hidden_modes)
-        self.tucker_rank, self.num_blocks = tucker_rank, num_blocks
+        self.in_modes, self.hidden_modes = check_modes(in_modes, hidden_modes, "hidden_modes")
+        self.tucker_rank = check_count("tucker_rank", tucker_rank)
+        self.num_blocks = check_count("num_blocks", num_blocks)
         super().__init__(prod(self.in_modes), prod(self.hidden_modes), **options)
 
     def _make_input_map(

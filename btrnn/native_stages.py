@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from btrnn import native
+from btrnn.eager import is_batched
 from btrnn.processor import VECTOR_BYTES
 from btrnn.stages import Axes, Network, Stage
 
@@ -75,15 +76,17 @@ class _NativeStages(torch.autograd.Function):
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         x, *matrices = ctx.saved_tensors
         needs_x, *needs = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():  # the gradient is to be differentiated again: torch does it all
+        again = torch.is_grad_enabled()
+        if again or is_batched(d_out):  # the gradient is to be differentiated again, or many at once: torch does it all
             # under new names, so that no gradient goes on from one of them into another that it was made of
-            x, *matrices = (tensor.view_as(tensor) for tensor in (x, *matrices))
-            wanted = [tensor for tensor, need in zip((x, *matrices), (needs_x, *needs), strict=True) if need]
-            again = torch_stages(ctx.chain, x, matrices)
-            layout = _layouts(ctx.chain, x.element_size())[-1]
-            again = again.reshape(*d_out.shape[:-1], layout.width)
-            pad = (0, layout.padded_width - layout.width)
-            found = iter(torch.autograd.grad(torch.nn.functional.pad(again, pad), wanted, d_out, create_graph=True))
+            with torch.enable_grad():
+                x, *matrices = (tensor.view_as(tensor) for tensor in (x, *matrices))
+                wanted = [tensor for tensor, need in zip((x, *matrices), (needs_x, *needs), strict=True) if need]
+                result = torch_stages(ctx.chain, x, matrices)
+                layout = _layouts(ctx.chain, x.element_size())[-1]
+                result = result.reshape(*d_out.shape[:-1], layout.width)
+                padded = torch.nn.functional.pad(result, (0, layout.padded_width - layout.width))
+            found = iter(torch.autograd.grad(padded, wanted, d_out, create_graph=again))
             return None, *(next(found) if need else None for need in (needs_x, *needs))
         x, d_out = x.contiguous(), d_out.contiguous()
         d_x = torch.empty_like(x) if needs_x else None

@@ -49,9 +49,9 @@ class CalledParameters(nn.ParameterList):
 
     __call__ = nn.Module.__call__  # nn.ParameterList forbids it
 
-    def forward(self) -> list[Tensor]:
-        """Return the tensors in their order."""
-        return list(self)
+    def forward(self) -> tuple[Tensor, ...]:
+        """Return the tensors in their order, as a tuple, which hooks on the backward pass need."""
+        return tuple(self)
 
 
 class NumberedParameters(nn.Module):

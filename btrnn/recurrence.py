@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from btrnn import native_recurrence
-from btrnn.eager import is_eager
+from btrnn.eager import is_batched, is_eager
 from btrnn.native_recurrence import Kept
 from btrnn.products import has_onednn, onednn_outer_product, onednn_product
 
@@ -266,7 +266,7 @@ class _Recurrence(torch.autograd.Function):
         *operands, cells, activations = ctx.saved_tensors
         operands, kept, needed = Operands(*operands), Kept(cells, activations), ctx.needs_input_grad[:4]
         with torch.autocast(activations.device.type, enabled=False):  # it may be on where backward is called
-            if torch.is_grad_enabled():
+            if torch.is_grad_enabled() or any(grad is not None and is_batched(grad) for grad in grads):
                 found = _backward_through_plain_loop(ctx.steps, operands, ctx.activation, grads, needed)
             else:
                 back = _native_backward if ctx.native else _backward
@@ -397,13 +397,15 @@ def _backward_through_plain_loop(
     grads: Sequence[Tensor | None],
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients as `_backward` does, in a graph that can be differentiated again."""
+    """Return the gradients as `_backward` does, in a graph that can be differentiated again if they are enabled."""
     # Each operand under a new name, so that no gradient goes on from one of them into another that it was made of.
-    gates, hidden_0, cell_0, weight = named = [tensor.view_as(tensor) for tensor in operands[:4]]
-    results = plain_unroll(steps, Operands(gates, hidden_0, cell_0, weight, operands.mask), activation)
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        gates, hidden_0, cell_0, weight = named = [tensor.view_as(tensor) for tensor in operands[:4]]
+        results = plain_unroll(steps, Operands(gates, hidden_0, cell_0, weight, operands.mask), activation)
     reached = [k for k, grad in enumerate(grads) if grad is not None]
     sources = [tensor for tensor, need in zip(named, needed, strict=True) if need]
     found = iter(
-        torch.autograd.grad([results[k] for k in reached], sources, [grads[k] for k in reached], create_graph=True)
+        torch.autograd.grad([results[k] for k in reached], sources, [grads[k] for k in reached], create_graph=again)
     )
     return tuple(next(found) if need else None for need in needed)

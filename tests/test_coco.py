@@ -1,5 +1,6 @@
 """COCO's files, its splits and its batches; what is damaged is named, what cannot be used is reported."""
 
+import codecs
 import json
 import runpy
 from collections import Counter
@@ -280,6 +281,19 @@ def test_captions_of_one_word_of_none_and_of_200(root: Path) -> None:
     assert data.facts()["captions_cut"] == 1
     assert data.facts()["captions_without_words"] == 2
     assert sorted(map(len, data.references([2])[0])) == [3, 799]
+
+
+def test_a_mark_in_front_of_a_file_is_not_of_its_content(root: Path) -> None:
+    path = root / "annotations" / "captions_train2014.json"
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert ready(root).references([0]) == [list(SENTENCES[::-1])]
+
+
+def test_a_caption_that_ends_within_a_character_can_be_written(root: Path) -> None:
+    write_part(root, "train2014", list(range(1, 21)), lambda key: ["a dog \U0001f436", "a dog \ud83d", "a dog\udc36s"])
+    data = ready(root)
+    assert data.references([0])[0] == ["a dog\ufffds", "a dog \ufffd", "a dog \U0001f436"]
+    assert {"a", "dog", "dogs"}.intersection(data.vocabulary.words) == {"a", "dog"}
 
 
 def test_an_image_without_a_file_or_a_caption_is_skipped_and_reported(

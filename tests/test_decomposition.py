@@ -198,3 +198,18 @@ def test_wrong_shapes_are_named():
         BTLinear.from_dense(weight, (2, 2), (2, 3), tucker_rank=0)
     with pytest.raises(ValueError, match="needs one integer or 1 inner ranks"):
         TTLinear.from_dense(weight, (2, 2), (2, 3), tt_rank=(2, 2))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda w: BTLinear.from_dense(w, (2, 2), (2, 2), tucker_rank=1),
+        lambda w: TTLinear.from_dense(w, (2, 2), (2, 2), tt_rank=1),
+    ],
+)
+def test_a_weight_that_is_not_finite_is_refused(make, number):
+    weight = torch.ones(4, 4)
+    weight[1, 2] = number
+    with pytest.raises(ValueError, match=r"\(4, 4\) holds NaN or infinity"):
+        make(weight)

@@ -5,9 +5,11 @@ import sys
 import warnings
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.nn.utils import parametrizations, prune, weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -77,6 +79,8 @@ def test_wrong_types_and_states_are_refused(make, unchecked):
         ((x.double(),), r"float32.*float64.*\.to\(torch\.float32\), or the layer"),
         ((x.long(),), r"float32.*int64"),
         ((x, (state, state.half())), r"a state.*float16"),
+        ((x.numpy(),), "a tensor.*ndarray"),
+        ((x.tolist(),), "a tensor.*list"),
         ((x, state), "two tensors.*Tensor"),
         ((x, (state, state, state)), "two tensors"),
         ((x, (state, None)), "two tensors"),
@@ -94,6 +98,32 @@ def test_a_map_refuses_another_type_than_its_own(make, unchecked):
     for x in (torch.zeros(3, 16).double(), torch.zeros(3, 16).long()):
         with pytest.raises(ValueError, match=f"float32.*{x.dtype}"):
             make()(x)
+    with pytest.raises(ValueError, match="16 = 4x4 features"):
+        make()(torch.tensor(1.0))
+
+
+@each_layer
+def test_sizes_that_are_no_integers_and_probabilities_that_are_no_numbers_are_refused(make, unchecked):
+    for options, said in (
+        ({"num_layers": 1.5}, "num_layers.*1.5"),
+        ({"dropout": "0.5"}, "dropout.*'0.5'"),
+        ({"recurrent_dropout": float("nan")}, "recurrent_dropout.*nan"),
+        ({"input_dropout": True}, "input_dropout.*True"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            make(**options)
+    for sizes, said in (((16.0, 8), "input_size.*16.0"), ((16, "8"), "hidden_size.*'8'")):
+        with pytest.raises(ValueError, match=said):
+            LSTM(*sizes)
+    for modes, said in (
+        ((16, 8), "in_modes.*sequence.*16"),
+        (((4, 4), ("2", "4")), "hidden_modes.*'2'"),
+        (((4.0, 4), (2, 4)), r"in_modes.*4\.0"),
+        (((4, 4), (8,)), r"\(4, 4\).*hidden_modes \(8,\)"),
+        (((), ()), "at least 1"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            BTLSTM(*modes, tucker_rank=2)
 
 
 # ---- what is called and read
@@ -320,3 +350,66 @@ def test_modules_and_classes_are_found_when_asked_for_and_without_torch_where_it
     assert set(btrnn.__all__) <= set(dir(btrnn))
     with pytest.raises(AttributeError, match=r"no attribute 'BTLSTMs'.*BTLSTM"):
         _ = btrnn.BTLSTMs
+
+
+# ---- what is done with it
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, torch.tensor])
+def test_sizes_are_integers_of_any_kind_and_cannot_overflow(kind, unchecked):
+    modes = [kind(8), kind(20), kind(20), kind(18)], (kind(k) for k in (100, 2, 2, 2))
+    block_terms = BTLSTM(*modes, tucker_rank=kind(2), num_blocks=kind(2), num_layers=kind(1), device="meta")
+    train = TTLSTM((kind(4), kind(4)), (2, 4), tt_rank=[kind(2)])
+    assert (block_terms.input_size, block_terms.hidden_size) == (57_600, 800)
+    assert block_terms.input_maps[0].out_features == 3_200
+    for layer in (block_terms, train, LSTM(kind(16), kind(8))):
+        assert all(type(size) is int for size in (layer.input_size, layer.hidden_size, layer.num_layers))
+    for numbers in (block_terms.in_modes, block_terms.hidden_modes, (block_terms.tucker_rank,), train.tt_rank):
+        assert all(type(number) is int for number in numbers)
+
+
+@each_layer
+@pytest.mark.parametrize("way", [nullcontext, native.disabled])
+def test_many_gradients_are_computed_at_once(make, way):
+    layer = make(bidirectional=True, dtype=torch.float64)
+    x = torch.randn(5, 40, 16, dtype=torch.float64, requires_grad=True)
+    sources = [x, *layer.parameters()]
+    with way():
+        output, _ = layer(x)
+        weights = torch.randn(3, *output.shape, dtype=torch.float64)
+        found = torch.autograd.grad(output, sources, weights, retain_graph=True, is_grads_batched=True)
+        for k in range(3):
+            torch.testing.assert_close([grads[k] for grads in found], [*one_by_one(output, sources, weights[k])])
+
+
+def one_by_one(output, sources, weights):
+    return torch.autograd.grad(output, sources, weights, retain_graph=True)
+
+
+@each_layer
+def test_a_saved_state_loads_without_trust(make, tmp_path):
+    _, state = make()(torch.randn(5, 3, 16))
+    torch.save(state, tmp_path / "state.pt")
+    for saved, part in zip(torch.load(tmp_path / "state.pt", weights_only=True), state, strict=True):
+        assert torch.equal(saved, part)
+
+
+@each_layer
+def test_hooks_of_every_module_run_forward_and_backward(make):
+    layer, called, returned = make(num_layers=2), set(), set()
+    modules = {name for name, module in layer.named_modules() if type(module) is not nn.ModuleList}
+    for name in modules:
+        module = layer.get_submodule(name)
+        module.register_forward_hook(lambda *_, name=name: called.add(name))
+        module.register_full_backward_hook(lambda *_, name=name: returned.add(name))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="For backward hooks to be called")
+        layer(torch.randn(5, 3, 16, requires_grad=True))[0].sum().backward()
+    assert called == returned == modules
+
+
+@each_layer
+def test_a_layer_is_made_and_called_with_tensors_that_are_only_planned(make):
+    with FakeTensorMode():
+        output, _ = make()(torch.randn(5, 3, 16))
+    assert output.shape == (5, 3, 8)

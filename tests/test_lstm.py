@@ -215,7 +215,7 @@ def test_input_dropout_drops_the_same_features_at_every_step(packed):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LSTM(0, 3), "input_size must be at least 1, got 0"),
+        (lambda: LSTM(0, 3), "input_size must be an integer of at least 1, got 0"),
         (lambda: LSTM(3, 3, dropout=1.0), r"dropout must be a probability in \[0, 1\), got 1.0"),
         (
             lambda: LSTM(3, 3)(torch.zeros(2, 2, 4)),

@@ -113,7 +113,8 @@ def _read_captions(path: Path, remedy: str) -> tuple[dict[str, list[Any]], list[
             key, caption = _value(found, entry, "image_id", int), _value(found, entry, "caption", str)
             if key not in captions:
                 raise ValueError(f"{entry} is a caption of image {key}, which is not among its images")
-            captions[key].append(caption)
+            # half of a pair, as a caption that was cut within an emoji has, could not be written to any file
+            captions[key].append(caption.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
         for what, values in (
             ("image", [key for key, _ in images]),
             ("file name", [file for _, file in images]),
@@ -141,7 +142,7 @@ def read_json(path: Path) -> Any:
         OSError: It cannot be read.
         ValueError: It is not JSON, or not in UTF-8.
     """
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors put a mark in front
 
 
 def _value(owner: Any, place: str, name: str, kind: type) -> Any:

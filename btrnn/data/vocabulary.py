@@ -55,7 +55,8 @@ def plain_spelling(text: str) -> str:
 def words_of(caption: str) -> list[str]:
     """Cut a caption into lower-case words of letters of any script, their marks, and digits.
 
-    Punctuation is dropped; hyphens and apostrophes inside of words stay.
+    Punctuation is dropped; hyphens and apostrophes inside of words stay. Scripts without spaces between words, such as
+    Chinese and Thai, are not cut: all up to the next sign or space is one word.
     """
     text = plain_spelling(caption.lower())
     if text.isascii():
