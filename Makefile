@@ -35,7 +35,7 @@ rates-ucf11: setup ## choose each model's learning rate on validation data
 	$(RUN) experiments/collect.py
 	$(RUN) experiments/report.py
 
-rate-curves-ucf11: setup ## accuracy against the learning rate on the paper's random split, three seeds (two hours; SEEDS=0 a third)
+rate-curves-ucf11: setup ## accuracy against the learning rate on the paper's random split, three seeds (3 hours; SEEDS=0 one)
 	$(RUN) experiments/train.py experiment=ucf11_rates_random_split scale=$(SCALE) $(SEED)
 	$(RUN) experiments/collect.py
 	$(RUN) experiments/report.py

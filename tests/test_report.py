@@ -150,6 +150,7 @@ def test_readme_says_what_the_learning_rate_decides(reported: Path) -> None:
     text = (reported / "README.md").read_text()
     assert "LSTM has 0.905 at rate 1e-05 (at the edge of the grid) and 0.605 at rate 0.001" in text
     assert "BT-LSTM has 0.855 at rate 0.001 (at the edge of the grid) and 0.305 at rate 1e-05" in text
+    assert "At the paper's rate, 0.0001: LSTM 0.805, BT-LSTM 0.705." in text
     assert "Each at its best rate, BT-LSTM - LSTM is -0.050 [-0.050, -0.050] (n = 2)" in text
     assert "+0." not in text  # the comparison at one rate each is not in the headline
     table = (reported / "results" / "tables" / f"{video_rates.EXPERIMENT}_actions.md").read_text()
