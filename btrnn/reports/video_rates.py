@@ -164,8 +164,8 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
     return "\n\n".join(
         [
             f"**Task 1: the learning rate decides which model looks better.** {conclusion(summary, runs, results_dir)} "
-            "A comparison of accuracies that gives every model the same search, on real video, is not made yet; none is "
-            "claimed here.",
+            "A comparison of accuracies that gives every model the same search, on real video, is not made yet; none "
+            "is claimed here.",
             f"![Test accuracy against the learning rate]({place}/figures/{experiment}.png)",
             f"{heading[0].upper()}{heading[1:]}: [{experiment}.md]({place}/tables/{experiment}.md).",
         ]
