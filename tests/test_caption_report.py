@@ -82,7 +82,9 @@ def test_differences_are_paired_by_seed(reported: Path) -> None:
 
 def test_models_with_other_images_are_not_paired(tmp_path: Path) -> None:
     write_run(tmp_path, "lstm", 0)
-    write_run(tmp_path, "bt_lstm", 0, num_images=20)
+    run = write_run(tmp_path, "bt_lstm", 0)
+    captions = pd.read_csv(run / "captions.csv")
+    captions.assign(image=captions["image"] + 1_000).to_csv(run / "captions.csv", index=False)
     write_results(collect(tmp_path, EXPERIMENT)[0], tmp_path, EXPERIMENT)
     with pytest.raises(ResultsError, match="tested on different images with the same seed"):
         captioning.table_texts(tmp_path, EXPERIMENT)

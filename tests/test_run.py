@@ -456,7 +456,7 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
     ("override", "error", "message"),
     [
         ("modes.input=[8,20,20,17]", ConfigError, r"multiply to 54,400, but a frame has 57,600"),
-        ("modes.hidden=[4,4,4]", Exception, r"\(16, 4, 4\) must have the same length"),
+        ("modes.hidden=[4,4,4]", Exception, r"hidden_modes \(4, 4, 4\) must have the same length"),
         ("model.layer.tt_rank=0", Exception, "tt_rank must be an integer of at least 1, got 0"),
         ("trainer.accelerator=hpu", Exception, "accelerator"),
     ],

@@ -179,6 +179,7 @@ def test_a_path_is_a_file_whatever_it_looks_like(
 ) -> None:
     if decoder == "skvideo":
         request.getfixturevalue("ffmpeg")
+        name = f"{name.removesuffix('.mpg')}.mpg"  # scikit-video asks for an extension
     clip = write_clip(tmp_path / "clip.mpg", 5)
     monkeypatch.chdir(tmp_path)
     Path(name).parent.mkdir(parents=True, exist_ok=True)

@@ -97,7 +97,7 @@ def test_another_seed_takes_the_place_of_the_first(tmp_path):
     for folder in folders:
         (folder / "checkpoints").mkdir()
         torch.save({"weight": torch.zeros(2)}, folder / "checkpoints" / "best.pt")
-        (folder / "config.yaml").write_text(f"data_dir: data\nresults_dir: {tmp_path}\nlogger: null\n")
+        (folder / "config.yaml").write_text(f"experiment: x\ndata_dir: data\nresults_dir: {tmp_path}\nlogger: null\n")
     write_results(collect(tmp_path, "ucf11_actions")[0], tmp_path, "ucf11_actions")
     for folder in folders:
         script.main([str(folder), "--results-dir", str(tmp_path)])
@@ -115,7 +115,7 @@ def exported(tmp_path: Path) -> Path:
     run_dir = tmp_path / "runs" / "ucf11" / "name" / "seed0"
     (run_dir / "checkpoints").mkdir(parents=True)
     torch.save({"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3)}, run_dir / "checkpoints" / "best.pt")
-    (run_dir / "config.yaml").write_text("data_dir: data\nresults_dir: results\nlogger: {mode: offline}\n")
+    (run_dir / "config.yaml").write_text("experiment: x\ndata_dir: data\nresults_dir: results\nlogger: {mode: offline}\n")
     (run_dir / "summary.json").write_text('{"test/accuracy": 0.1, "seed": 0}')
     path = tmp_path / "weights.safetensors"
     assert export_weights(run_dir, path, largest=10_000) == path.stat().st_size
