@@ -115,7 +115,9 @@ def exported(tmp_path: Path) -> Path:
     run_dir = tmp_path / "runs" / "ucf11" / "name" / "seed0"
     (run_dir / "checkpoints").mkdir(parents=True)
     torch.save({"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3)}, run_dir / "checkpoints" / "best.pt")
-    (run_dir / "config.yaml").write_text("experiment: x\ndata_dir: data\nresults_dir: results\nlogger: {mode: offline}\n")
+    (run_dir / "config.yaml").write_text(
+        "experiment: x\ndata_dir: data\nresults_dir: results\nlogger: {mode: offline}\n"
+    )
     (run_dir / "summary.json").write_text('{"test/accuracy": 0.1, "seed": 0}')
     path = tmp_path / "weights.safetensors"
     assert export_weights(run_dir, path, largest=10_000) == path.stat().st_size
