@@ -9,26 +9,29 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from btrnn import complexity, native
-    from btrnn.linear import BTLinear, TTLinear
-    from btrnn.lstm import BTLSTM, LSTM, TTLSTM, LSTMState
+    from btrnn import complexity
+    from btrnn.nn.linear import BTLinear, TTLinear
+    from btrnn.nn.lstm import BTLSTM, LSTM, TTLSTM, LSTMState
+    from btrnn.ops import native
 
 __all__ = ["BTLSTM", "LSTM", "TTLSTM", "BTLinear", "LSTMState", "TTLinear", "complexity", "native"]
 
 _HOME = {
-    "BTLinear": "linear",
-    "TTLinear": "linear",
-    "LSTM": "lstm",
-    "TTLSTM": "lstm",
-    "BTLSTM": "lstm",
-    "LSTMState": "lstm",
+    "BTLinear": "btrnn.nn.linear",
+    "TTLinear": "btrnn.nn.linear",
+    "LSTM": "btrnn.nn.lstm",
+    "TTLSTM": "btrnn.nn.lstm",
+    "BTLSTM": "btrnn.nn.lstm",
+    "LSTMState": "btrnn.nn.lstm",
 }
 
 
 def __getattr__(name: str) -> object:
     """Import a public name or a module when it is first asked for: the torch-free modules must stay free of torch."""
     if name in _HOME:
-        return getattr(import_module(f"btrnn.{_HOME[name]}"), name)
+        return getattr(import_module(_HOME[name]), name)
+    if name == "native":
+        return import_module("btrnn.ops.native")
     if not name.startswith("__") and find_spec(f"btrnn.{name}"):
         return import_module(f"btrnn.{name}")
     raise AttributeError(f"module 'btrnn' has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -11,12 +11,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from btrnn.atomic import replace_file
-from btrnn.baseline import fit_baseline
-from btrnn.command import exit_status
-from btrnn.config import read_config
-from btrnn.failures import MENDABLE
-from btrnn.files import RUN_AGAIN, read_json
+from btrnn.engine.baseline import fit_baseline
+from btrnn.engine.command import exit_status
+from btrnn.engine.config import read_config
+from btrnn.engine.failures import MENDABLE
+from btrnn.storage.atomic import replace_file
+from btrnn.storage.files import RUN_AGAIN, read_json
 
 COPIED = (  # of the run's summary that also hold for the baseline on the same data
     *("experiment", "seed", "source", "stand_in", "protocol", "scaling", "sampling", "scale", "num_clips"),

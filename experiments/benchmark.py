@@ -19,10 +19,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from btrnn.atomic import replace_file
-from btrnn.benchmark.records import SECTIONS, measured_sections
-from btrnn.benchmark.report import markdown_report, terminal_report
-from btrnn.reports.speed import figure_files
+from btrnn.benchmark.results.records import SECTIONS, measured_sections
+from btrnn.benchmark.results.report import markdown_report, terminal_report
+from btrnn.figures.speed import figure_files
+from btrnn.storage.atomic import replace_file
 
 SPARE = 0.95  # of the time: a setting that has begun is finished
 QUICK_DIR = Path(tempfile.gettempdir()) / "btrnn-benchmark-quick"
@@ -61,7 +61,7 @@ def measure(results_dir: Path, sections: Sequence[str], minutes: float, *, quick
     """Measure on the CPU, and on a GPU if there is one; returns the devices."""
     import torch  # here, so that --report and --help need not load it
 
-    from btrnn.benchmark.run import Options, quick_options, run
+    from btrnn.benchmark.measure.run import Options, quick_options, run
 
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     for device in devices:

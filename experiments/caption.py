@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from hydra.utils import instantiate
 
-from btrnn.command import explain
-from btrnn.config import ConfigError
-from btrnn.data.encoders import load_encoder, read_image
-from btrnn.data.pictures import ImageError
-from btrnn.data.vocabulary import Vocabulary
-from btrnn.failures import MENDABLE
-from btrnn.run import load_weights
+from btrnn.data.captions.encoders import load_encoder, read_image
+from btrnn.data.captions.pictures import ImageError
+from btrnn.data.captions.vocabulary import Vocabulary
+from btrnn.engine.command import explain
+from btrnn.engine.config import ConfigError
+from btrnn.engine.failures import MENDABLE
+from btrnn.engine.run import load_weights
+from btrnn.engine.weights import SUFFIX, read_weights
 from btrnn.tasks import Captioning
-from btrnn.weights import SUFFIX, read_weights
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

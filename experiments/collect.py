@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from btrnn.command import explain
-from btrnn.files import ResultsError
+from btrnn.engine.command import explain
 from btrnn.recovery import records
-from btrnn.results import collect, write_results
+from btrnn.results.store import collect, write_results
+from btrnn.storage.files import ResultsError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import benchmark
 
-from btrnn.atomic import replace_file
-from btrnn.benchmark.records import measured_sections
+from btrnn.benchmark.results.records import measured_sections
 from btrnn.reports import complexity
+from btrnn.storage.atomic import replace_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

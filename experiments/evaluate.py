@@ -10,10 +10,10 @@ import logging
 import sys
 from pathlib import Path
 
-from btrnn.command import exit_status
-from btrnn.failures import MENDABLE
-from btrnn.run import evaluate
-from btrnn.weights import read_weights
+from btrnn.engine.command import exit_status
+from btrnn.engine.failures import MENDABLE
+from btrnn.engine.run import evaluate
+from btrnn.engine.weights import read_weights
 
 
 def main() -> int:

@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from btrnn.atomic import replace_file
-from btrnn.command import explain
-from btrnn.files import ResultsError
+from btrnn.engine.command import explain
+from btrnn.figures.file import FigureFile
 from btrnn.reports import (
     captioning,
     choosing_ranks,
@@ -33,9 +32,10 @@ from btrnn.reports import (
     video,
     video_rates,
 )
-from btrnn.reports.figure_file import FigureFile
-from btrnn.results import collected_experiments
-from btrnn.schema import schema_of
+from btrnn.results.schema import schema_of
+from btrnn.results.store import collected_experiments
+from btrnn.storage.atomic import replace_file
+from btrnn.storage.files import ResultsError
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"

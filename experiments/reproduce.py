@@ -12,9 +12,9 @@ import baseline
 import collect
 import report
 
-from btrnn.command import exit_status
-from btrnn.config import first_job, has_options
-from btrnn.failures import MENDABLE
+from btrnn.engine.command import exit_status
+from btrnn.engine.config import first_job, has_options
+from btrnn.engine.failures import MENDABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_INS = {

@@ -5,9 +5,9 @@ import logging
 import sys
 from pathlib import Path
 
-from btrnn.command import exit_status
-from btrnn.data.coco_download import COCO_URL, KARPATHY_URL, download_coco
-from btrnn.data.download import DownloadError
+from btrnn.data.captions.download import COCO_URL, KARPATHY_URL, download_coco
+from btrnn.data.fetch import DownloadError
+from btrnn.engine.command import exit_status
 
 
 def main() -> int:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torchvision import datasets
 
-from btrnn.command import exit_status
-from btrnn.data.download import DownloadError
+from btrnn.data.fetch import DownloadError
+from btrnn.engine.command import exit_status
 
 
 def main() -> int:

@@ -5,8 +5,8 @@ import logging
 import sys
 from pathlib import Path
 
-from btrnn.command import exit_status
-from btrnn.data.download import UCF11_URL, DownloadError, download_ucf11
+from btrnn.data.fetch import UCF11_URL, DownloadError, download_ucf11
+from btrnn.engine.command import exit_status
 
 
 def main() -> int:

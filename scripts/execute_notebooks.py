@@ -9,7 +9,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from btrnn.atomic import replace_file
+from btrnn.storage.atomic import replace_file
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from btrnn.atomic import replace_file
-from btrnn.command import explain
-from btrnn.config import ConfigError
-from btrnn.files import RUN_AGAIN, ResultsError, read_json
+from btrnn.engine.command import explain
+from btrnn.engine.config import ConfigError
+from btrnn.engine.weights import SUFFIX, export_weights
 from btrnn.reports.model_cards import LARGEST_BYTES, add_to_index, card_texts, stem, weights_dir
-from btrnn.weights import SUFFIX, export_weights
+from btrnn.storage.atomic import replace_file
+from btrnn.storage.files import RUN_AGAIN, ResultsError, read_json
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,11 +5,11 @@ import logging
 import sys
 from pathlib import Path
 
-from btrnn.command import exit_status
-from btrnn.data.coco import COCO, AnnotationError, features_dir
-from btrnn.data.encoders import ENCODERS, EncoderError
-from btrnn.data.features import FeatureError
-from btrnn.data.synthetic.scenes import NUM_TRAIN, SPLITS
+from btrnn.data.captions.coco import COCO, AnnotationError, features_dir
+from btrnn.data.captions.encoders import ENCODERS, EncoderError
+from btrnn.data.captions.features import FeatureError
+from btrnn.data.standins.scenes import NUM_TRAIN, SPLITS
+from btrnn.engine.command import exit_status
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ from nbconvert.filters import markdown2html
 from PIL import Image, UnidentifiedImageError
 from pygments.formatters import HtmlFormatter
 
-from btrnn.atomic import replace_file
+from btrnn.storage.atomic import replace_file
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = {".png", ".gif", ".csv", ".npz", ".json"}  # other files are named, not linked

@@ -5,8 +5,8 @@ import logging
 import sys
 from pathlib import Path
 
-from btrnn.command import exit_status
-from btrnn.data.synthetic.actions import make_actions
+from btrnn.data.standins.actions import make_actions
+from btrnn.engine.command import exit_status
 
 
 def main() -> int:

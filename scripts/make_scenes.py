@@ -5,8 +5,8 @@ import logging
 import sys
 from pathlib import Path
 
-from btrnn.command import exit_status
-from btrnn.data.synthetic.scenes import NUM_TRAIN, make_scenes, split_sizes
+from btrnn.data.standins.scenes import NUM_TRAIN, make_scenes, split_sizes
+from btrnn.engine.command import exit_status
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from btrnn.files import arrays_bytes
+from btrnn.storage.files import arrays_bytes
 
 MODELS: dict[str, dict[str, Any]] = {
     "lstm": {"model_label": "LSTM", "rank": None, "num_blocks": None, "order": None, "parameters_input": 1_048_576},

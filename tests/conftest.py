@@ -19,8 +19,8 @@ hypothesis.settings.load_profile("btrnn")
 from hydra import compose, initialize_config_dir  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from btrnn.config import register  # noqa: E402
-from btrnn.data.index import UCF11_CLASSES, UCF11_FOLDER  # noqa: E402
+from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER  # noqa: E402
+from btrnn.engine.config import register  # noqa: E402
 from tests.clips import write_clip  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent

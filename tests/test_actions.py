@@ -13,13 +13,13 @@ import joblib
 import numpy as np
 import pytest
 
-from btrnn.data.subset import clips_per_group
-from btrnn.data.synthetic import actions, clips
-from btrnn.data.synthetic.actions import ACTION_CLASSES, INFO_FILE, clip_path, make_actions, write_video
-from btrnn.data.synthetic.backgrounds import BACKGROUNDS, PERIOD, paint_background, pan
-from btrnn.data.synthetic.clips import class_palettes, draw_clip
-from btrnn.data.synthetic.figure import Camera, Figure, Person
-from btrnn.data.synthetic.motion import JOINT_INDEX, joint_positions, load_motion, motion_path, pose_at
+from btrnn.data.standins import actions, clips
+from btrnn.data.standins.actions import ACTION_CLASSES, INFO_FILE, clip_path, make_actions, write_video
+from btrnn.data.standins.backgrounds import BACKGROUNDS, PERIOD, paint_background, pan
+from btrnn.data.standins.clips import class_palettes, draw_clip
+from btrnn.data.standins.figure import Camera, Figure, Person
+from btrnn.data.standins.motion import JOINT_INDEX, joint_positions, load_motion, motion_path, pose_at
+from btrnn.data.video.subset import clips_per_group
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "make_actions.py"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from btrnn.atomic import replace_file, replacing
-from btrnn.weights import epoch_of, read_state, save_whole, write_state
+from btrnn.engine.weights import epoch_of, read_state, save_whole, write_state
+from btrnn.storage.atomic import replace_file, replacing
 
 
 def refuse(*_):

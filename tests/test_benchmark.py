@@ -14,16 +14,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from btrnn.benchmark import layers, memory, products
-from btrnn.benchmark.bars import BARS, Bar, compare_sweep, judge, ratios, verdict
-from btrnn.benchmark.costs import MEMORY_LIMIT, cheapest_contraction, dense_bytes, factored_bytes, law
-from btrnn.benchmark.implementations import Built, Implementation, check
-from btrnn.benchmark.records import COLUMNS, Record, RecordFile, read_machines, read_section, record, section_path
-from btrnn.benchmark.reference import Problem, relative_error
-from btrnn.benchmark.report import markdown_report
-from btrnn.benchmark.run import LAYER_PHASES, PRODUCT_PHASES, TIME_IS_UP, Visitor, quick_options, run
-from btrnn.benchmark.settings import INPUT_SHAPES, PAPER, PRODUCT_SWEEPS, SWEEPS, TINY, Point, visits
-from btrnn.benchmark.timing import QUICK, Effort, best_and_median, time_interleaved
+from btrnn.benchmark.measure import layers, memory, products
+from btrnn.benchmark.measure.implementations import Built, Implementation, check
+from btrnn.benchmark.measure.reference import Problem, relative_error
+from btrnn.benchmark.measure.run import LAYER_PHASES, PRODUCT_PHASES, TIME_IS_UP, Visitor, quick_options, run
+from btrnn.benchmark.measure.timing import QUICK, Effort, best_and_median, time_interleaved
+from btrnn.benchmark.results.costs import MEMORY_LIMIT, cheapest_contraction, dense_bytes, factored_bytes, law
+from btrnn.benchmark.results.records import (
+    COLUMNS,
+    Record,
+    RecordFile,
+    read_machines,
+    read_section,
+    record,
+    section_path,
+)
+from btrnn.benchmark.results.report import markdown_report
+from btrnn.benchmark.results.settings import INPUT_SHAPES, PAPER, PRODUCT_SWEEPS, SWEEPS, TINY, Point, visits
+from btrnn.benchmark.results.targets import BARS, Bar, compare_sweep, judge, ratios, verdict
 
 from .conftest import ROOT
 
@@ -293,7 +301,7 @@ def sweep_of(times: dict[str, float], factor: str = "rank", value: int = 4) -> p
 
 
 def test_figures_show_the_numbers_and_the_laws():
-    from btrnn.benchmark import figures
+    from btrnn.figures import benchmark as figures
 
     rows = [sweep_of({"btrnn BT": 2.0 * value, "tednet BT": nan}, "rank", value) for value in (4, 1, 2, 8)]
     figure = figures.time_against(pd.concat(rows, ignore_index=True), "rank", "title")

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from btrnn.data import cache as module
-from btrnn.data import decode_pool, video
-from btrnn.data.cache import FrameCache, build_frame_cache
-from btrnn.data.decode_pool import DecodeTask, clip_rng, decode_clips
-from btrnn.data.video import DecoderMissingError, VideoError, read_sampled_frames
+from btrnn.data.video import decode_pool
+from btrnn.data.video import decoding as video
+from btrnn.data.video import frame_cache as module
+from btrnn.data.video.decode_pool import DecodeTask, clip_rng, decode_clips
+from btrnn.data.video.decoding import DecoderMissingError, VideoError, read_sampled_frames
+from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
 from tests.clips import positions_shown, write_audio, write_clip
 
 FRAMES_CACHED = 3
@@ -282,7 +283,7 @@ def test_what_a_stopped_build_lost_is_decoded_again(
 
 SLOW_BUILD = """
 import sys, pandas, pathlib
-from btrnn.data.cache import build_frame_cache
+from btrnn.data.video.frame_cache import build_frame_cache
 root, cache_dir = map(pathlib.Path, sys.argv[1:])
 clips = pandas.DataFrame({"clip": [path.stem for path in sorted(root.iterdir())]})
 clips["path"] = clips["clip"] + ".mpg"
@@ -508,7 +509,7 @@ def test_a_failing_worker_says_why(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_worker_loads_no_torch() -> None:
-    code = "import sys; import btrnn.data.cache; sys.exit('torch' in sys.modules)"
+    code = "import sys; import btrnn.data.video.frame_cache; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from btrnn.files import ResultsError
 from btrnn.reports import captioning, captioning_differences
-from btrnn.results import collect, read_results, result_paths, write_results
+from btrnn.results.store import collect, read_results, result_paths, write_results
+from btrnn.storage.files import ResultsError
 from tests.caption_folders import SHOWN, write_run
 from tests.test_report import cells, report, workspace
 from tests.test_report import collect as collect_script

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from btrnn import BTLSTM, LSTM, TTLSTM
-from btrnn.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError, words_of
+from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError, words_of
 from btrnn.models.beam_search import beam_search, greedy
 from btrnn.models.captioner import Captioner, caption_loss
 

@@ -19,16 +19,18 @@ from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from btrnn import BTLSTM, LSTM, metrics, run
-from btrnn.config import register
-from btrnn.data.coco import COCO, CaptionBatch
-from btrnn.data.vocabulary import BOS, EOS, PAD, Vocabulary
+from btrnn import BTLSTM, LSTM
+from btrnn.data.captions.coco import COCO, CaptionBatch
+from btrnn.data.captions.vocabulary import BOS, EOS, PAD, Vocabulary
+from btrnn.engine import run
+from btrnn.engine.config import register
+from btrnn.engine.weights import export_weights
 from btrnn.models import Captioner
-from btrnn.results import collect
-from btrnn.schema import CAPTIONING
+from btrnn.results.schema import CAPTIONING
+from btrnn.results.store import collect
 from btrnn.tasks import Captioning
+from btrnn.tasks import caption_scores as metrics
 from btrnn.tasks.captioning import NUM_SHOWN
-from btrnn.weights import export_weights
 from tests.test_report import load
 
 from .conftest import ROOT, wandb_record

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from btrnn import comparison
-from btrnn.benchmark.records import RecordFile, record, section_path
-from btrnn.benchmark.settings import Point
-from btrnn.pairs import convergence, paired_difference
+from btrnn.benchmark.results.records import RecordFile, record, section_path
+from btrnn.benchmark.results.settings import Point
 from btrnn.recovery import records
 from btrnn.reports import choosing_ranks, claims
 from btrnn.reports.claim import VERDICTS, Claim, above_zero, counted, in_share, no_worse
 from btrnn.reports.claims_exact import exact_claims, own_counts
-from btrnn.results import collect, write_results
+from btrnn.results import comparison
+from btrnn.results.differences import convergence, paired_difference
+from btrnn.results.store import collect, write_results
 from tests.caption_folders import write_run as write_caption_run
 from tests.run_folders import write_run, write_study
 from tests.test_complexity_report import write_sections
@@ -140,7 +140,7 @@ def test_images_are_comparable_where_little_of_the_bound_is_lost(tmp_path, exper
     results_dir = results_folder(tmp_path)
     rows = [draw_run("lstm", seed, 120.0 + seed, experiment) for seed in range(3)]
     rows += [draw_run("bt_lstm", seed, 120.0 + seed + more, experiment) for seed, more in enumerate(worse)]
-    from btrnn.schema import schema_of
+    from btrnn.results.schema import schema_of
 
     schema = schema_of(experiment)
     pd.DataFrame(rows).reindex(columns=list(schema.columns)).to_csv(results_dir / f"{experiment}.csv", index=False)

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from btrnn.data import annotations, coco, features
-from btrnn.data.annotations import AnnotationError, read_annotations
-from btrnn.data.coco import COCO, MAX_WORDS, CaptionBatch
-from btrnn.data.encoders import Encoder
-from btrnn.data.features import FeatureError
-from btrnn.data.synthetic import scenes
-from btrnn.data.vocabulary import BOS, EOS, PAD, UNK
+from btrnn.data.captions import annotations, coco, features
+from btrnn.data.captions.annotations import AnnotationError, read_annotations
+from btrnn.data.captions.coco import COCO, MAX_WORDS, CaptionBatch
+from btrnn.data.captions.encoders import Encoder
+from btrnn.data.captions.features import FeatureError
+from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK
+from btrnn.data.standins import scenes
 
 ROOT = Path(__file__).parent.parent
 SENTENCES = ("A dog runs on grass.", "the brown dog runs", "a dog on the grass", "one dog, running", "A DOG on grass")

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from btrnn.command import exit_status, explain
+from btrnn.engine.command import exit_status, explain
 
 
 def raises(error: BaseException) -> None:

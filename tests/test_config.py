@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from btrnn.config import (
+from btrnn.engine.config import (
     ConfigError,
     check_overrides,
     check_targets,

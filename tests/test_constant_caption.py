@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pycocoevalcap.cider.cider import Cider
 
-from btrnn import metrics
-from btrnn.constant_caption import _likeness, constant_cider, true_cider
-from btrnn.metrics import score_captions, tokenized
+from btrnn.tasks import caption_scores as metrics
+from btrnn.tasks.caption_scores import score_captions, tokenized
+from btrnn.tasks.constant_caption import _likeness, constant_cider, true_cider
 
 WORDS = ["red", "green", "blue", "ball", "cube", "cone", "on", "beside", "grass", "sand", "small", "large"]
 

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from btrnn import BTLinear, TTLinear, native
-from btrnn.contraction import apply_map
-from btrnn.planning import dense_plan, make_plan, native_plan, operands_of_tiles, possible_stages
-from btrnn.processor import vector_bytes
-from btrnn.stages import Plan, make_stage
+from btrnn import BTLinear, TTLinear
+from btrnn.ops import native
+from btrnn.ops.contraction import apply_map
+from btrnn.ops.native.processor import vector_bytes
+from btrnn.ops.plan import dense_plan, make_plan, native_plan, operands_of_tiles, possible_stages
+from btrnn.ops.stages import Plan, make_stage
 
 from .test_linear import layers
 
@@ -334,10 +335,11 @@ def test_nothing_is_loaded_that_another_user_can_write(tmp_path, monkeypatch):
 
 WIDTHS = """
 import sys
-from btrnn import processor
+from btrnn.ops.native import processor
 processor.VECTOR_BYTES = int(sys.argv[1])
 import torch
-from btrnn import BTLSTM, LSTM, BTLinear, TTLinear, native
+from btrnn import BTLSTM, LSTM, BTLinear, TTLinear
+from btrnn.ops import native
 assert f"-DVECTOR_BYTES={sys.argv[1]}" in native.FLAGS
 torch.manual_seed(0)
 for dtype in (torch.float32, torch.float64):

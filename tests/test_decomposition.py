@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btrnn import BTLinear, TTLinear
-from btrnn.decomposition import block_terms, tensor_train
+from btrnn.nn.decomposition import block_terms, tensor_train
 
 
 @st.composite

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import btrnn
-from btrnn import run
-from btrnn.config import register
+from btrnn.engine import run
+from btrnn.engine.config import register
 from btrnn.models.captioner import Captioner, caption_loss
 
 from .conftest import ROOT

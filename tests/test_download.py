@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from btrnn.data import coco_download
-from btrnn.data import download as module
-from btrnn.data.annotations import read_annotations
-from btrnn.data.coco_download import download_coco
-from btrnn.data.download import DownloadError, download, download_ucf11, unpack
-from btrnn.data.index import UCF11_CLASSES, UCF11_FOLDER
+from btrnn.data import fetch as module
+from btrnn.data.captions import download as coco_download
+from btrnn.data.captions.annotations import read_annotations
+from btrnn.data.captions.download import download_coco
+from btrnn.data.fetch import DownloadError, download, download_ucf11, unpack
+from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 

@@ -14,7 +14,8 @@ from torch.nn.utils import parametrizations, prune, weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import btrnn
-from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, TTLinear, native
+from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, TTLinear
+from btrnn.ops import native
 
 from .conftest import ROOT
 
@@ -338,10 +339,10 @@ NAMES = """
 import sys
 import btrnn
 assert btrnn.complexity.factorize(57_600, 4) == (16, 16, 15, 15)
-btrnn.results, btrnn.figures
+btrnn.results.store, btrnn.figures.video
 assert "torch" not in sys.modules
 from btrnn import *
-assert complexity is btrnn.complexity and BTLSTM is btrnn.lstm.BTLSTM
+assert complexity is btrnn.complexity and BTLSTM is btrnn.nn.lstm.BTLSTM
 """
 
 

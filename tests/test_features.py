@@ -20,9 +20,9 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 from torchvision.models import MobileNet_V2_Weights, get_model
 
-from btrnn.data import features
-from btrnn.data.encoders import Encoder, EncoderError, ImageError, load_encoder, read_image
-from btrnn.data.features import FeatureError, extract_features
+from btrnn.data.captions import features
+from btrnn.data.captions.encoders import Encoder, EncoderError, ImageError, load_encoder, read_image
+from btrnn.data.captions.features import FeatureError, extract_features
 
 KINDS = {"plain.jpg": "RGB", "grey.jpg": "L", "print.jpg": "CMYK", "palette.png": "P", "clear.png": "RGBA"}
 

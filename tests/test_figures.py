@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from btrnn import figures
-from btrnn.comparison import beside_paper, curves, panels, read_paper, summarise
-from btrnn.figure_style import png_bytes
-from btrnn.results import collect
+from btrnn.figures import video as figures
+from btrnn.figures.style import png_bytes
+from btrnn.results.comparison import beside_paper, curves, panels, read_paper, summarise
+from btrnn.results.store import collect
 from tests.run_folders import CLASSES, write_study
 
 PAPER = Path(__file__).parent.parent / "results" / "paper.csv"

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, LSTMState, TTLinear
-from btrnn.recurrence import hard_sigmoid
+from btrnn.ops.lstm_fast import hard_sigmoid
 
 OPTIONS = st.fixed_dictionaries(
     {

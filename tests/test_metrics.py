@@ -15,10 +15,10 @@ from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-from btrnn import metrics
-from btrnn.data.synthetic.lexicon import COLOUR_WORDS
-from btrnn.data.vocabulary import words_of
-from btrnn.metrics import (
+from btrnn.data.captions.vocabulary import words_of
+from btrnn.data.standins.lexicon import COLOUR_WORDS
+from btrnn.tasks import caption_scores as metrics
+from btrnn.tasks.caption_scores import (
     ScorerError,
     has_java,
     score_captions,

@@ -11,8 +11,8 @@ import pytest
 from bs4 import BeautifulSoup
 from IPython.display import Image, Markdown
 
-from btrnn.files import ResultsError
 from btrnn.reports import notebook
+from btrnn.storage.files import ResultsError
 
 from .conftest import ROOT
 

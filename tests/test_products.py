@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import grad
 
-from btrnn.products import FEWEST_OPERATIONS, has_onednn, product
+from btrnn.ops.matmul import FEWEST_OPERATIONS, has_onednn, product
 
 SIZES = [(300, 500, 96), (64, 1_000, 200), (3, 4, 5)]  # two above the bound and one below
 

@@ -13,14 +13,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from btrnn import BTLinear, TTLinear
-from btrnn.comparison import read_paper
-from btrnn.config import ConfigError, register
-from btrnn.files import ResultsError
+from btrnn.engine.config import ConfigError, register
 from btrnn.recovery import records
 from btrnn.recovery.fit import dense_weights, draw_inputs, fit, second_moment
 from btrnn.recovery.study import run
 from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
 from btrnn.reports import parameters, recovery
+from btrnn.results.comparison import read_paper
+from btrnn.storage.files import ResultsError
 
 from .conftest import ROOT
 from .test_report import cells, load, workspace

@@ -15,8 +15,10 @@ from torch import nn
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from btrnn import LSTM, native, recurrence
-from btrnn.recurrence import Operands, Steps, plain_unroll, unroll
+from btrnn import LSTM
+from btrnn.ops import lstm_fast as recurrence
+from btrnn.ops import native
+from btrnn.ops.lstm_fast import Operands, Steps, plain_unroll, unroll
 
 NAMES = ("gates", "hidden_0", "cell_0", "weight")
 ACTIVATIONS = ("sigmoid", "hard_sigmoid")

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from btrnn import comparison, tables
-from btrnn.files import ResultsError
-from btrnn.reports import video, video_rates, video_remarks
+from btrnn.reports import tables, video, video_rates, video_remarks
+from btrnn.results import comparison
+from btrnn.storage.files import ResultsError
 from tests.run_folders import write_run, write_study
 
 ROOT = Path(__file__).parent.parent

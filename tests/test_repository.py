@@ -85,8 +85,8 @@ def test_make_lists_its_targets(target):
 
 
 def test_the_scales_learning_rates_are_those_that_the_committed_study_chose():
-    from btrnn.comparison import rates
-    from btrnn.results import read_results
+    from btrnn.results.comparison import rates
+    from btrnn.results.store import read_results
 
     runs = read_results(ROOT / "results", "ucf11_rates_actions").runs
     rows = rates(runs[runs["scale"] == "default"])
@@ -105,7 +105,7 @@ def test_the_scales_learning_rates_are_those_that_the_committed_study_chose():
     ],
 )
 def test_the_rates_of_tasks_2_and_3_are_inside_what_was_tried_and_the_best_of_it(study, monitor, place):
-    from btrnn.results import read_results
+    from btrnn.results.store import read_results
 
     runs = read_results(ROOT / "results", study).runs
     assert set(runs["scale"]) == {"default"}

@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from btrnn.comparison import beside_paper, curves, headline_scale, panels, read_paper, summarise
 from btrnn.complexity import bt_parameters
-from btrnn.files import ResultsError
-from btrnn.pairs import accuracy_differences, paired_difference
-from btrnn.predictions import class_names, confusion
-from btrnn.results import collect, read_results, result_paths, write_results
-from btrnn.statistics import mean_interval
+from btrnn.results.comparison import beside_paper, curves, headline_scale, panels, read_paper, summarise
+from btrnn.results.differences import accuracy_differences, paired_difference
+from btrnn.results.predictions import class_names, confusion
+from btrnn.results.statistics import mean_interval
+from btrnn.results.store import collect, read_results, result_paths, write_results
+from btrnn.storage.files import ResultsError
 from tests.run_folders import CLASSES, write_run, write_study
 
 PAPER = Path(__file__).parent.parent / "results" / "paper.csv"

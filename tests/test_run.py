@@ -17,12 +17,12 @@ import torch
 import wandb
 from lightning import LightningModule
 
-from btrnn import run
-from btrnn.callbacks import WholeCheckpointIO
-from btrnn.config import ConfigError
-from btrnn.files import ResultsError
+from btrnn.engine import run
+from btrnn.engine.callbacks import WholeCheckpointIO
+from btrnn.engine.config import ConfigError
+from btrnn.engine.weights import epoch_of
+from btrnn.storage.files import ResultsError
 from btrnn.tasks import NonFiniteLossError, VideoClassification
-from btrnn.weights import epoch_of
 
 from .conftest import ROOT, wandb_record
 
@@ -464,7 +464,7 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
 def test_a_network_or_device_that_cannot_be_fails_before_data_is_touched(
     make_config, monkeypatch, override, error, message
 ):
-    monkeypatch.setattr("btrnn.data.ucf11.UCF11.prepare_data", lambda _: pytest.fail("touched the data"))
+    monkeypatch.setattr("btrnn.data.video.dataset.UCF11.prepare_data", lambda _: pytest.fail("touched the data"))
     with pytest.raises(error, match=message):
         run.train(make_config(override))
 

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import coco
 
+from btrnn.data.captions.vocabulary import Vocabulary, words_of
 from btrnn.data.loading import generator
-from btrnn.data.synthetic import layout, lexicon, rendering, scenes, solids
-from btrnn.data.synthetic.grammar import NUM_CAPTIONS, describe, relations
-from btrnn.data.synthetic.layout import COLOURS, GROUNDS, MATERIALS, SHAPES, SIZES, UNSEEN_PAIRS, held_out, sample_scene
-from btrnn.data.synthetic.lexicon import colour_shape_pairs
-from btrnn.data.synthetic.rendering import draw_scene
-from btrnn.data.synthetic.scenes import INFO_FILE, image_path, make_scenes, split_sizes
-from btrnn.data.vocabulary import Vocabulary, words_of
+from btrnn.data.standins import layout, lexicon, rendering, scenes, solids
+from btrnn.data.standins.grammar import NUM_CAPTIONS, describe, relations
+from btrnn.data.standins.layout import COLOURS, GROUNDS, MATERIALS, SHAPES, SIZES, UNSEEN_PAIRS, held_out, sample_scene
+from btrnn.data.standins.lexicon import colour_shape_pairs
+from btrnn.data.standins.rendering import draw_scene
+from btrnn.data.standins.scenes import INFO_FILE, image_path, make_scenes, split_sizes
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "make_scenes.py"
 TRAIN, VAL, TEST = range(3)

@@ -11,10 +11,11 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from btrnn.complexity import bt_parameters
-from btrnn.config import check_targets, register
-from btrnn.files import ResultsError
-from btrnn.reports import sensitivity, sensitivity_figures
-from btrnn.results import collect, read_results, write_results
+from btrnn.engine.config import check_targets, register
+from btrnn.figures import sensitivity as sensitivity_figures
+from btrnn.reports import sensitivity
+from btrnn.results.store import collect, read_results, write_results
+from btrnn.storage.files import ResultsError
 
 from .conftest import ROOT
 from .run_folders import write_run

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from btrnn import LSTM, TTLSTM
 from btrnn.data.module import DataModule
-from btrnn.data.ucf11 import UCF11, VideoBatch
+from btrnn.data.video.dataset import UCF11, VideoBatch
 from btrnn.models import VideoClassifier
 from btrnn.tasks import NonFiniteLossError, Task, VideoClassification
 

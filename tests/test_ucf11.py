@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
-from btrnn.data import ucf11 as module
-from btrnn.data.cache import FrameCache
-from btrnn.data.synthetic.actions import ACTION_CLASSES
-from btrnn.data.ucf11 import (
+from btrnn.data.standins.actions import ACTION_CLASSES
+from btrnn.data.video import dataset as module
+from btrnn.data.video.dataset import (
     UCF11,
     UCF11_CLASSES,
     CachedClips,
@@ -21,6 +20,7 @@ from btrnn.data.ucf11 import (
     channel_statistics,
     split_clips,
 )
+from btrnn.data.video.frame_cache import FrameCache
 
 
 def test_class_order_and_labels() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from btrnn.data import video
-from btrnn.data.video import DecoderMissingError, VideoError, read_frames, read_sampled_frames, resize
+from btrnn.data.video import decoding as video
+from btrnn.data.video.decoding import DecoderMissingError, VideoError, read_frames, read_sampled_frames, resize
 from tests.clips import positions_shown, write_audio, write_clip
 
 FORMATS = [("mpeg1video", ".mpg"), ("mpeg2video", ".mpg"), ("mpeg4", ".avi"), ("mpeg4", ".mp4")]

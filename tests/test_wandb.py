@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from btrnn import run
+from btrnn.engine import run
 
 from .conftest import ROOT
 

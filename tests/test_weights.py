@@ -13,12 +13,12 @@ from omegaconf import DictConfig
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from btrnn import run
-from btrnn.config import ConfigError
-from btrnn.files import ResultsError
+from btrnn.engine import run
+from btrnn.engine.config import ConfigError
+from btrnn.engine.weights import export_weights, moved, read_weights
 from btrnn.reports import model_cards
-from btrnn.results import collect, write_results
-from btrnn.weights import export_weights, moved, read_weights
+from btrnn.results.store import collect, write_results
+from btrnn.storage.files import ResultsError
 from tests.run_folders import write_run
 
 from .conftest import ROOT

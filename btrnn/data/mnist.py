@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from btrnn.atomic import replacing
 from btrnn.data.loading import BINARY_STREAM, BatchOrder, Item, generator
 from btrnn.data.module import DataModule
+from btrnn.storage.atomic import replacing
 
 Source = Literal["mnist", "mnist_5k", "fashion_mnist"]
 Binarization = Literal["stochastic", "static"]

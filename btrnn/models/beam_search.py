@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from btrnn.lstm import LSTMState
 from btrnn.models.captioner import Captioner
+from btrnn.nn.lstm import LSTMState
 
 _BOS, _EOS = 1, 2
 _NEVER_SAID = [0, 1, 3]

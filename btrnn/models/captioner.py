@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from btrnn.lstm import LSTM, LSTMState
+from btrnn.nn.lstm import LSTM, LSTMState
 
 
 class Captioner(nn.Module):

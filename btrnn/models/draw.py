@@ -21,8 +21,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from btrnn.lstm import LSTM, LSTMState
 from btrnn.models.attention import GaussianRead, GaussianWrite
+from btrnn.nn.lstm import LSTM, LSTMState
 
 
 class DRAWOutput(NamedTuple):

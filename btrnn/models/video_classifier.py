@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from btrnn.lstm import LSTM
+from btrnn.nn.lstm import LSTM
 
 
 class VideoClassifier(nn.Module):

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from btrnn.contraction import BLOCK, contract
-from btrnn.factorised import FactorisedLinear
+from btrnn.nn.factorised import FactorisedLinear
+from btrnn.ops.contraction import BLOCK, contract
 
 FIT = "fit"  # the axis of the batch
 _SHOWN_EVERY = 500  # steps

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from btrnn.atomic import replace_file
-from btrnn.files import ResultsError, arrays_bytes, read_csv, read_pictures
+from btrnn.storage.atomic import replace_file
+from btrnn.storage.files import ResultsError, arrays_bytes, read_csv, read_pictures
 
 EXPERIMENT = "recovery"
 PANELS = ("bt_d2_r1_n1", "bt_d2_r4_n1", "bt_d2_r1_n2", "bt_d3_r4_n1", "bt_d4_r4_n1")  # the paper's, in its order

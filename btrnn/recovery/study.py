@@ -19,15 +19,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from btrnn.atomic import replace_file
-from btrnn.config import ConfigError, check_targets, refuse_other_run
-from btrnn.data.disk import locked
-from btrnn.factorised import FactorisedLinear
-from btrnn.files import arrays_bytes
-from btrnn.linear import BTLinear, TTLinear
-from btrnn.machine import git_state, reuse_freed_memory
+from btrnn.engine.config import ConfigError, check_targets, refuse_other_run
+from btrnn.engine.provenance import git_state, reuse_freed_memory
+from btrnn.nn.factorised import FactorisedLinear
+from btrnn.nn.linear import BTLinear, TTLinear
 from btrnn.recovery.fit import Fits, fit
 from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
+from btrnn.storage.atomic import replace_file
+from btrnn.storage.files import arrays_bytes
+from btrnn.storage.locks import locked
 
 log = logging.getLogger(__name__)
 SAME_SHAPE = "same_shape"

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from btrnn import comparison, tables
-from btrnn.comparison import Row
-from btrnn.formatting import count, markdown_table, span
+from btrnn.figures import captioning as figures
+from btrnn.figures.file import FigureFile
 from btrnn.reports import captioning_differences as comparisons
-from btrnn.reports import captioning_figures as figures
-from btrnn.reports import common
-from btrnn.reports.figure_file import FigureFile
-from btrnn.results import Results, has_tests, read_results, result_paths, run_table
+from btrnn.reports import common, tables
+from btrnn.reports.format import count, markdown_table, span
+from btrnn.results import comparison
+from btrnn.results.comparison import Row
+from btrnn.results.store import Results, has_tests, read_results, result_paths, run_table
 
 _BLEU = tuple(f"test/bleu_{n}" for n in (1, 2, 3, 4))
 _CIDER = ("test/cider", "test/cider_low", "test/cider_high")

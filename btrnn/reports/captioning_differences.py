@@ -4,18 +4,18 @@ import math
 
 import pandas as pd
 
-from btrnn import tables
-from btrnn.comparison import Row
-from btrnn.formatting import difference_text, markdown_table, ratio
-from btrnn.pairs import settings_difference
-from btrnn.results import Results
+from btrnn.reports import tables
+from btrnn.reports.format import difference_text, markdown_table, ratio
+from btrnn.results.comparison import Row
+from btrnn.results.differences import settings_difference
+from btrnn.results.store import Results
 
 
 def differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame:
     """Compare each factorised decoder with the dense one, over the seeds that both have.
 
     Args:
-        summary: Of `btrnn.comparison.summarise`.
+        summary: Of `btrnn.results.comparison.summarise`.
         results: Of the same runs.
 
     Returns:

@@ -9,16 +9,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from btrnn import tables
-from btrnn.benchmark.report import read_all
-from btrnn.benchmark.settings import SWEEPS
+from btrnn.benchmark.results.report import read_all
+from btrnn.benchmark.results.settings import SWEEPS
 from btrnn.complexity import bt_parameters, tt_parameters
-from btrnn.figure_style import BLUE, MODEL_STYLES, OTHER_STYLE, SKY, drawing
-from btrnn.formatting import markdown_table
+from btrnn.figures.file import FigureFile
+from btrnn.figures.style import BLUE, MODEL_STYLES, OTHER_STYLE, SKY, drawing
 from btrnn.recovery import records
+from btrnn.reports import tables
 from btrnn.reports.claim import headline_runs
-from btrnn.reports.figure_file import FigureFile
-from btrnn.statistics import mean_interval
+from btrnn.reports.format import markdown_table
+from btrnn.results.statistics import mean_interval
 
 _COLUMNS = ["panel", "data", "series", "parameters", "mean", "low", "high", "setting"]
 _MATRICES, _CLIPS, _TIME = "recovery of photographs", "action recognition", "time of the product"

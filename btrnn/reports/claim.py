@@ -6,8 +6,8 @@ from typing import Literal
 
 import pandas as pd
 
-from btrnn.comparison import headline_scale
-from btrnn.results import collected_experiments, read_results
+from btrnn.results.comparison import headline_scale
+from btrnn.results.store import collected_experiments, read_results
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "not testable here", "not tested", "not run"]
 VERDICTS: tuple[Verdict, ...] = (

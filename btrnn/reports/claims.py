@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
-from btrnn.formatting import markdown_table
 from btrnn.recovery.records import RECOVERED
 from btrnn.reports.claim import COMPARABLE, LITTLE, VERDICTS, Claim
 from btrnn.reports.claims_exact import Count, exact_claims, own_counts
 from btrnn.reports.claims_measured import measured_claims
+from btrnn.reports.format import markdown_table
 
 _KINDS = {  # of claim, and their topics in the order of the page
     "What can be counted, from shapes alone": ("compression", "core order"),

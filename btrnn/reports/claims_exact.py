@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from btrnn import tables
-from btrnn.comparison import PAPER_MODELS, PaperModel, read_paper
 from btrnn.complexity import bt_parameters, dense_parameters
-from btrnn.formatting import count
+from btrnn.reports import tables
 from btrnn.reports.claim import Claim, counted
+from btrnn.reports.format import count
+from btrnn.results.comparison import PAPER_MODELS, PaperModel, read_paper
 
 _COMMAND = "make test"
 _TABLE = "tables/ucf11_actions.md"

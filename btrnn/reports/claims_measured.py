@@ -4,15 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from btrnn import comparison, tables
-from btrnn.benchmark.exponents import FAMILIES, FASTER, HOLDS, QUANTITIES
-from btrnn.benchmark.report import medians
-from btrnn.benchmark.settings import GRAPH
-from btrnn.comparison import Row
-from btrnn.formatting import difference_text
-from btrnn.pairs import accuracy_differences, convergence, paired_difference
+from btrnn.benchmark.results.exponents import FAMILIES, FASTER, HOLDS, QUANTITIES
+from btrnn.benchmark.results.report import medians
+from btrnn.benchmark.results.settings import GRAPH
 from btrnn.recovery import records
-from btrnn.reports import complexity
+from btrnn.reports import complexity, tables
 from btrnn.reports.claim import (
     COMPARABLE,
     LITTLE,
@@ -24,7 +20,11 @@ from btrnn.reports.claim import (
     no_worse,
     not_run,
 )
-from btrnn.results import read_results
+from btrnn.reports.format import difference_text
+from btrnn.results import comparison
+from btrnn.results.comparison import Row
+from btrnn.results.differences import accuracy_differences, convergence, paired_difference
+from btrnn.results.store import read_results
 
 _UCF11 = ("make controls-ucf11 SCALE=extended", "tables/ucf11_actions.md")
 _DRAW = ("make reproduce-draw SCALE=extended", "tables/draw_mnist_5k.md")

@@ -3,19 +3,16 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from tabulate import tabulate
 
-from btrnn import comparison, tables
-from btrnn.comparison import Row
-from btrnn.figure_style import MODEL_STYLES, OTHER_STYLE
-from btrnn.files import ResultsError
-from btrnn.formatting import count, markdown_table, number, ratio
-from btrnn.results import has_tests, read_results
+from btrnn.reports import tables
+from btrnn.reports.format import count, markdown_table, number, ratio
+from btrnn.results import comparison
+from btrnn.results.comparison import Row
+from btrnn.results.store import has_tests, read_results
+from btrnn.storage.files import ResultsError
 
 
 def summary_at(runs: pd.DataFrame, experiment: str, scale: str, results_dir: Path) -> pd.DataFrame:
@@ -139,17 +136,3 @@ def curves(summary: pd.DataFrame, epochs: pd.DataFrame, column: str, label: Call
         for row in summary.to_dict("records")
     ]
     return pd.concat(parts, ignore_index=True)
-
-
-def draw_curves(axis: Axes, curves: pd.DataFrame) -> None:
-    """Draw what `curves` gives, a line a label with a band from the lowest to the highest seed."""
-    labels = curves["label"].unique()
-    for position, (label, line) in enumerate(curves.groupby("label", sort=False)):
-        style = MODEL_STYLES.get(line["model"].iloc[0], OTHER_STYLE)
-        same = sum(str(other).split(",")[0] == str(label).split(",")[0] for other in labels)
-        opacity = 1.0 if same == 1 else (position + 1) / len(labels)
-        look: Any = {"color": style.color, "alpha": opacity, "lw": 2}
-        axis.plot(line["epoch"] + 1, line["mean"], style.line, label=label, **look)
-        axis.fill_between(line["epoch"] + 1, line["min"], line["max"], color=style.color, alpha=0.18, lw=0)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_xlabel("epoch")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from btrnn.benchmark.costs import Family
-from btrnn.benchmark.exponents import (
+from btrnn.benchmark.results.costs import Family
+from btrnn.benchmark.results.exponents import (
     FACTORS,
     FAMILIES,
     FASTER,
@@ -24,11 +24,11 @@ from btrnn.benchmark.exponents import (
     measurements,
     ratios,
 )
-from btrnn.benchmark.figures import exponents_against_input
-from btrnn.benchmark.report import read_all
-from btrnn.comparison import Row, read_paper
-from btrnn.formatting import markdown_table
-from btrnn.reports.figure_file import FigureFile
+from btrnn.benchmark.results.report import read_all
+from btrnn.figures.benchmark import exponents_against_input
+from btrnn.figures.file import FigureFile
+from btrnn.reports.format import markdown_table
+from btrnn.results.comparison import Row, read_paper
 
 SECTIONS = ("sweep", "memory", "memory_sweep")  # of the benchmark, that the laws are compared with
 _NOTE = "Made by `python experiments/report.py` from results/benchmark_*.csv; do not edit."
@@ -56,7 +56,7 @@ def table_texts(results_dir: Path) -> dict[Path, str]:
 
 
 def fitted(results_dir: Path) -> pd.DataFrame:
-    """Return the exponents that the committed CSV files give; see `btrnn.benchmark.exponents.exponents`."""
+    """Return the exponents that the committed CSV files give; see `btrnn.benchmark.results.exponents.exponents`."""
     return exponents(measurements(read_all(results_dir, "cpu")))
 
 

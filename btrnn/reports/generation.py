@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from btrnn import comparison, tables
-from btrnn.comparison import Row
-from btrnn.formatting import count, difference_text, markdown_table, number, span
-from btrnn.pairs import settings_difference
-from btrnn.reports import common
-from btrnn.reports import generation_figures as figures
-from btrnn.reports.figure_file import FigureFile
-from btrnn.results import Results, has_tests, read_results, result_paths, run_table
+from btrnn.figures import generation as figures
+from btrnn.figures.file import FigureFile
+from btrnn.reports import common, tables
+from btrnn.reports.format import count, difference_text, markdown_table, number, span
+from btrnn.results import comparison
+from btrnn.results.comparison import Row
+from btrnn.results.differences import settings_difference
+from btrnn.results.store import Results, has_tests, read_results, result_paths, run_table
 
 _BRIEF = (
     *("encoder", "parameters of W", "compression of W", "of the whole model"),

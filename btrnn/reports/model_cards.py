@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from btrnn import comparison, tables
-from btrnn.atomic import replace_file
-from btrnn.comparison import Row
-from btrnn.files import ResultsError, read_csv
-from btrnn.formatting import count, markdown_table, ratio
-from btrnn.results import read_results
-from btrnn.schema import CAPTIONING, schema_of
+from btrnn.reports import tables
+from btrnn.reports.format import count, markdown_table, ratio
+from btrnn.results import comparison
+from btrnn.results.comparison import Row
+from btrnn.results.schema import CAPTIONING, schema_of
+from btrnn.results.store import read_results
+from btrnn.storage.atomic import replace_file
+from btrnn.storage.files import ResultsError, read_csv
 
 LARGEST_BYTES = 10_000_000  # of a file that is committed
 COLUMNS = ("experiment", "name", "seed", "file", "bytes")

@@ -1,6 +1,6 @@
 """What the notebooks show, each in one line: claims, tables and figures of the committed results.
 
-The notebooks compute nothing: what they show comes from here, from `btrnn.reports` and from `btrnn.figures`.
+The notebooks compute nothing: what they show comes from here, from `btrnn.reports` and from `btrnn.figures.video`.
 """
 
 import io
@@ -14,12 +14,12 @@ import PIL.Image
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
-from btrnn.figure_style import png_bytes
-from btrnn.files import ResultsError
+from btrnn.figures.file import FigureFile, Frames
+from btrnn.figures.style import png_bytes
 from btrnn.reports.claim import VERDICTS, Claim
 from btrnn.reports.claims import all_claims, claims_table, counts_table
 from btrnn.reports.claims_exact import own_counts
-from btrnn.reports.figure_file import FigureFile, Frames
+from btrnn.storage.files import ResultsError
 
 RESULTS = Path("..") / "results"  # as seen from notebooks/
 _RESOLUTION = 100  # dots an inch

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from btrnn import comparison
 from btrnn.complexity import bt_parameters, dense_parameters, factorize
-from btrnn.figure_style import GREY, RANK_STYLES, drawing
-from btrnn.formatting import count, markdown_table
-from btrnn.reports.figure_file import FigureFile
+from btrnn.figures.file import FigureFile
+from btrnn.figures.style import GREY, RANK_STYLES, drawing
+from btrnn.reports.format import count, markdown_table
+from btrnn.results import comparison
 
 INPUT_SIZE, OUTPUT_SIZE, NUM_BLOCKS = 4096, 256, 1  # the paper's
 ORDERS, RANKS = range(1, 9), range(1, 5)

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from btrnn import comparison
-from btrnn.comparison import Row
-from btrnn.formatting import count, markdown_table, span
+from btrnn.figures import recovery as figures
+from btrnn.figures.file import FigureFile
+from btrnn.figures.recovery import PanelRow
 from btrnn.recovery.records import PANELS, RECOVERED, Recovery, paths, read
-from btrnn.reports import recovery_figures as figures
-from btrnn.reports.figure_file import FigureFile
-from btrnn.reports.recovery_figures import PanelRow
-from btrnn.statistics import mean_interval
+from btrnn.reports.format import count, markdown_table, span
+from btrnn.results import comparison
+from btrnn.results.comparison import Row
+from btrnn.results.statistics import mean_interval
 
 _SAME_SHAPE = "same_shape"
 _NUMBERS_OF_A_RANK = 128  # 64 + 64

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from btrnn import comparison, tables
-from btrnn.comparison import Row
-from btrnn.files import ResultsError
-from btrnn.formatting import count, markdown_table, number, ratio
-from btrnn.reports import common, video_remarks
-from btrnn.reports import sensitivity_figures as figures
-from btrnn.reports.figure_file import FigureFile
-from btrnn.results import read_results, run_table
-from btrnn.statistics import MeanInterval, mean_interval
+from btrnn.figures import sensitivity as figures
+from btrnn.figures.file import FigureFile
+from btrnn.reports import common, tables, video_remarks
+from btrnn.reports.format import count, markdown_table, number, ratio
+from btrnn.results import comparison
+from btrnn.results.comparison import Row
+from btrnn.results.statistics import MeanInterval, mean_interval
+from btrnn.results.store import read_results, run_table
+from btrnn.storage.files import ResultsError
 
 FACTORS = {"order": "d", "rank": "R", "num_blocks": "N"}
 METRIC = "test/accuracy"

@@ -8,13 +8,14 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from btrnn import comparison, figures, predictions, tables
-from btrnn.files import ResultsError
-from btrnn.formatting import markdown_table, span
-from btrnn.pairs import accuracy_differences, convergence
-from btrnn.reports import video_rates, video_remarks
-from btrnn.reports.figure_file import FigureFile
-from btrnn.results import Results, has_tests, read_results, run_table
+from btrnn.figures import video as figures
+from btrnn.figures.file import FigureFile
+from btrnn.reports import tables, video_rates, video_remarks
+from btrnn.reports.format import markdown_table, span
+from btrnn.results import comparison, predictions
+from btrnn.results.differences import accuracy_differences, convergence
+from btrnn.results.store import Results, has_tests, read_results, run_table
+from btrnn.storage.files import ResultsError
 
 
 def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:

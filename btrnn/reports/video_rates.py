@@ -7,14 +7,15 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from btrnn import comparison, tables
-from btrnn.comparison import Row
-from btrnn.figure_style import GREY, MODEL_STYLES, drawing
-from btrnn.formatting import difference_text, markdown_table, number
-from btrnn.pairs import settings_difference
+from btrnn.figures.file import FigureFile
+from btrnn.figures.style import GREY, MODEL_STYLES, drawing
+from btrnn.reports import tables
 from btrnn.reports.common import summary_at, terminal_text
-from btrnn.reports.figure_file import FigureFile
-from btrnn.results import collected_experiments, read_results, run_table
+from btrnn.reports.format import difference_text, markdown_table, number
+from btrnn.results import comparison
+from btrnn.results.comparison import Row
+from btrnn.results.differences import settings_difference
+from btrnn.results.store import collected_experiments, read_results, run_table
 
 EXPERIMENT = "ucf11_rates_random_split"
 _METRIC = "test/accuracy"
@@ -77,7 +78,7 @@ def conclusion(summary: pd.DataFrame, runs: pd.DataFrame, results_dir: Path) -> 
     """Say in Markdown what each model has at its best, its worst and the paper's rate, and how they differ at the best.
 
     Args:
-        summary: Of `btrnn.comparison.summarise`.
+        summary: Of `btrnn.results.comparison.summarise`.
         runs: Of the same experiment.
         results_dir: Where the paper's numbers are.
     """

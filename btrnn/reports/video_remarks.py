@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from btrnn import tables
-from btrnn.comparison import Row
-from btrnn.formatting import difference_text
+from btrnn.reports import tables
+from btrnn.reports.format import difference_text
+from btrnn.results.comparison import Row
 
 
 def caveat(summary: pd.DataFrame, rates: str) -> str:
@@ -26,8 +26,8 @@ def conclusion(rows: pd.DataFrame, summary: pd.DataFrame, rates: str) -> str:
     """Say in Markdown what of the paper's claims the runs bear out.
 
     Args:
-        rows: Of `btrnn.pairs.accuracy_differences`.
-        summary: Of `btrnn.comparison.summarise`; names the data, and holds the baseline.
+        rows: Of `btrnn.results.differences.accuracy_differences`.
+        summary: Of `btrnn.results.comparison.summarise`; names the data, and holds the baseline.
         rates: As in `caveat`.
     """
     source = summary["source"].iloc[0]

@@ -14,17 +14,17 @@ import wandb
 from PIL import ImageOps
 from torch import Tensor
 
-from btrnn.atomic import replace_file
-from btrnn.constant_caption import constant_cider, true_cider
-from btrnn.data.coco import COCO, CaptionBatch
+from btrnn.data.captions.coco import COCO, CaptionBatch
+from btrnn.data.captions.pictures import read_picture
+from btrnn.data.captions.vocabulary import Vocabulary
 from btrnn.data.loading import PHRASE_STREAM, generator
-from btrnn.data.pictures import read_picture
-from btrnn.data.vocabulary import Vocabulary
-from btrnn.files import arrays_bytes
-from btrnn.lstm import LSTM
-from btrnn.metrics import score_captions, score_pairs, tokenizer_name
 from btrnn.models.beam_search import beam_search
 from btrnn.models.captioner import Captioner, caption_loss
+from btrnn.nn.lstm import LSTM
+from btrnn.storage.atomic import replace_file
+from btrnn.storage.files import arrays_bytes
+from btrnn.tasks.caption_scores import score_captions, score_pairs, tokenizer_name
+from btrnn.tasks.constant_caption import constant_cider, true_cider
 from btrnn.tasks.phrases import find_phrases, learn_phrases
 from btrnn.tasks.schedule import warmed_up_adam
 from btrnn.tasks.task import Outputs, Task

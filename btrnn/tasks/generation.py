@@ -8,13 +8,13 @@ import torch
 import wandb
 from torch import Tensor
 
-from btrnn.atomic import replace_file
 from btrnn.data.mnist import MNIST, ImageBatch
 from btrnn.data.module import DataModule
-from btrnn.files import arrays_bytes
-from btrnn.lstm import LSTM
 from btrnn.models.attention import GaussianRead, GaussianWrite
 from btrnn.models.draw import DRAW, DRAWOutput
+from btrnn.nn.lstm import LSTM
+from btrnn.storage.atomic import replace_file
+from btrnn.storage.files import arrays_bytes
 from btrnn.tasks.schedule import warmed_up_adam
 from btrnn.tasks.task import Outputs, Task
 

@@ -17,7 +17,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from torch import nn
 from torch.nn import functional as F
 
-from btrnn.data.vocabulary import words_of
+from btrnn.data.captions.vocabulary import words_of
 from btrnn.models.captioner import Captioner
 
 LEAST_IMAGES = 15  # that have a phrase, for it to be learnt

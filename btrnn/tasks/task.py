@@ -9,7 +9,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from btrnn.lstm import LSTM
+from btrnn.nn.lstm import LSTM
 
 Outputs = dict[str, np.ndarray]  # what a test gives beside its metrics
 
@@ -46,7 +46,7 @@ class Task(LightningModule, ABC):
 
     @abstractmethod
     def check_data(self, data: Any) -> None:
-        """Raise ConfigError if the network does not fit the data; nothing is read for it."""
+        """Raise ValueError if the network does not fit the data; nothing is read for it."""
 
     def complete(self, data: Any) -> None:
         """Make what only the data that have been read decide, such as the size of a vocabulary."""

@@ -8,12 +8,11 @@ import wandb
 from torch import Tensor
 from torch.nn import functional as F
 
-from btrnn.atomic import replace_file
-from btrnn.config import ConfigError
 from btrnn.data.module import DataModule
-from btrnn.data.ucf11 import UCF11, VideoBatch
-from btrnn.lstm import LSTM
+from btrnn.data.video.dataset import UCF11, VideoBatch
 from btrnn.models import VideoClassifier
+from btrnn.nn.lstm import LSTM
+from btrnn.storage.atomic import replace_file
 from btrnn.tasks.task import Outputs, Task
 
 
@@ -64,7 +63,7 @@ class VideoClassification(Task):
         """Check that the layer reads a frame."""
         size = self.recurrent.input_size
         if size != data.input_size:
-            raise ConfigError(
+            raise ValueError(
                 f"modes.input multiply to {size:,}, but a frame has {data.input_size:,} = 120 x 160 x 3 values; "
                 "modes whose product is that would fit, such as [8, 20, 20, 18]"
             )

@@ -1,0 +1,253 @@
+"""The product W x, in all the ways that are compared."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+import opt_einsum
+import torch
+from torch import Tensor, nn
+
+from btrnn import BTLinear, TTLinear
+from btrnn.benchmark.measure.implementations import Built, Bytes, Implementation, gradient, graphed, leaves
+from btrnn.benchmark.measure.reference import Problem
+from btrnn.benchmark.results.costs import (
+    Family,
+    dense_bytes,
+    factored_bytes,
+    mode_by_mode_bytes,
+    product_equation,
+    weight_equation,
+)
+from btrnn.benchmark.results.settings import Shape
+from btrnn.ops import native
+
+
+def dense(problem: Problem) -> Built:
+    """nn.Linear, with the W that the block terms stand for."""
+    layer = nn.Linear(problem.shape.in_features, problem.shape.out_features, bias=False, device="meta")
+    layer.weight = nn.Parameter(problem.dense_weight())
+    return Built(layer, [layer.weight], lambda: [gradient(layer.weight)])
+
+
+def make_map(problem: Problem, family: Family) -> BTLinear | TTLinear:
+    """Return our layer with the problem's numbers."""
+    shape = problem.shape
+    modes, device = (shape.in_modes, shape.out_modes), problem.device
+    layer: BTLinear | TTLinear
+    if family == "BT":
+        ranks: dict[str, Any] = {"tucker_rank": shape.rank, "num_blocks": shape.num_blocks}
+        layer = BTLinear(*modes, bias=False, device=device, **ranks)
+    else:
+        layer = TTLinear(*modes, tt_rank=shape.rank, bias=False, device=device)
+    fill(map_parameters(layer), problem.operands(family))
+    return layer
+
+
+def map_parameters(layer: BTLinear | TTLinear) -> list[Tensor]:
+    """Return core and factors, or cores."""
+    return [layer.core, *layer.factors] if isinstance(layer, BTLinear) else list(layer.cores)
+
+
+@torch.no_grad()
+def fill(parameters: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
+    """Copy numbers into parameters of the same shapes."""
+    for parameter, values in zip(parameters, numbers, strict=True):
+        parameter.copy_(values)
+
+
+def ours(family: Family, *, plain: bool = False) -> Callable[[Problem], Built]:
+    """BTLinear or TTLinear; with torch's products alone where `plain`."""
+
+    def build(problem: Problem) -> Built:
+        layer = make_map(problem, family)
+        parameters = map_parameters(layer)
+        built = Built(layer, parameters, lambda: [gradient(parameter) for parameter in parameters])
+        if plain:
+            built.context = native.disabled
+        return built
+
+    return build
+
+
+def optimal_path(family: Family) -> Callable[[Problem], Built]:
+    """opt_einsum, with the order of contraction that has the fewest operations, planned beforehand."""
+
+    def build(problem: Problem) -> Built:
+        shape, operands = problem.shape, leaves(problem.operands(family))
+        sizes = [(shape.rows, *shape.in_modes), *(tuple(operand.shape) for operand in operands)]
+        contract = opt_einsum.contract_expression(product_equation(family, shape.order), *sizes, optimize="optimal")
+
+        def call(x: Tensor) -> Tensor:
+            result: Tensor = contract(x.view(shape.rows, *shape.in_modes), *operands)
+            return result.reshape(shape.rows, -1)
+
+        return Built(call, operands, lambda: [gradient(operand) for operand in operands])
+
+    return build
+
+
+@contextmanager
+def _without_opt_einsum() -> Iterator[None]:
+    """Let torch.einsum contract from left to right."""
+    backend: Any = torch.backends.opt_einsum
+    before = backend.enabled
+    backend.enabled = False
+    try:
+        yield
+    finally:
+        backend.enabled = before
+
+
+def one_einsum(problem: Problem) -> Built:
+    """torch.einsum over x, factors and core in one call, from left to right."""
+    shape = problem.shape
+    operands = leaves(problem.operands("BT"))
+    left, right = product_equation("BT", shape.order).split("->")
+    x_term, core_term, *factor_terms = left.split(",")
+    equation = f"{','.join([x_term, *factor_terms, core_term])}->{right}"
+
+    def call(x: Tensor) -> Tensor:
+        core, *factors = operands
+        result = torch.einsum(equation, x.view(shape.rows, *shape.in_modes), *factors, core)
+        return result.reshape(shape.rows, -1)
+
+    return Built(call, operands, lambda: [gradient(operand) for operand in operands], _without_opt_einsum)
+
+
+def authors_order(problem: Problem) -> Built:
+    """The order of the authors' code, from equation 4: of each block modes 1 to d, the core last."""
+    shape = problem.shape
+    operands = leaves(problem.operands("BT"))
+    core, *factors = operands
+
+    def call(x: Tensor) -> Tensor:
+        result = x.new_zeros(shape.rows, shape.out_features)
+        tensor = x.view(shape.rows, *shape.in_modes)
+        for n in range(shape.num_blocks):
+            running = tensor
+            for factor in factors:  # (rows, I_k, .., I_d, J_1, R, .., J_{k-1}, R): mode k goes, (J_k, R) comes
+                running = torch.tensordot(running, factor[n], dims=([1], [0]))
+            ranks = list(range(2, 2 * shape.order + 1, 2))
+            block = torch.tensordot(running, core[n], dims=(ranks, list(range(shape.order))))
+            result = result + block.reshape(shape.rows, -1)
+        return result
+
+    return Built(call, operands, lambda: [gradient(operand) for operand in operands])
+
+
+def rebuilt(problem: Problem) -> Built:
+    """W from its factors at every call, then the dense product."""
+    shape = problem.shape
+    operands = leaves(problem.operands("BT"))
+    equation = weight_equation("BT", shape.order)
+    contract = opt_einsum.contract_expression(equation, *(tuple(o.shape) for o in operands), optimize="optimal")
+
+    def call(x: Tensor) -> Tensor:
+        weight: Tensor = contract(*operands)
+        return x @ weight.reshape(shape.out_features, -1).t()
+
+    return Built(call, operands, lambda: [gradient(operand) for operand in operands])
+
+
+def tednet(problem: Problem) -> Built:
+    """BTTLinear of tednet."""
+    from tednet.tnn.bt_tucker import BTTLinear
+
+    shape = problem.shape
+    with redirect_stdout(io.StringIO()):  # it prints its compression
+        layer = BTTLinear(
+            list(shape.in_modes), list(shape.out_modes), [shape.rank] * shape.order, shape.num_blocks, bias=False
+        ).to(problem.device)
+    parameters = tednet_parameters(layer, shape)
+    fill_tednet(parameters, problem.operands("BT"))
+    flat = [parameter for block in parameters for parameter in block]
+    return Built(layer, flat, lambda: tednet_gradients(parameters))
+
+
+def tednet_parameters(layer: Any, shape: Shape) -> list[list[Tensor]]:
+    """Return for each block of a BTTLinear its core and its factors."""
+    return [
+        [getattr(layer, f"core_block{n}"), *(getattr(layer, f"factor{k}_block{n}") for k in range(shape.order))]
+        for n in range(shape.num_blocks)
+    ]
+
+
+def _reversed_axes(tensor: Tensor) -> Tensor:
+    """Turn a core around: tednet reads the ranks from the last to the first."""
+    return tensor.permute(*reversed(range(tensor.dim())))
+
+
+def fill_tednet(parameters: list[list[Tensor]], operands: Sequence[Tensor]) -> None:
+    """Copy our core and factors into tednet's parameters."""
+    core, *factors = operands
+    for n, block in enumerate(parameters):
+        fill(block, [_reversed_axes(core[n]), *(factor[n] for factor in factors)])
+
+
+def tednet_gradients(parameters: list[list[Tensor]]) -> list[Tensor]:
+    """Return the gradients as of our core and factors."""
+    cores = torch.stack([_reversed_axes(gradient(block[0])) for block in parameters])
+    count = len(parameters[0])
+    return [cores, *(torch.stack([gradient(block[k]) for block in parameters]) for k in range(1, count))]
+
+
+def tltorch(problem: Problem) -> Built:
+    """tensorly-torch's factorised linear layer as a tensor train, whose einsum is torch's with opt_einsum."""
+    from tltorch import FactorizedLinear
+
+    shape = problem.shape
+    layer = FactorizedLinear(
+        shape.in_modes, shape.out_modes, bias=False, factorization="blocktt", rank=shape.rank, device=problem.device
+    )
+    parameters: list[Tensor] = list(layer.weight.factors)
+    fill(parameters, [core.permute(0, 2, 1, 3) for core in problem.operands("TT")])
+    return Built(layer, parameters, lambda: [gradient(parameter).permute(0, 2, 1, 3) for parameter in parameters])
+
+
+def _dense(shape: Shape, training: bool) -> int:
+    return dense_bytes(shape, training=training)
+
+
+def _rebuilt(shape: Shape, training: bool) -> int:
+    return 2 * dense_bytes(shape, training=training)
+
+
+def _mode_by_mode(shape: Shape, training: bool) -> int:
+    return mode_by_mode_bytes(shape, training=training)
+
+
+def _factored(family: Family) -> Bytes:
+    def bytes_needed(shape: Shape, training: bool) -> int:
+        return factored_bytes(shape, family, training=training)
+
+    return bytes_needed
+
+
+DENSE = Implementation("dense nn.Linear", "dense", dense, _dense)
+OURS_BT = Implementation("btrnn BT", "BT", ours("BT"), _factored("BT"))
+PLAIN_BT = Implementation("btrnn BT, plain torch", "BT", ours("BT", plain=True), _factored("BT"))
+OURS_TT = Implementation("btrnn TT", "TT", ours("TT"), _factored("TT"))
+PLAIN_TT = Implementation("btrnn TT, plain torch", "TT", ours("TT", plain=True), _factored("TT"))
+OPTIMAL_BT = Implementation("opt_einsum BT", "BT", optimal_path("BT"), _factored("BT"))
+OPTIMAL_TT = Implementation("opt_einsum TT", "TT", optimal_path("TT"), _factored("TT"))
+TEDNET = Implementation("tednet BT", "BT", tednet, _mode_by_mode, package="tednet")
+TLTORCH = Implementation("tltorch TT", "TT", tltorch, _factored("TT"), package="tltorch")
+
+PRODUCTS = [
+    DENSE,
+    OURS_BT,
+    PLAIN_BT,
+    OPTIMAL_BT,
+    Implementation("torch.einsum BT, without opt_einsum", "BT", one_einsum, _mode_by_mode),
+    Implementation("authors' order BT", "BT", authors_order, _mode_by_mode),
+    Implementation("rebuild W, then x W", "BT", rebuilt, _rebuilt),
+    TEDNET,
+    OURS_TT,
+    PLAIN_TT,
+    OPTIMAL_TT,
+    TLTORCH,
+]
+GRAPHED_PRODUCTS = [graphed(one) for one in (DENSE, OURS_BT, OPTIMAL_BT, OURS_TT, OPTIMAL_TT)]
+SWEPT_PRODUCTS = [DENSE, OURS_BT, PLAIN_BT, OPTIMAL_BT, TEDNET, OURS_TT, OPTIMAL_TT, TLTORCH]

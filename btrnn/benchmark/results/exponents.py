@@ -1,0 +1,185 @@
+"""The paper's complexity laws beside measured exponents: slopes of log time and log memory, from CSV files. No torch.
+
+A law such as O(N d I R^d Jmax) says how a number grows with each factor. What is measured is the slope of its logarithm
+over the logarithm of the factor; what the law says is the slope of the law's own logarithm at the same sizes (for I, N
+and R an exponent that can be read in it; d stands in an exponent itself).
+
+A law is about large sizes. So where there are enough, the slope that is judged is that of the larger sizes, and where
+all sizes together give a smaller one, constants hide the law below them.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from btrnn.benchmark.results.costs import Family, Phase, cheapest_contraction, law
+from btrnn.benchmark.results.settings import PAPER, SWEEPS, Shape
+from btrnn.results.statistics import SlopeInterval, slope_interval
+
+Quantity = Literal["time forward", "time backward", "memory"]
+QUANTITIES: tuple[Quantity, ...] = ("time forward", "time backward", "memory")
+FAMILIES: tuple[Family, ...] = ("dense", "TT", "BT")
+FACTORS: dict[Family, tuple[str, ...]] = {  # what each family's law depends on
+    "dense": ("input",),
+    "TT": ("input", "rank", "order"),
+    "BT": ("input", "rank", "blocks", "order"),
+}
+TOLERANCE = 0.15  # of an exponent: nearer than this is equal
+WIDEST = 0.3  # half of an exponent's interval: one that is wider tells nothing
+MANY = 5  # sizes: from here on the larger ones are judged alone
+HOLDS, SLOWER, FASTER, UNCLEAR = "holds", "slower", "faster", "cannot be told"
+_PRODUCTS: dict[Family, str] = {"dense": "dense nn.Linear", "TT": "btrnn TT", "BT": "btrnn BT"}
+_LAYERS: dict[Family, str] = {"dense": "btrnn.LSTM", "TT": "btrnn.TTLSTM", "BT": "btrnn.BTLSTM"}
+_LAW_OF: dict[Quantity, Phase | Literal["memory"]] = {
+    "time forward": "forward",
+    "time backward": "forward+backward",
+    "memory": "memory",
+}
+# Where the sections say how much memory a factor needs.
+_MEMORY_SECTIONS = {"input": "memory", "rank": "memory_sweep", "blocks": "memory_sweep", "order": "memory_sweep"}
+
+
+class Ratio(NamedTuple):
+    """A family's cost over the dense one's, at the paper's setting.
+
+    Attributes:
+        family: Which.
+        quantity: Of what.
+        law: As the laws say it, without their constants.
+        operations: Of the fewest operations of any order of contraction; NaN for memory.
+        measured: As it was measured; NaN where it was not.
+    """
+
+    family: Family
+    quantity: Quantity
+    law: float
+    operations: float
+    measured: float
+
+
+def measurements(sections: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Gather what the laws speak of.
+
+    Time backward is that of both passes without that of the forward pass, each the best of its rounds, which other work
+    on the machine disturbs least. Memory is the growth of the peak while a layer is trained, of which the law is that
+    of the backward pass.
+
+    Args:
+        sections: The tables of `btrnn.benchmark.results.records.read_section`, by name.
+
+    Returns:
+        A row for each size: `family`, `quantity`, `factor`, `value`, `measured` (ms or MiB) and `law`.
+    """
+    rows = []
+    for family, factors in FACTORS.items():
+        for factor in factors:
+            for quantity in QUANTITIES:
+                numbers = _numbers(sections, family, quantity, factor)
+                for value, shape in SWEEPS[factor].items():
+                    measured = numbers.get(value, np.nan)
+                    if measured > 0:  # NaN is not
+                        rows.append(
+                            {"family": family, "quantity": quantity, "factor": factor, "value": value}
+                            | {"measured": measured, "law": law(shape, family, _LAW_OF[quantity]) * shape.rows}
+                        )
+    return pd.DataFrame(rows, columns=["family", "quantity", "factor", "value", "measured", "law"])
+
+
+def _numbers(sections: Mapping[str, pd.DataFrame], family: Family, quantity: Quantity, factor: str) -> dict[int, float]:
+    """Return a quantity by the value of a factor; empty where it was not measured."""
+    name = _MEMORY_SECTIONS[factor] if quantity == "memory" else "sweep"
+    if name not in sections:
+        return {}
+    table = sections[name][sections[name]["factor"] == factor]
+    if quantity == "memory":
+        return dict(table[table["implementation"] == _LAYERS[family]].set_index("value")["peak_mib"])
+    best = table[table["implementation"] == _PRODUCTS[family]].pivot_table(
+        index="value", columns="phase", values="best_ms"
+    )
+    if quantity == "time forward":
+        return dict(best["forward"]) if "forward" in best else {}
+    known = {"forward", "forward+backward"} <= set(best)
+    return dict(best["forward+backward"] - best["forward"]) if known else {}
+
+
+def exponents(measured: pd.DataFrame) -> pd.DataFrame:
+    """Fit a slope for each family, quantity and factor, and judge it.
+
+    Args:
+        measured: Of `measurements`.
+
+    Returns:
+        A row for each: `family`, `quantity`, `factor`, `n`, `smallest`, `largest` (of the sizes that are judged),
+        `law`, `slope`, `low`, `high` over these, `slope_all` over all sizes, `all_smallest`, `n_all`, `verdict`.
+    """
+    rows = []
+    for (family, quantity, factor), group in measured.groupby(["family", "quantity", "factor"], sort=False):
+        group = group.sort_values("value")
+        large = group.tail(len(group) // 2 + 1) if len(group) >= MANY else group
+        expected = _slope(large, large["law"]).slope
+        fit = _above(expected, _slope(large, large["measured"] / large["law"]))
+        rows.append(
+            {"family": family, "quantity": quantity, "factor": factor, "n": fit.n, "n_all": len(group)}
+            | {"smallest": large["value"].iloc[0], "largest": large["value"].iloc[-1]}
+            | {"all_smallest": group["value"].iloc[0], "slope_all": _slope(group, group["measured"]).slope}
+            | {"law": expected, "slope": fit.slope, "low": fit.low, "high": fit.high}
+            | {"verdict": judge(fit, expected)}
+        )
+    columns = ["family", "quantity", "factor", "n", "n_all", "smallest", "largest", "all_smallest", "slope_all"]
+    return pd.DataFrame(rows, columns=[*columns, "law", "slope", "low", "high", "verdict"])
+
+
+def _slope(group: pd.DataFrame, quantity: "pd.Series[float]") -> SlopeInterval:
+    return slope_interval(np.log(group["value"]), np.log(quantity))
+
+
+def _above(expected: float, excess: SlopeInterval) -> SlopeInterval:
+    """Return a number's exponent from the law's, and the exponent of the number over its law.
+
+    The law is a straight line in I, N and R, not in d: distances from such a line would say nothing of the number.
+    """
+    return SlopeInterval(expected + excess.slope, expected + excess.low, expected + excess.high, excess.n)
+
+
+def judge(fit: SlopeInterval, expected: float) -> str:
+    """Say whether a number grows as its law says.
+
+    Args:
+        fit: Of the number.
+        expected: The law's slope.
+
+    Returns:
+        `HOLDS` where the exponents differ by no more than `TOLERANCE` and the interval is no wider than `WIDEST` to
+        either side. `SLOWER` where the interval ends below the law's exponent: O() is a bound from above, which that
+        does not break, nor does it test it. `FASTER` where it begins above. `UNCLEAR` in all other cases.
+    """
+    if abs(fit.slope - expected) <= TOLERANCE and fit.high - fit.slope <= WIDEST:
+        return HOLDS
+    if fit.high < expected:
+        return SLOWER
+    return FASTER if fit.low > expected else UNCLEAR
+
+
+def ratios(sections: Mapping[str, pd.DataFrame]) -> list[Ratio]:
+    """Compare both factorised products with the dense one at the paper's setting: where constants decide."""
+    place = PAPER.in_features
+    rows = []
+    for family in ("TT", "BT"):
+        for quantity in QUANTITIES:
+            ours, dense = (_numbers(sections, name, quantity, "input").get(place, np.nan) for name in (family, "dense"))
+            laws = [law(PAPER, name, _LAW_OF[quantity]) for name in (family, "dense")]
+            operations = _operations(PAPER, family, quantity)
+            rows.append(Ratio(family, quantity, laws[0] / laws[1], operations, ours / dense))
+    return rows
+
+
+def _operations(shape: Shape, family: Family, quantity: Quantity) -> float:
+    """Return the fewest operations over the dense product's, which has no gradient of x either."""
+    if quantity == "memory":
+        return float("nan")
+    contraction = cheapest_contraction(shape, family)
+    backward = contraction.training_flops - contraction.forward_flops
+    chosen = contraction.forward_flops if quantity == "time forward" else backward
+    return chosen / (2 * shape.rows * shape.in_features * shape.out_features)

@@ -1,0 +1,207 @@
+"""From folders of videos to a table of clips, and from a table to train, val and test."""
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from btrnn.data.loading import SPLIT_STREAM, generator
+from btrnn.data.video.subset import clips_per_group
+
+logger = logging.getLogger(__name__)
+
+Protocol = Literal["paper", "grouped"]
+
+UCF11_FOLDER = "UCF11_updated_mpg"
+UCF11_CLASSES = {  # folder: stem of its files; the label is the position
+    "basketball": "v_shooting",
+    "biking": "v_biking",
+    "diving": "v_diving",
+    "golf_swing": "v_golf",
+    "horse_riding": "v_riding",
+    "soccer_juggling": "v_juggle",
+    "swing": "v_swing",
+    "tennis_swing": "v_tennis",
+    "trampoline_jumping": "v_jumping",
+    "volleyball_spiking": "v_spiking",
+    "walking": "v_walk_dog",
+}
+VIDEO_SUFFIXES = (".mpg", ".mpeg", ".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".wmv", ".flv")
+HOW_TO_GET = "`make data-ucf11` gets UCF11; `python scripts/make_actions.py` makes its stand-in"
+
+
+def index_clips(root: str | Path, classes: Mapping[str, str], num_clips: int | None = None) -> pd.DataFrame:
+    """List the clips below `root`, laid out `<class>/<stem>_<gg>/<stem>_<gg>_<cc>.mpg`.
+
+    Any of `VIDEO_SUFFIXES` will do in place of .mpg, in small or capital letters. Links are followed, also those
+    of whole folders; a clip that is reached twice through them counts once. Folders named Annotation, and hidden
+    files and folders, are passed over; what may have been meant as a clip and is none is named in the log.
+    Group and clip number are read from the right, as a stem may hold underscores itself.
+
+    Args:
+        root: the folder that holds the class folders.
+        classes: class folder -> stem of its files; the label is the position.
+        num_clips: how many clips to keep, chosen as `clips_per_group` says; all without it.
+
+    Returns:
+        Columns clip (name, unique), class_name, label (int64), group ("<class>/<gg>") and path (relative to
+        `root`), sorted by label, group number and clip number.
+
+    Raises:
+        FileNotFoundError: if `root`, or a class's clips, are not there.
+        ValueError: if there is an unknown class folder, or two files of one clip.
+    """
+    root = Path(root)
+    folders = _class_folders(root, classes)
+    rows: list[tuple[int, int, int, str, str, str]] = []
+    for label, (class_name, stem) in enumerate(classes.items()):
+        found = _clips_of_class(folders[class_name], stem) if class_name in folders else []
+        if not found:
+            raise FileNotFoundError(
+                f"no clips of class {class_name!r}: expected files like "
+                f"{class_name}/{stem}_01/{stem}_01_01.mpg below {root}. {HOW_TO_GET}."
+            )
+        rows += [
+            (label, group, number, path.stem, class_name, path.relative_to(root).as_posix())
+            for group, number, path in found
+        ]
+    table = pd.DataFrame(sorted(rows), columns=["label", "group_number", "number", "clip", "class_name", "path"])
+    twice = table[table.duplicated(["label", "group_number", "number"], keep=False)]
+    if len(twice):
+        raise ValueError(f"a clip must stand there once, but below {root} there are {', '.join(twice['path'])}")
+    if num_clips is not None:
+        table = _subset(table, num_clips, len(classes))
+    groups = table["class_name"] + "/" + table["group_number"].map("{:02d}".format)
+    return table.assign(group=groups)[["clip", "class_name", "label", "group", "path"]].reset_index(drop=True)
+
+
+def _class_folders(root: Path, classes: Mapping[str, str]) -> dict[str, Path]:
+    """Find the class folders of `root`; raise if there are none, or another folder is among them."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder of videos at {root}. {HOW_TO_GET}.")
+    inside = [path for path in sorted(root.iterdir()) if not path.name.startswith(".")]
+    folders = {path.name: path for path in inside if path.is_dir()}
+    if broken := [path.name for path in inside if path.is_symlink() and not path.exists()]:
+        logger.warning("%s: these links lead nowhere: %s", root, ", ".join(broken))
+    if not folders:
+        raise FileNotFoundError(f"the folder of videos {root} holds no class folder. {HOW_TO_GET}.")
+    unknown = sorted(folders.keys() - classes.keys())
+    if unknown:
+        raise ValueError(
+            f"unknown class folder {', '.join(map(repr, unknown))} in {root}; known are {', '.join(classes)}"
+        )
+    return folders
+
+
+def _clips_of_class(folder: Path, stem: str) -> list[tuple[int, int, Path]]:
+    """List (group, number, path) of the clips in a class folder, warning of what may have been meant as one."""
+    clips: dict[tuple[int, int, Path], Path] = {}  # by group, number and the file behind all links
+    strange, broken = [], []
+    for path in _files_below(folder):
+        name, _, suffix = path.name.partition(".")
+        parts = name.rsplit("_", 2)
+        named = len(parts) == 3 and parts[0] == stem and parts[1].isdecimal() and parts[2].isdecimal()
+        video = path.suffix.lower() in VIDEO_SUFFIXES
+        if not path.is_file():
+            if path.is_symlink() or named or video:
+                broken.append(path)
+        elif named and video and f".{suffix}" == path.suffix:
+            clips.setdefault((int(parts[1]), int(parts[2]), path.resolve()), path)
+        elif named or video:
+            strange.append(path)
+    rule = f"named {stem}_<group>_<clip> and ending in one of {', '.join(VIDEO_SUFFIXES)}"
+    for left_out, reason in (
+        (strange, f"a clip must be {rule}"),
+        (broken, "these are no files, or links that lead nowhere"),
+    ):
+        if left_out:
+            names = ", ".join(path.relative_to(folder).as_posix() for path in sorted(left_out))
+            logger.warning("%s: left out %d, as %s: %s", folder, len(left_out), reason, names)
+    return [(group, number, path) for (group, number, _), path in clips.items()]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Give the files in a class folder and below it, and the links that lead nowhere; each folder is read once.
+
+    Linked folders come last, so that a file which can be reached in two ways has the path without a link.
+    """
+    waiting, seen = deque([folder]), set()
+    while waiting:
+        current = waiting.popleft()
+        real = current.resolve()
+        if real in seen:
+            continue
+        seen.add(real)
+        for path in sorted(current.iterdir()):
+            if path.name.startswith(".") or (current == folder and path.name.lower() == "annotation"):
+                continue
+            if not path.is_dir():
+                yield path
+            elif not path.is_symlink():
+                waiting.appendleft(path)
+            elif folder.resolve().is_relative_to(path.resolve()):
+                logger.warning("%s: not followed, as it leads back to a folder that holds it", path)
+            else:
+                waiting.append(path)
+
+
+def _subset(table: pd.DataFrame, num_clips: int, num_classes: int) -> pd.DataFrame:
+    """Keep the first clips of the first groups of each class, as `clips_per_group` shares them out."""
+    # Positions within what is there, not the numbers in the names: a real group may lack clip 1.
+    group_position = table.groupby("label")["group_number"].rank(method="dense").astype(int) - 1
+    clip_position = table.groupby(["label", "group_number"]).cumcount()
+    available = np.zeros((num_classes, int(group_position.max()) + 1), dtype=np.int64)
+    np.add.at(available, (table["label"].to_numpy(), group_position.to_numpy()), 1)
+    counts = clips_per_group(num_clips, num_classes, available)
+    if counts.sum() < num_clips:
+        logger.warning("%d clips were asked for, but there are only %d", num_clips, counts.sum())
+    limit = np.zeros_like(available)
+    limit[:, : counts.shape[1]] = counts
+    return table[clip_position.to_numpy() < limit[table["label"], group_position]]
+
+
+def split_clips(table: pd.DataFrame, protocol: Protocol, seed: int) -> pd.Series:
+    """Assign each clip to a split, as a function of the table and the seed alone.
+
+    "paper": a random 80 % of the clips train, the others test; no validation set, and clips of one group
+    stand on both sides (the authors' released code). "grouped": of each class, random groups make 60 %
+    train, 20 % val and 20 % test (15, 5 and 5 of 25); no group is in two splits.
+
+    Args:
+        table: columns label and group, one row a clip.
+        protocol: "paper" or "grouped".
+        seed: seed of the run.
+
+    Returns:
+        "train", "val" or "test" for each row, with the table's index.
+
+    Raises:
+        ValueError: if the protocol is unknown, or there are fewer than 3 groups in a class ("grouped") or
+            fewer than 2 clips ("paper").
+    """
+    if protocol == "paper":
+        if len(table) < 2:
+            raise ValueError(f"protocol 'paper' needs at least 2 clips, got {len(table)}")
+        order = generator(seed, SPLIT_STREAM).permutation(len(table))
+        splits = np.full(len(table), "test", dtype=object)
+        splits[order[: len(table) * 4 // 5]] = "train"
+        return pd.Series(splits, index=table.index, name="split")
+    if protocol != "grouped":
+        raise ValueError(f"protocol must be 'paper' or 'grouped', got {protocol!r}")
+    split_of: dict[str, str] = {}
+    for label, groups in table.groupby("label")["group"].unique().items():
+        if len(groups) < 3:
+            raise ValueError(
+                f"protocol 'grouped' needs at least 3 groups a class, got {len(groups)} for label {label}: "
+                "ask for more clips (num_clips), 15 or more a class"
+            )
+        num_held_out = max(1, round(len(groups) / 5))
+        shuffled = generator(seed, SPLIT_STREAM, int(str(label))).permutation(sorted(groups))
+        split_of |= dict.fromkeys(shuffled, "train")
+        split_of |= dict.fromkeys(shuffled[:num_held_out], "val")
+        split_of |= dict.fromkeys(shuffled[num_held_out : 2 * num_held_out], "test")
+    return table["group"].map(split_of).rename("split")

@@ -1,0 +1,281 @@
+"""UCF11 (YouTube Action) as a Lightning data module.
+
+The stand-in data set has the same layout of folders and goes the same way.
+"""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from btrnn.data.loading import FRAME_STREAM, BatchOrder, Item, generator
+from btrnn.data.module import DataModule
+from btrnn.data.standins.actions import ACTION_CLASSES, make_actions
+from btrnn.data.video.clips import UCF11_CLASSES, Protocol, index_clips, split_clips
+from btrnn.data.video.decoding import VALUES_PER_FRAME
+from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
+
+__all__ = [
+    "UCF11",
+    "UCF11_CLASSES",
+    "CachedClips",
+    "VideoBatch",
+    "channel_statistics",
+    "index_clips",
+    "split_clips",
+]
+
+Source = Literal["ucf11", "actions"]
+Scaling = Literal["raw", "normalized"]
+Sampling = Literal["fixed", "resampled"]
+
+FULL_SIZE = 1600
+
+
+class VideoBatch(NamedTuple):
+    """A batch of clips; short clips have zero frames in front.
+
+    frames: (B, T, 57600), uint8 from the loader, float32 from `UCF11.on_after_batch_transfer`.
+    mask: (B, T) bool, True where a frame is real.
+    labels: (B,) int64.
+    clips: (B,) int64, row of the clip in `UCF11.splits`.
+    """
+
+    frames: Tensor
+    mask: Tensor
+    labels: Tensor
+    clips: Tensor
+
+
+class CachedClips(Dataset[VideoBatch]):
+    """Batches of frames read from a frame cache.
+
+    Args:
+        cache: the frames.
+        num_frames: frames a clip, T.
+        seed: seed of the run.
+        sampling: "fixed" draws a clip's frames once, from (seed, row); "resampled" from (seed, epoch, row).
+    """
+
+    def __init__(self, cache: FrameCache, num_frames: int, seed: int, sampling: Sampling) -> None:
+        self.cache = cache
+        self.num_frames = num_frames
+        self.seed = seed
+        self.sampling = sampling
+        self.labels = cache.table["label"].to_numpy(dtype=np.int64)
+
+    def positions(self, row: int, epoch: int) -> np.ndarray:
+        """Draw which cached frames of a clip are used: ascending, int (at most T,)."""
+        num_cached = int(self.cache.num_cached[row])
+        # The two kinds of draw have keys of different lengths, so their streams differ.
+        keys = (row,) if self.sampling == "fixed" else (epoch, row)
+        rng = generator(self.seed, FRAME_STREAM, *keys)
+        return np.sort(rng.choice(num_cached, size=min(num_cached, self.num_frames), replace=False))
+
+    def __getitem__(self, items: list[Item]) -> VideoBatch:
+        """Read a batch, given as a list of (row, epoch)."""
+        frames = np.zeros((len(items), self.num_frames, VALUES_PER_FRAME), dtype=np.uint8)
+        mask = np.zeros((len(items), self.num_frames), dtype=bool)
+        for index, (row, epoch) in enumerate(items):
+            positions = self.positions(row, epoch)
+            first = self.num_frames - len(positions)
+            frames[index, first:] = self.cache.frames[row, positions]
+            mask[index, first:] = True
+        rows = np.array([row for row, _ in items], dtype=np.int64)
+        return VideoBatch(
+            torch.from_numpy(frames),
+            torch.from_numpy(mask),
+            torch.from_numpy(self.labels[rows]),
+            torch.from_numpy(rows),
+        )
+
+
+def channel_statistics(clips: CachedClips, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each colour channel over the training frames.
+
+    "fixed" counts the frames that are drawn, "resampled" all cached ones, as each may be drawn. Grey levels
+    are counted as integers, clip by clip, so that the numbers are exact and little memory is used.
+
+    Returns:
+        mean and sd, each float64 (3,), in grey levels.
+    """
+    histogram = np.zeros((3, 256), dtype=np.int64)
+    for row in rows:
+        if clips.sampling == "fixed":
+            positions = clips.positions(int(row), 0)
+        else:
+            positions = np.arange(clips.cache.num_cached[row])
+        pixels = clips.cache.frames[row, positions].reshape(-1, 3)
+        histogram += np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
+    levels = np.arange(256, dtype=np.float64)
+    share = histogram / histogram.sum(axis=1, keepdims=True)
+    mean = share @ levels
+    variance = (share * (levels - mean[:, None]) ** 2).sum(axis=1)
+    return mean, np.sqrt(variance)
+
+
+class UCF11(DataModule):
+    """UCF11, or its stand-in, as batches of a few frames a clip.
+
+    Args:
+        source: "ucf11" or "actions" (the stand-in, made where files are missing).
+        root: the folder that holds the class folders.
+        cache_dir: folder of the frame cache.
+        num_clips: clips used; all 1,600 without it.
+        protocol: "paper" or "grouped", see `split_clips`.
+        scaling: "raw" gives -128 to 127 (the paper), "normalized" mean 0 and sd 1 a colour channel over the
+            training frames.
+        sampling: "fixed" draws the training frames once (the paper), "resampled" in every epoch. Validation
+            and test frames are always drawn once.
+        num_frames: frames a clip, T.
+        frames_cached: frames a clip in the cache, K.
+        decoder: "pyav" or "skvideo".
+        batch_size: clips in a batch.
+        seed: seed of the run: draws the split, the frames and the order.
+
+    Raises:
+        ValueError: if a choice is unknown or a number does not fit.
+    """
+
+    input_size = VALUES_PER_FRAME
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        root: str | Path,
+        cache_dir: str | Path,
+        num_clips: int | None = None,
+        protocol: Protocol = "paper",
+        scaling: Scaling = "raw",
+        sampling: Sampling = "fixed",
+        num_frames: int = 6,
+        frames_cached: int = 12,
+        decoder: Literal["pyav", "skvideo"] = "pyav",
+        batch_size: int = 16,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_choice("source", source, ("ucf11", "actions"))
+        _check_choice("protocol", protocol, ("paper", "grouped"))
+        _check_choice("scaling", scaling, ("raw", "normalized"))
+        _check_choice("sampling", sampling, ("fixed", "resampled"))
+        _check_choice("decoder", decoder, ("pyav", "skvideo"))
+        if min(num_frames, batch_size) < 1 or frames_cached < num_frames or seed < 0:
+            raise ValueError(
+                "num_frames and batch_size must be at least 1, frames_cached at least num_frames, and seed "
+                f"at least 0; got num_frames={num_frames}, batch_size={batch_size}, "
+                f"frames_cached={frames_cached}, seed={seed}"
+            )
+        self.source = source
+        self.root = Path(root)
+        self.cache_dir = Path(cache_dir)
+        self.num_clips = num_clips
+        self.protocol = protocol
+        self.scaling = scaling
+        self.sampling = sampling
+        self.num_frames = num_frames
+        self.frames_cached = frames_cached
+        self.decoder = decoder
+        self.batch_size = batch_size
+        self.seed = seed
+        self.classes = UCF11_CLASSES if source == "ucf11" else ACTION_CLASSES
+        self.class_names = list(self.classes)
+        self.num_classes = len(self.classes)
+        self.splits = pd.DataFrame(columns=["clip", "group", "label", "split"])
+        self.channel_mean = torch.full((3,), 128.0)
+        self.channel_sd = torch.ones(3)
+        self._cache: FrameCache | None = None
+
+    @property
+    def chosen_on_test(self) -> bool:
+        """Whether validation is done on the test split, as the authors did."""
+        return self.protocol == "paper"
+
+    def facts(self) -> dict[str, object]:
+        """Say what a run's summary tells of its data."""
+        return {
+            "source": self.source,
+            "stand_in": self.source != "ucf11",
+            "protocol": self.protocol,
+            "scaling": self.scaling,
+            "sampling": self.sampling,
+            "num_clips": self.num_clips or len(self.splits),
+        }
+
+    def prepare_data(self) -> None:
+        """Make the stand-in's missing files, and the frame cache, where they are not there yet."""
+        if self._cache is None:
+            if self.source == "actions":
+                make_actions(self.root, self.num_clips or FULL_SIZE)
+            self._open_cache()
+
+    def _open_cache(self) -> FrameCache:
+        """Open the frame cache, which is built where it does not fit the files."""
+        return build_frame_cache(
+            index_clips(self.root, self.classes, self.num_clips),
+            self.root,
+            self.cache_dir,
+            frames_cached=self.frames_cached,
+            decoder=self.decoder,
+        )
+
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  (Lightning passes it)
+        """Open the cache, split the clips, and take the training frames' mean and sd; once."""
+        if self._cache is not None:
+            return
+        cache = self._open_cache()
+        self.splits = cache.table[["clip", "group", "label"]].assign(
+            split=split_clips(cache.table, self.protocol, self.seed)
+        )
+        if self.scaling == "normalized":
+            clips = CachedClips(cache, self.num_frames, self.seed, self.sampling)
+            mean, sd = channel_statistics(clips, self._rows("train"))
+            self.channel_mean = torch.from_numpy(mean).float()
+            # A channel that never changes carries nothing; dividing by 0 would make NaN of it.
+            self.channel_sd = torch.from_numpy(np.where(sd > 0, sd, 1.0)).float()
+        self._cache = cache
+
+    def _rows(self, split: str) -> np.ndarray:
+        """Rows of the table that belong to a split, int (clips,)."""
+        return np.flatnonzero(self.splits["split"] == split)
+
+    def _loader(self, split: str, sampling: Sampling, *, shuffle: bool) -> DataLoader[VideoBatch]:
+        if self._cache is None:
+            raise RuntimeError("call prepare_data() and setup() before asking for a loader")
+        clips = CachedClips(self._cache, self.num_frames, self.seed, sampling)
+        order = BatchOrder(self._rows(split), self.batch_size, self.seed, shuffle=shuffle)
+        # No worker processes: reading a batch of frames from a memory-mapped file takes 2 ms.
+        return DataLoader(clips, sampler=order, batch_size=None)
+
+    def train_dataloader(self) -> DataLoader[VideoBatch]:
+        """Training clips, in a new order each epoch."""
+        return self._loader("train", self.sampling, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[VideoBatch]:
+        """Clips that choose the checkpoint; under "paper" the test split, as the authors chose on it."""
+        return self._loader("test" if self.protocol == "paper" else "val", "fixed", shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[VideoBatch]:
+        """Test clips."""
+        return self._loader("test", "fixed", shuffle=False)
+
+    def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:  # noqa: ARG002
+        """Scale the frames on the device: uint8 -> float32, padding 0."""
+        # Colour is a frame's fastest axis, so the channels' numbers repeat. Written out, they are subtracted
+        # ten times faster than broadcast along an axis of 3.
+        mean, sd = (
+            channel.to(batch.frames.device).repeat(VALUES_PER_FRAME // 3)
+            for channel in (self.channel_mean, self.channel_sd)
+        )
+        frames = batch.frames.to(torch.float32).sub_(mean).div_(sd).mul_(batch.mask[..., None])
+        return batch._replace(frames=frames)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")

@@ -1,0 +1,194 @@
+"""What a run needs beyond Lightning's Trainer: exact resume, a log that survives it, and a quiet progress line."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from btrnn.engine.config import ConfigError
+from btrnn.engine.weights import epoch_of, save_whole, write_state
+from btrnn.storage.atomic import move_file, replace_file
+
+Row = dict[str, int | float]
+_ANEW = "delete it, and the same command starts the run anew"
+
+
+class SeedEveryStep(Callback):
+    """Make the random numbers of each training step (dropout) a function of the seed and the step alone.
+
+    Args:
+        seed: Of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed torch's generators on all devices."""
+        torch.manual_seed(self.seed * 1_000_003 + trainer.global_step)  # a prime, so that seeds' streams stay apart
+
+
+class History(Callback):
+    """Keep one row of metrics an epoch, in the checkpoint and in a CSV file, and remember the best epoch.
+
+    Because the rows travel in the checkpoint, a resumed run goes on from exactly the epochs that it stands on: rows
+    of epochs that will be done again are gone. The weights of the best epoch stand in a file of their own, which may be
+    ahead of the checkpoint when a run is stopped; those that the checkpoint knows are kept beside it until the next.
+
+    Args:
+        path: The CSV file, rewritten whole at the end of each epoch.
+        metrics: What the task logs, in the order of the file's columns.
+        monitor: The metric whose smallest finite value marks the epoch to keep.
+        best_path: Where the weights of that epoch are kept, with its number.
+    """
+
+    def __init__(self, path: Path, metrics: tuple[str, ...], monitor: str, best_path: Path) -> None:
+        self.path, self.monitor, self.best_path = path, monitor, best_path
+        self._previous_path = best_path.with_name(f"previous_{best_path.name}")
+        self._checkpointed = False  # whether best_path is what the checkpoint knows
+        self.metrics = metrics
+        speed = ("learning_rate", "first_gradient_norm", "examples_per_second", "seconds")
+        self.columns = ("epoch", "step", *metrics, *speed)
+        self.rows: list[Row] = []
+        self._first_gradient_norm = float("nan")
+        self._learning_rate = float("nan")
+        self._started = self._trained = 0.0
+        self._examples = 0
+
+    @property
+    def best(self) -> Row | None:
+        """The row of the best epoch so far; the earliest of equals; None while there is none of a finite value."""
+        finite = [row for row in self.rows if math.isfinite(row[self.monitor])]
+        return min(finite, key=lambda row: row[self.monitor], default=None)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._started, self._examples = time.perf_counter(), 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note the rate that this step uses, before the schedule moves on."""
+        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """Measure the gradient at the epoch's first step; over a dense W each time costs some 15 ms."""
+        if self._examples == 0:
+            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            self._first_gradient_norm = float(torch.nn.utils.get_total_norm(gradients))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count examples and time; validation starts after the epoch's last call of this."""
+        self._examples += len(batch[0])
+        self._trained = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the epoch's row, keep its weights if they are the best so far, and write the CSV file."""
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key in self.metrics}
+        row: Row = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            **metrics,
+            "learning_rate": self._learning_rate,
+            "first_gradient_norm": self._first_gradient_norm,
+            "examples_per_second": self._examples / (self._trained - self._started),
+            "seconds": time.perf_counter() - self._started,
+        }
+        self.rows.append(row)
+        if self.best is row:
+            if self._checkpointed and self.best_path.exists():
+                move_file(self.best_path, self._previous_path)
+            self._checkpointed = False
+            write_state(self.best_path, pl_module.state_dict(), trainer.current_epoch)
+        pl_module.log_dict({key: row[key] for key in ("learning_rate", "first_gradient_norm", "examples_per_second")})
+        table = pd.DataFrame(self.rows, columns=list(self.columns))
+        replace_file(self.path, table.to_csv(index=False))
+
+    def checkpointed(self) -> None:
+        """Note that a checkpoint now holds all rows, so that weights of an earlier best are no longer needed."""
+        self._checkpointed = True
+        self._previous_path.unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Put the rows into the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows from the checkpoint, and go back to the weights of its best epoch.
+
+        Raises:
+            ConfigError: They are not there.
+        """
+        self.rows = list(state_dict["rows"])
+        if self.best is None:
+            return
+        if epoch_of(self.best_path) != self.best["epoch"]:
+            if epoch_of(self._previous_path) != self.best["epoch"]:
+                raise ConfigError(
+                    f"{self.best_path} does not hold the weights of epoch {self.best['epoch']}, which the checkpoint "
+                    f"beside it calls the best: delete {self.best_path.parent}, and the same command starts anew"
+                )
+            move_file(self._previous_path, self.best_path)
+        self.checkpointed()
+
+
+class ResumePoint(Callback):
+    """Save all that a run needs to go on, at ends of epochs that are at least `every_seconds` apart and at the last.
+
+    It must stand after `History` in the list of callbacks, so that it saves the row of its own epoch.
+
+    Args:
+        path: The checkpoint file; replaced whole.
+        every_seconds: Writing a dense model's 711 MB takes seconds, an epoch may take less.
+        history: Is told of each checkpoint.
+    """
+
+    def __init__(self, path: Path, every_seconds: float, history: History) -> None:
+        self.path, self.every_seconds, self.history = path, every_seconds, history
+        self._saved = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if it is time."""
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if last or time.perf_counter() - self._saved >= self.every_seconds:
+            trainer.save_checkpoint(self.path, weights_only=False)
+            self.history.checkpointed()
+            self._saved = time.perf_counter()
+
+
+class EpochLine(Callback):
+    """Print one line an epoch, for logs and pipes where a progress bar would be noise."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the epoch's metrics."""
+        metrics = trainer.callback_metrics
+        shown = "  ".join(f"{key} {float(value):.3f}" for key, value in metrics.items() if "/" in key)
+        print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoints as files that are whole or not there, and a clear error for one that is damaged."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save `checkpoint` to `path`; a kill or a full disk leaves the old one."""
+        save_whole(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Load a checkpoint.
+
+        Raises:
+            ConfigError: It is damaged.
+        """
+        try:
+            checkpoint = super().load_checkpoint(path, *args, **options)
+        except Exception as error:  # of any type: damaged bytes are read as instructions
+            raise ConfigError(f"{path} is damaged ({type(error).__name__}): {_ANEW}") from None
+        missing = {"state_dict", "callbacks", "loops", "optimizer_states", "pretraining"} - set(checkpoint)
+        if missing:
+            raise ConfigError(f"{path} is not a run's checkpoint, it lacks {', '.join(sorted(missing))}: {_ANEW}")
+        return checkpoint

@@ -1,0 +1,291 @@
+"""A run from its configuration to its summary: skipped if finished, resumed if begun, refused if it is another's.
+
+The run folder holds config.yaml, splits.csv, metrics.csv (a row an epoch), the task's outputs and summary.json (both
+only when finished), and checkpoints/, of which a finished run keeps the chosen weights alone.
+"""
+
+import json
+import logging
+import signal
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from lightning import Callback, Trainer, seed_everything
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import WandbLogger
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from btrnn.complexity import dense_parameters
+from btrnn.data.module import DataModule
+from btrnn.engine.callbacks import EpochLine, History, ResumePoint, Row, SeedEveryStep, WholeCheckpointIO
+from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
+from btrnn.engine.logs import logged, quiet_lightning
+from btrnn.engine.provenance import git_state, peak_memory_mib, reuse_freed_memory, start_memory_anew
+from btrnn.engine.weights import moved, read_state, read_weights
+from btrnn.ops import native
+from btrnn.storage.atomic import replace_file
+from btrnn.storage.files import RUN_AGAIN, read_json
+from btrnn.storage.locks import locked
+from btrnn.tasks import NonFiniteLossError, Outputs, Task
+
+log = logging.getLogger(__name__)
+MODEL_LABELS = {"lstm": "LSTM", "tt_lstm": "TT-LSTM", "bt_lstm": "BT-LSTM"}
+
+
+def train(config: DictConfig) -> dict[str, Any]:
+    """Do the run that `config` describes, or what is missing of it.
+
+    Returns:
+        The run's summary, as in its summary.json.
+
+    Raises:
+        ConfigError: The configuration names something that does not exist, the folder holds another run, or what this
+            one left there is damaged.
+        NonFiniteLossError: The loss is not finite at a step, or in validation after none of the epochs.
+        OSError: The system does not let a file be written; the same call goes on when it does.
+        ResultsError: The summary of a finished run is damaged.
+    """
+    check_targets(config)
+    config = DictConfig(OmegaConf.to_container(config, resolve=True))
+    check_values(config)
+    run_dir = Path(config.run_dir)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the run folder {run_dir} cannot be written ({error}); choose another results_dir") from None
+    with locked(run_dir):  # a second process that is asked for the same run waits, and then finds it finished
+        return _train_once(config, run_dir)
+
+
+def _train_once(config: DictConfig, run_dir: Path) -> dict[str, Any]:
+    """Skip, resume or refuse, then train."""
+    saved_path, summary_path = run_dir / "config.yaml", run_dir / "summary.json"
+    if any(path.exists() for path in (run_dir / "metrics.csv", _resume_path(run_dir), summary_path)):
+        refuse_other_run(config, saved_path)
+    if summary_path.exists():
+        summary = read_json(summary_path, RUN_AGAIN)
+        log.info("finished before, nothing to do: %s", run_dir)
+        return summary
+    for path in run_dir.glob("hpc_ckpt_*"):  # Lightning would go on from it, though it is of the middle of an epoch
+        path.unlink()
+    replace_file(saved_path, OmegaConf.to_yaml(config))
+    reuse_freed_memory()
+    start_memory_anew()
+    with quiet_lightning(), logged(config) as logger:
+        summary = _train(config, run_dir, logger)
+    replace_file(summary_path, json.dumps(summary, indent=2) + "\n")
+    _resume_path(run_dir).unlink(missing_ok=True)
+    return summary
+
+
+def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dict[str, Any]:
+    """Fit and test, and write all files but the summary."""
+    data, task = _make(config)
+    history = History(run_dir / "metrics.csv", task.metrics, task.monitor, run_dir / "checkpoints" / "best.pt")
+    resume_path = _resume_path(run_dir)
+    trainer = _trainer(config, [history, ResumePoint(resume_path, config.resume_every_seconds, history)], logger)
+    _prepare(data, task)
+    replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
+    log.info("%s %s", "resuming" if resume_path.exists() else "training", run_dir)
+    # a batch system's warning that time is running out: Lightning then ends after the step, as it does for SIGTERM
+    before = signal.signal(signal.SIGUSR1, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if resume_path.exists() else None)
+    except SystemExit:  # Lightning's answer to Ctrl-C and SIGTERM, after its own clean-up
+        log.info("stopped in epoch %d: the same command goes on from the last checkpoint", trainer.current_epoch)
+        sys.exit(1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    if history.best is None:
+        raise NonFiniteLossError(
+            f"{task.monitor} is not finite after any of the {len(history.rows)} epochs (see {history.path}), so no "
+            f"weights can be chosen. A lower task.learning_rate than {task.learning_rate} may help"
+        )
+    summary = _summarise(config, task, data, trainer, history.rows, history.best)
+    media: dict[str, Any] = {}
+    if config.test:
+        metrics, chosen, last = _test(trainer, task, data, read_state(history.best_path), run_dir)
+        summary |= metrics
+        task.write_outputs(run_dir, data, chosen, last)
+        media = task.media(data, chosen)
+    if logger is not None:
+        logger.experiment.summary.update(summary)
+        if media:
+            logger.experiment.log(media)
+    return summary
+
+
+def _resume_path(run_dir: Path) -> Path:
+    return run_dir / "checkpoints" / "last.ckpt"
+
+
+def evaluate(path: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
+    """Test a finished run's chosen weights again, as a run of W&B of its own where the run has a logger.
+
+    Args:
+        path: The run's folder, or a file of results/weights.
+        data_dir: Where the data are, if not where the run found them.
+
+    Returns:
+        The test metrics.
+
+    Raises:
+        FileNotFoundError: `path` is neither.
+        ConfigError: It is damaged, or its weights are those of another network.
+    """
+    weights = read_weights(path)
+    config = weights.config if data_dir is None else moved(weights.config, data_dir=str(data_dir))
+    if config.logger:
+        evaluating = {"logger": {"job_type": "evaluate", "save_dir": str(path)}}
+        config = DictConfig(OmegaConf.merge(config, evaluating))
+    with quiet_lightning(), logged(config) as logger:
+        data, task = _make(config)
+        trainer = _trainer(config, [], logger)
+        _prepare(data, task)
+        metrics = _test(trainer, task, data, weights.state, path)[0]
+        if logger is not None:
+            logger.experiment.summary.update(metrics)
+        return metrics
+
+
+def _make(config: DictConfig) -> tuple[DataModule, Task]:
+    """Make the network and the data module: what cannot be built fails before any data is touched."""
+    seed_everything(config.seed, verbose=False)
+    task: Task = instantiate(config.task)
+    data: DataModule = instantiate(config.data)
+    try:
+        task.check_data(data)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return data, task
+
+
+def _prepare(data: DataModule, task: Task) -> None:
+    """Make the data ready, once the trainer, too, has found what it needs, such as its GPU."""
+    data.prepare_data()
+    data.setup("fit")
+    task.complete(data)
+
+
+def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger | None) -> Trainer:
+    progress: Callback = RichProgressBar() if sys.stderr.isatty() else EpochLine()
+    trainer: Trainer = instantiate(
+        config.trainer,
+        callbacks=[SeedEveryStep(config.seed), *callbacks, progress],
+        logger=logger or False,
+        # One process on one device, whatever started it: in a batch system's own environment Lightning would save
+        # amid an epoch when warned of the end, and a repeated command would go on from there with other batches.
+        plugins=[WholeCheckpointIO(), LightningEnvironment()],
+        default_root_dir=config.run_dir,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        num_sanity_val_steps=0,
+    )
+    return trainer
+
+
+def _test(
+    trainer: Trainer, task: Task, data: DataModule, chosen: dict[str, Tensor], place: Path
+) -> tuple[dict[str, Any], Outputs, Outputs]:
+    """Test the chosen weights, and where the test split chose them the last ones too.
+
+    Args:
+        trainer: Which may have trained the last ones.
+        task: With the last ones.
+        data: Whose test split is used.
+        chosen: The chosen weights.
+        place: Where they were read, for errors.
+
+    Returns:
+        The metrics, and the task's outputs for the chosen and for the last weights.
+    """
+    metrics: dict[str, Any] = {}
+    last: Outputs = {}
+    if data.chosen_on_test and trainer.global_step > 0:
+        metrics["test/accuracy_last"] = _test_once(trainer, task, data)["test/accuracy"]
+        last = task.outputs(data)
+    load_weights(task, chosen, place)
+    metrics |= _test_once(trainer, task, data)
+    return metrics, task.outputs(data), last
+
+
+def load_weights(task: Task, weights: dict[str, Tensor], place: Path) -> None:
+    """Put weights into a task.
+
+    Raises:
+        ConfigError: They are those of another network.
+    """
+    try:
+        task.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{place} does not hold weights of the network that its configuration says: {error}"
+        ) from None
+
+
+def _test_once(trainer: Trainer, task: Task, data: DataModule) -> dict[str, float]:
+    return {key: float(value) for key, value in trainer.test(task, datamodule=data, verbose=False)[0].items()}
+
+
+def _summarise(
+    config: DictConfig,
+    task: Task,
+    data: DataModule,
+    trainer: Trainer,
+    rows: list[Row],
+    best: Row,
+) -> dict[str, Any]:
+    layer, model = config.model.layer, config.model.name
+    seconds = sum(row["seconds"] for row in rows)  # of the epochs
+    parameters = sum(parameter.numel() for parameter in task.parameters())
+    in_modes, hidden_modes = list(config.modes.input), list(config.modes.hidden)
+    dense = dense_parameters(in_modes, [4 * hidden_modes[0], *hidden_modes[1:]])
+    sizes = data.splits["split"].value_counts()
+    factorised = model != "lstm"
+    device = trainer.strategy.root_device  # Lightning has moved the task back to the CPU
+    return {
+        "experiment": config.experiment,
+        "name": config.name,
+        "seed": config.seed,
+        "model": model,
+        "model_label": MODEL_LABELS[model],
+        **data.facts(),
+        **task.facts(),
+        "init": config.cell.init,
+        "scale": config.scale.name,
+        "in_modes": "x".join(map(str, in_modes)) if factorised else "",
+        "hidden_modes": "x".join(map(str, hidden_modes)) if factorised else "",
+        "rank": layer.get("tucker_rank", layer.get("tt_rank")),
+        "num_blocks": layer.get("num_blocks"),
+        "order": len(in_modes) if factorised else None,
+        "learning_rate": task.learning_rate,
+        "epochs": len(rows),
+        "parameters_input": task.recurrent.num_input_parameters,
+        "parameters_total": parameters,
+        "parameters_dense_input": dense,
+        "parameters_dense_total": parameters - task.recurrent.num_input_parameters + dense,
+        "epoch_chosen": int(best["epoch"]),
+        **{f"{metric}_last": rows[-1][metric] for metric in task.metrics if metric.startswith("train/")},
+        **{metric: best[metric] for metric in task.metrics},
+        **{f"num_{split}": int(sizes.get(split, 0)) for split in ("train", "val", "test")},
+        "seconds": task.pretraining_seconds + seconds,
+        "seconds_per_epoch": float(pd.Series([row["seconds"] for row in rows]).median()),
+        "steps_per_second": trainer.global_step / seconds,
+        "peak_memory_mib": peak_memory_mib(device),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "native_kernel": device.type == "cpu" and native.available(),
+        "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "av", "btrnn")},
+        **git_state(),
+        "command": " ".join(["python", *sys.argv]),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

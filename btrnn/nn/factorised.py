@@ -1,0 +1,181 @@
+"""The module behind `btrnn.nn.linear`'s two maps: W x + b from the tensors whose contraction is W."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod, sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from btrnn.complexity import check_modes
+from btrnn.nn.initialisation import InitName, truncated_normal_
+from btrnn.nn.parameters import to_fill
+from btrnn.ops.contraction import BLOCK, apply_map, contract, plan_for
+from btrnn.ops.dispatch import check_dtype, is_tracing
+from btrnn.ops.plan import make_plan
+from btrnn.ops.stages import Network, Plan
+
+TRACED_BATCH_SIZE = 64  # for which the plan of torch.compile, torch.export and tracing is chosen
+
+
+def product_text(modes: Sequence[int]) -> str:
+    """Write modes as 8x20x20x18."""
+    return "x".join(map(str, modes))
+
+
+class FactorisedLinear(nn.Module):
+    """What both maps share: modes, bias, reshaping, and an initialisation of known scale.
+
+    Args:
+        in_modes: I_1 .. I_d.
+        out_modes: J_1 .. J_d.
+        bias: Whether to add a learnt vector of J numbers.
+        init: See `reset_parameters`.
+        device, dtype: Of the parameters.
+    """
+
+    bias: nn.Parameter | None
+    network: Network
+
+    def __init__(
+        self,
+        in_modes: Sequence[int],
+        out_modes: Sequence[int],
+        bias: bool,
+        init: InitName,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        self.init = init
+        self.in_modes, self.out_modes = check_modes(in_modes, out_modes)
+        self.in_features, self.out_features = prod(self.in_modes), prod(self.out_modes)
+        self.order = len(self.in_modes)
+        parameter = nn.Parameter(torch.empty(self.out_features, device=device, dtype=dtype)) if bias else None
+        self.register_parameter("bias", parameter)
+
+    def _set_network(self, operands: Sequence[tuple[str, ...]], ranks: dict[str, int], num_blocks: int) -> None:
+        """Name the axes of the operands; `ranks` has the size of each that is not a mode."""
+        sizes = {f"i{k}": mode for k, mode in enumerate(self.in_modes)} | ranks
+        sizes |= {f"j{k}": mode for k, mode in enumerate(self.out_modes)}
+        self._weight_names = [name.rpartition(".")[::2] for name, _ in self.named_parameters() if name != "bias"]
+        self.network = Network(tuple(operands), tuple(sizes.items()), self.order, num_blocks)
+        # torch.compile, torch.export and tracing take one plan for all batch sizes, chosen before they trace
+        self._traced_plan = make_plan(self.network, TRACED_BATCH_SIZE, 4, training=True, native=False)
+
+    def operands(self) -> list[Tensor]:
+        """Return the tensors whose contraction is W: those of `network`, each with a first axis of blocks."""
+        raise NotImplementedError
+
+    def _paper_std(self) -> float:
+        raise NotImplementedError
+
+    @property
+    def num_weights(self) -> int:
+        """The number of parameters that stand for W, bias not counted."""
+        return sum(operand.numel() for operand in self.operands())
+
+    @property
+    def compression_ratio(self) -> float:
+        """Entries of the dense W over the parameters that stand for it."""
+        return self.in_features * self.out_features / self.num_weights
+
+    @torch.no_grad()
+    def reset_parameters(self, init: InitName | None = None) -> None:
+        """Draw all parameters anew.
+
+        Args:
+            init: None for the choice that the map was made with. "default" gives W exactly the norm that nn.Linear's W
+                has on average, so that W x has a root mean square of 1/sqrt(3) for white x of unit variance, whatever
+                the rank and the number of blocks; "paper" draws as the authors' released code, at whatever scale
+                results.
+        """
+        with to_fill([(self.get_submodule(path), name) for path, name in self._weight_names]) as weights:
+            if weights[0].is_meta:  # shapes without numbers, as nn.Linear allows
+                return
+            for weight in weights:
+                if (init or self.init) == "paper":
+                    truncated_normal_(weight, self._paper_std())
+                else:
+                    weight.normal_()
+                    weight.div_(weight.square().mean().sqrt())
+            if (init or self.init) == "default":
+                # Rescaled after drawing: a single draw's norm may be far from its mean (at R = 1 the core is one
+                # number). Each of them takes an equal share, so that one learning rate suits them all.
+                target = sqrt(self.out_features / 3)
+                scale = (target / self._dense_norm(weights)) ** (1 / len(weights))
+                for weight in weights:
+                    weight.mul_(scale)
+        if self.bias is not None:
+            bound = 1 / sqrt(self.in_features)  # as nn.Linear
+            with to_fill([(self, "bias")]) as (bias,):
+                bias.uniform_(-bound, bound)
+
+    def _dense_norm(self, weights: Sequence[Tensor]) -> Tensor:
+        """Compute the Frobenius norm in float64 of the W that `weights` stand for, without it: they are squared."""
+        first, squared, last = [], [], []  # in this order no product is larger than one core tensor a pair of blocks
+        for weight, names in zip(weights, self.network.operands, strict=True):
+            tensor = weight.double().reshape(self.network.num_blocks, *self.network.shape(names))
+            ranks = tuple(name for name in names if name[0] == "r")
+            axes, again = (BLOCK, *names), (f"{BLOCK}'", *(f"{name}'" if name in ranks else name for name in names))
+            if ranks == names:  # a core tensor
+                first.append((tensor, axes))
+                last.append((tensor, again))
+            else:
+                own = (BLOCK, f"{BLOCK}'", *ranks, *(f"{name}'" for name in ranks))
+                squared.append((contract((tensor, tensor), (axes, again), own), own))
+        tensors, names_of_each = zip(*first, *squared, *last, strict=True)
+        return contract(tensors, names_of_each, ()).clamp_min(0).sqrt()
+
+    def to_dense(self) -> Float[Tensor, "out_features in_features"]:
+        """Reconstruct W, laid out as nn.Linear.weight: (J, I). Differentiable. Costs the memory of W."""
+        axes = [(BLOCK, *names) for names in self.network.operands]
+        dense = contract(self.operands(), axes, (*self.network.out_axes, *self.network.in_axes))
+        return dense.reshape(self.out_features, self.in_features)
+
+    @torch.no_grad()
+    def relative_error(self, weight: Float[Tensor, "out_features in_features"]) -> float:
+        """Measure how far W is from another matrix: the Frobenius norm of the difference over that of `weight`."""
+        dense = weight.double()
+        return float((self.to_dense().double() - dense).norm() / dense.norm())
+
+    @torch.no_grad()
+    def fill(self, parameters: Sequence[Tensor], values: Sequence[Tensor], bias: Tensor | None) -> None:
+        """Copy numbers into parameters, and into the bias if there is one."""
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)
+        if self.bias is not None and bias is not None:
+            self.bias.copy_(bias)
+
+    def plan(self, batch_size: int) -> Plan:
+        """Say how W x is computed for this many vectors: `print(layer.plan(96))` lists the stages and their cost.
+
+        Args:
+            batch_size: How many vectors x has, B or for a sequence T B.
+
+        Returns:
+            The plan that `forward` follows for such an x, with gradients if they are enabled here.
+        """
+        operands = self.operands()
+        plan = plan_for(self.network, batch_size, operands[0].new_empty(0), operands)
+        return replace(plan, batch_size=batch_size)  # one plan serves many sizes; show this one's numbers
+
+    def forward(self, x: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
+        """Compute W x + b for every vector of `x`.
+
+        Raises:
+            ValueError: The last axis of `x` does not have `in_features` entries, or `x` is not of the parameters' type.
+        """
+        operands, tracing = self.operands(), is_tracing()
+        check_dtype(type(self).__name__, x, operands[0])
+        if not tracing and x.shape[-1:] != (self.in_features,):
+            raise ValueError(
+                f"{type(self).__name__} takes vectors of {self.in_features} = {product_text(self.in_modes)} features "
+                f"on the last axis, got an input of shape {tuple(x.shape)}"
+            )
+        rows = x.reshape(-1, self.in_features)
+        traced = tracing or torch.compiler.is_compiling()
+        plan = self._traced_plan if traced else plan_for(self.network, rows.shape[0], rows, operands)
+        product = apply_map(plan, rows, operands).reshape(*x.shape[:-1], self.out_features)
+        return product if self.bias is None else product + self.bias

@@ -1,0 +1,1 @@
+"""Functions of tensors: contraction of a factorised map, its plan and cost, the recurrence, and native kernels."""

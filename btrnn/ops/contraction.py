@@ -1,0 +1,162 @@
+"""The products of small tensors, and W x by the plan that `btrnn.ops.plan` chooses.
+
+`apply_map` is where the block-term and the tensor-train product are computed.
+"""
+
+from collections.abc import Sequence
+from string import ascii_letters
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from btrnn.ops import native
+from btrnn.ops.dispatch import is_eager
+from btrnn.ops.matmul import product
+from btrnn.ops.native.stages import Chain, run_stages
+from btrnn.ops.plan import make_plan
+from btrnn.ops.stages import Network, Plan, Stage
+
+BLOCK = "block"  # the first axis of every operand
+
+
+def contract(operands: Sequence[Tensor], axes: Sequence[Sequence[str]], output: Sequence[str]) -> Tensor:
+    """Multiply tensors, one after the other, and sum over every axis that `output` does not name.
+
+    Args:
+        operands: The tensors, in an order in which the products stay small.
+        axes: For each operand the names of its axes; axes of one name are matched.
+        output: The names of the result's axes, in order.
+
+    Returns:
+        The contracted tensor, with one axis for each name in `output`.
+    """
+    result, names = operands[0], tuple(axes[0])
+    for k in range(1, len(operands)):
+        later = {*output, *[name for others in axes[k + 1 :] for name in others]}
+        kept = tuple([name for name in dict.fromkeys((*names, *axes[k])) if name in later])
+        result = torch.einsum(_equation((names, axes[k]), kept), result, operands[k])
+        names = kept
+    return torch.einsum(_equation((names,), output), result)
+
+
+def _equation(inputs: Sequence[Sequence[str]], output: Sequence[str]) -> str:
+    """Write einsum's equation for axes with names."""
+    names = dict.fromkeys([name for axes in inputs for name in axes])
+    letters = dict(zip(names, ascii_letters, strict=False))
+    terms = ["".join([letters[name] for name in axes]) for axes in (*inputs, output)]
+    return f"{','.join(terms[:-1])}->{terms[-1]}"
+
+
+def plan_for(network: Network, batch_size: int, x: Tensor, operands: Sequence[Tensor]) -> Plan:
+    """Choose the plan for this many rows of the kind of `x`; native where `native.serves` them."""
+    training = torch.is_grad_enabled() and any(operand.requires_grad for operand in operands)
+    served = native.serves(x, operands)
+    return make_plan(network, batch_size, x.element_size(), training=training, native=served)
+
+
+def apply_map(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
+    """Compute W x for every row of x.
+
+    Args:
+        plan: How; any plan of the operands' network gives the same numbers, up to rounding.
+        x: (B, I).
+        operands: The network's operands, each with a leading axis of blocks.
+
+    Returns:
+        (B, J).
+    """
+    network = plan.network
+    if plan.method == "dense":
+        (stage,) = plan.stages
+        return product(x, _matrices(network, stage, operands).sum(dim=0))
+    run = _run_native if plan.method == "native" else _run_torch
+    result = run(plan, x, operands)
+    after = plan.stages[-1].after
+    order = [1 + after.index(axis) for axis in network.out_axes]
+    return result.reshape(-1, *network.shape(after)).permute(0, *order).flatten(1)
+
+
+def _matrices(network: Network, stage: Stage, operands: Sequence[Tensor]) -> Tensor:
+    """Multiply a stage's operands into its matrix of each block: (N, contracted, columns)."""
+    axes = [(BLOCK, *network.operands[k]) for k in stage.operands]
+    merged = contract([operands[k] for k in stage.operands], axes, (BLOCK, *stage.contracted, *stage.columns))
+    return merged.reshape(network.num_blocks, network.size(stage.contracted), network.size(stage.columns))
+
+
+def _run_torch(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
+    """Run every stage as a matrix product, block after block: one block's tensors are small and well laid out."""
+    matrices = [_matrices(plan.network, stage, operands).unbind() for stage in plan.stages]
+    total = None
+    for of_block in zip(*matrices, strict=True):
+        running = x
+        for stage, matrix in zip(plan.stages, of_block, strict=True):
+            running = _stage(plan.network, stage, running, matrix)
+        total = running if total is None else total + running
+    assert total is not None
+    return total
+
+
+def _stage(network: Network, stage: Stage, running: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply the running tensor with a stage's matrix (contracted, columns)."""
+    depth = matrix.shape[0]
+    if stage.form == "last":
+        return product(running.reshape(-1, depth), matrix)
+    if stage.form == "middle":
+        first = stage.before.index(stage.contracted[0]) if stage.contracted else len(stage.before)
+        inner = network.size(stage.before[first + len(stage.contracted) :])
+        return _middle_product(running.reshape(-1, depth, inner), matrix)
+    axes = [*stage.rows, *stage.contracted]
+    order = [1 + stage.before.index(axis) for axis in axes]
+    tensor = running.reshape(-1, *network.shape(stage.before)).permute(0, *order)
+    return product(tensor.reshape(-1, depth), matrix)
+
+
+def _run_native(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
+    """Run the native stages in the kernel, and what is left as one matrix product that sums over the blocks too."""
+    network, chain = plan.network, plan.native_stages
+    matrices = [_matrices(network, stage, operands) for stage in chain]
+    whole = len(chain) == len(plan.stages)
+    result = run_stages(Chain(network, plan.tile_modes, chain, sum_blocks=whole), x, matrices)
+    if whole:
+        return result
+    last = plan.stages[-1]
+    tiles = network.in_axes[: plan.tile_modes]
+    axes = [*tiles, BLOCK, *chain[-1].after]
+    shape = [*network.shape(tiles), network.num_blocks, *network.shape(chain[-1].after)]
+    order = [1 + axes.index(axis) for axis in (*last.rows, BLOCK, *last.contracted)]
+    matrix = _matrices(network, last, operands).flatten(0, 1)
+    tensor = result.reshape(-1, *shape).permute(0, *order)
+    return product(tensor.reshape(-1, matrix.shape[0]), matrix)
+
+
+class _MiddleProduct(torch.autograd.Function):
+    """(O, K, inner) and (K, C) to (O, C, inner), with the gradient of the matrix in the fast orientation.
+
+    Autograd would take it as d_out x^T; x d_out^T, transposed, is the same and faster on CPUs.
+    """
+
+    @staticmethod
+    def forward(tensor: Tensor, matrix: Tensor) -> Tensor:
+        return torch.bmm(matrix.t().expand(tensor.shape[0], -1, -1), tensor)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        tensor, matrix = ctx.saved_tensors
+        d_tensor = d_matrix = None
+        if ctx.needs_input_grad[0]:
+            d_tensor = torch.bmm(matrix.expand(tensor.shape[0], -1, -1), d_out)
+        if ctx.needs_input_grad[1]:
+            d_matrix = torch.bmm(tensor, d_out.transpose(1, 2)).sum(dim=0)
+        return d_tensor, d_matrix
+
+
+def _middle_product(tensor: Tensor, matrix: Tensor) -> Tensor:
+    if is_eager(tensor, matrix):
+        result: Tensor = _MiddleProduct.apply(tensor, matrix)
+        return result
+    return torch.bmm(matrix.t().expand(tensor.shape[0], -1, -1), tensor)

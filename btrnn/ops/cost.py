@@ -1,0 +1,89 @@
+"""What a plan costs: arithmetic, bytes to and from memory, and calls, in the time of one multiply or add. No torch.
+
+It knows nothing of the machine at hand, so that the same shapes give the same plan everywhere, and a resumed run the
+same bits.
+"""
+
+from btrnn.ops.native.processor import VECTOR_BYTES
+from btrnn.ops.stages import Network, Plan, Stage
+
+OPERATIONS_PER_BYTE = 10  # arithmetic that takes as long as moving one byte to or from memory, on CPUs and GPUs alike
+OPERATIONS_PER_CALL = 1e6  # and as one call of torch: some 5 microseconds
+OPERATIONS_PER_SCATTER = 40  # and as one number put to its place by the native backward pass
+BROKEN_RUN_VECTORS = 8  # as many whole vectors take as long as the rest of a run in the native kernel
+SHORTEST_GEMM_SIDE = 16  # below it, a matrix product takes as long as at it
+TILES_TO_SHARE = 8  # fewer tiles leave cores without work
+CACHE_BYTES = 512 * 1024  # of a core, for a tile and what comes of it
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def merge_cost(network: Network, stage: Stage, itemsize: int) -> float:
+    """Cost of multiplying a stage's operands into its matrix, for all blocks."""
+    if len(stage.operands) == 1:
+        return 0.0
+    numbers = network.size(stage.contracted) * network.size(stage.columns) * network.num_blocks
+    axes = [axis for k in stage.operands for axis in network.operands[k]]
+    inner = max((network.sizes[axis] for axis in axes if axis[0] == "r"), default=1)
+    return numbers * (2 * inner + 2 * itemsize * OPERATIONS_PER_BYTE) + (len(stage.operands) - 1) * OPERATIONS_PER_CALL
+
+
+def torch_cost(network: Network, stage: Stage, rows: int, itemsize: int, training: bool) -> float:
+    """Cost of a stage in torch, for all blocks; the backward pass takes the gradient of M, and that of its input."""
+    count, depth = network.size(stage.rows) * rows, network.size(stage.contracted)
+    columns = network.size(stage.columns)
+    moved = (network.size(stage.before) + network.size(stage.after)) * rows * itemsize
+    if stage.form == "permuted":
+        moved += 4 * network.size(stage.before) * rows * itemsize  # read and written once more, at half the speed
+    sides = max(depth, SHORTEST_GEMM_SIDE) * max(columns, SHORTEST_GEMM_SIDE)
+    each = 2 * count * sides + moved * OPERATIONS_PER_BYTE + 2 * OPERATIONS_PER_CALL
+    cost = each * network.num_blocks + merge_cost(network, stage, itemsize)
+    return cost * (1 + training + (training and stage.before != network.in_axes))
+
+
+def native_cost(network: Network, stage: Stage, itemsize: int, training: bool, first: bool) -> float:
+    """Cost of a native stage for one tile and one block, without its calls."""
+    lanes = VECTOR_BYTES // itemsize
+    rows, depth, columns = (network.size(axes) for axes in (stage.rows, stage.contracted, stage.columns))
+    if stage.form == "inner":
+        outer, run = network.size(stage.outer), network.size(stage.inner)
+        inner = _round_up(run, lanes) + (BROKEN_RUN_VECTORS * lanes if run % lanes else 0)
+        cost = 2.0 * outer * depth * _round_up(columns, 4) * inner
+        if training:
+            cost += cost + 2 * outer * _round_up(depth, 4) * _round_up(columns, 4) * (inner + 2 * lanes)
+            if not first:
+                cost += 2 * outer * _round_up(depth, 4) * columns * inner
+        return cost
+    cost = 2.0 * _round_up(rows, 4) * depth * _round_up(columns, lanes)
+    if training:  # the backward pass does the forward one again
+        cost += cost + 2 * _round_up(depth, 4) * rows * _round_up(columns, lanes)
+        if not first:
+            cost += 2 * _round_up(rows, 4) * columns * _round_up(depth, lanes) + OPERATIONS_PER_SCATTER * rows * depth
+    return cost
+
+
+def whole_native_cost(plan: Plan, each: float, between: int, itemsize: int, training: bool) -> float:
+    """Cost of native stages over all tiles and blocks, of what they read and give, and of the rest in torch.
+
+    Args:
+        plan: The plan.
+        each: Cost of its native stages for a tile and a block.
+        between: Numbers that they put out for a tile and a block.
+        itemsize: Bytes of a number.
+        training: Whether there is a backward pass.
+    """
+    network, chain = plan.network, plan.native_stages
+    tiles = plan.batch_size * network.size(network.in_axes[: plan.tile_modes])
+    repeats = tiles * network.num_blocks
+    moved = tiles * network.size(network.in_axes[plan.tile_modes :]) + 3 * repeats * network.size(chain[-1].after)
+    if between * itemsize > CACHE_BYTES:
+        moved += 2 * repeats * between
+    idle = max(1.0, TILES_TO_SHARE / tiles)
+    cost = idle * repeats * each + 10 * OPERATIONS_PER_CALL
+    cost += moved * itemsize * OPERATIONS_PER_BYTE * (1 + training)
+    cost += sum(merge_cost(network, stage, itemsize) * (1 + training) for stage in chain)
+    if len(plan.stages) > len(chain):
+        cost += torch_cost(network, plan.stages[-1], plan.batch_size, itemsize, training)
+    return cost

@@ -1,0 +1,149 @@
+"""The native kernels of `stages` and `recurrence`: compiled once, where there is a C++ compiler, and loaded.
+
+They serve float32 and float64 on the CPU. Everywhere else, and where they cannot be had (no compiler, no home, a cache
+folder that cannot be written or that somebody else can write), torch's own operations are used, which give the same
+numbers up to rounding; one line in the log says so. BTRNN_NATIVE=0 in the environment switches them off.
+"""
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from btrnn.ops.dispatch import is_eager
+from btrnn.ops.native.processor import VECTOR_BYTES, processor_text
+
+log = logging.getLogger(__name__)
+
+SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("stages", "recurrence"))
+HEADER = Path(__file__).with_name("products.h")
+FLAGS = (
+    *("-O3", "-march=native", "-fopenmp", "-std=c++17", "-shared", "-fPIC", "-Wno-psabi"),
+    f"-DVECTOR_BYTES={VECTOR_BYTES}",
+)
+_DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+_allowed = ContextVar("allowed", default=True)
+
+
+@contextmanager
+def disabled() -> Iterator[None]:
+    """Use torch's own operations within this context."""
+    token = _allowed.set(False)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def available() -> bool:
+    """Say whether the kernels are compiled, or can be; compiles them at the first call."""
+    return _library() is not None
+
+
+def serves(x: Tensor, operands: Sequence[Tensor]) -> bool:
+    """Say whether the kernels can compute with these tensors here and now."""
+    return (
+        x.dtype in _DTYPES
+        and x.device.type == "cpu"
+        and all(operand.dtype == x.dtype and operand.device == x.device for operand in operands)
+        and is_eager(x, *operands)
+        and _allowed.get()
+        and available()
+    )
+
+
+def function(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    """Return a function of the library, by its name without the type of its numbers; only where `available`."""
+    library = _library()
+    assert library is not None
+    found: Any = getattr(library, f"{name}_{_DTYPES[dtype]}")
+    found.restype = None
+    result: Callable[..., None] = found
+    return result
+
+
+def address(tensor: Tensor | None) -> ctypes.c_void_p:
+    """Return where a tensor's numbers begin, as an argument; null for None."""
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+# ---- the library
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """Load the compiled kernels; None, announced once, where it cannot be had."""
+    if os.environ.get("BTRNN_NATIVE") == "0":
+        log.info("the native kernels are switched off by BTRNN_NATIVE=0")
+        return None
+    try:
+        return ctypes.CDLL(str(_compiled()))
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
+        reason = " ".join((said or str(error)).split())
+        log.warning("btrnn runs without its native kernels, on torch's operations alone: %s", reason)
+        return None
+
+
+def _compiled() -> Path:
+    """Return the shared library of these sources, compiler and processor; compile it if it is not there.
+
+    Raises:
+        OSError: There is no compiler, or no cache folder that this user, and nobody else, can write.
+        subprocess.CalledProcessError: The compiler failed; its message is in `stderr`.
+    """
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        raise FileNotFoundError("there is no C++ compiler (Debian's package is g++)")
+    made_of = [*(path.read_text(encoding="utf-8") for path in (*SOURCES, HEADER)), compiler, *FLAGS, processor_text()]
+    key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
+    path = _cache_folder() / f"native-{key}.so"
+    if not _is_private(path):
+        # renamed when whole: processes may do this at once
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            result = Path(scratch) / path.name
+            command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(result)]
+            subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
+            result.chmod(0o700)
+            result.replace(path)
+    return path
+
+
+def _cache_folder() -> Path:
+    """Return the folder that holds compiled libraries; make it if it is not there.
+
+    Raises:
+        OSError: There is no home, or the folder cannot be made, or another user can write it.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "btrnn"
+    except RuntimeError as error:
+        raise FileNotFoundError(f"there is no place for the compiled library: {error} Set XDG_CACHE_HOME") from None
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _is_own(folder) and not _is_private(folder):
+        folder.chmod(0o700)
+    if not _is_private(folder):
+        raise PermissionError(f"another user can write {folder}, from which code would be loaded; set XDG_CACHE_HOME")
+    return folder
+
+
+def _is_own(path: Path) -> bool:
+    return path.exists() and (not hasattr(os, "getuid") or path.stat().st_uid == os.getuid())
+
+
+def _is_private(path: Path) -> bool:
+    """Say whether this is there, this user's, and not writable by others: what is loaded runs as this user."""
+    return _is_own(path) and not path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)

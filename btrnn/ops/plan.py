@@ -1,0 +1,140 @@
+r"""Which products, and in which order: the plan of a factorised map, chosen by a model of its cost. Needs no torch.
+
+W x is a contraction of x with one small tensor a mode (and the core tensor of a block). It is done in stages: some of
+the small tensors are multiplied with one another into a matrix M, and the running tensor, at first x, with M. The order
+and the grouping decide whether the layer is faster or slower than the dense one; merging all of them into one matrix is
+the dense product. There are three ways to carry out a plan:
+
+    native   the first stages in a kernel that keeps a tile of x in the cache (native/stages.cpp), the last in torch
+    torch    one matrix product of torch a stage
+    dense    W is built, then W x
+
+The cheapest is taken by the model of btrnn/ops/cost.py.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from btrnn.ops.cost import merge_cost, native_cost, torch_cost, whole_native_cost
+from btrnn.ops.stages import Axes, Form, Network, Plan, Stage, make_stage
+
+
+def _is_searched(network: Network, absorbed: frozenset[int]) -> bool:
+    """Say whether the search looks at this set of absorbed operands: those of neighbouring modes, and the core tensor.
+
+    The axes of x that are left then stand in at most two runs, so that products with them need few transposes.
+    """
+    modes = absorbed & network.mode_operands
+    return not modes or len(modes) == max(modes) - min(modes) + 1
+
+
+def possible_stages(
+    network: Network, before: Axes, absorbed: frozenset[int], allowed: frozenset[int], form: Form
+) -> Iterator[Stage]:
+    """Give every stage that may come next: all sequences of them, until all operands are absorbed, are plans.
+
+    Args:
+        network: What is contracted.
+        before: The axes of the running tensor.
+        absorbed: The operands that earlier stages have absorbed.
+        allowed: The operands that may be absorbed.
+        form: "native" for stages of the kernel, of both its forms; "last" for a stage of torch, whose own form follows
+            from its axes.
+    """
+    for group in network.groups:
+        if group <= allowed and not group & absorbed and _is_searched(network, absorbed | group):
+            stage = make_stage(network, before, absorbed, group, form)
+            yield stage
+            if form == "native" and stage.contracted and stage.contracted[-1] != before[-1]:
+                yield make_stage(network, before, absorbed, group, "inner")
+
+
+def operands_of_tiles(network: Network, tile_modes: int) -> frozenset[int]:
+    """Return the operands that native stages may absorb: those that sum no axis which is split into tiles."""
+    split = set(network.in_axes[:tile_modes])
+    return frozenset(k for k, axes in enumerate(network.operands) if not split.intersection(axes))
+
+
+def native_plan(network: Network, batch_size: int, tile_modes: int, stages: tuple[Stage, ...], cost: float) -> Plan:
+    """Complete native stages to a plan, by a stage of torch that absorbs what they have left."""
+    absorbed = frozenset(k for stage in stages for k in stage.operands)
+    rest = network.all_operands - absorbed
+    if rest:
+        before = network.in_axes[:tile_modes] + stages[-1].after
+        stages = (*stages, make_stage(network, before, absorbed, rest, "permuted"))
+    return Plan(network, batch_size, "native", tile_modes, stages, cost)
+
+
+def dense_plan(network: Network, batch_size: int, itemsize: int, training: bool) -> Plan:
+    """Plan to build W, and multiply with it."""
+    whole = make_stage(network, network.in_axes, frozenset(), network.all_operands, "last")
+    one_block = replace(network, num_blocks=1)
+    product = torch_cost(one_block, whole, batch_size, itemsize, training)
+    merging = merge_cost(network, whole, itemsize) - merge_cost(one_block, whole, itemsize)
+    return Plan(network, batch_size, "dense", 0, (whole,), product + merging * (1 + training))
+
+
+def torch_plan(network: Network, batch_size: int, itemsize: int, training: bool) -> Plan:
+    """Plan in products of torch: search the cheapest way to each set of absorbed operands."""
+    ways: dict[frozenset[int], tuple[float, tuple[Stage, ...]]] = {frozenset(): (0.0, ())}
+    for size in range(len(network.operands)):
+        for absorbed, (cost, stages) in [way for way in ways.items() if len(way[0]) == size]:
+            before = stages[-1].after if stages else network.in_axes
+            for stage in possible_stages(network, before, absorbed, network.all_operands, "last"):
+                total = cost + torch_cost(network, stage, batch_size, itemsize, training)
+                reached = absorbed.union(stage.operands)
+                if reached not in ways or total < ways[reached][0]:
+                    ways[reached] = (total, (*stages, stage))
+    cost, stages = ways[network.all_operands]
+    return Plan(network, batch_size, "torch", 0, stages, cost)
+
+
+class _Way(NamedTuple):
+    """Native stages that absorb a set of operands, and their cost for a tile and a block."""
+
+    cost: float
+    between: int  # numbers that the stages put out for a tile and a block
+    stages: tuple[Stage, ...]
+
+
+def cheapest_native_plan(network: Network, batch_size: int, itemsize: int, training: bool) -> Plan:
+    """Plan with the native kernel: search what is split into tiles, which stages, and what is left to torch."""
+    plans = []
+    for tile_modes in range(network.order):
+        allowed = operands_of_tiles(network, tile_modes)
+        # The cheapest by what is absorbed, and by the last form: it decides the layout for what follows.
+        ways = {(frozenset[int](), ""): _Way(0.0, 0, ())}
+        for size in range(len(allowed)):
+            for (absorbed, _), way in [way for way in ways.items() if len(way[0][0]) == size]:
+                before = way.stages[-1].after if way.stages else network.in_axes[tile_modes:]
+                for stage in possible_stages(network, before, absorbed, allowed, "native"):
+                    cost = way.cost + native_cost(network, stage, itemsize, training, first=not way.stages)
+                    reached = (absorbed.union(stage.operands), stage.form)
+                    if reached not in ways or cost < ways[reached].cost:
+                        ways[reached] = _Way(cost, way.between + network.size(stage.after), (*way.stages, stage))
+        for way in ways.values():
+            if way.stages:
+                plan = native_plan(network, batch_size, tile_modes, way.stages, 0.0)
+                plans.append(replace(plan, cost=whole_native_cost(plan, way.cost, way.between, itemsize, training)))
+    return min(plans, key=lambda plan: plan.cost)
+
+
+def make_plan(network: Network, batch_size: int, itemsize: int, *, training: bool, native: bool) -> Plan:
+    """Choose the cheapest plan.
+
+    Args:
+        network: What is contracted.
+        batch_size: The rows of x; taken as the next power of two, so that batches of many sizes share few plans.
+        itemsize: Bytes of a number.
+        training: Whether gradients of the operands will be asked for.
+        native: Whether the native kernel may be used.
+    """
+    return _cheapest_plan(network, 1 << max(batch_size - 1, 0).bit_length(), itemsize, training, native)
+
+
+@lru_cache(maxsize=4096)
+def _cheapest_plan(network: Network, batch_size: int, itemsize: int, training: bool, native: bool) -> Plan:
+    makers = [dense_plan, torch_plan, *([cheapest_native_plan] if native else [])]
+    return min((make(network, batch_size, itemsize, training) for make in makers), key=lambda plan: plan.cost)

@@ -1,0 +1,147 @@
+"""What the rows of each task's runs say: settings, measures, and the order of their columns."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from btrnn.storage.files import ResultsError
+
+RUN_KEY = ("experiment", "name", "seed")
+_LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "epochs")
+_PARAMETERS = ("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total")
+_MACHINE = (
+    *("num_train", "num_val", "num_test", "seconds", "seconds_per_epoch", "steps_per_second", "peak_memory_mib"),
+    *("device", "threads", "versions", "git_commit", "git_dirty", "command", "finished"),
+)
+_OF_EPOCH = ("learning_rate", "first_gradient_norm", "examples_per_second", "seconds")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of one task's tables.
+
+    Attributes:
+        prefix: With which the names of its experiments begin.
+        data: What is said of the data and the task. Runs that differ in one of these never stand in one table.
+        metrics: Numbers of a finished run, in the order of the table; those of the test split may be absent.
+        averaged: Which of them are averaged over seeds.
+        bounds: Where those can lie at all.
+        main: The metric of the test split that the task is judged by.
+        epoch_metrics: Numbers of an epoch.
+        predictions: The file of a run with a row for each test example; "" where a task keeps none.
+        prediction_columns: Of such a row.
+        pictures: What arrays.npz of a run shows: what its own weights drew, or test data, the same for every run.
+        text: Which of `data` and `prediction_columns` are text.
+    """
+
+    prefix: str
+    data: tuple[str, ...]
+    metrics: tuple[str, ...]
+    averaged: tuple[str, ...]
+    bounds: tuple[float, float]
+    main: str
+    epoch_metrics: tuple[str, ...]
+    predictions: str
+    prediction_columns: tuple[str, ...]
+    pictures: Literal["none", "of the run", "of the data"]
+    text: tuple[str, ...]
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Runs that differ in any of these are never averaged: what is left to vary among them is the seed."""
+        model = ("experiment", "name", "model", "model_label", "source", "stand_in")
+        *texts, last = self.data
+        return (*model, *texts, "init", "scale", last, *_LAYER)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the table of runs."""
+        return (*RUN_KEY, *self.settings[2:], *_PARAMETERS, "epoch_chosen", *self.metrics, *_MACHINE)
+
+    @property
+    def training_columns(self) -> tuple[str, ...]:
+        """Of a run that did not touch the test split."""
+        return tuple(column for column in self.columns if not column.startswith("test/"))
+
+    @property
+    def epoch_columns(self) -> tuple[str, ...]:
+        """Of the table of epochs."""
+        return (*RUN_KEY, "epoch", "step", *self.epoch_metrics, *_OF_EPOCH)
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Of the table of runs, those that hold text also where they are empty."""
+        return (
+            *("experiment", "name", "model", "model_label", "source", "init", "scale", *self.text),
+            *("in_modes", "hidden_modes", "device", "versions", "git_commit", "git_dirty", "command", "finished"),
+        )
+
+
+_ACCURACIES = ("train/accuracy_last", "train/accuracy", "val/accuracy", "test/accuracy", "test/accuracy_last")
+VIDEO = Schema(
+    prefix="ucf11",
+    data=("protocol", "scaling", "num_clips"),
+    metrics=(
+        *("train/loss_last", "train/accuracy_last", "train/accuracy", "val/loss", "val/accuracy"),
+        *("test/loss", "test/accuracy", "test/accuracy_last"),
+    ),
+    averaged=_ACCURACIES,
+    bounds=(0.0, 1.0),
+    main="test/accuracy",
+    epoch_metrics=("train/loss", "train/accuracy", "val/loss", "val/accuracy"),
+    predictions="predictions.csv",
+    prediction_columns=("clip", "group", "label", "predicted", "predicted_last"),
+    pictures="none",
+    text=("protocol", "scaling", "clip", "group"),
+)
+
+_BOUND = ("nll_bound", "reconstruction", "kl")
+GENERATION = Schema(
+    prefix="draw",
+    data=("binarization", "attention", "latent_size", "num_glimpses"),
+    metrics=(
+        *(f"train/{part}_last" for part in _BOUND),
+        *(f"{split}/{part}" for split in ("train", "val", "test") for part in _BOUND),
+    ),
+    averaged=tuple(f"{split}/{part}" for split in ("train", "val", "test") for part in _BOUND),
+    bounds=(0.0, float("inf")),
+    main="test/nll_bound",
+    epoch_metrics=tuple(f"{split}/{part}" for split in ("train", "val") for part in _BOUND),
+    predictions="",
+    prediction_columns=(),
+    pictures="of the run",
+    text=("binarization", "attention"),
+)
+
+_SCORES = tuple(f"test/{name}" for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"))
+_PAIRS = tuple(f"test/{name}" for name in ("pairs", "pairs_shuffled", "pairs_any", "pairs_any_shuffled"))
+CAPTIONING = Schema(
+    prefix="captioning",
+    data=("encoder", "grid", "split", "tokenizer", "vocabulary_size", "beam_size"),
+    metrics=(
+        *("train/loss_last", "train/loss", "val/loss", "test/loss", "test/perplexity"),
+        *(*_SCORES, "test/cider_constant", "test/cider_true", *_PAIRS),
+    ),
+    averaged=("train/loss", "val/loss", "test/perplexity", *_SCORES, "test/cider_constant", "test/cider_true", *_PAIRS),
+    bounds=(0.0, float("inf")),
+    main="test/cider",
+    epoch_metrics=("train/loss", "val/loss"),
+    predictions="captions.csv",
+    prediction_columns=("image", "caption", "cider"),
+    pictures="of the data",
+    text=("encoder", "split", "tokenizer", "caption"),
+)
+
+SCHEMAS = (VIDEO, GENERATION, CAPTIONING)
+
+
+def schema_of(experiment: str) -> Schema:
+    """Return the schema of an experiment's runs.
+
+    Raises:
+        ResultsError: Its name does not begin with that of a task.
+    """
+    for schema in SCHEMAS:
+        if experiment == schema.prefix or experiment.startswith(f"{schema.prefix}_"):
+            return schema
+    prefixes = ", ".join(schema.prefix for schema in SCHEMAS)
+    raise ResultsError(f"the name of experiment {experiment!r} does not begin with that of a task: {prefixes}")

@@ -1,0 +1,1 @@
+"""Files that are whole or not there: atomic replacement, locks between processes, and reading with clear errors."""
