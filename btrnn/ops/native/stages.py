@@ -1,7 +1,6 @@
 """Stages of a product in the native kernel of `btrnn/ops/native/stages.cpp`: what it is told, and its gradients."""
 
 import ctypes
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -137,7 +136,7 @@ class _Call:
         for k, layout in enumerate(layouts):
             gradient = self.gradients[k].data_ptr() if gradients else None
             sides = (len(layout.row_offset), *self.matrices[k].shape[1:], layout.inner)
-            offsets = (layout.row_offset.buffer_info()[0], layout.depth_offset.buffer_info()[0])
+            offsets = (ctypes.addressof(layout.row_offset), ctypes.addressof(layout.depth_offset))
             stages.append(_Stage(*sides, *offsets, self.matrices[k].data_ptr(), gradient))
         self.stages = (_Stage * len(stages))(*stages)
         self.tiles = x.numel() // chain.tile_size
@@ -176,8 +175,8 @@ class _Layout(NamedTuple):
         padded_width: The same with the padding behind them.
     """
 
-    row_offset: array[int]
-    depth_offset: array[int]
+    row_offset: ctypes.Array[ctypes.c_int32]
+    depth_offset: ctypes.Array[ctypes.c_int32]
     inner: int
     width: int
     padded_width: int
@@ -217,10 +216,10 @@ def _strides(axes: Axes, sizes: dict[str, int], innermost: int = 1) -> dict[str,
     return strides
 
 
-def _table(axes: Axes, sizes: dict[str, int], strides: dict[str, int]) -> array[int]:
+def _table(axes: Axes, sizes: dict[str, int], strides: dict[str, int]) -> ctypes.Array[ctypes.c_int32]:
     """List the offsets of all entries of some axes, row-major, as C integers."""
     offsets = [0]
     for axis in axes:
         steps = range(0, strides[axis] * sizes[axis], strides[axis])
         offsets = [offset + step for offset in offsets for step in steps]
-    return array("i", offsets)
+    return (ctypes.c_int32 * len(offsets))(*offsets)
