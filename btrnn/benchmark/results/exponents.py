@@ -30,8 +30,8 @@ TOLERANCE = 0.15  # of an exponent: nearer than this is equal
 WIDEST = 0.3  # half of an exponent's interval: one that is wider tells nothing
 MANY = 5  # sizes: from here on the larger ones are judged alone
 HOLDS, SLOWER, FASTER, UNCLEAR = "holds", "slower", "faster", "cannot be told"
-_PRODUCTS: dict[Family, str] = {"dense": "dense nn.Linear", "TT": "btrnn TT", "BT": "btrnn BT"}
-_LAYERS: dict[Family, str] = {"dense": "btrnn.LSTM", "TT": "btrnn.TTLSTM", "BT": "btrnn.BTLSTM"}
+PRODUCTS: dict[Family, str] = {"dense": "dense nn.Linear", "TT": "btrnn TT", "BT": "btrnn BT"}
+LAYERS: dict[Family, str] = {"dense": "btrnn.LSTM", "TT": "btrnn.TTLSTM", "BT": "btrnn.BTLSTM"}
 _LAW_OF: dict[Quantity, Phase | Literal["memory"]] = {
     "time forward": "forward",
     "time backward": "forward+backward",
@@ -94,8 +94,8 @@ def _numbers(sections: Mapping[str, pd.DataFrame], family: Family, quantity: Qua
         return {}
     table = sections[name][sections[name]["factor"] == factor]
     if quantity == "memory":
-        return dict(table[table["implementation"] == _LAYERS[family]].set_index("value")["peak_mib"])
-    best = table[table["implementation"] == _PRODUCTS[family]].pivot_table(
+        return dict(table[table["implementation"] == LAYERS[family]].set_index("value")["peak_mib"])
+    best = table[table["implementation"] == PRODUCTS[family]].pivot_table(
         index="value", columns="phase", values="best_ms"
     )
     if quantity == "time forward":
