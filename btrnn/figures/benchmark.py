@@ -19,7 +19,6 @@ from btrnn.benchmark.results.targets import PLAIN
 from btrnn.figures.file import FigureFile
 from btrnn.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, drawing
 
-
 _STYLES = {  # colour and marker of an implementation; hollow without the native path
     "dense nn.Linear": (BLUE, "s"),
     "btrnn BT": (GREEN, "o"),

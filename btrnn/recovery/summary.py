@@ -66,4 +66,6 @@ def compare_with_rank(table: pd.DataFrame) -> pd.DataFrame:
 def shape_name(name: str) -> str:
     """Write bt_d2_r4_n1 as "BT, d = 2, R = 4, N = 1"."""
     form, *letters = name.split("_")
-    return ", ".join([form.upper(), *(f"{'d' if part[0] == 'd' else part[0].upper()} = {part[1:]}" for part in letters)])
+    return ", ".join(
+        [form.upper(), *(f"{'d' if part[0] == 'd' else part[0].upper()} = {part[1:]}" for part in letters)]
+    )

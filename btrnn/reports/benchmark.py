@@ -32,7 +32,9 @@ def _device(results_dir: Path, device: str, sections: tables.Tables) -> dict[str
     """Return what the template shows of one device."""
     swept = {factor: tables.rows_of(sections, factor) for factor in SWEEPS}
     memory = sections.get("memory")
-    by_input = [] if memory is None else tables.wide(memory[memory["factor"] == "input"], "inputs I, MiB", "peak_mib", ",.0f")
+    by_input = (
+        [] if memory is None else tables.wide(memory[memory["factor"] == "input"], "inputs I, MiB", "peak_mib", ",.0f")
+    )
     return {
         "machines": tables.machines(results_dir, device, sections),
         "targets": _table(tables.targets(sections)),

@@ -8,9 +8,8 @@ import pandas as pd
 from btrnn.complexity import bt_parameters, dense_parameters, factorize
 from btrnn.figures.file import FigureFile
 from btrnn.figures.sizes import parameters_against_order
-from btrnn.reports.format import count, markdown_table
 from btrnn.reports.render import render
-from btrnn.results.comparison import read_paper
+from btrnn.results.paper import read_paper
 
 INPUT_SIZE, OUTPUT_SIZE, NUM_BLOCKS = 4096, 256, 1  # the paper's
 ORDERS, RANKS = range(1, 9), range(1, 5)
@@ -19,7 +18,7 @@ _TITLE = f"I = {INPUT_SIZE:,}, J = {OUTPUT_SIZE:,}, N = {NUM_BLOCKS}"
 
 
 def grid() -> pd.DataFrame:
-    """Count the parameters of every order and rank: order, rank, in_modes, out_modes, parameters.
+    """Count the parameters of every order and rank: order, rank, in_modes, out_modes, parameters, paper_id.
 
     Modes are balanced, and paired so that the fewest parameters result.
     """
@@ -29,30 +28,33 @@ def grid() -> pd.DataFrame:
         texts = ["x".join(map(str, side)) for side in modes]
         for rank in RANKS:
             row = {"order": order, "rank": rank, "in_modes": texts[0], "out_modes": texts[1]}
-            rows.append(row | {"parameters": bt_parameters(*modes, rank, NUM_BLOCKS)})
+            row |= {"parameters": bt_parameters(*modes, rank, NUM_BLOCKS)}
+            rows.append(row | {"paper_id": f"sensitivity.parameters.r{rank}_d{order}"})
     return pd.DataFrame(rows)
+
+
+def fewest() -> pd.DataFrame:
+    """Return the row of `grid` with the fewest parameters for each rank."""
+    table = grid()
+    return table.loc[table.groupby("rank")["parameters"].idxmin()]
+
+
+def equal_counts(results_dir: Path) -> int:
+    """Count the parameters of `grid` that are the paper's."""
+    table = grid()
+    published = read_paper(results_dir / "paper.csv")["value"].reindex(table["paper_id"])
+    return int((table["parameters"].astype(str).to_numpy() == published.to_numpy()).sum())
 
 
 def table_texts(results_dir: Path) -> dict[Path, str]:
     """Return tables/parameters.md, each count beside the paper's."""
-    table, paper = grid(), read_paper(results_dir / "paper.csv")["value"]
-    published = paper.reindex([f"sensitivity.parameters.r{row.rank}_d{row.order}" for row in table.itertuples()])
-    wide = table.assign(parameters=table["parameters"].map(count)).pivot_table(
-        index=["order", "in_modes", "out_modes"], columns="rank", values="parameters", aggfunc="first"
-    )
-    text = render(
-        "parameters",
-        title=_TITLE,
-        equal=int((table["parameters"].astype(str).to_numpy() == published.to_numpy()).sum()),
-        total=len(table),
-        dense=count(DENSE),
-        fewest=table.loc[table.groupby("rank")["parameters"].idxmin()].to_dict("records"),
-        table=markdown_table(wide.rename(columns=lambda rank: f"R = {rank}").reset_index().rename(columns={"order": "d", "in_modes": "I", "out_modes": "J"}).astype(str).to_dict("records")),
-    )
+    orders = {order: rows.to_dict("records") for order, rows in grid().groupby("order")}
+    found = {"equal": equal_counts(results_dir), "fewest": fewest().to_dict("records")}
+    text = render("parameters", title=_TITLE, dense=DENSE, ranks=RANKS, orders=orders, **found)
     return {Path("tables/parameters.md"): text + "\n"}
 
 
-def figure_files(results_dir: Path) -> list[FigureFile]:  # noqa: ARG001  # the same for any results
+def figure_files() -> list[FigureFile]:
     """Return the paper's figure."""
     draw = partial(parameters_against_order, grid(), DENSE, f"Block-term parameters, {_TITLE}")
     return [FigureFile(Path("figures/parameters.png"), grid(), draw)]

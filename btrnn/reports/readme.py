@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from btrnn.benchmark.results.records import read_machines
 from btrnn.reports.claims.page import FIGURE, all_claims, by_verdict
-from btrnn.reports.format import markdown_table
 from btrnn.reports.render import render
 from btrnn.results.store import collected_experiments, read_results
 
@@ -11,19 +11,14 @@ from btrnn.results.store import collected_experiments, read_results
 def readme_block(results_dir: Path) -> str:
     """Return what stands between README's markers, without blank lines at its ends; its links start beside README."""
     claims = all_claims(results_dir)
-    rows = [
-        {"the paper claims": claim.claim, "paper": claim.paper, "here": claim.brief, "verdict": f"**{claim.verdict}**"}
-        for claim in claims
-        if claim.brief
-    ]
     runs = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
     return render(
         "readme_block",
-        table=markdown_table(rows),
+        claims=[claim for claim in claims if claim.brief],
         figure=FIGURE if (results_dir / FIGURE).exists() else "",
         verdicts=by_verdict(claims),
-        total=len(claims),
         num_runs=sum(map(len, runs)),
-        machines=sorted({device for table in runs for device in table["device"] if device}),
+        devices=sorted({device for table in runs for device in table["device"] if device}),
+        clocks=sorted({machine["processor"] for machine in read_machines(results_dir).values()}),
         place=results_dir.name,
     )

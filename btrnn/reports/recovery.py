@@ -11,10 +11,10 @@ from btrnn.figures.file import FigureFile
 from btrnn.figures.recovery import PanelRow
 from btrnn.recovery.records import PANELS, RECOVERED, Recovery, paths, read
 from btrnn.recovery.summary import SAME_SHAPE, TRUTHS, compare_with_rank, shape_name, summarise
-from btrnn.reports.claims.rules import published
-from btrnn.reports.format import count, markdown_table, span
+from btrnn.reports.claims.rules import paper_values
+from btrnn.reports.format import span
 from btrnn.reports.render import render
-from btrnn.results.comparison import Row
+from btrnn.results.summary import Row
 
 
 def is_collected(results_dir: Path) -> bool:
@@ -26,65 +26,32 @@ def table_texts(results_dir: Path) -> dict[Path, str]:
     """Return tables/recovery.md."""
     rows = read(results_dir).rows
     table = summarise(rows)
-    own = table[(table["truth"] == SAME_SHAPE) & table["name"].isin(PANELS)]
-    commits = {f"{str(row['git_commit'])[:10]}{' (uncommitted changes)' * bool(row['git_dirty'])}" for _, row in rows.iterrows()}
+    table["shape"], table["kind"] = table["name"].map(shape_name), table["truth"].map(TRUTHS)
+    own = table[(table["truth"] == SAME_SHAPE) & table["name"].isin(PANELS)].sort_values("name", key=_place)
+    commits = rows["git_commit"].astype(str).str[:10] + rows["git_dirty"].map(
+        {True: " (uncommitted changes)", False: ""}
+    )
     text = render(
         "recovery",
-        recovered=int((own["median_best"] < RECOVERED).sum()),
-        shapes=len(own),
+        panels=own.to_dict("records"),
+        kinds=compare_with_rank(table).to_dict("records"),
+        shapes={kind: group.to_dict("records") for kind, group in table.groupby("kind", sort=False)},
+        names=TRUTHS,
         limit=RECOVERED,
-        restarts=span(own["num_restarts"]),
-        single=[_percent(own["share_recovered"].min()), _percent(own["share_recovered"].max())],
-        kinds=[row | {"truth": TRUTHS[row["truth"]], "own": row["truth"] == SAME_SHAPE} for row in compare_with_rank(table).to_dict("records")],
-        panel_table=_panel_table(own, results_dir),
-        kinds_table=_kinds_table(table),
-        shapes_tables={TRUTHS[kind]: _shapes_table(table[table["truth"] == kind]) for kind in table["truth"].unique()},
         first=rows.iloc[0].to_dict(),
-        all_restarts=span(rows["num_restarts"]),
-        num_shapes=rows["name"].nunique(),
+        restarts=span(rows["num_restarts"]),
         minutes=rows.groupby("name")["seconds"].first().sum() / 60,
-        commits=sorted(commits),
+        commits=sorted(set(commits)),
+        error=_error,
+        with_interval=_with_interval,
+        shape_name=shape_name,
+        **paper_values(results_dir),
     )
     return {Path("tables/recovery.md"): text + "\n"}
 
 
-def _panel_table(own: pd.DataFrame, results_dir: Path) -> str:
-    found: dict[str, Row] = {row["name"]: row for row in own.to_dict("records")}
-    return markdown_table(
-        [
-            {"shape": shape_name(name), "P": count(row["parameters"])}
-            | {"paper's P": published(results_dir, f"recovery.parameters.{name.removeprefix('bt_')}")}
-            | {f"best of {row['num_restarts']}: median of {row['n']} truths": _error(row["median_best"])}
-            | {f"below {RECOVERED:g}": "yes" if row["median_best"] < RECOVERED else "no"}
-            | {"single runs that are": _percent(row["share_recovered"])}
-            | {"from_dense": _error(row["error_from_dense"]), "best rank": _error(row["error_best_rank"])}
-            for name, row in ((name, found[name]) for name in PANELS if name in found)
-        ]
-    )
-
-
-def _kinds_table(table: pd.DataFrame) -> str:
-    return markdown_table(
-        [
-            {"truth": TRUTHS[row["truth"]], "shapes nearer by a tenth": f"{row['nearer']} of {row['shapes']}"}
-            | {"most ahead": shape_name(row["name"]), "P": count(row["parameters"])}
-            | {"its error": _error(row["error_best"]), "best rank's": _error(row["error_best_rank"])}
-            for row in compare_with_rank(table).to_dict("records")
-        ]
-    )
-
-
-def _shapes_table(table: pd.DataFrame) -> str:
-    return markdown_table(
-        [
-            {"shape": shape_name(row["name"]), "P": count(row["parameters"])}
-            | {"trained: best restart": _with_interval(row, "error_best")}
-            | {"median restart": _error(row["error_median"]), "runs that recover": _percent(row["share_recovered"])}
-            | {"from_dense": _with_interval(row, "error_from_dense")}
-            | {"best rank": _with_interval(row, "error_best_rank"), "n": count(row["n"])}
-            for row in table.to_dict("records")
-        ]
-    )
+def _place(names: "pd.Series[str]") -> "pd.Series[int]":
+    return names.map(PANELS.index)
 
 
 def _error(value: float) -> str:
@@ -95,10 +62,6 @@ def _with_interval(row: Row, column: str) -> str:
     if np.isnan(row[f"{column}_low"]) or row[column] < RECOVERED:
         return _error(row[column])
     return f"{row[column]:.3f} [{row[f'{column}_low']:.3f}, {row[f'{column}_high']:.3f}]"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 # ---- figures

@@ -11,7 +11,7 @@ from btrnn.benchmark.measure import layers, memory, products
 from btrnn.benchmark.measure.description import describe_machine
 from btrnn.benchmark.measure.implementations import Built, Implementation, check, step
 from btrnn.benchmark.measure.reference import LARGEST_ERROR, Problem
-from btrnn.benchmark.measure.roofline import Rates, roofline_seconds, measure_rates
+from btrnn.benchmark.measure.roofline import Rates, measure_rates, roofline_seconds
 from btrnn.benchmark.measure.timing import QUICK, Effort, best_and_median, time_interleaved, timer_of
 from btrnn.benchmark.results.costs import MEMORY_LIMIT, Family, Phase
 from btrnn.benchmark.results.records import SECTIONS, Record, RecordFile, note_machine, record, section_path
@@ -246,7 +246,9 @@ def _roofline_task(options: Options, device: torch.device) -> Task:
     def measure(_: float) -> list[Record]:
         rates = measure_rates(device, options.effort, small=options.paper != PAPER)
         families: tuple[Family, ...] = ("BT", "TT")
-        return [_roofline(options.paper, point, family, phase, rates) for family in families for phase in PRODUCT_PHASES]
+        return [
+            _roofline(options.paper, point, family, phase, rates) for family in families for phase in PRODUCT_PHASES
+        ]
 
     return Task("product", "roofline", 0.2, measure, list)
 

@@ -123,9 +123,7 @@ def slower_cells(sections: Tables) -> list[dict[str, Any]]:
 def left_out(sections: Tables) -> list[dict[str, Any]]:
     """Return the cells without numbers, each with its reason in `note`."""
     return [
-        row
-        for table in sections.values()
-        for row in _records(table[table["note"].ne("") & table["median_ms"].isna()])
+        row for table in sections.values() for row in _records(table[table["note"].ne("") & table["median_ms"].isna()])
     ]
 
 

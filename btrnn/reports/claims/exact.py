@@ -17,8 +17,7 @@ def exact_findings(results_dir: Path) -> dict[str, Finding]:
     value = read_paper(results_dir / "paper.csv")["value"]
     shape = _modes(value["method.in_modes"]), _modes(value["method.out_modes"])
     ratios = {rank: dense_parameters(*shape) / bt_parameters(*shape, rank, 2) for rank in (4, 1)}
-    grid = parameters.grid()
-    fewest = grid.loc[grid.groupby("rank")["parameters"].idxmin()].set_index("rank")["order"].to_dict()
+    fewest = parameters.fewest().set_index("rank")["order"].to_dict()
     turns = fewest[1] == 8 and all(1 < fewest[rank] < 8 for rank in (2, 3, 4))
     abstract = int(ratios[4]) == int(value["method.compression_abstract"])
     poster = round(ratios[1], -4) == int(value["method.compression_poster"])
@@ -36,8 +35,7 @@ def own_counts(results_dir: Path) -> list[dict[str, str]]:
     shape = _modes(value["method.in_modes"]), _modes(value["method.out_modes"])
     whole = int(value["method.whole_parameters.lstm"])
     compact = whole - dense_parameters(*shape) + bt_parameters(*shape, 4, 2)
-    grid = parameters.grid()
-    keys = [f"sensitivity.parameters.r{row.rank}_d{row.order}" for row in grid.itertuples()]
+    keys = parameters.grid()["paper_id"]
     known = value[keys].astype(int)
     values = paper_values(results_dir) | {
         "bt": lambda inputs, outputs, rank, blocks: count(bt_parameters(_modes(inputs), _modes(outputs), rank, blocks)),
@@ -49,7 +47,7 @@ def own_counts(results_dir: Path) -> list[dict[str, str]]:
         "lowest": count(known.min()),
         "highest": count(known.max()),
         "marks": ", ".join(sorted(set(paper["mark"][keys]))),
-        "equal": int((known.to_numpy() == grid["parameters"].to_numpy()).sum()),
+        "equal": parameters.equal_counts(results_dir),
     }
     return [
         {name.replace("rests_on", "it rests on"): fill(text, **values) for name, text in texts.items()}

@@ -1,5 +1,6 @@
 """What was measured of the paper's claims: accuracy, convergence, pictures, captions, sensitivity, time, complexity."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,8 @@ from btrnn.benchmark.results.exponents import FAMILIES, FASTER, HOLDS, QUANTITIE
 from btrnn.benchmark.results.settings import GRAPH
 from btrnn.benchmark.results.tables import medians
 from btrnn.recovery import records
-from btrnn.recovery.summary import SAME_SHAPE, summarise as summarise_recovery
+from btrnn.recovery.summary import SAME_SHAPE
+from btrnn.recovery.summary import summarise as summarise_recovery
 from btrnn.reports import complexity
 from btrnn.reports.claims.rules import (
     COMPARABLE,
@@ -45,25 +47,25 @@ def measured_findings(results_dir: Path) -> Findings:
     }
 
 
-def headline(results_dir: Path, *experiments: str) -> tuple[str, Results | None]:
-    """Return the first of some experiments that is collected, with its runs of the largest scale; else ("", None)."""
+def headline_runs(results_dir: Path, *experiments: str) -> tuple[str, pd.DataFrame]:
+    """Return the first of some experiments that is collected, with its runs of the largest scale; else ("", none)."""
     collected = collected_experiments(results_dir)
     for name in experiments:
         if name in collected:
-            results = read_results(results_dir, name)
-            runs = results.runs
-            return name, results._replace(runs=runs[runs["scale"] == headline_scale(runs)])
-    return "", None
+            runs = read_results(results_dir, name).runs
+            return name, runs[runs["scale"] == headline_scale(runs)]
+    return "", pd.DataFrame()
 
 
 # ---- task 1
 
 
 def _recognition(results_dir: Path) -> Findings:
-    experiment, results = headline(results_dir, "ucf11", "ucf11_actions")
-    if results is None:
+    experiment, runs = headline_runs(results_dir, "ucf11", "ucf11_actions")
+    if runs.empty:
         return {}
-    summary = summarise(results.runs)
+    results = read_results(results_dir, experiment)._replace(runs=runs)
+    summary = summarise(runs)
     known = [paper_model(row) for row in summary.to_dict("records")]
     summary = summary[[model in PAPER_MODELS[:3] for model in known]]  # LSTM, TT-LSTM and the best BT-LSTM
     found = _accuracies(summary, results_dir) | _orderings(summary, results)
@@ -128,10 +130,9 @@ def _no_worse(
         margin: The share, positive where a lower number is better, negative where a higher one is.
         form: How the metric is written.
     """
-    experiment, results = headline(results_dir, *experiments)
-    if results is None:
+    experiment, runs = headline_runs(results_dir, *experiments)
+    if runs.empty:
         return {}
-    runs = results.runs
     dense, ours = runs[runs["model"] == LSTM.name], runs[runs["model"] == BT_LSTM.name]
     ours = ours[ours["name"] == (ours["name"].iloc[0] if len(ours) else "")]  # of several settings the first
     difference = paired_difference(ours, dense, column)
@@ -173,17 +174,16 @@ def _recovery(results_dir: Path) -> Findings:
 
 def _rank(results_dir: Path) -> Findings:
     """Judge whether accuracy rises with the rank, at the paper's d = 4 and N = 2."""
-    experiment, results = headline(results_dir, "ucf11_sensitivity", "ucf11_sensitivity_actions")
-    if results is None:
+    experiment, runs = headline_runs(results_dir, "ucf11_sensitivity", "ucf11_sensitivity_actions")
+    if runs.empty:
         return {}
-    runs = results.runs
     runs = runs[(runs["order"] == 4) & (runs["num_blocks"] == 2) & (runs["model"] == BT_LSTM.name)]
     by_rank = [runs[runs["rank"] == rank] for rank in (1, 2, 4)]
     if any(rows.empty for rows in by_rank):
         return {}
     means = [rows["test/accuracy"].mean() for rows in by_rank]
-    steps = [paired_difference(high, low, "test/accuracy") for low, high in zip(by_rank, by_rank[1:], strict=False)]
-    telling = [tells_apart(pair, _NUM_CLASSES) for pair in zip(means, means[1:], strict=False)]
+    steps = [paired_difference(high, low, "test/accuracy") for low, high in pairwise(by_rank)]
+    telling = [tells_apart(pair, _NUM_CLASSES) for pair in pairwise(means)]
     rises = [told and above_zero(step.low) for told, step in zip(telling, steps, strict=True)]
     verdict = in_share(sum(rises), sum(telling), on_stand_in=_on_stand_in(runs))
     values = {"accuracies": " / ".join(f"{mean:.3f}" for mean in means)} | _data(runs)
@@ -195,7 +195,11 @@ def _rank(results_dir: Path) -> Findings:
 
 _STEP = "training step"
 _COMPARED = {  # section, device; then for each comparison: the dense one, ours, the phase, and how it is called
-    "efficiency_order": ("product", "cpu", [("dense nn.Linear", "authors' order BT", p, p) for p in ("forward", "forward+backward")]),
+    "efficiency_order": (
+        "product",
+        "cpu",
+        [("dense nn.Linear", "authors' order BT", p, p) for p in ("forward", "forward+backward")],
+    ),
     "efficiency_cpu": ("layer", "cpu", [("nn.LSTM", "btrnn.BTLSTM", _STEP, "")]),
     "efficiency_gpu": (
         "layer",
@@ -234,7 +238,9 @@ def _laws(results_dir: Path) -> Findings:
     fits, found = complexity.fitted(results_dir), {}
     for quantity in QUANTITIES:
         groups = fits[fits["quantity"] == quantity].groupby("family")["verdict"]
-        verdicts = {family: complexity.overall(groups.get_group(family)) for family in FAMILIES if family in groups.groups}
+        verdicts = {
+            family: complexity.overall(groups.get_group(family)) for family in FAMILIES if family in groups.groups
+        }
         if not verdicts:
             continue
         verdict: Verdict = "reproduced" if set(verdicts.values()) == {HOLDS} else "not tested"

@@ -16,6 +16,7 @@ from btrnn.results.paper import read_paper
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "not testable here", "not tested", "not run"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "not testable here", "not tested", "not run")
+NOT_RUN: Verdict = "not run"
 COMPARABLE = 0.02  # of the dense model's bound: so much worse still draws comparable images
 LITTLE = 0.05  # of the dense model's CIDEr: so much lower still is no loss
 CEILING, FLOOR = 0.98, 1.5  # of an accuracy; of chance, as a multiple of it
@@ -40,11 +41,12 @@ class Claim:
         topic, short: What it is about, in one word and in a few.
         claim: What the paper claims.
         paper: Its number, with its mark.
-        ours, brief: What was found here; `brief` is "" where README's table leaves the claim out.
+        ours: What was found here.
         n: On how many seeds it rests; "exact" where it is counted, "-" where it is timed.
         verdict: What became of it.
         command: What makes our number.
-        file: Where it stands, from results/.
+        file: Where it stands, from results/; "" where it is not there.
+        brief: `ours` in README's table; "" where that leaves the claim out.
     """
 
     key: str
@@ -54,39 +56,25 @@ class Claim:
     claim: str
     paper: str
     ours: str
-    brief: str
     n: str
     verdict: Verdict
     command: str
     file: str
+    brief: str = ""
 
 
 def make_claims(results_dir: Path, findings: Mapping[str, Finding]) -> list[Claim]:
-    """Fill the claims of claims.toml; one without a finding is "not run"."""
-    values = paper_values(results_dir)
-    claims = []
+    """Fill the claims of claims.toml with what was found; one without a finding is "not run"."""
+    values, claims = paper_values(results_dir), []
     for key, texts in read_texts("claims").items():
-        found = findings.get(key, Finding("not run", "0", {}))
-        known = values | dict(found.values)
-        ours = fill(texts["ours"], **known) if key in findings else "-"
-        brief = fill(texts["brief"], **known) if "brief" in texts and key in findings else texts.get("brief", "") and "-"
-        file = texts["file"].format(experiment=found.experiment) if found.experiment or "{" not in texts["file"] else ""
-        claims.append(
-            Claim(
-                key=key,
-                kind=texts["kind"],
-                topic=texts["topic"],
-                short=texts["short"],
-                claim=texts["claim"],
-                paper=fill(texts["paper"], **values),
-                ours=ours,
-                brief=brief,
-                n=found.n,
-                verdict=found.verdict,
-                command=texts["command"],
-                file=file,
-            )
-        )
+        found = findings.get(key)
+        known = values | dict(found.values if found else {})
+        filled = {name: fill(texts[name], **known) if found else "-" for name in ("ours", "brief") if name in texts}
+        filled |= {"paper": fill(texts["paper"], **values), "file": texts["file"]}
+        if "{" in texts["file"]:
+            filled["file"] = texts["file"].format(experiment=found.experiment) if found else ""
+        n, verdict = (found.n, found.verdict) if found else ("0", NOT_RUN)
+        claims.append(Claim(key=key, n=n, verdict=verdict, **(texts | filled)))
     return claims
 
 
