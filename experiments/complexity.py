@@ -29,10 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if status := benchmark.main(made):
             return status
     for path, text in complexity.table_texts(results_dir).items():
-        replace_file(path, text)
+        replace_file(results_dir / path, text)
         print(text)
     for file in complexity.figure_files(results_dir):
-        file.write()
+        file._replace(path=results_dir / file.path).write()
     return 0
 
 

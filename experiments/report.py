@@ -22,7 +22,6 @@ from btrnn.figures.file import FigureFile
 from btrnn.reports import (
     captioning,
     choosing_ranks,
-    claims,
     complexity,
     generation,
     model_cards,
@@ -32,6 +31,8 @@ from btrnn.reports import (
     video,
     video_rates,
 )
+from btrnn.reports.claims import page as claims
+from btrnn.reports.readme import readme_block
 from btrnn.results.schema import schema_of
 from btrnn.results.store import collected_experiments
 from btrnn.storage.atomic import replace_file
@@ -39,18 +40,6 @@ from btrnn.storage.files import ResultsError
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-README_EXPERIMENTS = (
-    *(
-        "ucf11",
-        "ucf11_rates_random_split",
-        "ucf11_rates_random_split_actions",
-        "draw",
-        "draw_mnist_5k",
-        "captioning",
-        "captioning_scenes",
-    ),
-    *("ucf11_sensitivity", "ucf11_sensitivity_actions"),
-)
 # by the prefix of the task's schema
 REPORTS: dict[str, ModuleType] = {"ucf11": video, "draw": generation, "captioning": captioning}
 
@@ -60,17 +49,6 @@ def report_of(experiment: str) -> ModuleType:
     if video_rates.is_study(experiment):
         return video_rates
     return sensitivity if experiment.startswith("ucf11_sensitivity") else REPORTS[schema_of(experiment).prefix]
-
-
-def readme_block(results_dir: Path, readme: Path) -> str:
-    """Return what stands between README's markers: the main experiments, each at its largest scale."""
-    place = os.path.relpath(results_dir, readme.parent)
-    collected = collected_experiments(results_dir)
-    shown = [name for name in README_EXPERIMENTS if name in collected]
-    parts = [report_of(name).readme_part(results_dir, name, place) for name in shown]
-    if recovery.is_collected(results_dir):
-        parts.append(recovery.readme_part(results_dir, place))
-    return "\n\n".join(parts) or "No results are collected yet."
 
 
 def with_block(text: str, block: str, readme: Path) -> str:
@@ -126,17 +104,22 @@ def _report(experiment: str | None, results_dir: Path, readme: Path | None, *, c
     for name in [experiment] if experiment else collected:
         texts |= report_of(name).table_texts(results_dir, name)
         drawn += report_of(name).figure_files(results_dir, name)
+    made: dict[Path, str] = {}
     if not experiment:  # what is made of no training run
-        texts |= parameters.table_texts(results_dir) | complexity.table_texts(results_dir)
-        drawn += parameters.figure_files(results_dir) + complexity.figure_files(results_dir)
-        drawn += choosing_ranks.figure_files(results_dir)
-    if not experiment and recovery.is_collected(results_dir):
-        texts |= recovery.table_texts(results_dir)
-        drawn += recovery.figure_files(results_dir)
-    texts |= model_cards.card_texts(results_dir)
-    texts |= claims.page_texts(results_dir, texts.keys())  # which speaks of every experiment
+        made |= parameters.table_texts(results_dir) | complexity.table_texts(results_dir)
+        files = (
+            parameters.figure_files() + complexity.figure_files(results_dir) + choosing_ranks.figure_files(results_dir)
+        )
+        if recovery.is_collected(results_dir):
+            made |= recovery.table_texts(results_dir)
+            files += recovery.figure_files(results_dir)
+        drawn += [file._replace(path=results_dir / file.path) for file in files]
+    made |= model_cards.card_texts(results_dir)
+    written = [*made, *(path.relative_to(results_dir) for path in (*texts, *(file.path for file in drawn)))]
+    made |= claims.page_texts(results_dir, written)  # which speaks of every experiment
+    texts |= {results_dir / path: text for path, text in made.items()}
     if readme is not None:
-        texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir, readme), readme)
+        texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir), readme)
     stale = []
     for path, text in texts.items():
         current = path.read_text(encoding="utf-8") if path.exists() else ""

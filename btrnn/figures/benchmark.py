@@ -17,20 +17,21 @@ from btrnn.benchmark.results.settings import SWEEPS
 from btrnn.benchmark.results.tables import FACTORS, read_all, rows_of
 from btrnn.benchmark.results.targets import PLAIN
 from btrnn.figures.file import FigureFile
-from btrnn.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, drawing
+from btrnn.figures.style import drawing
+from btrnn.results.schema import BT_LSTM, GREY, LSTM, PURPLE, RED, SKY, TT_LSTM
 
 _STYLES = {  # colour and marker of an implementation; hollow without the native path
-    "dense nn.Linear": (BLUE, "s"),
-    "btrnn BT": (GREEN, "o"),
+    "dense nn.Linear": (LSTM.color, LSTM.marker),
+    "btrnn BT": (BT_LSTM.color, BT_LSTM.marker),
     "opt_einsum BT": (SKY, "v"),
     "tednet BT": (PURPLE, "D"),
-    "btrnn TT": (ORANGE, "^"),
+    "btrnn TT": (TT_LSTM.color, TT_LSTM.marker),
     "opt_einsum TT": (GREY, "<"),
     "tltorch TT": (RED, ">"),
     "nn.LSTM": (PURPLE, "D"),
-    "btrnn.LSTM": (BLUE, "s"),
-    "btrnn.BTLSTM": (GREEN, "o"),
-    "btrnn.TTLSTM": (ORANGE, "^"),
+    "btrnn.LSTM": (LSTM.color, LSTM.marker),
+    "btrnn.BTLSTM": (BT_LSTM.color, BT_LSTM.marker),
+    "btrnn.TTLSTM": (TT_LSTM.color, TT_LSTM.marker),
 }
 _PAPER_VALUES = {"batch": 16, "order": 4, "rank": 4, "blocks": 2, "input": 57_600, "time": 24}  # a law goes through it
 _LAW: Any = {"ls": "--", "lw": 1.2, "alpha": 0.7}
@@ -48,7 +49,7 @@ def figure_files(results_dir: Path, device: str) -> list[FigureFile]:
         if rows.empty or rows[column].isna().all():
             continue
         factor = "input" if name == "memory" else name
-        what = {"memory": "Memory of training", "time": "The layer: time"}.get(name, "The product: time")
+        what = {"memory": "Memory of training", "time": "The layer: time"}.get(name, "The matmul: time")
         title = f"{what} against {FACTORS[factor]} ({device})"
         data = rows[["value", "implementation", "phase", column]]
         path = Path("figures") / f"benchmark_{name}{device_suffix(device)}.png"
@@ -111,7 +112,7 @@ def exponents_against_input(measured: pd.DataFrame, fits: pd.DataFrame) -> Figur
             axis.set_title(quantity)
             axis.set_ylabel(_Y_LABELS["peak_mib"] if quantity == "memory" else "milliseconds (best)")
             axis.legend(title="slope", fontsize=11)
-        return _finish(figure, handles, "A product's time and a layer's memory (CPU): measured, and the paper's laws")
+        return _finish(figure, handles, "A matmul's time and a layer's memory (CPU): measured, and the paper's laws")
 
 
 def _lines(axis: Axes, panel: pd.DataFrame, column: str) -> dict[str, Any]:

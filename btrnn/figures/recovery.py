@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from btrnn.figures.style import BLUE, GREEN, GREY, ORANGE, drawing
+from btrnn.figures.style import drawing
 from btrnn.recovery.records import RECOVERED
+from btrnn.results.schema import BLUE, GREEN, GREY, ORANGE
 
 _FORMS = {
     "bt_n1": (GREEN, "block terms, N = 1"),

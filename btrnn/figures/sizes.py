@@ -5,9 +5,15 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from btrnn.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RANK_STYLES, SKY, drawing
+from btrnn.figures.style import RANK_STYLES, drawing
+from btrnn.results.schema import BT_LSTM, GREY, LSTM, PURPLE, SKY, TT_LSTM
 
-_SERIES = {"BT": (GREEN, "o"), "TT": (ORANGE, "^"), "best rank (SVD)": (SKY, "x"), "dense": (BLUE, "s")}
+_SERIES = {
+    "BT": (BT_LSTM.color, BT_LSTM.marker),
+    "TT": (TT_LSTM.color, TT_LSTM.marker),
+    "dense": (LSTM.color, LSTM.marker),
+    "best rank (SVD)": (SKY, "x"),
+}
 
 
 def parameters_against_order(table: pd.DataFrame, dense: int, title: str) -> Figure:

@@ -6,6 +6,8 @@ from tabulate import tabulate
 
 from btrnn.benchmark.results import tables
 from btrnn.benchmark.results.settings import SWEEPS
+from btrnn.benchmark.results.targets import TOLERANCE
+from btrnn.figures.benchmark import figure_files
 from btrnn.reports.render import render
 
 
@@ -24,8 +26,8 @@ def table_texts(results_dir: Path) -> dict[Path, str]:
     devices = []
     for device in ("cpu", "cuda"):
         if sections := tables.read_all(results_dir, device):
-            devices.append({"name": device, **_device(results_dir, device, sections)})
-    return {Path("tables/benchmark.md"): render("benchmark", devices=devices) + "\n"}
+            devices.append({"name": device} | _device(results_dir, device, sections))
+    return {Path("tables/benchmark.md"): render("benchmark", devices=devices, percent=100 * (TOLERANCE - 1)) + "\n"}
 
 
 def _device(results_dir: Path, device: str, sections: tables.Tables) -> dict[str, object]:
@@ -36,6 +38,7 @@ def _device(results_dir: Path, device: str, sections: tables.Tables) -> dict[str
         [] if memory is None else tables.wide(memory[memory["factor"] == "input"], "inputs I, MiB", "peak_mib", ",.0f")
     )
     return {
+        "figures": [file.path.name for file in figure_files(results_dir, device)],
         "machines": tables.machines(results_dir, device, sections),
         "targets": _table(tables.targets(sections)),
         "slower": tables.slower_cells(sections),

@@ -92,8 +92,8 @@ def _panel_rows(recovery: Recovery) -> list[PanelRow]:
     names = [name for name in PANELS if name in set(recovery.rows["name"])]
 
     def learnt(name: str, kind: str) -> tuple[str, np.ndarray]:
-        parameters, error = first.loc[name, kind]
-        return f"P = {parameters:.0f}: {_error(error)}", recovery.matrices[f"{name}/{kind}/learnt"]
+        row = first.loc[[(name, kind)]].iloc[0]
+        return f"P = {row['parameters']:.0f}: {_error(row['error_best'])}", recovery.matrices[f"{name}/{kind}/learnt"]
 
     rows = []
     for kind in [kind for kind in TRUTHS if kind in set(recovery.rows["truth"])]:

@@ -28,7 +28,7 @@ from btrnn.results.differences import convergence, model_differences, paired_dif
 from btrnn.results.paper import BEST, PAPER_MODELS, paper_model, paper_value, read_paper
 from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM
 from btrnn.results.store import Results, collected_experiments, read_results
-from btrnn.results.summary import headline_scale, panels, summarise
+from btrnn.results.summary import Row, headline_scale, panels, summarise
 
 Findings = dict[str, Finding]
 _NUM_CLASSES = 11  # of UCF11
@@ -74,7 +74,7 @@ def _recognition(results_dir: Path) -> Findings:
     if len(times):
         fewer, sooner = times["epochs"] < times["dense_epochs"], times["seconds"] < times["dense_seconds"]
         columns = ["dense_epochs", "epochs", "dense_seconds", "seconds"]
-        values = {name: f"{value:.0f}" for name, value in times[columns].median().items()}
+        values: dict[str, object] = {name: f"{times[name].median():.0f}" for name in columns}
         values |= {"fewer": fewer.sum(), "sooner": sooner.sum(), "total": len(times)} | _data(times)
         verdict = in_share(int((fewer & sooner).sum()), len(times), on_stand_in=_on_stand_in(times))
         found["convergence"] = Finding(verdict, str(times["seed"].nunique()), values)
@@ -258,5 +258,5 @@ def _on_stand_in(rows: pd.DataFrame) -> bool:
     return bool(rows["stand_in"].iloc[0])
 
 
-def _setting(row: dict[str, object]) -> str:
+def _setting(row: Row) -> str:
     return f"protocol {row['protocol']}, {row['scaling']} input"

@@ -69,7 +69,9 @@ def make_claims(results_dir: Path, findings: Mapping[str, Finding]) -> list[Clai
     for key, texts in read_texts("claims").items():
         found = findings.get(key)
         known = values | dict(found.values if found else {})
-        filled = {name: fill(texts[name], **known) if found else "-" for name in ("ours", "brief") if name in texts}
+        filled: dict[str, str] = {
+            name: fill(texts[name], **known) if found else "-" for name in ("ours", "brief") if name in texts
+        }
         filled |= {"paper": fill(texts["paper"], **values), "file": texts["file"]}
         if "{" in texts["file"]:
             filled["file"] = texts["file"].format(experiment=found.experiment) if found else ""
