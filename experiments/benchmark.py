@@ -99,8 +99,8 @@ def write_report(results_dir: Path) -> None:
     replace_file(table, markdown_report(results_dir))
     files = [file for device in devices for file in figure_files(results_dir, device)]
     for file in files:
-        file.write()
-    print("\n".join(f"wrote {path}" for path in (table, *(file.path for file in files))))
+        file.write(results_dir)
+    print("\n".join(f"wrote {path}" for path in (table, *(results_dir / file.path for file in files))))
 
 
 if __name__ == "__main__":

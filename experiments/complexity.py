@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         replace_file(path, text)
         print(text)
     for file in complexity.figure_files(results_dir):
-        file.write()
+        file.write(results_dir)
     return 0
 
 

@@ -15,24 +15,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 from btrnn.engine.command import explain
 from btrnn.figures.file import FigureFile
-from btrnn.reports import (
-    captioning,
-    choosing_ranks,
-    claims,
-    complexity,
-    generation,
-    model_cards,
-    parameters,
-    recovery,
-    sensitivity,
-    video,
-    video_rates,
-)
-from btrnn.results.schema import schema_of
+from btrnn.reports import choosing_ranks, claims, complexity, model_cards, parameters, recovery
+from btrnn.reports.format import markdown_table
+from btrnn.reports.pages import page_of
 from btrnn.results.store import collected_experiments
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import ResultsError
@@ -51,15 +39,6 @@ README_EXPERIMENTS = (
     ),
     *("ucf11_sensitivity", "ucf11_sensitivity_actions"),
 )
-# by the prefix of the task's schema
-REPORTS: dict[str, ModuleType] = {"ucf11": video, "draw": generation, "captioning": captioning}
-
-
-def report_of(experiment: str) -> ModuleType:
-    """Return the module that reports an experiment."""
-    if video_rates.is_study(experiment):
-        return video_rates
-    return sensitivity if experiment.startswith("ucf11_sensitivity") else REPORTS[schema_of(experiment).prefix]
 
 
 def readme_block(results_dir: Path, readme: Path) -> str:
@@ -67,7 +46,8 @@ def readme_block(results_dir: Path, readme: Path) -> str:
     place = os.path.relpath(results_dir, readme.parent)
     collected = collected_experiments(results_dir)
     shown = [name for name in README_EXPERIMENTS if name in collected]
-    parts = [report_of(name).readme_part(results_dir, name, place) for name in shown]
+    rows = [page_of(name).readme_row(results_dir, name, place) for name in shown]
+    parts = [markdown_table(rows)] if rows else []
     if recovery.is_collected(results_dir):
         parts.append(recovery.readme_part(results_dir, place))
     return "\n\n".join(parts) or "No results are collected yet."
@@ -124,8 +104,9 @@ def _report(experiment: str | None, results_dir: Path, readme: Path | None, *, c
     texts: dict[Path, str] = {}
     drawn: list[FigureFile] = []
     for name in [experiment] if experiment else collected:
-        texts |= report_of(name).table_texts(results_dir, name)
-        drawn += report_of(name).figure_files(results_dir, name)
+        pages = page_of(name).table_texts(results_dir, name)
+        texts |= {results_dir / path: text for path, text in pages.items()}
+        drawn += page_of(name).figure_files(results_dir, name)
     if not experiment:  # what is made of no training run
         texts |= parameters.table_texts(results_dir) | complexity.table_texts(results_dir)
         drawn += parameters.figure_files(results_dir) + complexity.figure_files(results_dir)
@@ -146,12 +127,12 @@ def _report(experiment: str | None, results_dir: Path, readme: Path | None, *, c
         if not check and current != text:
             replace_file(path, text)
     for file in drawn:
-        if check and not file.is_current():
-            stale.append(file.path)
+        if check and not file.is_current(results_dir):
+            stale.append(results_dir / file.path)
         if not check:
-            file.write()
+            file.write(results_dir)
     if not check:
-        print("\n".join(f"wrote {path}" for path in (*texts, *(file.path for file in drawn))))
+        print("\n".join(f"wrote {path}" for path in (*texts, *(results_dir / file.path for file in drawn))))
     return stale
 
 

@@ -13,7 +13,7 @@ from btrnn.figures.file import FigureFile
 def figure_files(results_dir: Path, device: str) -> list[FigureFile]:
     """Return the figures of a device: time against each factor, and memory against the input size."""
     sections, suffix = read_all(results_dir, device), device_suffix(device)
-    folder = results_dir / "figures"
+    folder = Path("figures")
     files = []
     for factor in SWEEPS:
         rows = rows_of(sections, factor)

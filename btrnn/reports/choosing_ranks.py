@@ -13,11 +13,12 @@ from btrnn.benchmark.results.report import read_all
 from btrnn.benchmark.results.settings import SWEEPS
 from btrnn.complexity import bt_parameters, tt_parameters
 from btrnn.figures.file import FigureFile
-from btrnn.figures.style import BLUE, MODEL_STYLES, OTHER_STYLE, SKY, drawing
+from btrnn.figures.style import BLUE, PURPLE, SKY, drawing
 from btrnn.recovery import records
 from btrnn.reports import tables
 from btrnn.reports.claim import headline_runs
 from btrnn.reports.format import markdown_table
+from btrnn.results.schema import BT_LSTM, TT_LSTM
 from btrnn.results.statistics import mean_interval
 
 _COLUMNS = ["panel", "data", "series", "parameters", "mean", "low", "high", "setting"]
@@ -37,8 +38,8 @@ class _Look(NamedTuple):
 
 
 _LOOKS = {
-    "BT": _Look(MODEL_STYLES["bt_lstm"].color, MODEL_STYLES["bt_lstm"].marker),
-    "TT": _Look(MODEL_STYLES["tt_lstm"].color, MODEL_STYLES["tt_lstm"].marker),
+    "BT": _Look(BT_LSTM.color, BT_LSTM.marker),
+    "TT": _Look(TT_LSTM.color, TT_LSTM.marker),
     "best rank (SVD)": _Look(SKY, "x"),
     _DENSE: _Look(BLUE, "s"),
 }
@@ -83,7 +84,7 @@ def _clips(results_dir: Path) -> list[dict[str, object]]:
     if not experiment:
         return []
     rows = []
-    for _, group in runs[runs["model"] == "bt_lstm"].groupby("name", sort=False):
+    for _, group in runs[runs["model"] == BT_LSTM.name].groupby("name", sort=False):
         first = group.iloc[0]
         setting = f"d = {first['order']:g}, R = {first['rank']:g}, N = {first['num_blocks']:g}"
         parameters, data = int(first["parameters_input"]), tables.data_name(first["source"])
@@ -120,7 +121,7 @@ def figure_files(results_dir: Path) -> list[FigureFile]:
     if table.empty:
         return []
     draw: Callable[[], Figure] = partial(error_and_time, table)
-    return [FigureFile(results_dir / "figures" / "choosing_ranks.png", table, draw)]
+    return [FigureFile(Path("figures", "choosing_ranks.png"), table, draw)]
 
 
 def error_and_time(table: pd.DataFrame) -> Figure:
@@ -143,7 +144,7 @@ def error_and_time(table: pd.DataFrame) -> Figure:
 
 
 def _points(axis: Axes, series: str, points: pd.DataFrame) -> Any:
-    look = _LOOKS.get(series, _Look(OTHER_STYLE.color, OTHER_STYLE.marker))
+    look = _LOOKS.get(series, _Look(PURPLE, "v"))
     points = points.sort_values("parameters")
     bars = [(points["mean"] - points["low"]).fillna(0), (points["high"] - points["mean"]).fillna(0)]
     return axis.errorbar(

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from btrnn.complexity import bt_parameters, dense_parameters
-from btrnn.reports import tables
 from btrnn.reports.claim import Claim, counted
-from btrnn.reports.format import count
+from btrnn.reports.format import count, marked
 from btrnn.results.paper import PAPER_MODELS, PaperModel, read_paper
 
 _COMMAND = "make test"
@@ -59,7 +58,7 @@ def modes(text: str) -> tuple[int, ...]:
 
 
 def _number(paper: pd.DataFrame, key: str) -> str:
-    return tables.marked(count(int(paper["value"][key])), paper["mark"][key])
+    return marked(count(int(paper["value"][key])), paper["mark"][key])
 
 
 def _numbers(values: list[int]) -> str:

@@ -69,7 +69,7 @@ def figure_files(results_dir: Path) -> list[FigureFile]:
         return []
     fits = exponents(shown)
     draw = partial(exponents_against_input, shown, fits, "Slopes of the larger sizes, and the paper's laws (dashed)")
-    return [FigureFile(results_dir / "figures" / "complexity.png", shown, draw)]
+    return [FigureFile(Path("figures") / "complexity.png", shown, draw)]
 
 
 _ABOUT = f"""Of a product W x at the paper's setting (57,600 inputs, 1,024 outputs, d = 4, R = 4, N = 2; 96 vectors) one

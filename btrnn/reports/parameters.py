@@ -80,7 +80,7 @@ def table_texts(results_dir: Path) -> dict[Path, str]:
     return {results_dir / "tables" / "parameters.md": text}
 
 
-def figure_files(results_dir: Path) -> list[FigureFile]:
+def figure_files(_: Path) -> list[FigureFile]:
     """Return the paper's figure."""
     table = grid()
-    return [FigureFile(results_dir / "figures" / "parameters.png", table, partial(draw, table))]
+    return [FigureFile(Path("figures") / "parameters.png", table, partial(draw, table))]

@@ -227,12 +227,11 @@ def figure_files(results_dir: Path) -> list[FigureFile]:
     title = f"Relative error against parameters, n = {table['n'].max()}; below {RECOVERED:g} drawn at {RECOVERED:g}"
     columns = ["name", "form", "order", "parameters", "truth", "error_best", "error_best_low", "error_best_high"]
     drawn = table[[*columns, "error_from_dense", "error_best_rank"]]
-    folder = results_dir / "figures"
     panel_title = "64 x 64 matrices and what is recovered of them from y = W x; P parameters, relative error"
     return [
-        FigureFile(folder / "recovery_panels.png", content, partial(figures.panels, shown, panel_title)),
+        FigureFile(Path("figures") / "recovery_panels.png", content, partial(figures.panels, shown, panel_title)),
         FigureFile(
-            folder / "recovery_errors.png",
+            Path("figures") / "recovery_errors.png",
             drawn,
             partial(figures.errors_against_parameters, drawn, TRUTHS, _SAME_SHAPE, title),
         ),
