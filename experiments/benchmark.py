@@ -100,7 +100,7 @@ def write_report(results_dir: Path) -> None:
         replace_file(results_dir / path, text)
     files = [file for device in devices for file in figure_files(results_dir, device)]
     for file in files:
-        file._replace(path=results_dir / file.path).write()
+        file.write(results_dir)
     print("\n".join(f"wrote {results_dir / path}" for path in (*texts, *(file.path for file in files))))
 
 

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         replace_file(results_dir / path, text)
         print(text)
     for file in complexity.figure_files(results_dir):
-        file._replace(path=results_dir / file.path).write()
+        file.write(results_dir)
     return 0
 
 

@@ -15,40 +15,42 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 from btrnn.engine.command import explain
 from btrnn.figures.file import FigureFile
-from btrnn.reports import (
-    captioning,
-    choosing_ranks,
-    complexity,
-    generation,
-    model_cards,
-    parameters,
-    recovery,
-    sensitivity,
-    video,
-    video_rates,
-)
-from btrnn.reports.claims import page as claims
-from btrnn.reports.readme import readme_block
-from btrnn.results.schema import schema_of
+from btrnn.reports import choosing_ranks, claims, complexity, model_cards, parameters, recovery
+from btrnn.reports.format import markdown_table
+from btrnn.reports.pages import page_of
 from btrnn.results.store import collected_experiments
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import ResultsError
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-# by the prefix of the task's schema
-REPORTS: dict[str, ModuleType] = {"ucf11": video, "draw": generation, "captioning": captioning}
+README_EXPERIMENTS = (
+    *(
+        "ucf11",
+        "ucf11_rates_random_split",
+        "ucf11_rates_random_split_actions",
+        "draw",
+        "draw_mnist_5k",
+        "captioning",
+        "captioning_scenes",
+    ),
+    *("ucf11_sensitivity", "ucf11_sensitivity_actions"),
+)
 
 
-def report_of(experiment: str) -> ModuleType:
-    """Return the module that reports an experiment."""
-    if video_rates.is_study(experiment):
-        return video_rates
-    return sensitivity if experiment.startswith("ucf11_sensitivity") else REPORTS[schema_of(experiment).prefix]
+def readme_block(results_dir: Path, readme: Path) -> str:
+    """Return what stands between README's markers: the main experiments, each at its largest scale."""
+    place = os.path.relpath(results_dir, readme.parent)
+    collected = collected_experiments(results_dir)
+    shown = [name for name in README_EXPERIMENTS if name in collected]
+    rows = [page_of(name).readme_row(results_dir, name, place) for name in shown]
+    parts = [markdown_table(rows)] if rows else []
+    if recovery.is_collected(results_dir):
+        parts.append(recovery.readme_part(results_dir, place))
+    return "\n\n".join(parts) or "No results are collected yet."
 
 
 def with_block(text: str, block: str, readme: Path) -> str:
@@ -102,24 +104,20 @@ def _report(experiment: str | None, results_dir: Path, readme: Path | None, *, c
     texts: dict[Path, str] = {}
     drawn: list[FigureFile] = []
     for name in [experiment] if experiment else collected:
-        texts |= report_of(name).table_texts(results_dir, name)
-        drawn += report_of(name).figure_files(results_dir, name)
-    made: dict[Path, str] = {}
+        pages = page_of(name).table_texts(results_dir, name)
+        texts |= {results_dir / path: text for path, text in pages.items()}
+        drawn += page_of(name).figure_files(results_dir, name)
     if not experiment:  # what is made of no training run
-        made |= parameters.table_texts(results_dir) | complexity.table_texts(results_dir)
-        files = (
-            parameters.figure_files() + complexity.figure_files(results_dir) + choosing_ranks.figure_files(results_dir)
-        )
-        if recovery.is_collected(results_dir):
-            made |= recovery.table_texts(results_dir)
-            files += recovery.figure_files(results_dir)
-        drawn += [file._replace(path=results_dir / file.path) for file in files]
-    made |= model_cards.card_texts(results_dir)
-    written = [*made, *(path.relative_to(results_dir) for path in (*texts, *(file.path for file in drawn)))]
-    made |= claims.page_texts(results_dir, written)  # which speaks of every experiment
-    texts |= {results_dir / path: text for path, text in made.items()}
+        texts |= parameters.table_texts(results_dir) | complexity.table_texts(results_dir)
+        drawn += parameters.figure_files(results_dir) + complexity.figure_files(results_dir)
+        drawn += choosing_ranks.figure_files(results_dir)
+    if not experiment and recovery.is_collected(results_dir):
+        texts |= recovery.table_texts(results_dir)
+        drawn += recovery.figure_files(results_dir)
+    texts |= model_cards.card_texts(results_dir)
+    texts |= claims.page_texts(results_dir, texts.keys())  # which speaks of every experiment
     if readme is not None:
-        texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir), readme)
+        texts[readme] = with_block(readme.read_text(encoding="utf-8"), readme_block(results_dir, readme), readme)
     stale = []
     for path, text in texts.items():
         current = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -129,12 +127,12 @@ def _report(experiment: str | None, results_dir: Path, readme: Path | None, *, c
         if not check and current != text:
             replace_file(path, text)
     for file in drawn:
-        if check and not file.is_current():
-            stale.append(file.path)
+        if check and not file.is_current(results_dir):
+            stale.append(results_dir / file.path)
         if not check:
-            file.write()
+            file.write(results_dir)
     if not check:
-        print("\n".join(f"wrote {path}" for path in (*texts, *(file.path for file in drawn))))
+        print("\n".join(f"wrote {path}" for path in (*texts, *(results_dir / file.path for file in drawn))))
     return stale
 
 

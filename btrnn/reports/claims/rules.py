@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from btrnn.reports.render import fill
-from btrnn.reports.tables import marked
+from btrnn.reports.format import marked
 from btrnn.results.paper import read_paper
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "not testable here", "not tested", "not run"]
