@@ -19,9 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from btrnn.benchmark.results.records import SECTIONS, measured_sections
-from btrnn.figures.benchmark import figure_files
-from btrnn.reports.benchmark import table_texts, terminal_report
+from btrnn.benchmark.results.records import SECTIONS
+from btrnn.reports.benchmark import figure_files, table_texts, terminal_report
 from btrnn.storage.atomic import replace_file
 
 SPARE = 0.95  # of the time: a setting that has begun is finished
@@ -91,14 +90,12 @@ def _show_progress(device: str) -> Iterator[Callable[[int, int, str], None]]:
 
 def write_report(results_dir: Path) -> None:
     """Write results/tables/benchmark.md and the figures from the CSV files; without any, say so and write nothing."""
-    devices = [device for device in ("cpu", "cuda") if measured_sections(results_dir, device)]
-    if not devices:
+    texts, files = table_texts(results_dir), figure_files(results_dir)
+    if not texts:
         print(f"no benchmark in {results_dir}: `make bench` makes one")
         return
-    texts = table_texts(results_dir)
     for path, text in texts.items():
         replace_file(results_dir / path, text)
-    files = [file for device in devices for file in figure_files(results_dir, device)]
     for file in files:
         file.write(results_dir)
     print("\n".join(f"wrote {results_dir / path}" for path in (*texts, *(file.path for file in files))))

@@ -1,7 +1,7 @@
 """Execute the notebooks, so that they show the results that are there, in results/local/notebooks: `make notebooks`.
 
-    python scripts/execute_notebooks.py                # copies; the published notebooks stay as they are
-    python scripts/execute_notebooks.py --in-place     # what `make publish` does
+python scripts/execute_notebooks.py                # copies; the published notebooks stay as they are
+python scripts/execute_notebooks.py --in-place     # what `make publish` does
 """
 
 import argparse

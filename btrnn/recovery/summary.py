@@ -57,7 +57,9 @@ def compare_with_rank(table: pd.DataFrame) -> pd.DataFrame:
     for truth, group in chosen.groupby("truth", sort=False):
         nearer = int((group["error_best"] < NEARER * group["error_best_rank"]).sum())
         ratios = group["error_best"].clip(lower=RECOVERED) / group["error_best_rank"].clip(lower=RECOVERED)
-        best = group.iloc[int(ratios.to_numpy().argmin())]  # of equals that with the fewest parameters, which stands first
+        best = group.iloc[
+            int(ratios.to_numpy().argmin())
+        ]  # of equals that with the fewest parameters, which stands first
         shown = {key: best[key] for key in ("name", "parameters", "error_best", "error_best_rank")}
         rows.append({"truth": truth, "nearer": nearer, "shapes": len(group)} | shown)
     return pd.DataFrame(rows)

@@ -7,8 +7,11 @@ from tabulate import tabulate
 from btrnn.benchmark.results import tables
 from btrnn.benchmark.results.settings import SWEEPS
 from btrnn.benchmark.results.targets import TOLERANCE
-from btrnn.figures.benchmark import figure_files
+from btrnn.figures import benchmark as figures
+from btrnn.figures.file import FigureFile
 from btrnn.reports.render import render
+
+_DEVICES = ("cpu", "cuda")
 
 
 def terminal_report(results_dir: Path, device: str) -> str:
@@ -22,12 +25,19 @@ def terminal_report(results_dir: Path, device: str) -> str:
 
 
 def table_texts(results_dir: Path) -> dict[Path, str]:
-    """Return tables/benchmark.md: everything that the CSV files hold, and on what it was measured."""
+    """Return tables/benchmark.md: everything that the CSV files hold, and on what; nothing where nothing was measured."""
     devices = []
-    for device in ("cpu", "cuda"):
+    for device in _DEVICES:
         if sections := tables.read_all(results_dir, device):
             devices.append({"name": device} | _device(results_dir, device, sections))
+    if not devices:
+        return {}
     return {Path("tables/benchmark.md"): render("benchmark", devices=devices, percent=100 * (TOLERANCE - 1)) + "\n"}
+
+
+def figure_files(results_dir: Path) -> list[FigureFile]:
+    """Return the figures of all devices."""
+    return [file for device in _DEVICES for file in figures.figure_files(results_dir, device)]
 
 
 def _device(results_dir: Path, device: str, sections: tables.Tables) -> dict[str, object]:
@@ -38,7 +48,7 @@ def _device(results_dir: Path, device: str, sections: tables.Tables) -> dict[str
         [] if memory is None else tables.wide(memory[memory["factor"] == "input"], "inputs I, MiB", "peak_mib", ",.0f")
     )
     return {
-        "figures": [file.path.name for file in figure_files(results_dir, device)],
+        "figures": [file.path.name for file in figures.figure_files(results_dir, device)],
         "machines": tables.machines(results_dir, device, sections),
         "targets": _table(tables.targets(sections)),
         "slower": tables.slower_cells(sections),

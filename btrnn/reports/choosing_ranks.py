@@ -14,6 +14,7 @@ from btrnn.figures.sizes import against_parameters
 from btrnn.recovery import records
 from btrnn.reports.claims.measured import headline_runs
 from btrnn.reports.format import markdown_table
+from btrnn.reports.render import render
 from btrnn.reports.tables import data_name
 from btrnn.results.schema import BT_LSTM
 from btrnn.results.statistics import mean_interval
@@ -41,24 +42,24 @@ def figure_files(results_dir: Path) -> list[FigureFile]:
     return [] if table.empty else [FigureFile(path, table, partial(against_parameters, table))]
 
 
+def table_texts(results_dir: Path) -> dict[Path, str]:
+    """Return tables/choosing_ranks.md; nothing where no study is there."""
+    table = best_of_each_size(results_dir)
+    return {Path("tables/choosing_ranks.md"): render("choosing_ranks", table=table) + "\n"} if table else {}
+
+
 def best_of_each_size(results_dir: Path) -> str:
     """Return a table: of each study's block-term shapes those that no smaller one beats; "" where there is no study."""
     table = measured(results_dir)
-    shapes = table[(table["series"] == "BT") & (table["panel"] != _TIME)].sort_values("parameters", kind="stable")
-    before = shapes.groupby("panel")["mean"].transform(lambda means: means.cummin().shift(fill_value=float("inf")))
-    best = shapes[shapes["mean"] < before].sort_values(
-        "panel", key=lambda panels: panels.map(list(table["panel"]).index), kind="stable"
-    )
-    return markdown_table(
-        [
-            {"": row["panel"], "parameters of W": f"{row['parameters']:,.0f}", "shape": row["setting"]}
-            | {
-                "error": f"{row['mean']:.3f}"
-                + ("" if pd.isna(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]")
-            }
-            for row in best.to_dict("records")
-        ]
-    )
+    rows = []
+    for panel, shapes in table[(table["series"] == "BT") & (table["panel"] != _TIME)].groupby("panel", sort=False):
+        ordered = shapes.sort_values("parameters", kind="stable")
+        before = ordered["mean"].cummin().shift(fill_value=float("inf"))
+        for row in ordered[ordered["mean"] < before].to_dict("records"):
+            interval = "" if pd.isna(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
+            place = {"": f"{panel}, {row['data']}", "parameters of W": f"{row['parameters']:,.0f}"}
+            rows.append(place | {"shape": row["setting"], "error": f"{row['mean']:.3f}{interval}"})
+    return markdown_table(rows)
 
 
 def _row(place: _Row, series: str, parameters: float, values: "pd.Series[float]", setting: str) -> _Row:

@@ -54,7 +54,7 @@ def table_texts(results_dir: Path) -> dict[Path, str]:
     return {Path("tables/parameters.md"): text + "\n"}
 
 
-def figure_files() -> list[FigureFile]:
+def figure_files(_: Path) -> list[FigureFile]:
     """Return the paper's figure."""
     draw = partial(parameters_against_order, grid(), DENSE, f"Block-term parameters, {_TITLE}")
     return [FigureFile(Path("figures/parameters.png"), grid(), draw)]

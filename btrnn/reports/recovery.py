@@ -23,7 +23,9 @@ def is_collected(results_dir: Path) -> bool:
 
 
 def table_texts(results_dir: Path) -> dict[Path, str]:
-    """Return tables/recovery.md."""
+    """Return tables/recovery.md; nothing where the study is not collected."""
+    if not is_collected(results_dir):
+        return {}
     rows = read(results_dir).rows
     table = summarise(rows)
     table["shape"], table["kind"] = table["name"].map(shape_name), table["truth"].map(TRUTHS)
@@ -68,7 +70,9 @@ def _with_interval(row: Row, column: str) -> str:
 
 
 def figure_files(results_dir: Path) -> list[FigureFile]:
-    """Return the paper's panel figure, and errors against parameters."""
+    """Return the paper's panel figure, and errors against parameters; none where the study is not collected."""
+    if not is_collected(results_dir):
+        return []
     recovery = read(results_dir)
     table = summarise(recovery.rows)
     shown = _panel_rows(recovery)

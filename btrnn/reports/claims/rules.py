@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from btrnn.reports.render import fill
 from btrnn.reports.format import marked
+from btrnn.reports.render import fill
 from btrnn.results.paper import read_paper
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "not testable here", "not tested", "not run"]
