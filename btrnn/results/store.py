@@ -9,7 +9,7 @@ so that every table and figure can be made without run folders.
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,26 +157,29 @@ def collect(results_dir: Path, experiment: str, tables_dir: Path | None = None) 
         ResultsError: See `read_run`.
     """
     finished, unfinished = find_runs(results_dir / "runs", experiment)
-    tables = [read_run(path) for path in finished]
-    merged, schema = read_results(tables_dir or results_dir, experiment), schema_of(experiment)
-    pictures = dict(merged.pictures)
-    for run in reversed(tables):  # of several seeds the first one's stay
+    runs = [read_run(path) for path in finished]
+    return merge(read_results(tables_dir or results_dir, experiment), runs, experiment), unfinished
+
+
+def merge(old: Results, new: Sequence[Results], experiment: str) -> Results:
+    """Return tables with the rows of `old` and of `new`; where both have a run, that of `new` stands, sorted."""
+    schema, pictures = schema_of(experiment), dict(old.pictures)
+    for run in reversed(new):  # of several seeds the first one's stay
         pictures |= run.pictures
-    new_keys = {(str(run.runs["name"].iloc[0]), int(run.runs["seed"].iloc[0])) for run in tables}
-    return (
-        Results(
-            _tidy(_merge(merged.runs, (run.runs for run in tables), new_keys, schema.columns), schema),
-            _merge(merged.epochs, (run.epochs for run in tables), new_keys, schema.epoch_columns),
-            _merge(
-                merged.predictions,
-                (run.predictions for run in tables),
-                new_keys,
-                (*RUN_KEY, *schema.prediction_columns),
-            ),
-            pictures,
-        ),
-        unfinished,
+    keys = {key for run in new for key in zip(run.runs["name"], run.runs["seed"].astype(int), strict=True)}
+    return Results(
+        _tidy(_merge(old.runs, (run.runs for run in new), keys, schema.columns), schema),
+        _merge(old.epochs, (run.epochs for run in new), keys, schema.epoch_columns),
+        _merge(old.predictions, (run.predictions for run in new), keys, (*RUN_KEY, *schema.prediction_columns)),
+        pictures,
     )
+
+
+def without_scale(results: Results, scale: str) -> Results:
+    """Return tables without the runs of one scale; pictures stay."""
+    names = set(results.runs.loc[results.runs["scale"] == scale, "name"])
+    tables = (table if table.empty else table[~table["name"].isin(names)] for table in results[:3])
+    return Results(*tables, results.pictures)
 
 
 def _merge(
