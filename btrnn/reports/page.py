@@ -81,19 +81,13 @@ class Page:
         tested = has_tests(head.results.runs)
         drawn = [file.path.as_posix() for file in self.figures(head)] if tested else []
         parts = [self._tested(view) if tested else _choice(view) for view in views]
-        text = render("page", experiment=experiment, data=head.data, figures=drawn, parts=parts)
+        text = render("page", view=head, figures=drawn, parts=parts)
         return {Path("tables", f"{experiment}.md"): f"{text}\n"}
 
     def figure_files(self, results_dir: Path, experiment: str, *, local: bool = False) -> list[FigureFile]:
         """Return an experiment's figures at its largest scale, with paths below the output folder."""
         view = view_of(results_dir, experiment, local=local)
         return self.figures(view) if has_tests(view.results.runs) else []
-
-    def readme_row(self, results_dir: Path, experiment: str, place: str) -> dict[str, str]:
-        """Return what a table of experiments says of one: a link to its page from `place`, the data, the finding."""
-        view = view_of(results_dir, experiment)
-        said = self._tested(view)["sentence"] if has_tests(view.results.runs) else ""
-        return {"experiment": f"[{experiment}]({place}/tables/{experiment}.md)", "data": view.data, "found": said}
 
     def differences(self, view: View) -> pd.DataFrame:
         """Return the differences between models that are shown."""
@@ -104,14 +98,7 @@ class Page:
         """Return one scale, its sentence, and its text: notes and tables."""
         differences = self.differences(view)
         outcomes = _outcomes(differences, self)
-        values = {
-            "first": view.first,
-            "data": view.data,
-            "outcomes": outcomes,
-            "differences": "",
-            "caveats": caveats(view),
-        }
-        values |= {"provenance": tables.provenance(view.results.runs)} | self.values(view)
+        values = {"outcomes": outcomes, "differences": "", "caveats": caveats(view)} | self.values(view)
         if not differences.empty:
             varied = tables.varied(view.summary, view.schema)
             values["differences"] = markdown_table(tables.differences_table(differences, varied, self.form, self.times))
@@ -123,6 +110,9 @@ class Page:
 
 
 def _part(view: View, template: str, values: dict[str, Any]) -> dict[str, str]:
+    """Fill the templates of one scale's sentence and text."""
+    values |= {"view": view, "first": view.first, "data": view.data}
+    values["provenance"] = tables.provenance(view.results.runs)
     sentence = " ".join(render(f"{template}_sentence", **values).split())
     return {"scale": view.first["scale"], "sentence": sentence, "text": render(template, **values)}
 
@@ -167,8 +157,8 @@ def _choice(view: View) -> dict[str, str]:
         for row in rows.to_dict("records")
     ]
     chosen = rows[rows["chosen"]]
-    values = {"first": view.first, "seeds": sorted(set(rows["seed"])), "settings": len(chosen)}
+    values = {"seeds": sorted(set(rows["seed"])), "settings": len(chosen)}
     values |= {"edges": int(chosen["at_edge"].sum()), "ties": int(rows["tied"].sum())}
     values |= {"about": tables.settings_text(view.first, tuple(name for name in schema.data if name not in settings))}
-    values |= {"monitor": schema.monitor.replace("_", " "), "provenance": tables.provenance(view.results.runs)}
-    return _part(view, "rates", values | {"table": markdown_table(table)})
+    values |= {"monitor": schema.monitor.replace("_", " "), "table": markdown_table(table)}
+    return _part(view, "rates", values)
