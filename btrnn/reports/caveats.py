@@ -30,13 +30,18 @@ def caveats(view: View) -> dict[str, Any]:
         several = len(rows[["rank", "num_blocks", "order"]].drop_duplicates()) > 1
         if several and len(rows["learning_rate"].drop_duplicates()) == 1:
             one_rate.append(f"{label} ({rows['learning_rate'].iloc[0]:g})")
+    searched = [column for column in ("model_label", "scaling") if column in summary]
+    edges, trained = (rows.drop_duplicates([*searched, "learning_rate"]) for rows in (edges, trained))
     top = _CEILING * schema.bounds[1]
     places = tables.varied(summary, schema)
     named = [_placed(row, places) for row in summary[summary[schema.main] >= top].to_dict("records")]
-    at_edge = [f"{_placed(row, places)}: {row['learning_rate']:g}" for row in edges.to_dict("records")]
+    at_edge = [
+        f"{', '.join(row[column] for column in searched)} {row['learning_rate']:g}" for row in edges.to_dict("records")
+    ]
     return {
         "stand_in": bool(view.first["stand_in"]),
         "ceiling": named,
+        "rows": len(summary),
         "limit": number(top, "g"),
         "study": study,
         "study_scales": sorted(set(runs["scale"])) if study else [],

@@ -81,7 +81,7 @@ class Page:
         tested = has_tests(head.results.runs)
         drawn = [file.path.as_posix() for file in self.figures(head)] if tested else []
         parts = [self._tested(view) if tested else _choice(view) for view in views]
-        text = render("page", experiment=experiment, data=head.data, figures=drawn, parts=parts)
+        text = render("page", view=head, figures=drawn, parts=parts)
         return {Path("tables", f"{experiment}.md"): f"{text}\n"}
 
     def figure_files(self, results_dir: Path, experiment: str, *, local: bool = False) -> list[FigureFile]:
@@ -89,36 +89,32 @@ class Page:
         view = view_of(results_dir, experiment, local=local)
         return self.figures(view) if has_tests(view.results.runs) else []
 
-    def readme_row(self, results_dir: Path, experiment: str, place: str) -> dict[str, str]:
-        """Return what a table of experiments says of one: a link to its page from `place`, the data, the finding."""
-        view = view_of(results_dir, experiment)
-        said = self._tested(view)["sentence"] if has_tests(view.results.runs) else ""
-        return {"experiment": f"[{experiment}]({place}/tables/{experiment}.md)", "data": view.data, "found": said}
-
     def differences(self, view: View) -> pd.DataFrame:
         """Return the differences between models that are shown."""
         paper = view.paper if self.in_paper else None
         return model_differences(self.compared(view), view.results, references=self.references, paper=paper)
 
     def _tested(self, view: View) -> dict[str, str]:
-        """Return the parts of one scale's section: heading, sentence, notes and tables."""
+        """Return one scale, its sentence, and its text: notes and tables."""
         differences = self.differences(view)
         outcomes = _outcomes(differences, self)
-        values = {"view": view, "first": view.first, "data": view.data, "outcomes": outcomes, "unit": self.unit}
-        values |= {"caveats": caveats(view), "provenance": tables.provenance(view.results.runs)} | self.values(view)
-        compared = ""
+        values = {"outcomes": outcomes, "differences": "", "caveats": caveats(view)} | self.values(view)
         if not differences.empty:
             varied = tables.varied(view.summary, view.schema)
-            compared = markdown_table(tables.differences_table(differences, varied, self.form, self.times))
-        cut = panels(view.summary)
-        wide = [f"#### {tables.heading(panel)}\n\n{markdown_table(self.rows(view, panel))}" for panel in cut]
-        return {
-            "scale": view.first["scale"],
-            "sentence": " ".join(render(f"{self.template}_sentence", **values).split()),
-            "notes": render(f"{self.template}_notes", **values),
-            "differences": compared,
-            "wide": "\n\n".join(wide),
-        }
+            values["differences"] = markdown_table(tables.differences_table(differences, varied, self.form, self.times))
+        values["wide"] = [
+            {"heading": tables.heading(panel), "table": markdown_table(self.rows(view, panel))}
+            for panel in panels(view.summary)
+        ]
+        return _part(view, self.template, values)
+
+
+def _part(view: View, template: str, values: dict[str, Any]) -> dict[str, str]:
+    """Fill the templates of one scale's sentence and text."""
+    values |= {"view": view, "first": view.first, "data": view.data}
+    values["provenance"] = tables.provenance(view.results.runs)
+    sentence = " ".join(render(f"{template}_sentence", **values).split())
+    return {"scale": view.first["scale"], "sentence": sentence, "text": render(template, **values)}
 
 
 def _outcomes(differences: pd.DataFrame, page: Page) -> list[dict[str, Any]]:
@@ -134,10 +130,15 @@ def _outcomes(differences: pd.DataFrame, page: Page) -> list[dict[str, Any]]:
             {"first": first, "second": second, "settings": len(rows), "n": int(row["n"]), "mean": row["mean"]}
             | {"better": int((above if sign > 0 else below).sum()), "worse": int((below if sign > 0 else above).sum())}
             | {"one_seed": int(rows["low"].isna().sum()), "compression": row["compression"]}
-            | {"text": difference_text(row, page.form, page.times).replace(" [", f"{page.unit}, 95 % CI [")}
+            | {"text": _with_unit(difference_text(row, page.form, page.times), page.unit)}
         )
         found[-1]["same"] = len(rows) - sum(found[-1][name] for name in ("better", "worse", "one_seed"))
     return found
+
+
+def _with_unit(text: str, unit: str) -> str:
+    mean, bracket, interval = text.partition(" [")
+    return f"{mean}{unit}" + (f", 95 % CI [{interval}" if bracket else "")
 
 
 def _choice(view: View) -> dict[str, str]:
@@ -145,7 +146,7 @@ def _choice(view: View) -> dict[str, str]:
     rows, schema = rates(view.results.runs), view.schema
     monitors = {f"validation {name}": f"val/{name}" for name in (schema.monitor, schema.main.removeprefix("test/"))}
     shown = {head.replace("_", " "): column for head, column in monitors.items() if column in rows}
-    settings = tables.varied(view.summary, schema)
+    settings = [column for column in ("scaling",) if column in rows]
     table = [
         {column.replace("_", " "): tables.value_text(row[column]) for column in settings}
         | {"model": row["model_label"], "learning rate": f"{row['learning_rate']:g}"}
@@ -156,10 +157,8 @@ def _choice(view: View) -> dict[str, str]:
         for row in rows.to_dict("records")
     ]
     chosen = rows[rows["chosen"]]
-    values = {"first": view.first, "seeds": sorted(set(rows["seed"])), "settings": len(chosen)}
+    values = {"seeds": sorted(set(rows["seed"])), "settings": len(chosen)}
     values |= {"edges": int(chosen["at_edge"].sum()), "ties": int(rows["tied"].sum())}
     values |= {"about": tables.settings_text(view.first, tuple(name for name in schema.data if name not in settings))}
-    values |= {"monitor": schema.monitor.replace("_", " "), "provenance": tables.provenance(view.results.runs)}
-    notes = render("rates_notes", **values)
-    parts = {"scale": view.first["scale"], "sentence": render("rates_sentence", **values), "notes": notes}
-    return parts | {"differences": "", "wide": markdown_table(table)}
+    values |= {"monitor": schema.monitor.replace("_", " "), "table": markdown_table(table)}
+    return _part(view, "rates", values)

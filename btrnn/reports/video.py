@@ -22,7 +22,7 @@ from btrnn.results.summary import Row, class_names, confusion, panels
 RATE_CURVES = "ucf11_rates_random_split"
 _METRIC = "test/accuracy"
 _PANELS = {"paper": "random split", "grouped": "grouped split", "raw": "raw input", "normalized": "normalised input"}
-_EVALUATED = {"paper": "test clips", "grouped": "validation clips"}  # by the epoch-wise evaluation of a protocol
+_EVALUATED = {"paper": "test", "grouped": "validation"}  # by the epoch-wise evaluation of a protocol
 
 
 def panel_name(row: Row) -> str:

@@ -23,11 +23,13 @@ class View:
         results_dir: Where the rows were read, and the paper's numbers.
         experiment: Its name.
         results: Its runs at this scale, and the epochs, predictions and pictures of all.
+        local: Whether the user's own runs stand beside the published ones.
     """
 
     results_dir: Path
     experiment: str
     results: Results
+    local: bool = False
 
     @cached_property
     def schema(self) -> Schema:
@@ -59,6 +61,10 @@ class View:
     def title(self) -> str:
         """What stands above every figure."""
         return f"{self.data}, scale {self.first['scale']}, n = {self.summary['n'].max()}"
+
+    def link(self, experiment: str) -> str:
+        """Return a link from this page to the published page of another experiment."""
+        return f"[{experiment}]({'../../tables/' if self.local else ''}{experiment}.md)"
 
     def figure(self, name: str) -> Path:
         """Return the path of one of the experiment's figures, below the output folder."""
@@ -92,4 +98,4 @@ def view_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool 
             f"scales there: {', '.join(sorted(there)) or 'none'}"
         )
     chosen = results.runs[results.runs["scale"] == (scale or there[0])]
-    return View(results_dir, experiment, results._replace(runs=chosen))
+    return View(results_dir, experiment, results._replace(runs=chosen), local)

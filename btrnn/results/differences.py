@@ -73,7 +73,8 @@ def model_differences(
         summary: Of `btrnn.results.summary.summarise`.
         results: Of the same runs.
         column: The metric; the task's main one if "".
-        references: The names of models B. A model is compared with each that stands before it in this order.
+        references: The names of models B. A model is compared with each that stands before it in this order; a
+            baseline with the first alone.
         paper: See `btrnn.results.paper.read_paper`; adds `paper_difference`.
 
     Returns:
@@ -93,7 +94,9 @@ def model_differences(
             earlier = references[: place + 1]
             for second in [row for row in records if row["model"] == reference]:
                 for first in [row for row in records if row["model"] not in earlier]:
-                    if any(first[name] != second[name] for name in used):
+                    if any(first[name] != second[name] for name in used) or (
+                        place and model_of(first["model"]).baseline
+                    ):
                         continue
                     found = settings_difference(first, second, results, column or schema.main)
                     if found.n == 0:

@@ -171,13 +171,13 @@ def rates(runs: pd.DataFrame) -> pd.DataFrame:
     A run chooses its epoch by the same measure. (Accuracy on some hundred validation clips comes in steps of .01.)
 
     Returns:
-        The runs in the order of models and rates, with `chosen` (the lowest of its model and panel), `tied` (as low as
-        the chosen one) and `at_edge` (the chosen rate is the lowest or the highest that was tried).
+        The runs in the order of models and rates, with `chosen` (the lowest of its model and scaling), `tied` (as low
+        as the chosen one) and `at_edge` (the chosen rate is the lowest or the highest that was tried).
     """
     schema = schema_of(runs["experiment"].iloc[0])
     best = f"val/{schema.monitor}"
-    by = [*schema.data, "model"]
-    table = runs.sort_values([*schema.data, "model", "learning_rate"], ignore_index=True)
+    by = [column for column in ("scaling", "model") if column in runs]
+    table = runs.sort_values([*by, "learning_rate"], ignore_index=True)
     groups = table.groupby(by, dropna=False)
     rate, lowest = groups["learning_rate"], groups[best].transform("min")
     first = table[table[best] == lowest].drop_duplicates(by).index
