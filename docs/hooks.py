@@ -1,7 +1,7 @@
 """What the site takes from the repository as it is built: results, notebooks, notes; and the drawing of a plan.
 
-`results/`, `notebooks/`, `data/README.md`, `CONTRIBUTING.md` and `CHANGELOG.md` keep their places, so that their links to
-one another hold. Links from them to other files of the repository become plain text: those are not part of the site.
+`results/`, `notebooks/`, `data/README.md`, `CONTRIBUTING.md` and `CHANGELOG.md` keep their places, so that their links
+to one another hold. Links from them to other files of the repository become plain text: those are not part of the site.
 """
 
 import posixpath
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import btrnn
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from plan_drawing import draw_plan
+
+import btrnn
 
 ROOT = Path(__file__).resolve().parent.parent
 TAKEN = (
@@ -102,8 +103,8 @@ def _public_names() -> str:
     return "\n\n".join(f"::: btrnn.{name}" for name in names)
 
 
-def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Mark cells that need width; give notebooks links within the site, and take out what they fetch from the network."""
+def on_page_content(html: str, page: Page, files: Files, **_: object) -> str:
+    """Mark cells that need width; give notebooks links within the site, and take out what they would fetch."""
 
     def link(match: re.Match[str]) -> str:
         target = _place(match["target"], page.file.src_uri)

@@ -32,7 +32,7 @@ def draw_plan() -> str:
         parts.append(f'<text x="{308 + width:.0f}" y="{top + 26}">{size:.1f} MiB</text>')
         if number < len(plan.stages):
             stage = plan.stages[number]
-            names = " × ".join(_operand(network.operands[k]) for k in stage.operands)
+            names = " and ".join(_operand(network.operands[k]) for k in stage.operands)
             operations = 2 * network.size(stage.before) * rows * network.size(stage.columns) / 1e6
             text = f"stage {number + 1}: times {names}; sums {network.size(stage.contracted):,} numbers"
             parts.append(f'<text x="{_LEFT + 22}" y="{top + 76}">↓ {text}; {operations:,.0f} MFLOP</text>')

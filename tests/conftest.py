@@ -1,7 +1,7 @@
 """What several test files use. Every test runs with the package's type and shape annotations executed.
 
-The tests of the layers also run where nothing is installed but torch, jaxtyping, pytest and hypothesis (`.ci/wheel`). What
-needs more is therefore imported in the fixture that uses it.
+The tests of the layers also run where nothing is installed but torch, jaxtyping, pytest and hypothesis (`.ci/wheel`).
+What needs more is therefore imported in the fixture that uses it.
 """
 
 import os

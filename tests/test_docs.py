@@ -60,7 +60,10 @@ def test_every_link_leads_somewhere(pages):
 
 def test_a_dead_link_a_missing_place_and_a_missing_picture_are_found(tmp_path):
     page = tmp_path.resolve() / "page.html"
-    page.write_text('<h1 id="here">x</h1><a href="#here">a</a><a href="#there">b</a><a href="no.html">c</a><img src="d.png">')
+    page.write_text(
+        '<h1 id="here">x</h1><a href="#here">a</a><a href="#there">b</a><a href="no.html">c</a><img src="d.png">',
+        encoding="utf-8",
+    )
     found = dead_links(page, {page: BeautifulSoup(page.read_text(), "html.parser")})
     assert found == ["page.html: #there", "page.html: no.html", "page.html: d.png"]
 
