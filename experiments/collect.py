@@ -1,7 +1,7 @@
 """Run folders to committed tables: results/runs/<experiment>/ -> results/<experiment>.csv and its companions.
 
     python experiments/collect.py                 # every experiment that has run folders
-    python experiments/collect.py ucf11_actions
+    python experiments/collect.py ucf11_motions
 
 Rows of runs whose folder is gone stay as they are; rows of runs whose folder is there are replaced.
 """

@@ -1,7 +1,7 @@
 """Committed tables to what is read: results/README.md, results/tables/*.md, figures, cards, and README's results block.
 
     python experiments/report.py                  # all collected experiments
-    python experiments/report.py ucf11_actions    # its tables and figures, and README's block
+    python experiments/report.py ucf11_motions    # its tables and figures, and README's block
     python experiments/report.py --check          # write nothing; fail when something is out of date
 
 README's block stands between two marker lines. It shows the main experiments at their largest scale; the tables

@@ -18,11 +18,11 @@ from btrnn.engine.failures import MENDABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_INS = {
-    "actions": "UCF11 is not in {data_dir}/: these are the STAND-IN's numbers (drawn figures with real human motion), "
+    "motions": "UCF11 is not in {data_dir}/: these are the STAND-IN's numbers (a patch that moves), "
     "not UCF11's. `make data-ucf11` gets the real one.",
     "mnist_5k": "MNIST is not in {data_dir}/: these are the numbers of MNIST-5k, 5,000 of its digits that a package "
     "ships, not MNIST's. `make data-mnist` gets the whole.",
-    "scenes": "COCO is not in {data_dir}/: these are the STAND-IN's numbers (drawn scenes, captions of a grammar), "
+    "scenes": "COCO is not in {data_dir}/: these are the STAND-IN's numbers (drawn shapes, captions of a grammar), "
     "not MSCOCO's. `make data-coco` gets the real one.",
 }
 
