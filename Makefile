@@ -50,7 +50,7 @@ rates-draw: setup ## choose each encoder's learning rate, without and with atten
 	@$(RUN) experiments/reproduce.py experiment=draw_rates scale=$(SCALE)
 	@$(RUN) experiments/reproduce.py experiment=draw_attention_rates scale=$(SCALE)
 
-reproduce-captioning: setup ## train LSTM, TT-LSTM and BT-LSTM to caption COCO (or drawn scenes), print the scores, draw captions
+reproduce-captioning: setup ## train LSTM, TT-LSTM and BT-LSTM to caption COCO (or drawn shapes), print the scores, draw captions
 	@$(RUN) experiments/reproduce.py experiment=captioning scale=$(SCALE) $(SEED)
 
 controls-captioning: setup ## the block-term decoder with R = 1, 2, 4 and N = 1, 2, beside the dense one

@@ -204,9 +204,9 @@ def test_ucf11_is_used_where_it_is_there_and_the_names_tell(tmp_path):
     OmegaConf.resolve(stand_in)  # before the folder is there
     (tmp_path / "UCF11_updated_mpg").mkdir()
     real = composed(f"data_dir={tmp_path}")
-    assert (stand_in.data.source, stand_in.experiment) == ("actions", "ucf11_actions")
+    assert (stand_in.data.source, stand_in.experiment) == ("motions", "ucf11_motions")
     assert (real.data.source, real.experiment) == ("ucf11", "ucf11")
-    assert (stand_in.data.root, real.data.root) == (f"{tmp_path}/actions", f"{tmp_path}/UCF11_updated_mpg")
+    assert (stand_in.data.root, real.data.root) == (f"{tmp_path}/motions", f"{tmp_path}/UCF11_updated_mpg")
     assert stand_in.data.cache_dir != real.data.cache_dir
     assert stand_in.run_dir != real.run_dir
 

@@ -277,7 +277,7 @@ def _summarise(
         **{f"{metric}_last": rows[-1][metric] for metric in task.metrics if metric.startswith("train/")},
         **{metric: best[metric] for metric in task.metrics},
         **{f"num_{split}": int(sizes.get(split, 0)) for split in ("train", "val", "test")},
-        "seconds": task.pretraining_seconds + seconds,
+        "seconds": seconds,
         "seconds_per_epoch": float(pd.Series([row["seconds"] for row in rows]).median()),
         "steps_per_second": trainer.global_step / seconds,
         "peak_memory_mib": peak_memory_mib(device),

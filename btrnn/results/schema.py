@@ -192,6 +192,7 @@ GENERATION = Schema(
 )
 
 _SCORES = tuple(f"test/{name}" for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"))
+# Of earlier runs: colours and shapes that a caption names and a scene has.
 _PAIRS = tuple(f"test/{name}" for name in ("pairs", "pairs_shuffled", "pairs_any", "pairs_any_shuffled"))
 CAPTIONING = Schema(
     prefix="captioning",
