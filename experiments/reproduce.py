@@ -13,8 +13,8 @@ import collect
 import report
 
 from btrnn.engine.command import exit_status
-from btrnn.engine.config import first_job, has_options
 from btrnn.engine.failures import MENDABLE
+from btrnn.engine.overrides import checked_command, has_options
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_INS = {
@@ -32,7 +32,7 @@ def main(overrides: list[str]) -> None:
     if has_options(overrides):
         _train(overrides)  # which shows a help or a configuration, and trains nothing
         return
-    config = first_job(overrides, ROOT / "configs", "train")
+    overrides, config = checked_command(overrides, ROOT / "configs", "train")
     notice = STAND_INS.get(config.data.source, "").format(data_dir=config.data_dir)
     if notice:
         print(notice, flush=True)
