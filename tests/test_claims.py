@@ -15,9 +15,9 @@ from btrnn.recovery import records
 from btrnn.reports import choosing_ranks, claims
 from btrnn.reports.claim import VERDICTS, Claim, above_zero, counted, in_share, no_worse
 from btrnn.reports.claims_exact import exact_claims, own_counts
-from btrnn.results import comparison
 from btrnn.results.differences import convergence, paired_difference
 from btrnn.results.store import collect, write_results
+from btrnn.results.summary import PANEL
 from tests.caption_folders import write_run as write_caption_run
 from tests.run_folders import write_run, write_study
 from tests.test_complexity_report import write_sections
@@ -329,8 +329,7 @@ def test_a_difference_without_an_interval_is_none():
 def curves(**losses: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Make a panel and its epochs; each epoch takes 10 s."""
     panel = [
-        dict.fromkeys(comparison.PANEL, "x") | {"model": model, "label": model, "name": model, "seeds": "0,1"}
-        for model in losses
+        dict.fromkeys(PANEL, "x") | {"model": model, "label": model, "name": model, "seeds": "0,1"} for model in losses
     ]
     epochs = [
         {"name": model, "seed": seed, "epoch": epoch, "val/loss": loss, "seconds": 10.0 + seed}

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 
 from btrnn.figures import video as figures
 from btrnn.figures.style import png_bytes
-from btrnn.results.comparison import beside_paper, curves, panels, read_paper, summarise
+from btrnn.results.paper import beside_paper, read_paper
 from btrnn.results.store import collect
+from btrnn.results.summary import curves, panels, summarise
 from tests.run_folders import CLASSES, write_study
 
 PAPER = Path(__file__).parent.parent / "results" / "paper.csv"

@@ -75,7 +75,7 @@ def test_an_executed_notebook_has_no_times_and_is_the_same_each_time(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0", id="a")]), path)
     before = path.read_text()
     with pytest.raises(SystemExit, match=r"small\.ipynb: .*(?s:.*)ZeroDivisionError"):
-        execute_notebooks.main([str(path)])
+        execute_notebooks.main([str(path), "--in-place"])
     assert path.read_text() == before
 
 

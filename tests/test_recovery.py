@@ -19,7 +19,7 @@ from btrnn.recovery.fit import dense_weights, draw_inputs, fit, second_moment
 from btrnn.recovery.study import run
 from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
 from btrnn.reports import parameters, recovery
-from btrnn.results.comparison import read_paper
+from btrnn.results.paper import read_paper
 from btrnn.storage.files import ResultsError
 
 from .conftest import ROOT

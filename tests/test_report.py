@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from btrnn.reports import tables, video, video_rates, video_remarks
-from btrnn.results import comparison
+from btrnn.results.summary import rates
 from btrnn.storage.files import ResultsError
 from tests.run_folders import write_run, write_study
 
@@ -335,7 +335,7 @@ def test_the_rate_with_the_lowest_validation_loss_is_chosen() -> None:
     runs = pd.DataFrame(rows, columns=["model", "learning_rate", "val/loss"]).assign(
         **{"model_label": "x", "scaling": "raw", "epoch_chosen": 4, "val/accuracy": 0.3, "train/accuracy_last": 0.9}
     )
-    table = comparison.rates(runs)
+    table = rates(runs)
     assert table.loc[table["chosen"], "learning_rate"].tolist() == [1e-3, 1e-3]
     lines = tables.rates_table(table).splitlines()
     assert [line.endswith("| yes      |") for line in lines[2:]] == [False, True, False] * 2

@@ -85,7 +85,6 @@ def test_make_lists_its_targets(target):
 
 
 def test_the_scales_learning_rates_are_those_that_the_committed_study_chose():
-    from btrnn.results.comparison import rates
     from btrnn.results.store import read_results
 
     runs = read_results(ROOT / "results", "ucf11_rates_actions").runs

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from btrnn.complexity import bt_parameters
-from btrnn.results.comparison import beside_paper, curves, headline_scale, panels, read_paper, summarise
 from btrnn.results.differences import accuracy_differences, paired_difference
-from btrnn.results.predictions import class_names, confusion
+from btrnn.results.paper import beside_paper, read_paper
 from btrnn.results.statistics import mean_interval
 from btrnn.results.store import collect, read_results, result_paths, write_results
+from btrnn.results.summary import class_names, confusion, curves, headline_scale, panels, summarise
 from btrnn.storage.files import ResultsError
 from tests.run_folders import CLASSES, write_run, write_study
 

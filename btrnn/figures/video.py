@@ -27,7 +27,7 @@ def training_loss(curves: pd.DataFrame, title: str) -> Figure:
     """Draw training loss against epoch, a panel per protocol and scaling; band: lowest to highest seed.
 
     Args:
-        curves: `btrnn.results.comparison.curves(..., "train/loss")`.
+        curves: `btrnn.results.summary.curves(..., "train/loss")`.
         title: Names the data, above the panels.
     """
     return _curves(curves, title, {}, "training loss")
@@ -37,7 +37,7 @@ def accuracy(curves: pd.DataFrame, title: str) -> Figure:
     """Draw accuracy against epoch: of the test split under protocol `paper`, else of the validation split.
 
     Args:
-        curves: `btrnn.results.comparison.curves(..., "val/accuracy")`.
+        curves: `btrnn.results.summary.curves(..., "val/accuracy")`.
         title: Names the data, above the panels.
     """
     figure = _curves(curves, title, {"paper": "test accuracy"}, "validation accuracy")
@@ -70,7 +70,7 @@ def accuracy_against_parameters(rows: pd.DataFrame, title: str) -> Figure:
     TT-LSTM is a larger, hollow mark around BT-LSTM's, whose count is nearly the same.
 
     Args:
-        rows: `btrnn.results.comparison.beside_paper`, of all panels.
+        rows: `btrnn.results.summary.beside_paper`, of all panels.
         title: Names the data, above the panels.
     """
     with drawing():

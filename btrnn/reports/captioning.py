@@ -12,9 +12,9 @@ from btrnn.figures.file import FigureFile
 from btrnn.reports import captioning_differences as comparisons
 from btrnn.reports import common, tables
 from btrnn.reports.format import count, markdown_table, span
-from btrnn.results import comparison
-from btrnn.results.comparison import Row
+from btrnn.results.paper import read_paper
 from btrnn.results.store import Results, has_tests, read_results, result_paths, run_table
+from btrnn.results.summary import Row, rows_of, summarise
 
 _BLEU = tuple(f"test/bleu_{n}" for n in (1, 2, 3, 4))
 _CIDER = ("test/cider", "test/cider_low", "test/cider_high")
@@ -108,7 +108,7 @@ def _pairs(row: Row, name: str) -> str:
 
 def _published(results_dir: Path) -> dict[str, str]:
     """Write Show and Tell's scores; its dense LSTM alone is published."""
-    paper = comparison.read_paper(results_dir / "paper.csv")
+    paper = read_paper(results_dir / "paper.csv")
     bleu, meteor, cider = (
         tables.marked(paper["value"][key], paper["mark"][key])
         for key in ("captioning.bleu_4", "captioning.meteor", "captioning.cider")
@@ -178,7 +178,7 @@ def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
     if not has_tests(results.runs):
         return []
     scale = common.scales(results.runs)[0]
-    summary = comparison.summarise(results.runs[results.runs["scale"] == scale])
+    summary = summarise(results.runs[results.runs["scale"] == scale])
     title = f"Captions of {tables.data_name(summary['source'].iloc[0])}, scale {scale}"
     counted = f"{title}, n = {span(summary['n'])}"
     stem = results_dir / "figures" / experiment
@@ -196,7 +196,7 @@ def _caption_files(results: Results, summary: pd.DataFrame, stem: Path, title: s
     images, shown = results.pictures["images"], results.pictures["image_ids"]
     texts = {}
     for row in summary.to_dict("records"):
-        said = comparison.rows_of(row, results.predictions)
+        said = rows_of(row, results.predictions)
         first = said[said["seed"] == said["seed"].min()].set_index("image")["caption"]
         if set(shown) <= set(first.index):
             texts[row["label"]] = [str(first[image]) for image in shown]

@@ -6,16 +6,16 @@ import pandas as pd
 
 from btrnn.reports import tables
 from btrnn.reports.format import difference_text, markdown_table, ratio
-from btrnn.results.comparison import Row
 from btrnn.results.differences import settings_difference
 from btrnn.results.store import Results
+from btrnn.results.summary import Row
 
 
 def differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame:
     """Compare each factorised decoder with the dense one, over the seeds that both have.
 
     Args:
-        summary: Of `btrnn.results.comparison.summarise`.
+        summary: Of `btrnn.results.summary.summarise`.
         results: Of the same runs.
 
     Returns:

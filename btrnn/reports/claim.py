@@ -6,8 +6,8 @@ from typing import Literal
 
 import pandas as pd
 
-from btrnn.results.comparison import headline_scale
 from btrnn.results.store import collected_experiments, read_results
+from btrnn.results.summary import headline_scale
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "not testable here", "not tested", "not run"]
 VERDICTS: tuple[Verdict, ...] = (

@@ -9,7 +9,7 @@ from btrnn.complexity import bt_parameters, dense_parameters
 from btrnn.reports import tables
 from btrnn.reports.claim import Claim, counted
 from btrnn.reports.format import count
-from btrnn.results.comparison import PAPER_MODELS, PaperModel, read_paper
+from btrnn.results.paper import PAPER_MODELS, PaperModel, read_paper
 
 _COMMAND = "make test"
 _TABLE = "tables/ucf11_actions.md"

@@ -21,10 +21,11 @@ from btrnn.reports.claim import (
     not_run,
 )
 from btrnn.reports.format import difference_text
-from btrnn.results import comparison
-from btrnn.results.comparison import Row
-from btrnn.results.differences import accuracy_differences, convergence, paired_difference
+from btrnn.results.differences import convergence, model_differences, paired_difference
+from btrnn.results.paper import PAPER_MODELS, paper_model, paper_value, read_paper
+from btrnn.results.schema import LSTM, TT_LSTM
 from btrnn.results.store import read_results
+from btrnn.results.summary import Row, panels, summarise
 
 _UCF11 = ("make controls-ucf11 SCALE=extended", "tables/ucf11_actions.md")
 _DRAW = ("make reproduce-draw SCALE=extended", "tables/draw_mnist_5k.md")
@@ -50,7 +51,7 @@ def measured_claims(results_dir: Path) -> list[Claim]:
 
 
 def _ucf11_claims(results_dir: Path) -> list[Claim]:
-    paper = comparison.read_paper(results_dir / "paper.csv")
+    paper = read_paper(results_dir / "paper.csv")
     accuracies = " / ".join(_marked(paper, f"ucf11.accuracy.{name}") for name in ("lstm", "tt_lstm", "bt_lstm_r4"))
     experiment, runs = headline_runs(results_dir, "ucf11", "ucf11_actions")
     topic = "accuracy of LSTM / TT-LSTM / BT-LSTM R = 4 on UCF11"
@@ -62,13 +63,13 @@ def _ucf11_claims(results_dir: Path) -> list[Claim]:
         ]
         said.append(("convergence", _FASTER, "figure [S]"))
         return [not_run(*words, *_UCF11) for words in said]
-    summary = comparison.summarise(runs)
-    panels = comparison.panels(summary)
+    summary = summarise(runs)
+    cut = panels(summary)
     place = (_UCF11[0], f"tables/{experiment}.md")
     return [
-        _accuracies(panels, topic, accuracies, place, results_dir),
-        *_orderings(results_dir, experiment, panels, place),
-        _faster(panels, read_results(results_dir, experiment).epochs, place),
+        _accuracies(cut, topic, accuracies, place, results_dir),
+        *_orderings(results_dir, experiment, summary, place),
+        _faster(cut, read_results(results_dir, experiment).epochs, place),
     ]
 
 
@@ -83,7 +84,7 @@ def _of(panel: pd.DataFrame, model: str) -> Row | None:
     """Return a panel's row of one of the paper's models: LSTM, TT-LSTM of rank 4, BT-LSTM of rank 4."""
     ids = {"lstm": "ucf11.accuracy.lstm", "tt_lstm": "ucf11.accuracy.tt_lstm", "bt_lstm": "ucf11.accuracy.bt_lstm_r4"}
     rows: list[Row] = panel.to_dict("records")
-    known = [(row, comparison.paper_model(row)) for row in rows]
+    known = [(row, paper_model(row)) for row in rows]
     return next((row for row, model_ in known if model_ is not None and model_.paper_id == ids[model]), None)
 
 
@@ -106,29 +107,26 @@ def _accuracies(
     if not rows:
         return not_run("accuracy", topic, published, *_UCF11)
     ours = " / ".join(f"{row['test/accuracy']:.3f}" for row in rows)
-    paper = comparison.read_paper(results_dir / "paper.csv")
+    paper = read_paper(results_dir / "paper.csv")
     if rows[0]["stand_in"]:
         said = f"{ours} on {tables.data_name(rows[0]['source'])} ({_place(rows[0])})"
         return Claim("accuracy", topic, published, said, str(rows[0]["n"]), "not testable here", *place)
     inside = [
-        row["test/accuracy_low"]
-        <= comparison.paper_value(paper, comparison.paper_model(row))
-        <= row["test/accuracy_high"]
-        for row in rows
+        row["test/accuracy_low"] <= paper_value(paper, paper_model(row)) <= row["test/accuracy_high"] for row in rows
     ]
     verdict = in_share(sum(inside), len(inside), on_stand_in=False)
     return Claim("accuracy", topic, published, f"{ours} ({_place(rows[0])})", str(rows[0]["n"]), verdict, *place)
 
 
-def _orderings(results_dir: Path, experiment: str, panels: list[pd.DataFrame], place: tuple[str, str]) -> list[Claim]:
+def _orderings(results_dir: Path, experiment: str, summary: pd.DataFrame, place: tuple[str, str]) -> list[Claim]:
     """Say against LSTM and TT-LSTM in which settings BT-LSTM is better, as far as the intervals tell."""
-    paper = comparison.read_paper(results_dir / "paper.csv")
+    paper = read_paper(results_dir / "paper.csv")
     results = read_results(results_dir, experiment)
-    tables_ = [accuracy_differences(panel, results.runs, results.predictions, paper) for panel in panels]
-    found = [row for table in tables_ for row in table.to_dict("records")]
+    compared = (LSTM.name, TT_LSTM.name)
+    found = model_differences(summary, results, references=compared, paper=paper).to_dict("records")
     claims = []
-    for other, marks in (("LSTM", "[S]"), ("TT-LSTM", "[S, M]")):
-        pair = (comparison.PAPER_MODELS[2].label, other)
+    for other, marks in ((LSTM.label, "[S]"), (TT_LSTM.label, "[S, M]")):
+        pair = (PAPER_MODELS[2].label, other)
         rows = [row for row in found if (row["first"], row["second"]) == pair]
         if not rows:
             claims.append(not_run("accuracy", _better(other), "", *_UCF11))
@@ -283,7 +281,7 @@ def _recovery(results_dir: Path) -> Claim:
 
 def _rank(results_dir: Path) -> Claim:
     """Judge whether accuracy rises with the rank, at the paper's d = 4 and N = 2."""
-    paper = comparison.read_paper(results_dir / "paper.csv")
+    paper = read_paper(results_dir / "paper.csv")
     published = " / ".join(_marked(paper, f"ucf11.accuracy.bt_lstm_r{rank}") for rank in (1, 2, 4))
     said = ("sensitivity", "accuracy of BT-LSTM on UCF11 rises with R = 1, 2, 4 (d = 4, N = 2)", published)
     experiment, runs = headline_runs(results_dir, "ucf11_sensitivity", "ucf11_sensitivity_actions")
@@ -307,7 +305,7 @@ def _rank(results_dir: Path) -> Claim:
 def _complexity_claims(results_dir: Path) -> list[Claim]:
     """Judge the laws of each quantity: all families' exponents must be the law's."""
     fits = complexity.fitted(results_dir)
-    paper = comparison.read_paper(results_dir / "paper.csv")
+    paper = read_paper(results_dir / "paper.csv")
     claims = []
     for quantity in QUANTITIES:
         laws = "; ".join(f"{family} {complexity.law_text(family, quantity, paper)}" for family in FAMILIES)

@@ -9,9 +9,8 @@ from tabulate import tabulate
 
 from btrnn.reports import tables
 from btrnn.reports.format import count, markdown_table, number, ratio
-from btrnn.results import comparison
-from btrnn.results.comparison import Row
 from btrnn.results.store import has_tests, read_results
+from btrnn.results.summary import Row, rows_of, summarise
 from btrnn.storage.files import ResultsError
 
 
@@ -27,7 +26,7 @@ def summary_at(runs: pd.DataFrame, experiment: str, scale: str, results_dir: Pat
         raise ResultsError(
             f"no finished run of {experiment!r} at scale {scale!r} in {results_dir}; scales there: {there}"
         )
-    return comparison.summarise(chosen)
+    return summarise(chosen)
 
 
 def scales(runs: pd.DataFrame) -> list[str]:
@@ -128,7 +127,7 @@ def mean_text(row: Row, column: str, form: str, *, times: int = 1, with_interval
 def curves(summary: pd.DataFrame, epochs: pd.DataFrame, column: str, label: Callable[[Row], str]) -> pd.DataFrame:
     """Give a metric against epoch for each setting: label, model, epoch, and over the seeds mean, min, max."""
     parts = [
-        comparison.rows_of(row, epochs)
+        rows_of(row, epochs)
         .groupby("epoch")[column]
         .agg(["mean", "min", "max"])
         .reset_index()

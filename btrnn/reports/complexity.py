@@ -28,7 +28,8 @@ from btrnn.benchmark.results.report import read_all
 from btrnn.figures.benchmark import exponents_against_input
 from btrnn.figures.file import FigureFile
 from btrnn.reports.format import markdown_table
-from btrnn.results.comparison import Row, read_paper
+from btrnn.results.paper import read_paper
+from btrnn.results.summary import Row
 
 SECTIONS = ("sweep", "memory", "memory_sweep")  # of the benchmark, that the laws are compared with
 _NOTE = "Made by `python experiments/report.py` from results/benchmark_*.csv; do not edit."

@@ -11,10 +11,10 @@ from btrnn.figures import generation as figures
 from btrnn.figures.file import FigureFile
 from btrnn.reports import common, tables
 from btrnn.reports.format import count, difference_text, markdown_table, number, span
-from btrnn.results import comparison
-from btrnn.results.comparison import Row
 from btrnn.results.differences import settings_difference
+from btrnn.results.paper import read_paper
 from btrnn.results.store import Results, has_tests, read_results, result_paths, run_table
+from btrnn.results.summary import Row, rows_of, summarise
 
 _BRIEF = (
     *("encoder", "parameters of W", "compression of W", "of the whole model"),
@@ -40,7 +40,7 @@ def _falls(summary: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, float]:
     if epochs.empty:
         return falls
     for row in summary.to_dict("records"):
-        curves = comparison.rows_of(row, epochs).sort_values("epoch").groupby("seed")["val/nll_bound"]
+        curves = rows_of(row, epochs).sort_values("epoch").groupby("seed")["val/nll_bound"]
         ends = curves.agg(lambda bounds: bounds.iloc[-min(_LAST_EPOCHS + 1, len(bounds))] - bounds.iloc[-1])
         falls[_picture_label(row, summary)] = float(ends.mean())
     return falls
@@ -85,7 +85,7 @@ def _attention(attention: str) -> str:
 
 def _rows(summary: pd.DataFrame, results_dir: Path) -> list[dict[str, str]]:
     """Write a row for each setting: what its encoder's W costs, its bound, and the published one beside."""
-    paper = comparison.read_paper(results_dir / "paper.csv")
+    paper = read_paper(results_dir / "paper.csv")
     several = len(summary["num_glimpses"].unique()) > 1
     return [
         {"encoder": row["label"]}
@@ -197,7 +197,7 @@ def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
     if not has_tests(results.runs):
         return []
     scale = common.scales(results.runs)[0]
-    summary = comparison.summarise(results.runs[results.runs["scale"] == scale])
+    summary = summarise(results.runs[results.runs["scale"] == scale])
     title = f"DRAW on {tables.data_name(summary['source'].iloc[0])}, scale {scale}"
     stem = results_dir / "figures" / experiment
     return [*_picture_files(results, summary, stem, title), *_curve_files(results, summary, stem, title)]

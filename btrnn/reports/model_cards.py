@@ -9,10 +9,9 @@ import pandas as pd
 
 from btrnn.reports import tables
 from btrnn.reports.format import count, markdown_table, ratio
-from btrnn.results import comparison
-from btrnn.results.comparison import Row
 from btrnn.results.schema import CAPTIONING, schema_of
 from btrnn.results.store import read_results
+from btrnn.results.summary import Row, summarise
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import ResultsError, read_csv
 
@@ -91,7 +90,7 @@ def _committed(results_dir: Path, row: Row) -> tuple[Row, Row]:
     chosen = runs[runs["seed"] == row["seed"]]
     if chosen.empty:
         raise ResultsError(f"{stem(row)} was exported, but is not in {row['experiment']}.csv: collect the runs first")
-    return chosen.to_dict("records")[0], comparison.summarise(runs).to_dict("records")[0]
+    return chosen.to_dict("records")[0], summarise(runs).to_dict("records")[0]
 
 
 def _task(experiment: str) -> str:

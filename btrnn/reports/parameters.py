@@ -11,7 +11,7 @@ from btrnn.complexity import bt_parameters, dense_parameters, factorize
 from btrnn.figures.file import FigureFile
 from btrnn.figures.style import GREY, RANK_STYLES, drawing
 from btrnn.reports.format import count, markdown_table
-from btrnn.results import comparison
+from btrnn.results.paper import read_paper
 
 INPUT_SIZE, OUTPUT_SIZE, NUM_BLOCKS = 4096, 256, 1  # the paper's
 ORDERS, RANKS = range(1, 9), range(1, 5)
@@ -57,7 +57,7 @@ def draw(table: pd.DataFrame) -> Figure:
 def table_texts(results_dir: Path) -> dict[Path, str]:
     """Return results/tables/parameters.md, each count beside the paper's."""
     table = grid()
-    paper = comparison.read_paper(results_dir / "paper.csv")
+    paper = read_paper(results_dir / "paper.csv")
     published = [
         int(paper["value"][f"sensitivity.parameters.r{row['rank']}_d{row['order']}"])
         for row in table.to_dict("records")

@@ -11,9 +11,9 @@ from btrnn.figures.file import FigureFile
 from btrnn.figures.recovery import PanelRow
 from btrnn.recovery.records import PANELS, RECOVERED, Recovery, paths, read
 from btrnn.reports.format import count, markdown_table, span
-from btrnn.results import comparison
-from btrnn.results.comparison import Row
+from btrnn.results.paper import read_paper
 from btrnn.results.statistics import mean_interval
+from btrnn.results.summary import Row
 
 _SAME_SHAPE = "same_shape"
 _NUMBERS_OF_A_RANK = 128  # 64 + 64
@@ -127,7 +127,7 @@ def _compare_with_rank(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panel_table(table: pd.DataFrame, results_dir: Path) -> str:
-    paper = comparison.read_paper(results_dir / "paper.csv")
+    paper = read_paper(results_dir / "paper.csv")
     own: dict[str, Row] = {row["name"]: row for row in table[table["truth"] == _SAME_SHAPE].to_dict("records")}
     rows = []
     for name, row in ((name, own[name]) for name in PANELS if name in own):

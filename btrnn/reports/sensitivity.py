@@ -10,10 +10,9 @@ from btrnn.figures import sensitivity as figures
 from btrnn.figures.file import FigureFile
 from btrnn.reports import common, tables, video_remarks
 from btrnn.reports.format import count, markdown_table, number, ratio
-from btrnn.results import comparison
-from btrnn.results.comparison import Row
 from btrnn.results.statistics import MeanInterval, mean_interval
 from btrnn.results.store import read_results, run_table
+from btrnn.results.summary import Row, headline_scale, summarise
 from btrnn.storage.files import ResultsError
 
 FACTORS = {"order": "d", "rank": "R", "num_blocks": "N"}
@@ -56,7 +55,7 @@ def _summary(runs: pd.DataFrame, experiment: str, scale: str, results_dir: Path)
         raise ResultsError(
             f"no finished run of {experiment!r} at scale {scale!r} in {results_dir}; scales there: {scales}"
         )
-    return comparison.summarise(chosen).sort_values(list(FACTORS), ignore_index=True)
+    return summarise(chosen).sort_values(list(FACTORS), ignore_index=True)
 
 
 def _rows(summary: pd.DataFrame) -> list[dict[str, str]]:
@@ -174,14 +173,14 @@ def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
 
 def _scales(runs: pd.DataFrame) -> list[str]:
     """Return the scales, the one with the most training first."""
-    first = comparison.headline_scale(runs)
+    first = headline_scale(runs)
     return [first, *sorted(set(runs["scale"]) - {first})]
 
 
 def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
     """Return an experiment's figures at its largest scale: heat maps and curves of the accuracy."""
     runs = read_results(results_dir, experiment).runs
-    scale = comparison.headline_scale(runs)
+    scale = headline_scale(runs)
     summary = _summary(runs, experiment, scale, results_dir)
     title = f"BT-LSTM on {tables.data_name(summary['source'].iloc[0])}, scale {scale}, n = {summary['n'].max()}"
     shown = summary[["model", *FACTORS, "n", METRIC, f"{METRIC}_low", f"{METRIC}_high"]]
@@ -201,7 +200,7 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
         place: The path of `results_dir` as README links to it.
     """
     runs = read_results(results_dir, experiment).runs
-    scale = comparison.headline_scale(runs)
+    scale = headline_scale(runs)
     summary = _summary(runs, experiment, scale, results_dir)
     chosen = runs[runs["scale"] == scale]
     effects = marginal_means(chosen)

@@ -10,7 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from btrnn.reports.format import count, difference_text, markdown_table, number, ratio, span
-from btrnn.results.comparison import Row
+from btrnn.results.summary import Row
 
 _DATA = {
     "ucf11": "UCF11",
@@ -47,7 +47,7 @@ def clips_used(rows: pd.DataFrame) -> str:
 
 
 def main_table(rows: pd.DataFrame) -> str:
-    """Draw one panel beside the paper as Markdown; `rows` come from `btrnn.results.comparison.beside_paper`."""
+    """Draw one panel beside the paper as Markdown; `rows` come from `btrnn.results.summary.beside_paper`."""
     last = rows["protocol"].iloc[0] == "paper"
     table = [
         {"model": row["label"]}
@@ -71,7 +71,7 @@ def overview_table(panels: list[pd.DataFrame], differences: pd.DataFrame) -> str
     """Draw all panels in one Markdown table: a row for each model that was run, a column for each panel.
 
     Args:
-        panels: Of `btrnn.results.comparison.beside_paper`, all at one scale.
+        panels: Of `btrnn.results.summary.beside_paper`, all at one scale.
         differences: Of `differences.accuracy_differences`: a row each under the models; may be empty.
     """
     titles = {
@@ -140,8 +140,8 @@ def published_table(paper: pd.DataFrame, own: pd.DataFrame) -> str:
     """Draw the published UCF11 results as Markdown, with the rows of our own BT-LSTM under them.
 
     Args:
-        paper: results/paper.csv, see `btrnn.results.comparison.read_paper`.
-        own: Rows of `btrnn.results.comparison.summarise`.
+        paper: results/paper.csv, see `btrnn.results.summary.read_paper`.
+        own: Rows of `btrnn.results.summary.summarise`.
     """
     published = paper[paper["section"] == "UCF11 published"]
     table = [
@@ -160,7 +160,7 @@ def published_table(paper: pd.DataFrame, own: pd.DataFrame) -> str:
 
 
 def rates_table(rows: pd.DataFrame) -> str:
-    """Draw the choice of learning rates as Markdown; `rows` come from `btrnn.results.comparison.rates`."""
+    """Draw the choice of learning rates as Markdown; `rows` come from `btrnn.results.summary.rates`."""
     table = [
         {"scaling": row["scaling"], "model": row["model_label"]}
         | {"learning rate": f"{row['learning_rate']:g}"}

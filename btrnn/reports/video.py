@@ -12,9 +12,10 @@ from btrnn.figures import video as figures
 from btrnn.figures.file import FigureFile
 from btrnn.reports import tables, video_rates, video_remarks
 from btrnn.reports.format import markdown_table, span
-from btrnn.results import comparison, predictions
 from btrnn.results.differences import accuracy_differences, convergence
+from btrnn.results.paper import PAPER_MODELS, beside_paper, best_model, read_paper
 from btrnn.results.store import Results, has_tests, read_results, run_table
+from btrnn.results.summary import class_names, confusion, curves, headline_scale, panels, rates, summarise
 from btrnn.storage.files import ResultsError
 
 
@@ -36,12 +37,12 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
     parts = [part for panel in panels for part in (f"### {tables.heading(panel)}", tables.main_table(panel))]
     compared, source = _differences(results, summary, results_dir), str(summary["source"].iloc[0])
     if not compared.empty:
-        best = compared[compared["first"] == comparison.PAPER_MODELS[2].label]
+        best = compared[compared["first"] == PAPER_MODELS[2].label]
         if not best.empty:
             parts.insert(0, video_remarks.conclusion(best, summary, video_rates.pointer(results_dir, source)))
         parts.append(f"### {tables.data_name(source)}: differences in test accuracy between models; scale `{scale}`")
         parts.append(tables.differences_table(compared))
-    times = [times for panel in comparison.panels(summary) if len(times := convergence(panel, results.epochs))]
+    times = [times for panel in panels(summary) if len(times := convergence(panel, results.epochs))]
     if times:
         parts += [f"### {tables.data_name(summary['source'].iloc[0])}: how soon; scale `{scale}`", _CONVERGENCE]
         parts.append(_convergence_table(pd.concat(times, ignore_index=True)))
@@ -52,8 +53,8 @@ def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
 
 def _differences(results: Results, summary: pd.DataFrame, results_dir: Path) -> pd.DataFrame:
     """Compare the models of each panel of `summary`."""
-    paper = comparison.read_paper(results_dir / "paper.csv")
-    panels = comparison.panels(summary)
+    paper = read_paper(results_dir / "paper.csv")
+    panels = panels(summary)
     rows = [accuracy_differences(panel, results.runs, results.predictions, paper) for panel in panels]
     rows = [found for found in rows if not found.empty]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
@@ -102,23 +103,23 @@ def _panels(
         raise ResultsError(
             f"no finished run of {experiment!r} at scale {scale!r} in {results_dir}; scales there: {scales}"
         )
-    summary = comparison.summarise(chosen)
-    paper = comparison.read_paper(results_dir / "paper.csv")
-    return summary, [comparison.beside_paper(panel, paper) for panel in comparison.panels(summary)]
+    summary = summarise(chosen)
+    paper = read_paper(results_dir / "paper.csv")
+    return summary, [beside_paper(panel, paper) for panel in panels(summary)]
 
 
 def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
     """Return an experiment's Markdown files: all scales, largest first, and the published UCF11 results."""
     runs = read_results(results_dir, experiment).runs
-    summary = comparison.summarise(runs)
+    summary = summarise(runs)
     data = tables.data_name(summary["source"].iloc[0])
     note = f"Made by `python experiments/report.py {experiment}` from the CSV files in results/; do not edit."
     if not has_tests(runs):
         body = "\n\n".join(_rates_text(rows) for _, rows in runs.groupby("scale"))
         return {results_dir / "tables" / f"{experiment}.md": f"# {experiment}: {data}\n\n{note}\n\n{body}\n"}
     scales = summary["scale"].drop_duplicates().tolist()
-    paper = comparison.read_paper(results_dir / "paper.csv")
-    own = comparison.best_model(summary[summary["scale"] == comparison.headline_scale(runs)])
+    paper = read_paper(results_dir / "paper.csv")
+    own = best_model(summary[summary["scale"] == headline_scale(runs)])
     published = tables.published_table(paper, own)
     body = "\n\n".join(markdown_report(results_dir, experiment, scale) for scale in scales)
     return {
@@ -131,28 +132,28 @@ def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
 
 def _rates_text(runs: pd.DataFrame) -> str:
     """Return one scale's choice of learning rates as Markdown."""
-    first, clips = runs.iloc[0], tables.clips_used(comparison.summarise(runs))
+    first, clips = runs.iloc[0], tables.clips_used(summarise(runs))
     about = (
         f"Scale `{first['scale']}` ({clips}), {int(first['epochs'])} epochs, protocol "
         f"`{first['protocol']}`, seed {first['seed']} (n = 1). A run keeps the epoch with the lowest validation loss; "
         "of each model's rates the one with the lowest such loss is chosen. The test split was not touched."
     )
-    return f"{about}\n\n{tables.rates_table(comparison.rates(runs))}\n\n{tables.provenance(runs)}"
+    return f"{about}\n\n{tables.rates_table(rates(runs))}\n\n{tables.provenance(runs)}"
 
 
 def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
     """Return an experiment's figures at its largest scale: loss, accuracy, parameters, confusion matrix."""
     if not has_tests(read_results(results_dir, experiment).runs):
         return []
-    scale = comparison.headline_scale(read_results(results_dir, experiment).runs)
+    scale = headline_scale(read_results(results_dir, experiment).runs)
     results, summary, panels = _read(results_dir, experiment, scale)
     # a scale fixes the number of clips unless a user overrides it: never draw two numbers in one panel
     summary = summary[_most_clips(summary)]
     rows = pd.concat(panels, ignore_index=True)
     rows = rows[_most_clips(rows)]
     title = f"{tables.data_name(summary['source'].iloc[0])}, scale {scale}, n = {summary['n'].max()}"
-    loss = comparison.curves(summary, results.epochs, "train/loss")
-    accuracy = comparison.curves(summary, results.epochs, "val/accuracy")
+    loss = curves(summary, results.epochs, "train/loss")
+    accuracy = curves(summary, results.epochs, "val/accuracy")
     shown = ["label", "protocol", "scaling", "n", "parameters_input", "paper_accuracy", "paper_mark"]
     shown += ["test/accuracy", "test/accuracy_low", "test/accuracy_high"]
     stem = results_dir / "figures" / experiment
@@ -161,9 +162,9 @@ def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
         _figure_file(f"{stem}_accuracy.png", accuracy, figures.accuracy, accuracy, title),
         _figure_file(f"{stem}_parameters.png", rows[shown], figures.accuracy_against_parameters, rows, title),
     ]
-    classes = predictions.class_names(results.predictions)
-    for row in comparison.best_model(summary).to_dict("records"):
-        counts = predictions.confusion(row, results.predictions, classes)
+    classes = class_names(results.predictions)
+    for row in best_model(summary).to_dict("records"):
+        counts = confusion(row, results.predictions, classes)
         name = f"{title}\n{row['label']}, {figures.panel_name(row['protocol'], row['scaling'])}"
         path = f"{stem}_confusion_{row['protocol']}_{row['scaling']}.png"
         files.append(_figure_file(path, counts, figures.confusion_matrix, counts, name))
@@ -198,7 +199,7 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
         experiment: Which of them.
         place: The path of `results_dir` as README links to it.
     """
-    scale = comparison.headline_scale(read_results(results_dir, experiment).runs)
+    scale = headline_scale(read_results(results_dir, experiment).runs)
     results, summary, panels = _read(results_dir, experiment, scale)
     data, extent = (
         tables.data_name(summary["source"].iloc[0]),

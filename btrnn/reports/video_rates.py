@@ -12,10 +12,10 @@ from btrnn.figures.style import GREY, MODEL_STYLES, drawing
 from btrnn.reports import tables
 from btrnn.reports.common import summary_at, terminal_text
 from btrnn.reports.format import difference_text, markdown_table, number
-from btrnn.results import comparison
-from btrnn.results.comparison import Row
 from btrnn.results.differences import settings_difference
+from btrnn.results.paper import read_paper
 from btrnn.results.store import collected_experiments, read_results, run_table
+from btrnn.results.summary import Row, headline_scale
 
 EXPERIMENT = "ucf11_rates_random_split"
 _METRIC = "test/accuracy"
@@ -71,14 +71,14 @@ def _rows(summary: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _paper_rate(results_dir: Path) -> float:
-    return float(comparison.read_paper(results_dir / "paper.csv")["value"]["ucf11.learning_rate"])
+    return float(read_paper(results_dir / "paper.csv")["value"]["ucf11.learning_rate"])
 
 
 def conclusion(summary: pd.DataFrame, runs: pd.DataFrame, results_dir: Path) -> str:
     """Say in Markdown what each model has at its best, its worst and the paper's rate, and how they differ at the best.
 
     Args:
-        summary: Of `btrnn.results.comparison.summarise`.
+        summary: Of `btrnn.results.summary.summarise`.
         runs: Of the same experiment.
         results_dir: Where the paper's numbers are.
     """
@@ -112,7 +112,7 @@ def _at(row: Row) -> str:
 def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
     """Return an experiment's figure at its largest scale."""
     runs = read_results(results_dir, experiment).runs
-    scale = comparison.headline_scale(runs)
+    scale = headline_scale(runs)
     summary = summary_at(runs, experiment, scale, results_dir).sort_values("learning_rate")
     shown = summary[["model", "model_label", "learning_rate", "n", _METRIC, f"{_METRIC}_low", f"{_METRIC}_high"]]
     first = summary.iloc[0]
@@ -160,7 +160,7 @@ def readme_part(results_dir: Path, experiment: str, place: str) -> str:
         place: The path of `results_dir` as README links to it.
     """
     runs = read_results(results_dir, experiment).runs
-    summary = summary_at(runs, experiment, comparison.headline_scale(runs), results_dir)
+    summary = summary_at(runs, experiment, headline_scale(runs), results_dir)
     heading = tables.heading(summary).split(": ", 1)[1]
     return "\n\n".join(
         [

@@ -4,7 +4,7 @@ import pandas as pd
 
 from btrnn.reports import tables
 from btrnn.reports.format import difference_text
-from btrnn.results.comparison import Row
+from btrnn.results.summary import Row
 
 
 def caveat(summary: pd.DataFrame, rates: str) -> str:
@@ -27,7 +27,7 @@ def conclusion(rows: pd.DataFrame, summary: pd.DataFrame, rates: str) -> str:
 
     Args:
         rows: Of `btrnn.results.differences.accuracy_differences`.
-        summary: Of `btrnn.results.comparison.summarise`; names the data, and holds the baseline.
+        summary: Of `btrnn.results.summary.summarise`; names the data, and holds the baseline.
         rates: As in `caveat`.
     """
     source = summary["source"].iloc[0]

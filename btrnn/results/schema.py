@@ -1,9 +1,74 @@
-"""What the rows of each task's runs say: settings, measures, and the order of their columns."""
+"""What the rows of runs say: the table of models, and each task's settings, measures and order of columns."""
 
+import zlib
 from dataclasses import dataclass
 from typing import Literal
 
 from btrnn.storage.files import ResultsError
+
+BLUE, GREEN, ORANGE, PURPLE = "#0072B2", "#009E73", "#E69F00", "#CC79A7"  # the colours of Okabe and Ito
+RED, SKY, GREY = "#D55E00", "#56B4E9", "#666666"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the table of models: all that tables and figures know of one.
+
+    Attributes:
+        name: As in the column `model` of runs.
+        label: As it is shown.
+        color, marker, line: As matplotlib writes them; line and marker say without colour what the colour says.
+        dense: Its map is not factorised: the others are compared with it.
+        baseline: It is no recurrent network, and is fitted in one go.
+        shape: What of its shape its label says: letter, column, and the value that the label leaves out.
+        hollow: Drawn larger and hollow, as another model's mark nearly hides it.
+    """
+
+    name: str
+    label: str
+    color: str
+    marker: str
+    line: str
+    dense: bool = False
+    baseline: bool = False
+    shape: tuple[tuple[str, str, float | None], ...] = (
+        ("R", "rank", None),
+        ("N", "num_blocks", None),
+        ("d", "order", None),
+    )
+    hollow: bool = False
+
+
+LSTM = Model("lstm", "LSTM", BLUE, "s", "--", dense=True, shape=())
+TT_LSTM = Model("tt_lstm", "TT-LSTM", ORANGE, "^", "-.", shape=(("R", "rank", 4), ("d", "order", 4)), hollow=True)
+_BT_SHAPE = (("R", "rank", None), ("N", "num_blocks", 2), ("d", "order", 4))
+BT_LSTM = Model("bt_lstm", "BT-LSTM", GREEN, "o", "-", shape=_BT_SHAPE)
+BASELINE = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", baseline=True, shape=())
+MODELS = (LSTM, TT_LSTM, BT_LSTM, BASELINE)  # in the order of tables and legends
+DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)
+_OTHER_COLORS, _OTHER_MARKERS = (PURPLE, RED, SKY), ("v", "P", "X", "*")
+
+
+def model_of(name: str, label: str = "") -> Model:
+    """Return a model's row of the table; one that is not in it has a row of its own, with a look made of its name.
+
+    Args:
+        name: The column `model` of a run.
+        label: How a model outside the table is shown; its name if "".
+    """
+    for model in MODELS:
+        if model.name == name:
+            return model
+    number = zlib.crc32(name.encode())
+    color, marker = (choice[number % len(choice)] for choice in (_OTHER_COLORS, _OTHER_MARKERS))
+    return Model(name, label or name, color, marker, "-")
+
+
+def model_position(name: str) -> tuple[int, str]:
+    """Return where a model stands in a table, to sort by: in the order of `MODELS`, then by name."""
+    names = [model.name for model in MODELS]
+    return (names.index(name) if name in names else len(names), name)
+
 
 RUN_KEY = ("experiment", "name", "seed")
 _LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "epochs")
@@ -26,6 +91,7 @@ class Schema:
         averaged: Which of them are averaged over seeds.
         bounds: Where those can lie at all.
         main: The metric of the test split that the task is judged by.
+        monitor: Chooses the epoch, and between learning rates; without its split. The lowest is best.
         epoch_metrics: Numbers of an epoch.
         predictions: The file of a run with a row for each test example; "" where a task keeps none.
         prediction_columns: Of such a row.
@@ -39,6 +105,7 @@ class Schema:
     averaged: tuple[str, ...]
     bounds: tuple[float, float]
     main: str
+    monitor: str
     epoch_metrics: tuple[str, ...]
     predictions: str
     prediction_columns: tuple[str, ...]
@@ -48,14 +115,24 @@ class Schema:
     @property
     def settings(self) -> tuple[str, ...]:
         """Runs that differ in any of these are never averaged: what is left to vary among them is the seed."""
-        model = ("experiment", "name", "model", "model_label", "source", "stand_in")
+        model = ("experiment", "origin", "name", "model", "model_label", "source", "stand_in")
         *texts, last = self.data
         return (*model, *texts, "init", "scale", last, *_LAYER)
 
     @property
+    def panel(self) -> tuple[str, ...]:
+        """Rows that differ in any of these never stand in the same table or panel of a figure."""
+        return ("experiment", "source", "stand_in", *self.data, "scale")
+
+    @property
+    def unit(self) -> str:
+        """Return the column that names an example of the test split; "" where predictions are not kept."""
+        return self.prediction_columns[0] if self.predictions else ""
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Of the table of runs."""
-        return (*RUN_KEY, *self.settings[2:], *_PARAMETERS, "epoch_chosen", *self.metrics, *_MACHINE)
+        return (*RUN_KEY, *self.settings[3:], *_PARAMETERS, "epoch_chosen", *self.metrics, *_MACHINE)
 
     @property
     def training_columns(self) -> tuple[str, ...]:
@@ -87,6 +164,7 @@ VIDEO = Schema(
     averaged=_ACCURACIES,
     bounds=(0.0, 1.0),
     main="test/accuracy",
+    monitor="loss",
     epoch_metrics=("train/loss", "train/accuracy", "val/loss", "val/accuracy"),
     predictions="predictions.csv",
     prediction_columns=("clip", "group", "label", "predicted", "predicted_last"),
@@ -105,6 +183,7 @@ GENERATION = Schema(
     averaged=tuple(f"{split}/{part}" for split in ("train", "val", "test") for part in _BOUND),
     bounds=(0.0, float("inf")),
     main="test/nll_bound",
+    monitor="nll_bound",
     epoch_metrics=tuple(f"{split}/{part}" for split in ("train", "val") for part in _BOUND),
     predictions="",
     prediction_columns=(),
@@ -124,6 +203,7 @@ CAPTIONING = Schema(
     averaged=("train/loss", "val/loss", "test/perplexity", *_SCORES, "test/cider_constant", "test/cider_true", *_PAIRS),
     bounds=(0.0, float("inf")),
     main="test/cider",
+    monitor="loss",
     epoch_metrics=("train/loss", "val/loss"),
     predictions="captions.csv",
     prediction_columns=("image", "caption", "cider"),
