@@ -42,6 +42,28 @@ def test_paper_scale_has_the_papers_values():
     assert "input_dropout" not in composed("model=bt_lstm").model.layer
 
 
+@pytest.mark.parametrize(
+    ("words", "rates"),
+    [
+        (["scale=smoke"], (1e-3, 1e-3, 1e-3)),
+        (["scale=default"], (3e-3, 1e-3, 3e-3)),
+        (["scale=extended", "data.scaling=normalized"], (1e-3, 3e-3, 3e-3)),
+        (["scale=extended", "experiment=draw"], (4e-3, 8e-3, 8e-3)),
+        (["scale=default", "experiment=draw_attention"], (8e-3, 8e-3, 8e-3)),
+        (["scale=default", "experiment=captioning"], (1e-3, 2e-3, 2e-3)),
+        (["scale=paper", "experiment=captioning"], (1e-3, 1e-3, 1e-3)),
+    ],
+)
+def test_rates_are_those_of_the_scale_and_the_model(words, rates):
+    found = (composed(*words, f"model={model}").task.learning_rate for model in ("lstm", "tt_lstm", "bt_lstm"))
+    assert tuple(found) == rates
+
+
+def test_a_model_that_no_search_was_for_has_the_rate_of_any():
+    config = composed("scale=default", "model=lstm", "model.name=another")
+    assert config.task.learning_rate == config.rates.default.any == 1e-3
+
+
 def test_names_tell_apart_all_that_is_swept():
     choices = [
         composed(f"model={model}", f"scale={scale}", f"data.protocol={protocol}", f"data.scaling={scaling}").run_dir

@@ -151,6 +151,7 @@ def checked_command(words: list[str], config_dir: Path, name: str) -> Command:
         return Command(words, config)
     if "experiment" in overrides and overrides["experiment"].is_sweep_override():
         raise ConfigError(f"{dataset.files} is not there: give one experiment at a time its stand-in, or say data=...")
+    print(f"{dataset.files} is not there: its stand-in, data={dataset.stand_in}", file=sys.stderr, flush=True)
     words = [*words, f"data={dataset.stand_in}"]
     return Command(words, first_job(words, config_dir, name))
 
@@ -174,7 +175,7 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
                 print(
                     f"the data are not in {config.data_dir}/: with their stand-in, {word}", file=sys.stderr, flush=True
                 )
-            sys.argv[1:] = checked
+            sys.argv[1:] = checked  # from which Hydra reads
             Path(config.results_dir, "runs", config.experiment).mkdir(parents=True, exist_ok=True)  # or Hydra fails
     except (ConfigError, OSError) as error:
         if wants_traceback():
