@@ -213,11 +213,13 @@ class UCF11(DataModule):
 
     def facts(self) -> dict[str, object]:
         """Say what a run's summary tells of its data; of real clips also which files were read."""
-        real = self.source != "actions" and self._cache is not None
+        digest = {}
+        if self.source != "actions" and self._cache is not None:
+            digest["data_digest"] = files_digest(self.root, self._cache.table["path"])
         return {
             "source": self.source,
             "stand_in": self.source == "actions",
-            **({"data_digest": files_digest(self.root, self._cache.table["path"])} if real else {}),
+            **digest,
             "protocol": self.protocol,
             "scaling": self.scaling,
             "sampling": self.sampling,
