@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from btrnn.data.index import UCF101_CLASSES, UCF101_LAYOUT, files_digest, index_clips, split_clips
 from omegaconf import DictConfig
 
 from btrnn import run
-from btrnn.data.index import UCF101_CLASSES, UCF101_LAYOUT, files_digest, index_clips, split_clips
 from tests.clips import write_clip
 
 
