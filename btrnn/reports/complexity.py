@@ -51,10 +51,10 @@ def overall(verdicts: "pd.Series[str]") -> str:
 
 def table_texts(results_dir: Path) -> dict[Path, str]:
     """Return tables/complexity.md; nothing where no size was measured."""
-    fits, law = fitted(results_dir), paper_values(results_dir)["law"]
+    fits = fitted(results_dir)
     if fits.empty:
         return {}
-    laws = []
+    law, laws = paper_values(results_dir)["law"], []
     groups = dict(list(fits.groupby(["quantity", "family"], sort=False)))
     for quantity, family in [key for key in product(QUANTITIES, FAMILIES) if key in groups]:
         rows = {row["factor"]: _written(row) for row in groups[quantity, family].to_dict("records")}

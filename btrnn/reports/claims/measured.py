@@ -140,8 +140,8 @@ def _no_worse(
         return {}
     mean, sign = dense[column].mean(), 1 if margin > 0 else -1
     values = {"difference": difference_text(difference._asdict(), form), "dense": f"{mean:{form}}"} | _data(ours)
-    values |= {"weights": count(ours["parameters_input"].iloc[0])}
-    values |= {"dense_weights": count(ours["parameters_dense_input"].iloc[0])}
+    values |= {"weights": count(float(ours["parameters_input"].iloc[0]))}
+    values |= {"dense_weights": count(float(ours["parameters_dense_input"].iloc[0]))}
     far = difference.high if sign > 0 else -difference.low
     verdict = no_worse(sign * difference.mean, far, sign * margin * mean, on_stand_in=_on_stand_in(ours))
     constant = f"{column}_constant"
