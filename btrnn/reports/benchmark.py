@@ -50,6 +50,7 @@ def _device(results_dir: Path, device: str, sections: tables.Tables) -> dict[str
     return {
         "figures": [file.path.name for file in figures.figure_files(results_dir, device)],
         "machines": tables.machines(results_dir, device, sections),
+        "native": [row["verdict"] for row in tables.targets(sections) if row["path"] == "native"],
         "targets": _table(tables.targets(sections)),
         "slower": tables.slower_cells(sections),
         "compared": {name: _table(tables.comparison(sections[name], name)) for name in _compared(sections)},
