@@ -9,7 +9,7 @@ RUN := $(BIN)/python
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce reproduce-sensitivity complexity dashboard \
-	notebooks report collect tables figures publish bench test lint format clean
+	notebooks docs collect tables figures publish bench test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2, of reproduce-*]"
@@ -50,7 +50,7 @@ rates-draw: setup ## choose each encoder's learning rate, without and with atten
 	@$(RUN) experiments/reproduce.py experiment=draw_rates scale=$(SCALE)
 	@$(RUN) experiments/reproduce.py experiment=draw_attention_rates scale=$(SCALE)
 
-reproduce-captioning: setup ## train LSTM, TT-LSTM and BT-LSTM to caption COCO (or drawn scenes), print the scores, draw captions
+reproduce-captioning: setup ## train LSTM, TT-LSTM and BT-LSTM to caption COCO (or drawn shapes), print the scores, draw captions
 	@$(RUN) experiments/reproduce.py experiment=captioning scale=$(SCALE) $(SEED)
 
 controls-captioning: setup ## the block-term decoder with R = 1, 2, 4 and N = 1, 2, beside the dense one
@@ -80,8 +80,9 @@ dashboard: setup ## W&B's own view of the runs that are here, in the terminal; n
 notebooks: setup ## execute the notebooks into results/local/notebooks (a minute; no training)
 	@$(RUN) scripts/execute_notebooks.py
 
-report: setup ## the notebooks and result pages as HTML: results/report/index.html
-	$(RUN) scripts/html_report.py
+docs: setup ## the documentation with all results as a site that needs no server: site/index.html (a minute)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo "wrote site/index.html"
 
 data-coco: setup ## download and unpack COCO 2014 (20 GB, and as much again unpacked)
 	$(RUN) scripts/download_coco.py
@@ -119,4 +120,4 @@ format: setup ## rewrite the code in the common style
 	$(BIN)/ruff format .
 
 clean: ## delete the environment and the caches, never results or data
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

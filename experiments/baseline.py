@@ -1,6 +1,6 @@
 """Add the baseline to an experiment: logistic regression on the very splits and frames of its finished runs.
 
-`python experiments/baseline.py results/runs/ucf11_actions` adds one run folder for each protocol, scaling, scale and
+`python experiments/baseline.py results/runs/ucf11_motions` adds one run folder for each protocol, scaling, scale and
 seed that it finds there, and leaves those that exist.
 """
 

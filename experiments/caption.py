@@ -5,7 +5,7 @@
     python experiments/caption.py --run results/weights/NAME.safetensors PICTURE...
 
 Without --run it is the captioning run in results/runs that was finished last, or else one of results/weights. What was
-trained on the stand-in knows drawn solids alone: of a photograph it will say what solids it resembles.
+trained on the stand-in knows drawn shapes alone: of a photograph it will say what shapes it resembles.
 """
 
 import argparse

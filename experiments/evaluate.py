@@ -1,6 +1,6 @@
 """Test the chosen weights of a finished run again: `python experiments/evaluate.py RUN_DIR`, or a file of weights.
 
-python experiments/evaluate.py results/runs/ucf11_actions/NAME/seed0
+python experiments/evaluate.py results/runs/ucf11_motions/NAME/seed0
 python experiments/evaluate.py results/weights/NAME.safetensors
 """
 

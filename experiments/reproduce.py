@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from btrnn.engine.command import exit_status
-from btrnn.engine.config import first_job, has_options
 from btrnn.engine.failures import MENDABLE
+from btrnn.engine.overrides import checked_command, has_options
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +21,7 @@ def main(overrides: list[str]) -> None:
     if has_options(overrides):
         _script("train", *overrides)  # which shows a help or a configuration, and trains nothing
         return
-    config = first_job(overrides, ROOT / "configs", "train")
+    overrides, config = checked_command(overrides, ROOT / "configs", "train")
     place = ("--results-dir", config.results_dir)
     _script("train", *overrides)
     if config.section == "video":

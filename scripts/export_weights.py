@@ -1,6 +1,6 @@
 """Export finished runs to results/weights/: a safetensors file of at most 10 MB each, and a model card.
 
-    python scripts/export_weights.py results/runs/ucf11_actions/NAME/seed0 ...
+    python scripts/export_weights.py results/runs/ucf11_motions/NAME/seed0 ...
 
 A run whose weights are larger gets the card alone. The runs must be collected (`make collect`): the cards give the
 numbers of the committed tables.

@@ -17,13 +17,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", choices=("coco", "scenes"), required=True, help="scenes are drawn where missing")
     parser.add_argument("--encoder", choices=ENCODERS, default="efficientnet_lite0", help="network (%(default)s)")
-    parser.add_argument("--grid", type=int, help="cells along each side of a picture (EfficientNet-Lite0 7, others 1)")
+    parser.add_argument("--grid", type=int, default=1, help="cells along each side of a picture (%(default)s)")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder for the data (default: data)")
     parser.add_argument("--num-train", type=int, help=f"training images; all without it ({NUM_TRAIN:,} scenes)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    grid = arguments.grid or (7 if arguments.encoder == "efficientnet_lite0" else 1)  # as configs/data/coco.yaml has it
-    cache_dir = features_dir(arguments.data_dir, arguments.source, arguments.encoder, grid)
+    cache_dir = features_dir(arguments.data_dir, arguments.source, arguments.encoder, arguments.grid)
 
     def work() -> None:
         data = COCO(
@@ -31,7 +30,7 @@ def main() -> int:
             root=arguments.data_dir / arguments.source,
             cache_dir=cache_dir,
             encoder=arguments.encoder,
-            grid=grid,
+            grid=arguments.grid,
             num_train=arguments.num_train,
         )
         data.prepare_data()

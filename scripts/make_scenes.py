@@ -1,4 +1,4 @@
-"""Make the stand-in for COCO: pictures of solids with captions. A stopped call is repeated to go on."""
+"""Make the stand-in for COCO: pictures of flat shapes with captions. A stopped call is repeated to go on."""
 
 import argparse
 import logging

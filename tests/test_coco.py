@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from btrnn.data.captions import annotations, coco, features
+from btrnn.data.captions import annotations, features
 from btrnn.data.captions.annotations import AnnotationError, read_annotations
 from btrnn.data.captions.coco import COCO, MAX_WORDS, CaptionBatch
 from btrnn.data.captions.encoders import Encoder
@@ -252,7 +252,6 @@ def test_features_references_and_paths_go_by_rows(root: Path) -> None:
     assert set(data.references([0])[0]) == set(SENTENCES)
     assert data.image_path(30) == root / "val2014" / "COCO_val2014_000000000031.png"
     assert data.image_path(30).is_file()
-    assert data.objects([0]) is None
     assert data.facts() | {"vocabulary_size": 0} == {
         "source": "coco",
         "stand_in": False,
@@ -438,28 +437,22 @@ def test_wrong_choices_are_named(root: Path) -> None:
 
 
 def test_scenes_are_made_and_read_as_coco_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scenes, "draw_scene", lambda scene, rng: np.full((8, 8, 3), rng.integers(256), dtype=np.uint8))
+    monkeypatch.setattr(scenes, "draw_scene", lambda scene: Image.new("RGB", (8, 8), scenes.GROUNDS[scene.ground]))
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     data = ready(tmp_path / "scenes", source="scenes", num_train=12)
     assert data.splits["split"].value_counts().to_dict() == {"train": 12, "val": 3, "test": 3}
     assert data.facts()["stand_in"]
     rows = np.flatnonzero(data.splits["split"] == "test")
     assert all(len(captions) == 5 for captions in data.references(rows))
-    objects = data.objects(rows)
-    assert objects is not None
-    for row, things in zip(rows, objects, strict=True):
+    for row, captions in zip(rows, data.references(rows), strict=True):
         scene = scenes.sample_scene(0, 2, int(row) - 15)
-        assert [(thing["colour"], thing["shape"]) for thing in things] == [(o.colour, o.shape) for o in scene.objects]
+        assert any(scene.shapes[0].name in caption for caption in captions)
         assert data.image_path(row).is_file()
     larger = ready(tmp_path / "scenes", source="scenes", num_train=16)
     again = ready(tmp_path / "scenes", source="scenes", num_train=12)
     used = [one.splits[one.splits["split"] != "unused"].reset_index(drop=True) for one in (data, again)]
     assert used[0].equals(used[1]), "a run's data do not depend on what else is on disk"
     assert len(larger.splits) == 16 + 4 + 4
-    for content in ("{", "[]", '{"images": [{"image_id": 1, "objects": [{"colour": "red"}]}]}'):
-        (tmp_path / "scenes" / "annotations" / "objects_val.json").write_text(content)
-        with pytest.raises(AnnotationError, match=r"objects_val\.json cannot be read"):
-            coco._read_objects(tmp_path / "scenes")
 
 
 def test_script_says_what_there_is_and_what_is_wrong(
@@ -471,7 +464,7 @@ def test_script_says_what_there_is_and_what_is_wrong(
         return code
 
     assert call(root.parent) == 0
-    cache = root.parent / "cache" / "coco-efficientnet_lite0-7x7"
+    cache = root.parent / "cache" / "coco-efficientnet_lite0-1x1"
     assert f"the features of 36 images are in {cache}" in capsys.readouterr().out
     assert call(root / "elsewhere") == 1
     assert "captions_train2014.json is missing; `make data-coco` gets it" in capsys.readouterr().err

@@ -82,7 +82,7 @@ def test_index_reads_the_quirks(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 
 def test_index_errors(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no folder of videos at .*make data-ucf11.*make_actions"):
+    with pytest.raises(FileNotFoundError, match=r"no folder of videos at .*make data-ucf11.*make_motions"):
         index_clips(tmp_path / "missing", UCF11_CLASSES)
     touch(tmp_path, "Excluded Videos.txt", ".git/config")
     with pytest.raises(FileNotFoundError, match=r"holds no class folder.*make data-ucf11"):

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,13 +15,11 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from btrnn.data.captions.vocabulary import words_of
-from btrnn.data.standins.lexicon import COLOUR_WORDS
 from btrnn.tasks import caption_scores as metrics
 from btrnn.tasks.caption_scores import (
     ScorerError,
     has_java,
     score_captions,
-    score_pairs,
     tokenize,
     tokenizer_name,
 )
@@ -179,29 +176,3 @@ def test_captions_without_references_are_refused() -> None:
         score_captions(["a"], [[]])
     with pytest.raises(ValueError, match="got 0 captions"):
         score_captions([], [])
-
-
-def thing(colour: str, shape: str) -> dict[str, str]:
-    return {"colour": colour, "shape": shape}
-
-
-def test_pairs_are_judged_by_what_is_in_the_scene() -> None:
-    objects = [
-        [thing("red", "cube"), thing("blue", "ball")],
-        [thing("green", "cone")],
-        [thing("blue", "ball"), thing("red", "ball")],
-        [thing("pink", "star")],
-    ]
-    captions = [
-        f"a {COLOUR_WORDS['red'][-1]} Box, left of a blue sphere",  # synonyms, all right
-        "a green cone beside a red cube",  # one right, one not there
-        "a blue cube and a red cone",  # colours and shapes that are there, but not so
-        "some things on the grass",  # nothing named
-    ]
-    scores = score_pairs(captions, objects)
-    assert scores["pairs"] == 1 / 4
-    assert scores["pairs_any"] == 2 / 4
-    # of the 12 other pairings: the first caption has its ball in scene 2, the second its cube in scene 0
-    assert scores["pairs_shuffled"] == 0
-    assert scores["pairs_any_shuffled"] == 2 / 12
-    assert np.isnan(score_pairs(captions[:1], objects[:1])["pairs_shuffled"])

@@ -120,7 +120,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(videos_dir, tmp_path):
     assert pd.read_csv(run_dir / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("made", ["actions/**/*.mpg", "cache/**/progress.jsonl"], ids=["drawn", "decoded"])
+@pytest.mark.parametrize("made", ["motions/**/*.mpg", "cache/**/progress.jsonl"], ids=["drawn", "decoded"])
 def test_ctrl_c_while_clips_are_drawn_or_decoded_leaves_what_goes_on(tmp_path, made):
     data_dir, results_dir = tmp_path / "data", tmp_path / "results"
     overrides = ["model=tt_lstm", "scale.video.num_clips=55", "scale.video.max_epochs=1"]
@@ -131,11 +131,11 @@ def test_ctrl_c_while_clips_are_drawn_or_decoded_leaves_what_goes_on(tmp_path, m
     assert process.returncode != 0
     assert output.splitlines()[-1] == "stopped: the same command goes on"
     assert "Traceback" not in output
-    before = {path: path.stat().st_mtime_ns for path in data_dir.glob("actions/**/*.mpg")}
+    before = {path: path.stat().st_mtime_ns for path in data_dir.glob("motions/**/*.mpg")}
     process = start(data_dir, results_dir, *overrides)
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
-    after = {path: path.stat().st_mtime_ns for path in data_dir.glob("actions/**/*.mpg")}
+    after = {path: path.stat().st_mtime_ns for path in data_dir.glob("motions/**/*.mpg")}
     assert len(after) == 55
     assert before.items() <= after.items()
 
@@ -404,7 +404,7 @@ def test_wandb_gets_the_curves_and_the_confusion_matrix(make_config, tmp_path, m
 
 
 def test_a_run_of_draw_leaves_bounds_and_pictures_that_its_weights_give_again(make_config, monkeypatch):
-    config = make_config("experiment=draw", "model=bt_lstm", "task.importance_samples=2")
+    config = make_config("experiment=draw", "data=mnist_5k", "model=bt_lstm", "task.importance_samples=2")
     summary = run.train(config)
     run_dir = Path(config.run_dir)
     history = pd.read_csv(run_dir / "metrics.csv")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from btrnn.data.standins.actions import ACTION_CLASSES
+from btrnn.data.standins.motions import MOTION_CLASSES
 from btrnn.data.video import dataset as module
 from btrnn.data.video.dataset import (
     UCF11,
@@ -26,7 +26,7 @@ from btrnn.data.video.frame_cache import FrameCache
 def test_class_order_and_labels() -> None:
     assert next(iter(UCF11_CLASSES)) == "basketball"
     assert UCF11_CLASSES["walking"] == "v_walk_dog"
-    assert len(UCF11_CLASSES) == len(ACTION_CLASSES) == 11
+    assert len(UCF11_CLASSES) == len(MOTION_CLASSES) == 11
 
 
 def test_unknown_protocol(unchecked: None) -> None:
@@ -277,23 +277,23 @@ def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monk
     def make(root: Path, num_clips: int) -> None:
         asked.append((root, num_clips))
         rng = np.random.default_rng(0)
-        for class_name, stem in ACTION_CLASSES.items():
+        for class_name, stem in MOTION_CLASSES.items():
             write_video(root / class_name / f"{stem}_01" / f"{stem}_01_01.mpg", 2, rng)
 
-    monkeypatch.setattr(module, "make_actions", make)
-    data = UCF11(source="actions", root=tmp_path / "actions", cache_dir=tmp_path / "cache", num_clips=11)
+    monkeypatch.setattr(module, "make_motions", make)
+    data = UCF11(source="motions", root=tmp_path / "motions", cache_dir=tmp_path / "cache", num_clips=11)
     data.prepare_data()
     data.setup()
-    assert asked == [(tmp_path / "actions", 11)]
-    assert data.class_names == list(ACTION_CLASSES)
+    assert asked == [(tmp_path / "motions", 11)]
+    assert data.class_names == list(MOTION_CLASSES)
     assert len(data.splits) == 11
-    assert UCF11(source="actions", root=tmp_path, cache_dir=tmp_path).num_clips is None
+    assert UCF11(source="motions", root=tmp_path, cache_dir=tmp_path).num_clips is None
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "ucf101"}, "source must be one of ucf11, actions; got 'ucf101'"),
+        ({"source": "ucf101"}, "source must be one of ucf11, motions; got 'ucf101'"),
         ({"protocol": "random"}, "protocol must be one of paper, grouped; got 'random'"),
         ({"scaling": "none"}, "scaling must be one of"),
         ({"sampling": "all"}, "sampling must be one of"),

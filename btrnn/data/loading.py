@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 # Numbers that keep the random streams of one seed apart from one another.
-ORDER_STREAM, FRAME_STREAM, SPLIT_STREAM, BINARY_STREAM, PHRASE_STREAM = range(5)
+ORDER_STREAM, FRAME_STREAM, SPLIT_STREAM, BINARY_STREAM = range(4)
 
 Item = tuple[int, int]
 

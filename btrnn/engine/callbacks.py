@@ -188,7 +188,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
             checkpoint = super().load_checkpoint(path, *args, **options)
         except Exception as error:  # of any type: damaged bytes are read as instructions
             raise ConfigError(f"{path} is damaged ({type(error).__name__}): {_ANEW}") from None
-        missing = {"state_dict", "callbacks", "loops", "optimizer_states", "pretraining"} - set(checkpoint)
+        missing = {"state_dict", "callbacks", "loops", "optimizer_states"} - set(checkpoint)
         if missing:
             raise ConfigError(f"{path} is not a run's checkpoint, it lacks {', '.join(sorted(missing))}: {_ANEW}")
         return checkpoint

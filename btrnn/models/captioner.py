@@ -1,8 +1,7 @@
 """Task 3's network: what is in an image, then the words so far, to the next word (Vinyals et al., CVPR 2015).
 
-As in "Show and Tell" the decoder sees the image once, as the vector that it reads before the first word. Deviation: an
-image is given as cells of a grid. Each is mapped alike, and the vector has the largest value over the cells; the mean
-over the picture, with which one cell would do, mixes the colour of one thing with the shape of another.
+As in "Show and Tell" the decoder sees the image once, as the vector that it reads before the first word: a linear map
+of the mean over the image's cells.
 """
 
 import torch
@@ -56,8 +55,8 @@ class Captioner(nn.Module):
     def see(self, features: Float[Tensor, "batch cells channels"]) -> Float[Tensor, "batch embedding"]:
         """Return the vector that stands for each image before its words."""
         standard = (features.to(self.feature_mean.dtype) - self.feature_mean) / self.feature_sd
-        mapped: Tensor = self.feature_map(standard)
-        return mapped.max(dim=1).values.relu()
+        mapped: Tensor = self.feature_map(standard.mean(dim=1))
+        return mapped
 
     def forward(
         self,

@@ -12,7 +12,8 @@ from btrnn.results.summary import Row
 
 _DATA = {
     "ucf11": "UCF11",
-    "actions": "Actions (stand-in)",
+    "actions": "Actions (stand-in)",  # of earlier runs
+    "motions": "Motions (stand-in)",
     "mnist": "MNIST",
     "mnist_5k": "MNIST-5k",
     "fashion_mnist": "Fashion-MNIST",

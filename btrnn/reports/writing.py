@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from btrnn.figures.file import FigureFile
-from btrnn.reports import benchmark, choosing_ranks, complexity, method, model_cards, parameters, recovery
+from btrnn.figures.method import block_term
+from btrnn.reports import benchmark, choosing_ranks, complexity, model_cards, parameters, recovery
 from btrnn.reports.claims import page as claims
 from btrnn.reports.pages import page_of
 from btrnn.reports.readme import readme_block, speed_block
@@ -25,10 +26,11 @@ class Report(NamedTuple):
 def published_report(results_dir: Path) -> Report:
     """Return every page and figure of the published rows."""
     texts, figures = _pages(results_dir, collected_experiments(results_dir), local=False)
-    for made_of_no_run in (method, parameters, benchmark, complexity, choosing_ranks, recovery):
+    for made_of_no_run in (parameters, benchmark, complexity, choosing_ranks, recovery):
         texts |= made_of_no_run.table_texts(results_dir)
         figures += made_of_no_run.figure_files(results_dir)
     texts |= model_cards.card_texts(results_dir)
+    figures.append(FigureFile(Path("figures", "block_term.png"), [], block_term))  # it shows no results
     written = [*texts, *(figure.path for figure in figures)]
     return Report(texts | claims.page_texts(results_dir, written), figures)  # the claims speak of every experiment
 

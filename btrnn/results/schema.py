@@ -40,8 +40,8 @@ class Model:
 
 
 LSTM = Model("lstm", "LSTM", BLUE, "s", "--", dense=True, shape=())
-TT_LSTM = Model("tt_lstm", "TT-LSTM", ORANGE, "^", "-.", shape=(("R", "rank", 4), ("d", "order", 4)), hollow=True)
-_BT_SHAPE = (("R", "rank", None), ("N", "num_blocks", 2), ("d", "order", 4))
+TT_LSTM = Model("tt_lstm", "TT-LSTM", ORANGE, "^", "-.", shape=(("R", "rank", 4.0), ("d", "order", 4.0)), hollow=True)
+_BT_SHAPE = (("R", "rank", None), ("N", "num_blocks", 2.0), ("d", "order", 4.0))
 BT_LSTM = Model("bt_lstm", "BT-LSTM", GREEN, "o", "-", shape=_BT_SHAPE)
 BASELINE = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", baseline=True, shape=())
 MODELS = (LSTM, TT_LSTM, BT_LSTM, BASELINE)  # in the order of tables and legends
@@ -192,6 +192,7 @@ GENERATION = Schema(
 )
 
 _SCORES = tuple(f"test/{name}" for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"))
+# Of earlier runs: colours and shapes that a caption names and a scene has.
 _PAIRS = tuple(f"test/{name}" for name in ("pairs", "pairs_shuffled", "pairs_any", "pairs_any_shuffled"))
 CAPTIONING = Schema(
     prefix="captioning",

@@ -6,15 +6,14 @@ in one locale, whatever the user's: METEOR cannot read the decimal comma that it
 """
 
 import logging
-import math
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pycocoevalcap.bleu.bleu import Bleu
@@ -24,7 +23,6 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer import ptbtokenizer
 
 from btrnn.data.captions.vocabulary import plain_spelling, words_of
-from btrnn.data.standins.lexicon import colour_shape_pairs
 
 log = logging.getLogger(__name__)
 _JAVA_VARIABLE = "_JAVA_OPTIONS"  # which overrules JAVA_TOOL_OPTIONS, and also a command line
@@ -139,31 +137,6 @@ def score_captions(captions: Sequence[str], references: Sequence[Sequence[str]])
         except (ScorerError, OSError) as error:
             log.warning("METEOR failed: %s; it is left out, as without Java", error)
     return Scores(corpus, np.asarray(of_each, dtype=np.float64))
-
-
-def score_pairs(captions: Sequence[str], objects: Sequence[Iterable[Mapping[str, Any]]]) -> dict[str, float]:
-    """Judge the pairs of a colour with a shape that captions name, by what is truly in each scene.
-
-    Args:
-        captions: One for each scene.
-        objects: Of each scene, each with its "colour" and "shape".
-
-    Returns:
-        pairs: Share of the scenes whose caption names a pair, and all that it names are there.
-        pairs_any: Share of the scenes whose caption names a pair that is there.
-        pairs_shuffled, pairs_any_shuffled: The same, of each caption with all the other scenes: what chance gives.
-    """
-    named = [set(colour_shape_pairs(caption)) for caption in captions]
-    there = [{(thing["colour"], thing["shape"]) for thing in some} for some in objects]
-    scores: dict[str, float] = {}
-    for name, right in (
-        ("pairs", np.array([[bool(said) and said <= seen for seen in there] for said in named])),
-        ("pairs_any", np.array([[not said.isdisjoint(seen) for seen in there] for said in named])),
-    ):
-        own, number = float(right.trace()), len(right)
-        others = (float(right.sum()) - own) / (number * (number - 1)) if number > 1 else math.nan
-        scores |= {name: own / number, f"{name}_shuffled": others}
-    return scores
 
 
 def _meteor_score(said: dict[int, list[str]], known: dict[int, list[str]]) -> float:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,13 @@ from torch import Tensor
 from btrnn.data.captions.coco import COCO, CaptionBatch
 from btrnn.data.captions.pictures import read_picture
 from btrnn.data.captions.vocabulary import Vocabulary
-from btrnn.data.loading import PHRASE_STREAM, generator
 from btrnn.models.beam_search import beam_search
 from btrnn.models.captioner import Captioner, caption_loss
 from btrnn.nn.lstm import LSTM
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import arrays_bytes
-from btrnn.tasks.caption_scores import score_captions, score_pairs, tokenizer_name
+from btrnn.tasks.caption_scores import score_captions, tokenizer_name
 from btrnn.tasks.constant_caption import constant_cider, true_cider
-from btrnn.tasks.phrases import find_phrases, learn_phrases
 from btrnn.tasks.schedule import warmed_up_adam
 from btrnn.tasks.task import Outputs, Task
 
@@ -43,7 +40,6 @@ class Captioning(Task):
         network: Makes the captioner when it is told vocabulary_size and num_channels, which the data decide.
         learning_rate: Adam's rate after a linear warm-up; it then falls linearly to 2 % of it.
         decay_epochs: Epochs after which it has fallen; those of the run without it.
-        phrase_epochs: Passes over the images in which their map learns phrases, before the first caption; 0: none.
         beam_size: Captions that the search keeps for each image.
         max_length: Most words of a caption.
         length_penalty: Power of the length that a caption's log-probability is divided by.
@@ -60,7 +56,6 @@ class Captioning(Task):
         *,
         learning_rate: float,
         decay_epochs: int | None = None,
-        phrase_epochs: int = 0,
         beam_size: int = 3,
         max_length: int = 20,
         length_penalty: float = 1.0,
@@ -69,7 +64,7 @@ class Captioning(Task):
         self._network, self._random_state = network, torch.get_rng_state()
         self.network = network(vocabulary_size=1, num_channels=1)  # until `complete`; a mistake shows before data do
         self.learning_rate, self.beam_size, self.max_length = learning_rate, beam_size, max_length
-        self.length_penalty, self.decay_epochs, self.phrase_epochs = length_penalty, decay_epochs, phrase_epochs
+        self.length_penalty, self.decay_epochs = length_penalty, decay_epochs
         self._losses: list[tuple[float, int]] = []  # of the test's batches: mean over the words, and their number
         self._captions: list[str] = []  # of the test images
         self._cider = np.empty(0)
@@ -94,27 +89,8 @@ class Captioning(Task):
             self.network = self._network(vocabulary_size=vocabulary_size, num_channels=num_channels)
 
     def facts(self) -> dict[str, object]:
-        """Say how captions are made and scored, and what the phrases took, which no epoch counts."""
-        return {
-            **{"tokenizer": tokenizer_name(), "beam_size": self.beam_size},
-            **{"pretraining_seconds": self.pretraining_seconds, "pretraining_examples": self.pretraining_examples},
-        }
-
-    def on_train_start(self) -> None:
-        """Let the map of images learn phrases; a run that goes on has done so."""
-        if self.phrase_epochs and self.trainer.global_step == 0:
-            started = time.perf_counter()
-            data: COCO = self.trainer.datamodule  # type: ignore[attr-defined]  # as in `on_test_epoch_end`
-            rows = _rows(data, "train")
-            phrases = find_phrases(data.references(rows))
-            log.info("learning %d phrases of the captions of %d images", phrases.shape[1], len(rows))
-            rng = generator(data.seed, PHRASE_STREAM)
-            loss = learn_phrases(
-                self.network, phrases, lambda chosen: data.features(rows[chosen]), rng, epochs=self.phrase_epochs
-            )
-            log.info("phrases: %.1f nats an image after %d epochs", loss, self.phrase_epochs)
-            self.pretraining_seconds = time.perf_counter() - started
-            self.pretraining_examples = self.phrase_epochs * len(rows)
+        """Return how captions are made and scored."""
+        return {"tokenizer": tokenizer_name(), "beam_size": self.beam_size}
 
     def loss(self, batch: CaptionBatch, split: str) -> Tensor:
         """Compute and log the mean cross-entropy a word, nats; <eos> is a word, padding is none."""
@@ -145,9 +121,6 @@ class Captioning(Task):
             "cider_constant": constant_cider(candidates, data.references(_rows(data, "val")), references),
             "cider_true": true_cider(references),
         }
-        objects = data.objects(rows)
-        if objects is not None:
-            metrics |= score_pairs(self._captions, objects)
         self.log_dict({f"test/{name}": value for name, value in metrics.items()})
 
     @torch.no_grad()

@@ -25,15 +25,11 @@ class Task(LightningModule, ABC):
         metrics: What is logged of training and validation, in the order of metrics.csv.
         monitor: The metric whose smallest value marks the epoch whose weights are kept.
         learning_rate: Of the optimiser at its highest.
-        pretraining_seconds: What training took before the first epoch, also in a run that goes on; a part of the run's.
-        pretraining_examples: How many examples were passed in it.
     """
 
     metrics: ClassVar[tuple[str, ...]]
     monitor: ClassVar[str] = "val/loss"
     learning_rate: float
-    pretraining_seconds: float = 0.0
-    pretraining_examples: int = 0
 
     @property
     @abstractmethod
@@ -54,14 +50,6 @@ class Task(LightningModule, ABC):
     def facts(self) -> dict[str, object]:
         """Say what a run's summary tells of this task alone."""
         return {}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the time before the first epoch was, for a run that goes on."""
-        checkpoint["pretraining"] = (self.pretraining_seconds, self.pretraining_examples)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it from there."""
-        self.pretraining_seconds, self.pretraining_examples = checkpoint["pretraining"]
 
     def outputs(self, data: Any) -> Outputs:  # noqa: ARG002
         """Return what the test that has just ended, or the weights that it met, give to look at."""

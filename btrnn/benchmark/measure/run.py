@@ -16,7 +16,7 @@ from btrnn.benchmark.measure.timing import QUICK, Effort, best_and_median, time_
 from btrnn.benchmark.results.costs import MEMORY_LIMIT, Family, Phase
 from btrnn.benchmark.results.records import SECTIONS, Record, RecordFile, note_machine, record, section_path
 from btrnn.benchmark.results.settings import INPUT_SHAPES, PAPER, PRODUCT_SWEEPS, TIME_SWEEP, TINY, Point, Shape, visits
-from btrnn.engine.provenance import reuse_freed_memory, start_memory_anew
+from btrnn.engine.memory import reuse_freed_memory, start_memory_anew
 
 PRODUCT_PHASES: tuple[Phase, ...] = ("forward", "forward+backward")
 LAYER_PHASES: tuple[Phase, ...] = (*PRODUCT_PHASES, "training step")

@@ -73,7 +73,7 @@ def read_annotations(source: Source, root: Path) -> Annotations:
     except ValueError as error:
         raise AnnotationError(f"{root / 'annotations'}: {error}, in two files") from None
     if source == "scenes":
-        return Annotations(table, captions, "held-out pairs of looks in test", no_words)
+        return Annotations(table, captions, "a file for each split", no_words)
     karpathy = root / KARPATHY_FILE
     if karpathy.is_file():
         table["split"] = _karpathy_split(karpathy, table["image_id"])

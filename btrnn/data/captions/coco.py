@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,6 @@ from btrnn.data.captions.annotations import (
     Source,
     check_images,
     read_annotations,
-    read_json,
 )
 from btrnn.data.captions.encoders import ENCODERS, EncoderName
 from btrnn.data.captions.features import Features, extract_features
@@ -111,7 +110,7 @@ class COCO(DataModule):
         root: str | Path,
         cache_dir: str | Path,
         encoder: EncoderName = "efficientnet_lite0",
-        grid: int = 7,
+        grid: int = 1,
         word_threshold: int = 5,
         num_train: int | None = None,
         batch_size: int = 64,
@@ -137,7 +136,6 @@ class COCO(DataModule):
         self._features: Features | None = None
         self._feature_rows = np.empty(0, dtype=np.int64)
         self._captions: Captions | None = None
-        self._objects: dict[int, list[dict[str, Any]]] | None = None
 
     def prepare_data(self) -> None:
         """Make the stand-in's missing files, and the features, where they are not there yet."""
@@ -164,12 +162,6 @@ class COCO(DataModule):
                 tokens.append(np.array([BOS, *numbers[:MAX_WORDS], EOS], dtype=np.int64))
                 image_rows.append(row)
         self._captions = Captions(features.array, self._feature_rows, tokens, np.array(image_rows, dtype=np.int64))
-        if self.source == "scenes":
-            self._objects = _read_objects(self.root)
-            if strangers := set(self.splits["image_id"][used]) - self._objects.keys():
-                raise AnnotationError(
-                    f"{self.root / 'annotations'}: no objects_*.json says what is in image {min(strangers)}"
-                )
 
     def _read(self) -> tuple[Annotations, Features]:
         """Read the annotations, assign the splits and open the features, once."""
@@ -262,12 +254,6 @@ class COCO(DataModule):
         """Return the file of an image."""
         return self.root / str(self.splits["file"].iloc[row])
 
-    def objects(self, rows: Sequence[int] | np.ndarray) -> list[list[dict[str, Any]]] | None:
-        """Return what is truly in each scene (shape, colour, size, material, position, ...); None for COCO."""
-        if self._objects is None:
-            return None
-        return [self._objects[int(self.splits["image_id"].iloc[row])] for row in rows]
-
     def _ready(self) -> Captions:
         if self._captions is None:
             raise RuntimeError("call prepare_data() and setup() first")
@@ -292,22 +278,3 @@ class COCO(DataModule):
     def test_dataloader(self) -> DataLoader[CaptionBatch]:
         """Each test image with its first caption."""
         return self._loader("test", one_each=True)
-
-
-def _read_objects(root: Path) -> dict[int, list[dict[str, Any]]]:
-    """Read the solids of all scenes, by image id."""
-    objects: dict[int, list[dict[str, Any]]] = {}
-    for name in SPLITS:
-        path = root / "annotations" / f"objects_{name}.json"
-        try:
-            found = {int(image["image_id"]): list(image["objects"]) for image in read_json(path)["images"]}
-            named = [(thing["colour"], thing["shape"]) for some in found.values() for thing in some]
-            if not named:
-                raise ValueError("it names no objects")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise AnnotationError(
-                f"{path} cannot be read ({type(error).__name__}: {error}); delete it and run "
-                "`python scripts/make_scenes.py`, which makes it anew"
-            ) from error
-        objects |= found
-    return objects

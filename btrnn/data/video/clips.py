@@ -31,7 +31,7 @@ UCF11_CLASSES = {  # folder: stem of its files; the label is the position
     "walking": "v_walk_dog",
 }
 VIDEO_SUFFIXES = (".mpg", ".mpeg", ".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".wmv", ".flv")
-HOW_TO_GET = "`make data-ucf11` gets UCF11; `python scripts/make_actions.py` makes its stand-in"
+HOW_TO_GET = "`make data-ucf11` gets UCF11; `python scripts/make_motions.py` makes its stand-in"
 
 
 def index_clips(root: str | Path, classes: Mapping[str, str], num_clips: int | None = None) -> pd.DataFrame:

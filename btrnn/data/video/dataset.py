@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from btrnn.data.loading import FRAME_STREAM, BatchOrder, Item, generator
 from btrnn.data.module import DataModule
-from btrnn.data.standins.actions import ACTION_CLASSES, make_actions
+from btrnn.data.standins.motions import MOTION_CLASSES, make_motions
 from btrnn.data.video.clips import UCF11_CLASSES, Protocol, index_clips, split_clips
 from btrnn.data.video.decoding import VALUES_PER_FRAME
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
@@ -29,7 +29,7 @@ __all__ = [
     "split_clips",
 ]
 
-Source = Literal["ucf11", "actions"]
+Source = Literal["ucf11", "motions"]
 Scaling = Literal["raw", "normalized"]
 Sampling = Literal["fixed", "resampled"]
 
@@ -122,7 +122,7 @@ class UCF11(DataModule):
     """UCF11, or its stand-in, as batches of a few frames a clip.
 
     Args:
-        source: "ucf11" or "actions" (the stand-in, made where files are missing).
+        source: "ucf11" or "motions" (the stand-in, made where files are missing).
         root: the folder that holds the class folders.
         cache_dir: folder of the frame cache.
         num_clips: clips used; all 1,600 without it.
@@ -160,7 +160,7 @@ class UCF11(DataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check_choice("source", source, ("ucf11", "actions"))
+        _check_choice("source", source, ("ucf11", "motions"))
         _check_choice("protocol", protocol, ("paper", "grouped"))
         _check_choice("scaling", scaling, ("raw", "normalized"))
         _check_choice("sampling", sampling, ("fixed", "resampled"))
@@ -183,7 +183,7 @@ class UCF11(DataModule):
         self.decoder = decoder
         self.batch_size = batch_size
         self.seed = seed
-        self.classes = UCF11_CLASSES if source == "ucf11" else ACTION_CLASSES
+        self.classes = UCF11_CLASSES if source == "ucf11" else MOTION_CLASSES
         self.class_names = list(self.classes)
         self.num_classes = len(self.classes)
         self.splits = pd.DataFrame(columns=["clip", "group", "label", "split"])
@@ -210,8 +210,8 @@ class UCF11(DataModule):
     def prepare_data(self) -> None:
         """Make the stand-in's missing files, and the frame cache, where they are not there yet."""
         if self._cache is None:
-            if self.source == "actions":
-                make_actions(self.root, self.num_clips or FULL_SIZE)
+            if self.source == "motions":
+                make_motions(self.root, self.num_clips or FULL_SIZE)
             self._open_cache()
 
     def _open_cache(self) -> FrameCache:
