@@ -82,7 +82,7 @@ def _matrices(results_dir: Path) -> Iterator[_Row]:
 
 
 def _clips(results_dir: Path) -> Iterator[_Row]:
-    experiment, runs = headline_runs(results_dir, "ucf11_sensitivity", "ucf11_sensitivity_actions")
+    experiment, runs = headline_runs(results_dir, "ucf11_sensitivity")
     for _, group in runs[runs["model"] == BT_LSTM.name].groupby("name", sort=False) if experiment else ():
         first = group.iloc[0]
         place: _Row = {"panel": "action recognition", "data": data_name(first["source"]), "measure": "test error"}

@@ -38,8 +38,8 @@ def measured_findings(results_dir: Path) -> Findings:
     """Return what was found of each claim whose numbers are there, by its name in claims.toml."""
     return {
         **_recognition(results_dir),
-        **_no_worse(results_dir, "generation", ("draw", "draw_mnist_5k"), "test/nll_bound", COMPARABLE, ".2f"),
-        **_no_worse(results_dir, "captioning", ("captioning", "captioning_scenes"), "test/cider", -LITTLE, ".3f"),
+        **_no_worse(results_dir, "generation", "draw", "test/nll_bound", COMPARABLE, ".2f"),
+        **_no_worse(results_dir, "captioning", "captioning", "test/cider", -LITTLE, ".3f"),
         **_recovery(results_dir),
         **_rank(results_dir),
         **_efficiency(results_dir),
@@ -48,12 +48,19 @@ def measured_findings(results_dir: Path) -> Findings:
 
 
 def headline_runs(results_dir: Path, *experiments: str) -> tuple[str, pd.DataFrame]:
-    """Return the first of some experiments that is collected, with its runs of the largest scale; else ("", none)."""
+    """Return the first of some experiments that is collected, with its runs of the largest scale; else ("", none).
+
+    Where none is, that counts which is the first on a stand-in, `<experiment>_<source>`, and was finished last.
+    """
     collected = collected_experiments(results_dir)
-    for name in experiments:
-        if name in collected:
-            runs = read_results(results_dir, name).runs
-            return name, runs[runs["scale"] == headline_scale(runs)]
+    found = {name: read_results(results_dir, name).runs for name in experiments if name in collected}
+    if not found:
+        near = [name for name in collected if name.startswith(f"{experiments[0]}_")]
+        runs = {name: read_results(results_dir, name).runs for name in near}
+        known = [name for name in near if name == f"{experiments[0]}_{runs[name]['source'].iloc[0]}"]
+        found = {name: runs[name] for name in sorted(known, key=lambda name: runs[name]["finished"].max())[-1:]}
+    for name, rows in found.items():
+        return name, rows[rows["scale"] == headline_scale(rows)]
     return "", pd.DataFrame()
 
 
@@ -61,7 +68,7 @@ def headline_runs(results_dir: Path, *experiments: str) -> tuple[str, pd.DataFra
 
 
 def _recognition(results_dir: Path) -> Findings:
-    experiment, runs = headline_runs(results_dir, "ucf11", "ucf11_actions")
+    experiment, runs = headline_runs(results_dir, "ucf11")
     if runs.empty:
         return {}
     results = read_results(results_dir, experiment)._replace(runs=runs)
@@ -117,20 +124,18 @@ def _orderings(summary: pd.DataFrame, results: Results) -> Findings:
 # ---- tasks 2 and 3
 
 
-def _no_worse(
-    results_dir: Path, key: str, experiments: tuple[str, ...], column: str, margin: float, form: str
-) -> Findings:
+def _no_worse(results_dir: Path, key: str, name: str, column: str, margin: float, form: str) -> Findings:
     """Judge whether the block-term model is worse than the dense one by at most a share of the dense one's number.
 
     Args:
         results_dir: Where the committed tables are.
         key: The claim.
-        experiments: The first that is there counts.
+        name: The experiment.
         column: The metric.
         margin: The share, positive where a lower number is better, negative where a higher one is.
         form: How the metric is written.
     """
-    experiment, runs = headline_runs(results_dir, *experiments)
+    experiment, runs = headline_runs(results_dir, name)
     if runs.empty:
         return {}
     dense, ours = runs[runs["model"] == LSTM.name], runs[runs["model"] == BT_LSTM.name]
@@ -174,7 +179,7 @@ def _recovery(results_dir: Path) -> Findings:
 
 def _rank(results_dir: Path) -> Findings:
     """Judge whether accuracy rises with the rank, at the paper's d = 4 and N = 2."""
-    experiment, runs = headline_runs(results_dir, "ucf11_sensitivity", "ucf11_sensitivity_actions")
+    experiment, runs = headline_runs(results_dir, "ucf11_sensitivity")
     if runs.empty:
         return {}
     runs = runs[(runs["order"] == 4) & (runs["num_blocks"] == 2) & (runs["model"] == BT_LSTM.name)]
