@@ -70,7 +70,7 @@ def test_the_interval_is_that_of_linear_regression():
 
 def test_numbers_that_follow_the_laws_are_found_to_follow_them(tmp_path, golden):
     write_sections(tmp_path)
-    fits = complexity.fitted(tmp_path)
+    fits = exponents.fitted(tmp_path)
     assert set(fits["verdict"]) == {HOLDS}
     assert len(fits) == 3 * (1 + 3 + 4)
     assert np.allclose(fits["slope"], fits["law"])
@@ -88,7 +88,7 @@ def test_numbers_that_follow_the_laws_are_found_to_follow_them(tmp_path, golden)
 
 def test_constants_that_hide_a_law_are_named(tmp_path):
     write_sections(tmp_path, start_ms=1e-9 * law(INPUT_SHAPES[16_384], "BT", "forward"))
-    fits = complexity.fitted(tmp_path).set_index(["family", "quantity", "factor"])
+    fits = exponents.fitted(tmp_path).set_index(["family", "quantity", "factor"])
     row = fits.loc["BT", "time forward", "input"]
     assert (row["smallest"], row["all_smallest"]) == (16_384, 1_024)
     assert row["slope_all"] < row["slope"] - exponents.TOLERANCE
@@ -101,9 +101,9 @@ def test_what_grows_faster_breaks_a_law_and_what_grows_slower_does_not(tmp_path)
     for power, verdict in ((1.3, FASTER), (0.6, SLOWER)):
         folder = tmp_path / str(power)
         write_sections(folder, power=power)
-        fits = complexity.fitted(folder)
+        fits = exponents.fitted(folder)
         chosen = fits[(fits["family"] == "dense") & (fits["quantity"] == "time forward")]
-        assert complexity.overall(chosen["verdict"]) == verdict
+        assert exponents.overall(chosen["verdict"]) == verdict
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,10 @@ def test_verdicts(slope, low, high, verdict):
 
 
 def test_a_law_is_judged_by_its_worst_factor():
-    assert complexity.overall(pd.Series([HOLDS, SLOWER, UNCLEAR])) == UNCLEAR
-    assert complexity.overall(pd.Series([SLOWER, FASTER, HOLDS])) == FASTER
-    assert complexity.overall(pd.Series([HOLDS, SLOWER])) == SLOWER
-    assert complexity.overall(pd.Series([HOLDS])) == HOLDS
+    assert exponents.overall(pd.Series([HOLDS, SLOWER, UNCLEAR])) == UNCLEAR
+    assert exponents.overall(pd.Series([SLOWER, FASTER, HOLDS])) == FASTER
+    assert exponents.overall(pd.Series([HOLDS, SLOWER])) == SLOWER
+    assert exponents.overall(pd.Series([HOLDS])) == HOLDS
 
 
 def test_ratios_are_those_of_the_paper_s_setting(tmp_path):

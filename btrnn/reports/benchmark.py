@@ -25,7 +25,7 @@ def terminal_report(results_dir: Path, device: str) -> str:
 
 
 def table_texts(results_dir: Path) -> dict[Path, str]:
-    """Return tables/benchmark.md: all that the CSV files hold, and on what it was measured; nothing where nothing was."""
+    """Return tables/benchmark.md: all that was measured, and on what; nothing where nothing was."""
     devices = []
     for device in _DEVICES:
         if sections := tables.read_all(results_dir, device):
