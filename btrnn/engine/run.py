@@ -190,7 +190,7 @@ def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger 
 def _test(
     trainer: Trainer, task: Task, data: DataModule, chosen: dict[str, Tensor], place: Path
 ) -> tuple[dict[str, Any], Outputs, Outputs]:
-    """Test the chosen weights, and where the test split chose them the last ones too.
+    """Test the chosen weights, and where the data say so the last ones too.
 
     Args:
         trainer: Which may have trained the last ones.
@@ -204,7 +204,7 @@ def _test(
     """
     metrics: dict[str, Any] = {}
     last: Outputs = {}
-    if data.chosen_on_test and trainer.global_step > 0:
+    if data.last_tested and trainer.global_step > 0:
         metrics["test/accuracy_last"] = _test_once(trainer, task, data)["test/accuracy"]
         last = task.outputs(data)
     load_weights(task, chosen, place)

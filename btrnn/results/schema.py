@@ -85,7 +85,7 @@ class Schema:
     """The columns of one task's tables.
 
     Attributes:
-        prefix: With which the names of its experiments begin.
+        prefix: With which the names of its experiments begin; it names the task.
         data: What is said of the data and the task. Runs that differ in one of these never stand in one table.
         metrics: Numbers of a finished run, in the order of the table; those of the test split may be absent.
         averaged: Which of them are averaged over seeds.
@@ -97,6 +97,7 @@ class Schema:
         prediction_columns: Of such a row.
         pictures: What arrays.npz of a run shows: what its own weights drew, or test data, the same for every run.
         text: Which of `data` and `prediction_columns` are text.
+        other_prefixes: With which names of its experiments begin that are on other data.
     """
 
     prefix: str
@@ -111,6 +112,7 @@ class Schema:
     prediction_columns: tuple[str, ...]
     pictures: Literal["none", "of the run", "of the data"]
     text: tuple[str, ...]
+    other_prefixes: tuple[str, ...] = ()
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -170,6 +172,7 @@ VIDEO = Schema(
     prediction_columns=("clip", "group", "label", "predicted", "predicted_last"),
     pictures="none",
     text=("protocol", "scaling", "clip", "group"),
+    other_prefixes=("ucf101",),
 )
 
 _BOUND = ("nll_bound", "reconstruction", "kl")
@@ -222,7 +225,8 @@ def schema_of(experiment: str) -> Schema:
         ResultsError: Its name does not begin with that of a task.
     """
     for schema in SCHEMAS:
-        if experiment == schema.prefix or experiment.startswith(f"{schema.prefix}_"):
-            return schema
-    prefixes = ", ".join(schema.prefix for schema in SCHEMAS)
+        for prefix in (schema.prefix, *schema.other_prefixes):
+            if experiment == prefix or experiment.startswith(f"{prefix}_"):
+                return schema
+    prefixes = ", ".join(prefix for schema in SCHEMAS for prefix in (schema.prefix, *schema.other_prefixes))
     raise ResultsError(f"the name of experiment {experiment!r} does not begin with that of a task: {prefixes}")
