@@ -11,8 +11,10 @@ from btrnn.reports.format import mean_text, number
 from btrnn.reports.page import Page
 from btrnn.reports.tables import Table
 from btrnn.reports.view import View
+from btrnn.results.summary import rows_of
 
 _METRIC = "test/accuracy"
+_SETTING = ["model", "scaling", "origin"]
 
 
 def _rows(_: View, panel: pd.DataFrame) -> Table:
@@ -26,10 +28,22 @@ def _rows(_: View, panel: pd.DataFrame) -> Table:
     ]
 
 
+def _validated(view: View) -> bool:
+    """Return whether clips apart from the tested ones choose the epoch, so that they can choose the rate, too."""
+    return str(view.first["protocol"]) != "paper"
+
+
 def _best(view: View) -> pd.DataFrame:
-    """Return the row of each model's best rate; of several that are equal the lowest rate."""
-    ordered = view.summary.sort_values([_METRIC, "learning_rate"], ascending=[False, True])
-    return ordered.drop_duplicates(["model", "origin"]).sort_index()
+    """Return the row of each model's and scaling's best rate, of several that are equal that of the lowest rate.
+
+    The best has the lowest mean validation loss, or, where the test clips choose the epoch, the highest test accuracy.
+    Rates that were not run with all seeds cannot be the best.
+    """
+    scores = [rows_of(row, view.results.runs)["val/loss"].mean() for row in view.summary.to_dict("records")]
+    table = view.summary.assign(score=scores if _validated(view) else -view.summary[_METRIC])
+    whole = table["n"] == table.groupby(_SETTING)["n"].transform("max")
+    ordered = table[whole].sort_values(["score", "learning_rate"])
+    return ordered.drop_duplicates(_SETTING).sort_index()
 
 
 def _paper_rate(view: View) -> float:
@@ -37,28 +51,42 @@ def _paper_rate(view: View) -> float:
 
 
 def _values(view: View) -> dict[str, Any]:
-    models = []
-    for _, rows in view.summary.groupby(["model", "origin"], sort=False):
-        ordered = rows.sort_values("learning_rate")
-        rates, reached = ordered["learning_rate"].tolist(), ordered[_METRIC]
-        top, bottom = reached.max(), reached.min()
-        best = [rate for rate, value in zip(rates, reached, strict=True) if value == top]
-        worst = [rate for rate, value in zip(rates, reached, strict=True) if value == bottom]
-        at_paper = ordered.loc[ordered["learning_rate"] == _paper_rate(view), _METRIC]
+    models, best = [], _best(view).set_index(_SETTING, drop=False)
+    several = view.summary["scaling"].nunique() > 1
+    for key, rows in view.summary.groupby(_SETTING, sort=False):
+        ordered, chosen = rows.sort_values("learning_rate"), best.loc[key]
+        tried, lowest = ordered["learning_rate"], ordered.loc[ordered[_METRIC].idxmin()]
+        tied = [] if _validated(view) else ordered.loc[ordered[_METRIC] == chosen[_METRIC], "learning_rate"].tolist()
+        at_paper = ordered.loc[tried == _paper_rate(view), _METRIC]
         models.append(
-            {"label": ordered["model_label"].iloc[0], "best": f"{top:.3f}", "worst": f"{bottom:.3f}"}
-            | {"best_rates": [f"{rate:g}" for rate in best], "worst_rates": [f"{rate:g}" for rate in worst]}
-            | {"edge": bool({best[0], best[-1]} & {rates[0], rates[-1]})}
+            {"label": chosen["model_label"] + (f", {chosen['scaling']} input" if several else "")}
+            | {
+                "best": f"{chosen[_METRIC]:.3f}",
+                "best_rates": [f"{rate:g}" for rate in tied or [chosen["learning_rate"]]],
+            }
+            | {"worst": f"{lowest[_METRIC]:.3f}", "worst_rate": f"{lowest['learning_rate']:g}"}
+            | {"edge": chosen["learning_rate"] in (tried.min(), tried.max()), "partial": ordered["n"].nunique() > 1}
             | {"paper": "".join(f"{value:.3f}" for value in at_paper[:1])}
         )
-    return {"models": models, "paper_rate": f"{_paper_rate(view):g}"}
+    inputs = "" if several else f", {view.first['scaling']} input"
+    return {
+        "models": models,
+        "paper_rate": f"{_paper_rate(view):g}",
+        "validated": _validated(view),
+        "inputs": inputs,
+        "num_seeds": int(view.summary["n"].max()),
+    }
 
 
 def _figures(view: View) -> list[FigureFile]:
     summary = view.summary.sort_values("learning_rate")
     columns = {"model_label": "label", "learning_rate": "x", _METRIC: "mean"}
     columns |= {f"{_METRIC}_{end}": end for end in ("low", "high")}
-    shown = summary.rename(columns=columns | {"label": "row"})[["model", *columns.values()]].assign(panel="")
+    shown = summary.rename(columns=columns | {"label": "row"})[["model", "scaling", *columns.values()]]
+    several = shown["scaling"].nunique() > 1
+    shown = shown.assign(panel=shown["scaling"] + " input" if several else "").drop(columns="scaling")
+    if (summary["n"] < 3).all():  # an interval from two seeds is wider than the picture
+        shown = shown.assign(low=shown["mean"], high=shown["mean"])
     draw = partial(draw_series, shown, view.title, "Adam's learning rate", "test accuracy, best epoch", log_x=True)
     rate = _paper_rate(view)
     draw = partial(draw, limits=(0.0, 1.04), vertical=(rate, f"the paper's rate, {rate:g}"))
