@@ -52,7 +52,7 @@ def _paper_rate(view: View) -> float:
 
 def _values(view: View) -> dict[str, Any]:
     models, best = [], _best(view).set_index(_SETTING, drop=False)
-    several = view.summary["scaling"].nunique() > 1
+    several = len(set(view.summary["scaling"])) > 1
     for key, rows in view.summary.groupby(_SETTING, sort=False):
         ordered, chosen = rows.sort_values("learning_rate"), best.loc[key]
         tried, lowest = ordered["learning_rate"], ordered.loc[ordered[_METRIC].idxmin()]
@@ -65,7 +65,7 @@ def _values(view: View) -> dict[str, Any]:
                 "best_rates": [f"{rate:g}" for rate in tied or [chosen["learning_rate"]]],
             }
             | {"worst": f"{lowest[_METRIC]:.3f}", "worst_rate": f"{lowest['learning_rate']:g}"}
-            | {"edge": chosen["learning_rate"] in (tried.min(), tried.max()), "partial": ordered["n"].nunique() > 1}
+            | {"edge": chosen["learning_rate"] in (tried.min(), tried.max()), "partial": len(set(ordered["n"])) > 1}
             | {"paper": "".join(f"{value:.3f}" for value in at_paper[:1])}
         )
     inputs = "" if several else f", {view.first['scaling']} input"
@@ -83,7 +83,7 @@ def _figures(view: View) -> list[FigureFile]:
     columns = {"model_label": "label", "learning_rate": "x", _METRIC: "mean"}
     columns |= {f"{_METRIC}_{end}": end for end in ("low", "high")}
     shown = summary.rename(columns=columns | {"label": "row"})[["model", "scaling", *columns.values()]]
-    several = shown["scaling"].nunique() > 1
+    several = len(set(shown["scaling"])) > 1
     shown = shown.assign(panel=shown["scaling"] + " input" if several else "").drop(columns="scaling")
     if (summary["n"] < 3).all():  # an interval from two seeds is wider than the picture
         shown = shown.assign(low=shown["mean"], high=shown["mean"])
