@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from omegaconf import DictConfig
 
-from btrnn import run
-from btrnn.data.index import UCF101_CLASSES, UCF101_LAYOUT, files_digest, index_clips, split_clips
-from tests.clips import write_clip
+from btrnn.data.video.clips import UCF101_CLASSES, UCF101_LAYOUT, files_digest, index_clips, split_clips
+from btrnn.engine import run
+
+from .clips import write_clip
 
 
 @pytest.fixture(scope="module")
