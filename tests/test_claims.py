@@ -396,7 +396,7 @@ def curves(**losses: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Make a panel and its epochs; each epoch takes 10 s."""
     panel = [
         dict.fromkeys(schema_of("ucf11").panel, "ucf11")
-        | {"model": model, "label": model, "name": model, "seeds": "0,1"}
+        | {"model": model, "label": model, "name": model, "seeds": "0,1", "origin": "x"}
         for model in losses
     ]
     epochs = [

@@ -1,4 +1,4 @@
-"""The block-term decomposition, drawn: how the modes of the input, the factors, the core and the gates hang together."""
+"""The block-term decomposition, drawn: which factor meets which mode, and how the core joins the factors."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ def block_term() -> Figure:
         axis.set_axis_off()
         axis.set(xlim=(0, 11), ylim=(-0.9, 5.1))
         _box(axis, 5.5, 4.5, 10.6, f"x: one frame, 57,600 = {_times(IN_MODES)} values", BLUE)
-        _box(axis, 5.5, 0.5, 10.6, f"W x: the four gates, 1,024 = (4·4) × {_times(HIDDEN_MODES[1:])} values", BLUE)
+        _box(axis, 5.5, 0.5, 10.6, f"W x: the four gates, 1,024 = {_times(out_modes)} values", BLUE)
         _box(axis, _CORE, 2.5, 1.7, f"core G\n{_times((TUCKER_RANK,) * len(IN_MODES))}", ORANGE)
         for k, (centre, inputs, outputs) in enumerate(zip(_CENTRES, IN_MODES, out_modes, strict=True)):
             _box(axis, centre, 2.5, 1.7, f"factor A{k + 1}\n{_times((inputs, outputs, TUCKER_RANK))}", GREEN)
@@ -40,7 +40,7 @@ def block_term() -> Figure:
 
 
 def _times(sizes: tuple[int, ...]) -> str:
-    return " × ".join(map(str, sizes))
+    return " \N{MULTIPLICATION SIGN} ".join(map(str, sizes))
 
 
 def _box(axis: Axes, x: float, y: float, width: float, text: str, color: str) -> None:

@@ -72,8 +72,10 @@ def errors_against_parameters(table: pd.DataFrame, truths: dict[str, str], own: 
             line: Any = {"ls": "", "marker": "_", "ms": 9, "mew": 2} if kind == own else {"drawstyle": "steps-post"}
             _draw_kind(axis, table[table["truth"] == kind], line)
             axis.set_title(truths[kind])
-        figure.supxlabel("parameters")
-        figure.supylabel("relative error")
+        for axis in axes[-1]:
+            axis.set_xlabel("parameters")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("relative error")
         figure.legend(handles=_handles(), loc="outside lower center", ncols=3)
         figure.suptitle(title)
         return figure

@@ -25,7 +25,7 @@ def terminal_report(results_dir: Path, device: str) -> str:
 
 
 def table_texts(results_dir: Path) -> dict[Path, str]:
-    """Return tables/benchmark.md: everything that the CSV files hold, and on what; nothing where nothing was measured."""
+    """Return tables/benchmark.md: all that was measured, and on what; nothing where nothing was."""
     devices = []
     for device in _DEVICES:
         if sections := tables.read_all(results_dir, device):
@@ -50,6 +50,7 @@ def _device(results_dir: Path, device: str, sections: tables.Tables) -> dict[str
     return {
         "figures": [file.path.name for file in figures.figure_files(results_dir, device)],
         "machines": tables.machines(results_dir, device, sections),
+        "native": [row["verdict"] for row in tables.targets(sections) if row["path"] == "native"],
         "targets": _table(tables.targets(sections)),
         "slower": tables.slower_cells(sections),
         "compared": {name: _table(tables.comparison(sections[name], name)) for name in _compared(sections)},

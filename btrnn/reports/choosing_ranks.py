@@ -62,10 +62,10 @@ def best_of_each_size(results_dir: Path) -> str:
     return markdown_table(rows)
 
 
-def _row(place: _Row, series: str, parameters: float, values: "pd.Series[float]", setting: str) -> _Row:
+def _row(place: _Row, series: str, parameters: int, values: "pd.Series[float]", setting: str) -> _Row:
     interval = mean_interval(values.to_numpy(dtype=float), bounds=(0.0, float("inf")))
     numbers = {"mean": interval.mean, "low": interval.low, "high": interval.high}
-    return place | {"series": series, "parameters": int(parameters), "setting": setting} | numbers
+    return place | {"series": series, "parameters": parameters, "setting": setting} | numbers
 
 
 def _matrices(results_dir: Path) -> Iterator[_Row]:
@@ -76,18 +76,18 @@ def _matrices(results_dir: Path) -> Iterator[_Row]:
         first = group.iloc[0]
         family = first["form"][:2].upper()
         setting = f"d = {first['order']}, R = {first['rank']}" + f", N = {first['num_blocks']:g}" * (family == "BT")
-        yield _row(place, family, first["parameters"], group["error_best"], setting)
+        yield _row(place, family, int(first["parameters"]), group["error_best"], setting)
         if family == "BT" and (group["error_best_rank"] < 1).all():
-            yield _row(place, "best rank (SVD)", first["parameters"], group["error_best_rank"], "")
+            yield _row(place, "best rank (SVD)", int(first["parameters"]), group["error_best_rank"], "")
 
 
 def _clips(results_dir: Path) -> Iterator[_Row]:
-    experiment, runs = headline_runs(results_dir, "ucf11_sensitivity", "ucf11_sensitivity_actions")
+    experiment, runs = headline_runs(results_dir, "ucf11_sensitivity")
     for _, group in runs[runs["model"] == BT_LSTM.name].groupby("name", sort=False) if experiment else ():
         first = group.iloc[0]
         place: _Row = {"panel": "action recognition", "data": data_name(first["source"]), "measure": "test error"}
         setting = f"d = {first['order']:g}, R = {first['rank']:g}, N = {first['num_blocks']:g}"
-        yield _row(place, "BT", first["parameters_input"], 1 - group["test/accuracy"], setting)
+        yield _row(place, "BT", int(first["parameters_input"]), 1 - group["test/accuracy"], setting)
 
 
 def _times(results_dir: Path) -> Iterator[_Row]:

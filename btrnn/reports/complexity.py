@@ -4,57 +4,25 @@ import math
 from itertools import product
 from pathlib import Path
 
-import pandas as pd
-
-from btrnn.benchmark.results.exponents import (
-    FACTORS,
-    FAMILIES,
-    FASTER,
-    HOLDS,
-    MANY,
-    QUANTITIES,
-    SLOWER,
-    TOLERANCE,
-    UNCLEAR,
-    WIDEST,
-    exponents,
-    measurements,
-    ratios,
-)
+from btrnn.benchmark.results import exponents
+from btrnn.benchmark.results.exponents import FACTORS, FAMILIES, QUANTITIES, TOLERANCE, WORDS, fitted, overall, ratios
 from btrnn.benchmark.results.tables import read_all
 from btrnn.figures.benchmark import complexity_files as figure_files
 from btrnn.reports.claims.rules import paper_values
 from btrnn.reports.render import render
 from btrnn.results.summary import Row
 
-__all__ = ["SECTIONS", "WORDS", "figure_files", "fitted", "overall", "table_texts"]
-SECTIONS = ("sweep", "memory", "memory_sweep")  # of the benchmark, that the laws are compared with
+__all__ = ["figure_files", "table_texts"]
 _LETTERS = {"input": "I", "rank": "R", "blocks": "N", "order": "d"}
 _PAPER_IDS = {"time forward": "time_forward", "time backward": "time_backward", "memory": "memory_backward"}
-WORDS = {
-    HOLDS: "holds",
-    SLOWER: "consistent with a bound, not tested",
-    FASTER: "does not hold",
-    UNCLEAR: "not tested, interval too wide",
-}
-
-
-def fitted(results_dir: Path) -> pd.DataFrame:
-    """Return the exponents that the committed CSV files give; see `btrnn.benchmark.results.exponents.exponents`."""
-    return exponents(measurements(read_all(results_dir, "cpu")))
-
-
-def overall(verdicts: "pd.Series[str]") -> str:
-    """Judge a law by all of its factors: it holds as far as it does in the worst of them."""
-    return next(verdict for verdict in (FASTER, UNCLEAR, SLOWER, HOLDS) if verdict in set(verdicts))
 
 
 def table_texts(results_dir: Path) -> dict[Path, str]:
     """Return tables/complexity.md; nothing where no size was measured."""
-    fits, law = fitted(results_dir), paper_values(results_dir)["law"]
+    fits = fitted(results_dir)
     if fits.empty:
         return {}
-    laws = []
+    law, laws = paper_values(results_dir)["law"], []
     groups = dict(list(fits.groupby(["quantity", "family"], sort=False)))
     for quantity, family in [key for key in product(QUANTITIES, FAMILIES) if key in groups]:
         rows = {row["factor"]: _written(row) for row in groups[quantity, family].to_dict("records")}
@@ -66,9 +34,9 @@ def table_texts(results_dir: Path) -> dict[Path, str]:
         laws=laws,
         letters=_LETTERS,
         ratios=ratios(read_all(results_dir, "cpu")),
-        many=MANY,
+        many=exponents.MANY,
         tolerance=TOLERANCE,
-        widest=WIDEST,
+        widest=exponents.WIDEST,
     )
     return {Path("tables/complexity.md"): text + "\n"}
 

@@ -97,8 +97,9 @@ class Page:
     def _tested(self, view: View) -> dict[str, str]:
         """Return one scale, its sentence, and its text: notes and tables."""
         differences = self.differences(view)
-        outcomes = _outcomes(differences, self)
-        values = {"outcomes": outcomes, "differences": "", "caveats": caveats(view)} | self.values(view)
+        values = {"outcomes": outcomes(differences, self), "differences": "", "caveats": caveats(view)} | self.values(
+            view
+        )
         if not differences.empty:
             varied = tables.varied(view.summary, view.schema)
             values["differences"] = markdown_table(tables.differences_table(differences, varied, self.form, self.times))
@@ -117,7 +118,7 @@ def _part(view: View, template: str, values: dict[str, Any]) -> dict[str, str]:
     return {"scale": view.first["scale"], "sentence": sentence, "text": render(template, **values)}
 
 
-def _outcomes(differences: pd.DataFrame, page: Page) -> list[dict[str, Any]]:
+def outcomes(differences: pd.DataFrame, page: Page) -> list[dict[str, Any]]:
     """Return for each pair of models in how many settings the first is better, worse, or not told apart."""
     found = []
     if differences.empty:

@@ -61,7 +61,7 @@ def _figures(view: View) -> list[FigureFile]:
     shown = summary.rename(columns=columns | {"label": "row"})[["model", *columns.values()]].assign(panel="")
     draw = partial(draw_series, shown, view.title, "Adam's learning rate", "test accuracy, best epoch", log_x=True)
     rate = _paper_rate(view)
-    draw = partial(draw, limits=(0, 1.04), vertical=(rate, f"the paper's rate, {rate:g}"))
+    draw = partial(draw, limits=(0.0, 1.04), vertical=(rate, f"the paper's rate, {rate:g}"))
     return [FigureFile(view.figure(""), shown, draw)]
 
 

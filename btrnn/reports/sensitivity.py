@@ -100,7 +100,9 @@ def _figures(view: View) -> list[FigureFile]:
     lines = _lines(shown)
     looks = {f"R = {rank:g}": RANK_STYLES[int(rank)] for rank in shown["rank"].dropna().unique() if rank in RANK_STYLES}
     title = f"BT-LSTM on {view.title}"
-    draw = partial(draw_series, lines, title, "core order d", "test accuracy", bars=True, looks=looks, limits=(0, 1.04))
+    draw = partial(
+        draw_series, lines, title, "core order d", "test accuracy", bars=True, looks=looks, limits=(0.0, 1.04)
+    )
     return [
         FigureFile(view.figure("curves.png"), lines, draw),
         FigureFile(view.figure("heat_maps.png"), shown, partial(heat_maps, shown, title)),

@@ -117,12 +117,12 @@ def _figures(view: View) -> list[FigureFile]:
     loss = view.epoch_series("train/loss", panel_name)
     points, published = _points(view, summary)
     drawn = partial(draw_series, points, view.title, "parameters of W", "test accuracy", bars=True, log_x=True)
-    drawn = partial(drawn, limits=(0, 1.04), published=published)
+    drawn = partial(drawn, limits=(0.0, 1.04), published=published)
     files = [
         FigureFile(
             view.figure("accuracy.png"),
             accuracy,
-            partial(draw_series, accuracy, view.title, "epoch", "accuracy", limits=(0, 1.04)),
+            partial(draw_series, accuracy, view.title, "epoch", "accuracy", limits=(0.0, 1.04)),
         ),
         FigureFile(
             view.figure("training_loss.png"), loss, partial(draw_series, loss, view.title, "epoch", "training loss")

@@ -31,7 +31,7 @@ class Model:
     line: str
     dense: bool = False
     baseline: bool = False
-    shape: tuple[tuple[str, str, float | None], ...] = (
+    shape: tuple[tuple[str, str, int | float | None], ...] = (
         ("R", "rank", None),
         ("N", "num_blocks", None),
         ("d", "order", None),

@@ -178,8 +178,11 @@ def merge(old: Results, new: Sequence[Results], experiment: str) -> Results:
 def without_scale(results: Results, scale: str) -> Results:
     """Return tables without the runs of one scale; pictures stay."""
     names = set(results.runs.loc[results.runs["scale"] == scale, "name"])
-    tables = (table if table.empty else table[~table["name"].isin(names)] for table in results[:3])
-    return Results(*tables, results.pictures)
+    runs, epochs, predictions = (
+        table if table.empty else table[~table["name"].isin(names)]
+        for table in (results.runs, results.epochs, results.predictions)
+    )
+    return Results(runs, epochs, predictions, results.pictures)
 
 
 def _merge(

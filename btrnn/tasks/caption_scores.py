@@ -1,9 +1,9 @@
 """Scores of captions against references, and of what they must be read against: a constant caption, and people's own.
 
 The scores are those of COCO's own evaluation, called one by one: `COCOEvalCap.evaluate` would add SPICE, which it
-downloads first. The tokeniser and METEOR are Java programs that
-pycocoevalcap ships. Where they do not run, captions are cut by `words_of` instead and METEOR is left out. They are run
-in one locale, whatever the user's: METEOR cannot read the decimal comma that it writes itself in some.
+downloads first. The tokeniser and METEOR are Java programs that pycocoevalcap ships. Where they do not run, captions
+are cut by `words_of` instead and METEOR is left out. They are run in one locale, whatever the user's: METEOR cannot
+read the decimal comma that it writes itself in some.
 """
 
 import logging

@@ -36,7 +36,7 @@ def own_counts(results_dir: Path) -> list[dict[str, str]]:
     whole = int(value["method.whole_parameters.lstm"])
     compact = whole - dense_parameters(*shape) + bt_parameters(*shape, 4, 2)
     keys = parameters.grid()["paper_id"]
-    known = value[keys].astype(int)
+    known = [int(number) for number in value[keys]]
     values = paper_values(results_dir) | {
         "bt": lambda inputs, outputs, rank, blocks: count(bt_parameters(_modes(inputs), _modes(outputs), rank, blocks)),
         "tt": lambda inputs, outputs, rank: count(tt_parameters(_modes(inputs), _modes(outputs), rank)),
@@ -44,8 +44,8 @@ def own_counts(results_dir: Path) -> list[dict[str, str]]:
         "whole_compression": f"{whole / compact:.1f}",
         "panels": _PANELS,
         "total": len(known),
-        "lowest": count(known.min()),
-        "highest": count(known.max()),
+        "lowest": count(min(known)),
+        "highest": count(max(known)),
         "marks": ", ".join(sorted(set(paper["mark"][keys]))),
         "equal": parameters.equal_counts(results_dir),
     }

@@ -12,7 +12,7 @@ from btrnn.reports.claims.rules import VERDICTS, Claim, make_claims
 from btrnn.reports.format import markdown_table
 from btrnn.reports.render import render
 
-FIGURE = "figures/recovery_panels.png"  # of the pages with all claims: a figure of the paper, and no stand-in
+FIGURE = "figures/complexity.png"  # of this page and README: it rests on no stand-in
 
 
 def all_claims(results_dir: Path) -> list[Claim]:

@@ -76,11 +76,12 @@ def make_claims(results_dir: Path, findings: Mapping[str, Finding]) -> list[Clai
         if "{" in texts["file"]:
             filled["file"] = texts["file"].format(experiment=found.experiment) if found else ""
         n, verdict = (found.n, found.verdict) if found else ("0", NOT_RUN)
-        claims.append(Claim(key=key, n=n, verdict=verdict, **(texts | filled)))
+        said = {name: text for name, text in (texts | filled).items() if name not in ("measured", "compared")}
+        claims.append(Claim(key=key, n=n, verdict=verdict, **said))
     return claims
 
 
-def read_texts(name: str) -> dict[str, dict[str, str]]:
+def read_texts(name: str) -> dict[str, dict[str, Any]]:
     """Read claims.toml or counts.toml."""
     return tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text(encoding="utf-8"))
 
