@@ -51,10 +51,11 @@ def _paper_rate(view: View) -> float:
 
 
 def _values(view: View) -> dict[str, Any]:
-    models, best = [], _best(view).set_index(_SETTING, drop=False)
+    models = []
+    best = {tuple(row[name] for name in _SETTING): row for row in _best(view).to_dict("records")}
     several = len(set(view.summary["scaling"])) > 1
     for key, rows in view.summary.groupby(_SETTING, sort=False):
-        ordered, chosen = rows.sort_values("learning_rate"), best.loc[key]
+        ordered, chosen = rows.sort_values("learning_rate"), best[tuple(key)]
         tried, lowest = ordered["learning_rate"], ordered.loc[ordered[_METRIC].idxmin()]
         tied = [] if _validated(view) else ordered.loc[ordered[_METRIC] == chosen[_METRIC], "learning_rate"].tolist()
         at_paper = ordered.loc[tried == _paper_rate(view), _METRIC]
