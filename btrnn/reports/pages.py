@@ -4,7 +4,11 @@ from btrnn.reports import captioning, generation, rate_curves, sensitivity, vide
 from btrnn.reports.page import Page
 from btrnn.results.schema import schema_of
 
-_STUDIES = {video.RATE_CURVES: rate_curves.PAGE, "ucf11_sensitivity": sensitivity.PAGE}
+_STUDIES = {
+    video.RATE_CURVES: rate_curves.PAGE,
+    "ucf101_rates": rate_curves.PAGE,
+    "ucf11_sensitivity": sensitivity.PAGE,
+}
 _TASKS = {"ucf11": video.PAGE, "draw": generation.PAGE, "captioning": captioning.PAGE}  # by `Schema.prefix`
 
 

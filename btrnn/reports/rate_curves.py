@@ -7,10 +7,13 @@ import pandas as pd
 
 from btrnn.figures.file import FigureFile
 from btrnn.figures.series import draw_series
+from btrnn.reports import tables
 from btrnn.reports.format import mean_text, number
 from btrnn.reports.page import Page
 from btrnn.reports.tables import Table
+from btrnn.reports.video import panel_name
 from btrnn.reports.view import View
+from btrnn.results.summary import rows_of
 
 _METRIC = "test/accuracy"
 
@@ -26,10 +29,23 @@ def _rows(_: View, panel: pd.DataFrame) -> Table:
     ]
 
 
+def _validated(view: View) -> bool:
+    """Return whether validation clips, and not the test clips, choose the epoch."""
+    return "paper" not in set(view.summary["protocol"])
+
+
+def _scored(view: View) -> pd.DataFrame:
+    """Return the summary in the order of rates, with `score`: what chooses a rate; the highest is best."""
+    summary = view.summary.sort_values("learning_rate")
+    rows = summary.to_dict("records")
+    losses = [-rows_of(row, view.results.runs)[f"val/{view.schema.monitor}"].mean() for row in rows]
+    return summary.assign(score=losses if _validated(view) else summary[_METRIC])
+
+
 def _best(view: View) -> pd.DataFrame:
     """Return the row of each model's best rate; of several that are equal the lowest rate."""
-    ordered = view.summary.sort_values([_METRIC, "learning_rate"], ascending=[False, True])
-    return ordered.drop_duplicates(["model", "origin"]).sort_index()
+    ordered = _scored(view).sort_values("score", ascending=False, kind="stable")
+    return ordered.drop_duplicates([*view.schema.data, "model", "origin"]).sort_index()
 
 
 def _paper_rate(view: View) -> float:
@@ -37,28 +53,32 @@ def _paper_rate(view: View) -> float:
 
 
 def _values(view: View) -> dict[str, Any]:
+    """Return for each model and panel its best and its worst rates, and the paper's rate."""
     models = []
-    for _, rows in view.summary.groupby(["model", "origin"], sort=False):
-        ordered = rows.sort_values("learning_rate")
-        rates, reached = ordered["learning_rate"].tolist(), ordered[_METRIC]
-        top, bottom = reached.max(), reached.min()
-        best = [rate for rate, value in zip(rates, reached, strict=True) if value == top]
-        worst = [rate for rate, value in zip(rates, reached, strict=True) if value == bottom]
-        at_paper = ordered.loc[ordered["learning_rate"] == _paper_rate(view), _METRIC]
+    varied = tables.varied(view.summary, view.schema)
+    for _, rows in _scored(view).groupby([*varied, "model", "origin"], sort=False):
+        best, worst = rows[rows["score"] == rows["score"].max()], rows[rows[_METRIC] == rows[_METRIC].min()]
+        ends = {rows["learning_rate"].min(), rows["learning_rate"].max()}
+        at_paper = rows.loc[rows["learning_rate"] == _paper_rate(view), _METRIC]
+        place = "".join(f", {tables.value_text(rows[column].iloc[0])}" for column in varied)
         models.append(
-            {"label": ordered["model_label"].iloc[0], "best": f"{top:.3f}", "worst": f"{bottom:.3f}"}
-            | {"best_rates": [f"{rate:g}" for rate in best], "worst_rates": [f"{rate:g}" for rate in worst]}
-            | {"edge": bool({best[0], best[-1]} & {rates[0], rates[-1]})}
+            {"label": f"{rows['model_label'].iloc[0]}{place}"}
+            | {"best": f"{best[_METRIC].iloc[0]:.3f}", "worst": f"{worst[_METRIC].iloc[0]:.3f}"}
+            | {"best_rates": [f"{rate:g}" for rate in best["learning_rate"]]}
+            | {"worst_rates": [f"{rate:g}" for rate in worst["learning_rate"]]}
+            | {"edge": bool(ends & set(best["learning_rate"]))}
             | {"paper": "".join(f"{value:.3f}" for value in at_paper[:1])}
         )
-    return {"models": models, "paper_rate": f"{_paper_rate(view):g}"}
+    return {"models": models, "paper_rate": f"{_paper_rate(view):g}", "validated": _validated(view)}
 
 
 def _figures(view: View) -> list[FigureFile]:
     summary = view.summary.sort_values("learning_rate")
     columns = {"model_label": "label", "learning_rate": "x", _METRIC: "mean"}
     columns |= {f"{_METRIC}_{end}": end for end in ("low", "high")}
-    shown = summary.rename(columns=columns | {"label": "row"})[["model", *columns.values()]].assign(panel="")
+    shown = summary.rename(columns=columns | {"label": "row"})[["model", *columns.values()]]
+    several = tables.varied(summary, view.schema)
+    shown["panel"] = [panel_name(row) if several else "" for row in summary.to_dict("records")]
     draw = partial(draw_series, shown, view.title, "Adam's learning rate", "test accuracy, best epoch", log_x=True)
     rate = _paper_rate(view)
     draw = partial(draw, limits=(0.0, 1.04), vertical=(rate, f"the paper's rate, {rate:g}"))

@@ -12,12 +12,14 @@ from btrnn.results.summary import Row
 
 _DATA = {
     "ucf11": "UCF11",
+    "ucf101": "UCF101",
     "actions": "Actions (stand-in)",  # of earlier runs
     "motions": "Motions (stand-in)",
     "mnist": "MNIST",
     "mnist_5k": "MNIST-5k",
     "fashion_mnist": "Fashion-MNIST",
     "coco": "MSCOCO",
+    "flickr8k": "Flickr8k",
     "scenes": "Scenes (stand-in)",
 }
 Table = list[dict[str, str]]
