@@ -207,7 +207,7 @@ def test_a_choice_of_rates_names_the_best(tmp_path: Path) -> None:
     workspace(tmp_path)
     results_dir, experiment = tmp_path / "results", "captioning_rates_scenes"
     for rate, loss in ((1e-3, 0.9), (2e-3, 0.7), (4e-3, 0.8)):
-        changes = {"test/cider": None, "val/loss": loss}
+        changes = {"test/cider": None, "val/loss": loss, "learning_rate": rate}
         run = write_run(results_dir, "lstm", 100, experiment=experiment, learning_rate=rate, changes=changes)
         (run / "captions.csv").unlink()
     collect_all(results_dir, experiment)
