@@ -53,7 +53,7 @@ def summarise(
         "scale": config.scale.name,
         "in_modes": "x".join(map(str, in_modes)) if factorised else "",
         "hidden_modes": "x".join(map(str, hidden_modes)) if factorised else "",
-        "rank": layer.get("tucker_rank", layer.get("tt_rank")),
+        "rank": layer.get("tucker_rank", layer.get("tt_rank", layer.get("rank"))),
         "num_blocks": layer.get("num_blocks"),
         "order": len(in_modes) if factorised else None,
         "learning_rate": task.learning_rate,
