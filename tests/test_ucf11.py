@@ -288,8 +288,8 @@ def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "ucf101"}, "source must be one of ucf11, motions; got 'ucf101'"),
-        ({"protocol": "random"}, "protocol must be one of paper, grouped; got 'random'"),
+        ({"source": "ucf50"}, "source must be one of ucf11, ucf101, motions; got 'ucf50'"),
+        ({"protocol": "random"}, "protocol must be one of paper, paper_validated, grouped; got 'random'"),
         ({"scaling": "none"}, "scaling must be one of"),
         ({"sampling": "all"}, "sampling must be one of"),
         ({"decoder": "opencv"}, "decoder must be one of pyav, skvideo"),
