@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from btrnn.complexity import check_count, full_tt_ranks
 from btrnn.nn.decomposition import block_terms, tensor_train
 from btrnn.nn.factorised import FactorisedLinear, product_text
-from btrnn.nn.initialisation import TT_PAPER_STD, InitName, bt_paper_std
 from btrnn.nn.parameters import CalledParameters
 
 
@@ -33,7 +32,6 @@ class BTLinear(FactorisedLinear):
         tucker_rank: R, the size of every axis of the core tensors.
         num_blocks: N, the number of block terms (the paper's CP-rank).
         bias: Whether to add a learnt vector of J numbers.
-        init: See `reset_parameters`.
         device, dtype: Of the parameters.
 
     Attributes:
@@ -57,11 +55,10 @@ class BTLinear(FactorisedLinear):
         tucker_rank: int,
         num_blocks: int = 1,
         bias: bool = True,
-        init: InitName = "default",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_modes, out_modes, bias, init, device, dtype)
+        super().__init__(in_modes, out_modes, bias, device, dtype)
         self.tucker_rank = check_count("tucker_rank", tucker_rank)
         self.num_blocks = check_count("num_blocks", num_blocks)
         num_blocks, tucker_rank = self.num_blocks, self.tucker_rank
@@ -112,15 +109,12 @@ class BTLinear(FactorisedLinear):
             device=weight.device,
             dtype=weight.dtype,
         )
-        made.fill([made.core, *made.factors], [core, *factors], bias)
+        made._fill([made.core, *made.factors], [core, *factors], bias)
         return made
 
     def operands(self) -> list[Tensor]:
         """Return the core, then the factors."""
         return [self.core, *self.factors()]
-
-    def _paper_std(self) -> float:
-        return bt_paper_std(self.tucker_rank)
 
     def extra_repr(self) -> str:
         """Describe the map as W's two shapes, ranks, and the compression of W."""
@@ -139,7 +133,6 @@ class TTLinear(FactorisedLinear):
         out_modes: J_1 .. J_d; their product is `out_features`.
         tt_rank: One inner rank for all places, or the d - 1 inner ranks r_1 .. r_{d-1}.
         bias: Whether to add a learnt vector of J numbers.
-        init: See `reset_parameters`.
         device, dtype: Of the parameters.
 
     Attributes:
@@ -161,11 +154,10 @@ class TTLinear(FactorisedLinear):
         *,
         tt_rank: int | Sequence[int],
         bias: bool = True,
-        init: InitName = "default",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_modes, out_modes, bias, init, device, dtype)
+        super().__init__(in_modes, out_modes, bias, device, dtype)
         self.tt_ranks = full_tt_ranks(self.order, tt_rank)
         shapes = zip(self.tt_ranks[:-1], self.in_modes, self.out_modes, self.tt_ranks[1:], strict=True)
         self.cores = CalledParameters(nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) for shape in shapes)
@@ -205,7 +197,7 @@ class TTLinear(FactorisedLinear):
         cores = tensor_train(weight, in_modes, out_modes, tt_rank)
         with_bias, device, dtype = bias is not None, weight.device, weight.dtype
         made = cls(in_modes, out_modes, tt_rank=tt_rank, bias=with_bias, device=device, dtype=dtype)
-        made.fill(list(made.cores), cores, bias)
+        made._fill(list(made.cores), cores, bias)
         return made
 
     def operands(self) -> list[Tensor]:
@@ -213,9 +205,6 @@ class TTLinear(FactorisedLinear):
         # the outer ranks of 1 are not axes of the network
         axes = self.network.operands
         return [core.reshape(1, *self.network.shape(names)) for core, names in zip(self.cores(), axes, strict=True)]
-
-    def _paper_std(self) -> float:
-        return TT_PAPER_STD
 
     def extra_repr(self) -> str:
         """Describe the map as W's two shapes, ranks, and the compression of W."""
