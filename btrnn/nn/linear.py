@@ -98,6 +98,12 @@ class BTLinear(FactorisedLinear):
 
         Raises:
             ValueError: The modes do not multiply to W's shape, or a rank or block count is below 1.
+
+        Example:
+            >>> weight = torch.kron(torch.ones(2, 2), torch.arange(6.0).reshape(2, 3))
+            >>> made = BTLinear.from_dense(weight, (2, 3), (2, 2), tucker_rank=1)
+            >>> made.num_weights, made.relative_error(weight) < 1e-5
+            (11, True)
         """
         core, factors, _ = block_terms(weight, in_modes, out_modes, tucker_rank, num_blocks)
         made = cls(
@@ -193,6 +199,12 @@ class TTLinear(FactorisedLinear):
 
         Raises:
             ValueError: The modes do not multiply to W's shape, or the ranks do not fit the modes.
+
+        Example:
+            >>> weight = torch.kron(torch.ones(2, 2), torch.arange(6.0).reshape(2, 3))
+            >>> made = TTLinear.from_dense(weight, (2, 3), (2, 2), tt_rank=1)
+            >>> made.num_weights, made.relative_error(weight) < 1e-5
+            (10, True)
         """
         cores = tensor_train(weight, in_modes, out_modes, tt_rank)
         with_bias, device, dtype = bias is not None, weight.device, weight.dtype

@@ -58,7 +58,7 @@ class LSTM(Recurrent):
         dropout: Probability of dropping an output between two layers.
         bidirectional: Whether a second direction reads the sequence from its end.
         proj_size: nn.LSTM's size of a projection of h_t, which this layer does not have: 0 only.
-        input_map: What W is made of; see `btrnn.nn.input_map`.
+        input_map: What W of every layer and direction is; dense if not given. See `btrnn.nn.input_map`.
         gate_activation: "sigmoid", or the "hard_sigmoid" of the paper's code.
         forget_bias: None draws the bias as nn.LSTM; a number sets the forget gate's part to it and the rest to 0.
         recurrent_init: "uniform" within 1/sqrt(H) as nn.LSTM, or "orthogonal" columns.
@@ -192,8 +192,19 @@ class TTLSTM(LSTM):
         tt_rank: One inner rank, or the d - 1 inner ranks.
         options: As for `LSTM`.
 
+    Attributes:
+        in_modes, hidden_modes, tt_rank: As given, of Python's own integers.
+        input_maps: A `TTLinear` for each layer and direction; `input_maps[0].cores[k]` is (r_{k-1}, I_k, J_k, r_k),
+            with 4 J_1 in place of J_1.
+
     Raises:
         ValueError: As `TTLinear` and `LSTM`.
+
+    Example:
+        >>> lstm = TTLSTM((8, 20, 20, 18), (4, 4, 4, 4), tt_rank=4, batch_first=True)
+        >>> output, (h_n, c_n) = lstm(torch.zeros(2, 6, 57_600))
+        >>> output.shape, lstm.num_input_parameters
+        (torch.Size([2, 6, 256]), 3360)
     """
 
     def __init__(
@@ -219,6 +230,11 @@ class BTLSTM(LSTM):
         tucker_rank: R, the size of every axis of the core tensors.
         num_blocks: N, the number of block terms.
         options: As for `LSTM`.
+
+    Attributes:
+        in_modes, hidden_modes, tucker_rank, num_blocks: As given, of Python's own integers.
+        input_maps: A `BTLinear` for each layer and direction; `input_maps[0].core` is (N, R, .., R), and
+            `input_maps[0].factors[k]` is (N, I_k, J_k, R), with 4 J_1 in place of J_1.
 
     Raises:
         ValueError: As `BTLinear` and `LSTM`.
