@@ -24,7 +24,7 @@ TAKEN = (
     *("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "notebooks/*.ipynb"),
     *("results/*.md", "results/*.csv", "results/tables/*.md", "results/figures/*", "results/weights/*.md"),
 )
-_MARKDOWN_LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+_MARKDOWN_LINK = re.compile(r"(?<![\w)\]])(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 _HTML_LINK = re.compile(r'<a href="(?P<target>[^"]+)"(?P<rest>[^>]*)>(?P<text>.*?)</a>', re.DOTALL)
 _LONG_CELL = re.compile(r"<td(?=[^>]*>[^<]{60})")
 _SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
@@ -84,14 +84,25 @@ def _gallery() -> str:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links to what is not part of the site into text, and fill the places that pages leave for what is made."""
+    """Lead links from places of the repository to those of the site, and fill the places for what is made."""
+    made = page.file.abs_src_path is None
+    of_docs = not made and str(page.file.abs_src_path).startswith(config.docs_dir)
+    source = f"docs/{page.file.src_uri}" if of_docs else page.file.src_uri
 
     def link(match: re.Match[str]) -> str:
-        target = _place(match["target"], page.file.src_uri)
-        return match[0] if target is None or files.get_file_from_path(target) else match["text"]
+        place = _place(match["target"], source)
+        if place is None:
+            return match[0]
+        if files.get_file_from_path(place) is None:
+            place = f"{place}/README.md"  # of a folder, if it has one
+        if files.get_file_from_path(place) is None:
+            return match["text"]
+        target = posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or ".")
+        fragment = urlsplit(match["target"]).fragment
+        return f"{match['image']}[{match['text']}]({target}{f'#{fragment}' if fragment else ''})"
 
-    if page.file.abs_src_path and not page.file.abs_src_path.startswith(config.docs_dir):
-        markdown = _MARKDOWN_LINK.sub(link, markdown).replace("](../docs/", "](../").replace("](docs/", "](")
+    if not made:
+        markdown = _MARKDOWN_LINK.sub(link, markdown)
     if "<!-- plan -->" in markdown:
         markdown = markdown.replace("<!-- plan -->", draw_plan())
     return markdown.replace("<!-- public names -->", _public_names())
@@ -122,7 +133,7 @@ def on_page_content(html: str, page: Page, files: Files, **_: object) -> str:
 
 
 def _place(target: str, source: str) -> str | None:
-    """Return where a link leads within the site, or None if it leads elsewhere or to a place of its own page."""
+    """Return where a link of the repository leads in the site; None for the network and places of its own page."""
     parts = urlsplit(target)
     if parts.scheme or not parts.path:
         return None

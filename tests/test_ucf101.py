@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from btrnn.data.index import UCF101_CLASSES, UCF101_LAYOUT, files_digest, index_clips, split_clips
 from omegaconf import DictConfig
 
-from btrnn import run
-from tests.clips import write_clip
+from btrnn.data.video.clips import UCF101_CLASSES, UCF101_LAYOUT, files_digest, index_clips, split_clips
+from btrnn.engine import run
+
+from .clips import write_clip
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ import torch
 
 from btrnn.data.standins.motions import MOTION_CLASSES
 from btrnn.data.video import dataset as module
+from btrnn.data.video.batch import VideoBatch
 from btrnn.data.video.clips import UCF11_CLASSES, split_clips
-from btrnn.data.video.dataset import UCF11, CachedClips, VideoBatch, channel_statistics
+from btrnn.data.video.dataset import UCF11, CachedClips, channel_statistics
 from btrnn.data.video.frame_cache import FrameCache
 
 
@@ -287,8 +288,8 @@ def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "ucf101"}, "source must be one of ucf11, motions; got 'ucf101'"),
-        ({"protocol": "random"}, "protocol must be one of paper, grouped; got 'random'"),
+        ({"source": "ucf50"}, "source must be one of ucf11, ucf101, motions; got 'ucf50'"),
+        ({"protocol": "random"}, "protocol must be one of paper, paper_validated, grouped; got 'random'"),
         ({"scaling": "none"}, "scaling must be one of"),
         ({"sampling": "all"}, "sampling must be one of"),
         ({"decoder": "opencv"}, "decoder must be one of pyav, skvideo"),

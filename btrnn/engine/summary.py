@@ -10,7 +10,6 @@ import torch
 from lightning import Trainer
 from omegaconf import DictConfig
 
-from btrnn.complexity import dense_parameters
 from btrnn.data.module import DataModule
 from btrnn.engine.callbacks import Row
 from btrnn.engine.memory import peak_memory_mib
@@ -33,13 +32,12 @@ def summarise(
         rows: Of all epochs.
         best: Of the epoch whose weights are kept.
     """
-    layer, model = config.model.layer, config.model.name
+    model, recurrent = config.model.name, task.recurrent
+    of_map = recurrent.input_map.facts()
     seconds = sum(row["seconds"] for row in rows)  # of the epochs
     parameters = sum(parameter.numel() for parameter in task.parameters())
-    in_modes, hidden_modes = list(config.modes.input), list(config.modes.hidden)
-    dense = dense_parameters(in_modes, [4 * hidden_modes[0], *hidden_modes[1:]])
+    of_w, dense = recurrent.num_input_parameters, recurrent.num_dense_input_parameters
     sizes = data.splits["split"].value_counts()
-    factorised = not model_of(model).dense
     device = trainer.strategy.root_device  # Lightning has moved the task back to the CPU
     return {
         "experiment": config.experiment,
@@ -51,17 +49,17 @@ def summarise(
         **task.facts(),
         "init": config.cell.init,
         "scale": config.scale.name,
-        "in_modes": "x".join(map(str, in_modes)) if factorised else "",
-        "hidden_modes": "x".join(map(str, hidden_modes)) if factorised else "",
-        "rank": layer.get("tucker_rank", layer.get("tt_rank")),
-        "num_blocks": layer.get("num_blocks"),
-        "order": len(in_modes) if factorised else None,
+        "in_modes": "x".join(map(str, of_map.in_modes)),
+        "hidden_modes": "x".join(map(str, of_map.hidden_modes)),
+        "rank": of_map.rank,
+        "num_blocks": of_map.num_blocks,
+        "order": of_map.order,
         "learning_rate": task.learning_rate,
         "epochs": len(rows),
-        "parameters_input": task.recurrent.num_input_parameters,
+        "parameters_input": of_w,
         "parameters_total": parameters,
         "parameters_dense_input": dense,
-        "parameters_dense_total": parameters - task.recurrent.num_input_parameters + dense,
+        "parameters_dense_total": parameters - of_w + dense,
         "epoch_chosen": int(best["epoch"]),
         **{f"{metric}_last": rows[-1][metric] for metric in task.metrics if metric.startswith("train/")},
         **{metric: best[metric] for metric in task.metrics},

@@ -17,7 +17,6 @@ from btrnn.results.schema import model_of
 from btrnn.results.summary import Row, rows_of
 
 _BLEU = tuple(f"test/bleu_{n}" for n in (1, 2, 3, 4))
-_PAIRS = {"pairs": "colours with shapes: all right (by chance)", "pairs_any": "one right (by chance)"}
 _READ_AGAINST = {
     "cider_constant": "one caption for all images",
     "cider_true": "true captions, each against the others",
@@ -27,14 +26,12 @@ _SPLITS = {"train": "training, with dropout", "val": "validation"}
 
 def _rows(view: View, panel: pd.DataFrame) -> Table:
     """Write a row for each setting, then what its CIDEr is read against, and the published scores."""
-    with_pairs = panel["test/pairs"].notna().any()
     rows = [
         {"model": row["label"]}
         | size_cells(row)
         | {"BLEU-1 / 2 / 3 / 4": " / ".join(f"{100 * row[column]:.1f}" for column in _BLEU)}
         | {"METEOR": _score(row, "meteor"), "ROUGE-L": _score(row, "rouge_l")}
         | {"CIDEr": mean_text(row, "test/cider", ".1f", times=100)}
-        | ({title: _pairs(row, name) for name, title in _PAIRS.items()} if with_pairs else {})
         | {"perplexity": mean_text(row, "test/perplexity", ".2f", interval=False)}
         | run_cells(row)
         for row in panel.to_dict("records")
@@ -49,10 +46,6 @@ def _rows(view: View, panel: pd.DataFrame) -> Table:
 
 def _score(row: Row, name: str) -> str:
     return mean_text(row, f"test/{name}", ".1f", times=100, interval=False)
-
-
-def _pairs(row: Row, name: str) -> str:
-    return f"{mean_text(row, f'test/{name}', '.3f', interval=False)} ({row[f'test/{name}_shuffled']:.3f})"
 
 
 def _published(view: View) -> dict[str, str]:
@@ -71,13 +64,10 @@ def _published(view: View) -> dict[str, str]:
 
 
 def _values(view: View) -> dict[str, Any]:
-    summary, runs = view.summary, view.results.runs
-    untimed = "pretraining_seconds" not in runs or bool(runs["pretraining_seconds"].isna().any())
+    summary = view.summary
     dense = [row for row in summary.to_dict("records") if model_of(row["model"]).dense]
     return {
         "plain_tokenizer": bool((summary["tokenizer"] != "ptb").any()),
-        "pairs": bool(summary["test/pairs"].notna().any()),
-        "untimed": untimed,
         "dense": {name: 100 * dense[0][f"test/{name}"] for name in ("cider", *_READ_AGAINST)} if dense else {},
     }
 

@@ -10,6 +10,7 @@ from btrnn.reports.view import View
 from btrnn.results.store import LOCAL, read_results, result_paths
 from btrnn.results.summary import Row, rates_at_edge
 
+PUBLISHED = {"ucf11": "ucf11", "draw": "mnist", "captioning": "coco"}  # the data of published numbers, by task
 _CEILING = 0.98  # of the highest value that a metric can have: models that reach it cannot be told apart
 
 
@@ -17,9 +18,10 @@ def caveats(view: View) -> dict[str, Any]:
     """Return what the numbers of a view cannot tell.
 
     Returns:
-        stand_in; ceiling (labels that reach nearly the highest possible value); study, its scales and its link ("" if
-        the learning rates' choice is not collected); edges (labels whose rate is the lowest or highest that was tried);
-        one_rate (models of several shapes with one rate for all); single (whether some setting has one seed alone).
+        stand_in; other_data (not those of the published numbers, whose name is `published`); ceiling (labels that reach
+        nearly the highest possible value), limit, rows; study ("" if the learning rates' choice is not collected) and
+        its scales; edges (rates that are the lowest or highest that was tried), trained; one_rate (models of several
+        shapes with one rate for all); single (whether some setting has one seed alone); yours.
     """
     summary, schema = view.summary, view.schema
     study, runs = rates_study(view)
@@ -40,6 +42,8 @@ def caveats(view: View) -> dict[str, Any]:
     ]
     return {
         "stand_in": bool(view.first["stand_in"]),
+        "other_data": view.first["source"] != PUBLISHED[schema.prefix],
+        "published": tables.data_name(PUBLISHED[schema.prefix]),
         "ceiling": named,
         "rows": len(summary),
         "limit": number(top, "g"),
@@ -62,7 +66,7 @@ def rates_study(view: View) -> tuple[str, pd.DataFrame]:
     """Return the name and the runs of the experiment that chose a view's learning rates; "" where it is not here."""
     suffix = f"_{view.first['source']}" if view.first["stand_in"] else ""
     stem = view.experiment.removesuffix(suffix)
-    for name in (f"{stem}_rates{suffix}", f"{view.schema.prefix}_rates{suffix}"):
+    for name in (f"{stem}_rates{suffix}", f"{stem.partition('_')[0]}_rates{suffix}"):
         if result_paths(view.results_dir, name).runs.exists():
             return name, read_results(view.results_dir, name).runs
     return "", pd.DataFrame()

@@ -9,6 +9,7 @@ import pandas as pd
 from btrnn.figures.file import FigureFile
 from btrnn.figures.series import draw_series
 from btrnn.figures.video import confusion_matrix
+from btrnn.reports.caveats import PUBLISHED
 from btrnn.reports.format import markdown_table, marked, mean_text, number
 from btrnn.reports.page import Page
 from btrnn.reports.tables import Table, run_cells, size_cells
@@ -21,13 +22,20 @@ from btrnn.results.summary import Row, class_names, confusion, panels
 
 RATE_CURVES = "ucf11_rates_random_split"
 _METRIC = "test/accuracy"
-_PANELS = {"paper": "random split", "grouped": "grouped split", "raw": "raw input", "normalized": "normalised input"}
-_EVALUATED = {"paper": "test", "grouped": "validation"}  # by the epoch-wise evaluation of a protocol
+_PANELS = {
+    **{"paper": "random split", "paper_validated": "random split, validated", "grouped": "grouped split"},
+    **{"raw": "raw input", "normalized": "normalised input"},
+}
 
 
 def panel_name(row: Row) -> str:
     """Return the words for a row's protocol and scaling that stand in titles."""
     return ", ".join(_PANELS.get(str(row[column]), str(row[column])) for column in ("protocol", "scaling"))
+
+
+def _evaluated(row: Row) -> str:
+    """Name a panel, and the clips on which the epochs of its protocol are evaluated."""
+    return f"{panel_name(row)}: {'test' if row['protocol'] == 'paper' else 'validation'}"
 
 
 def _rows(view: View, panel: pd.DataFrame) -> Table:
@@ -50,7 +58,7 @@ def _paper(value: float, mark: str) -> str:
 def _difference(row: Row) -> str:
     if not row["n"] or math.isnan(row["paper_accuracy"]):
         return "-"
-    if row["stand_in"]:
+    if row["source"] != PUBLISHED["ucf11"]:
         return "other data"  # a number here would read as a reproduction
     return number(row[_METRIC] - row["paper_accuracy"], "+.3f")
 
@@ -63,8 +71,8 @@ def _training(row: Row) -> float:
 
 def _values(view: View) -> dict[str, Any]:
     times = [found for panel in panels(view.summary) if len(found := convergence(panel, view.results.epochs))]
-    suffix = view.experiment.removeprefix(view.schema.prefix)
-    curves = f"{RATE_CURVES}{suffix}"
+    source = view.first["source"]
+    curves = RATE_CURVES if source == PUBLISHED["ucf11"] else f"{RATE_CURVES}_{source}"
     return {
         "protocols": set(view.summary["protocol"]),
         "convergence": markdown_table(_soon(pd.concat(times, ignore_index=True))) if times else "",
@@ -113,7 +121,7 @@ def _figures(view: View) -> list[FigureFile]:
     # a scale fixes the number of clips unless a user overrides it: never draw two numbers in one panel
     asked = view.summary["num_clips"].fillna(math.inf)
     summary = view.summary[asked == asked.max()]
-    accuracy = view.epoch_series("val/accuracy", lambda row: f"{panel_name(row)}: {_EVALUATED[row['protocol']]}")
+    accuracy = view.epoch_series("val/accuracy", _evaluated)
     loss = view.epoch_series("train/loss", panel_name)
     points, published = _points(view, summary)
     drawn = partial(draw_series, points, view.title, "parameters of W", "test accuracy", bars=True, log_x=True)

@@ -72,10 +72,13 @@ class View:
 
     def epoch_series(self, column: str, panel: Callable[[Row], str]) -> pd.DataFrame:
         """Return a metric against the epoch as `btrnn.figures.series.draw_series` takes it."""
+        columns = ["panel", "label", "model", "x", "mean", "low", "high"]
+        if self.results.epochs.empty:
+            return pd.DataFrame(columns=columns)
         table = curves(self.summary, self.results.epochs, column)
         names = [panel(row) for row in table.to_dict("records")]
         table = table.assign(panel=names, x=table["epoch"] + 1)
-        return table[["panel", "label", "model", "x", "mean", "low", "high"]]
+        return table[columns]
 
 
 def view_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool = False) -> View:

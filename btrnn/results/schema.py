@@ -195,16 +195,14 @@ GENERATION = Schema(
 )
 
 _SCORES = tuple(f"test/{name}" for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"))
-# Of earlier runs: colours and shapes that a caption names and a scene has.
-_PAIRS = tuple(f"test/{name}" for name in ("pairs", "pairs_shuffled", "pairs_any", "pairs_any_shuffled"))
 CAPTIONING = Schema(
     prefix="captioning",
     data=("encoder", "grid", "split", "tokenizer", "vocabulary_size", "beam_size"),
     metrics=(
         *("train/loss_last", "train/loss", "val/loss", "test/loss", "test/perplexity"),
-        *(*_SCORES, "test/cider_constant", "test/cider_true", *_PAIRS),
+        *(*_SCORES, "test/cider_constant", "test/cider_true"),
     ),
-    averaged=("train/loss", "val/loss", "test/perplexity", *_SCORES, "test/cider_constant", "test/cider_true", *_PAIRS),
+    averaged=("train/loss", "val/loss", "test/perplexity", *_SCORES, "test/cider_constant", "test/cider_true"),
     bounds=(0.0, float("inf")),
     main="test/cider",
     monitor="loss",

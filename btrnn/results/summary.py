@@ -15,7 +15,7 @@ from btrnn.results.store import LOCAL, PUBLISHED
 from btrnn.storage.files import ResultsError
 
 Row = dict[Any, Any]  # one row of a table, by column
-_ORDER = {"protocol": ("paper", "grouped"), "scaling": ("raw", "normalized")}
+_ORDER = {"protocol": ("paper", "paper_validated", "grouped"), "scaling": ("raw", "normalized")}
 _COUNTS = ("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total")
 
 

@@ -4,17 +4,16 @@ The stand-in data set has the same layout of folders and goes the same way, and 
 """
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from btrnn.data.loading import FRAME_STREAM, BatchOrder, Item, generator
-from btrnn.data.module import DataModule
 from btrnn.data.standins.motions import MOTION_CLASSES, make_motions
+from btrnn.data.video.batch import ClipData, VideoBatch
 from btrnn.data.video.clips import (
     UCF11_CLASSES,
     UCF11_LAYOUT,
@@ -35,21 +34,6 @@ Sampling = Literal["fixed", "resampled"]
 CLASSES = {"ucf11": UCF11_CLASSES, "ucf101": UCF101_CLASSES, "motions": MOTION_CLASSES}
 LAYOUTS = {"ucf11": UCF11_LAYOUT, "ucf101": UCF101_LAYOUT, "motions": UCF11_LAYOUT}
 FULL_SIZE = 1600
-
-
-class VideoBatch(NamedTuple):
-    """A batch of clips; short clips have zero frames in front.
-
-    frames: (B, T, 57600), uint8 from the loader, float32 from `UCF11.on_after_batch_transfer`.
-    mask: (B, T) bool, True where a frame is real.
-    labels: (B,) int64.
-    clips: (B,) int64, row of the clip in `UCF11.splits`.
-    """
-
-    frames: Tensor
-    mask: Tensor
-    labels: Tensor
-    clips: Tensor
 
 
 class CachedClips(Dataset[VideoBatch]):
@@ -119,7 +103,7 @@ def channel_statistics(clips: CachedClips, rows: np.ndarray) -> tuple[np.ndarray
     return mean, np.sqrt(variance)
 
 
-class UCF11(DataModule):
+class UCF11(ClipData):
     """UCF11, eleven classes of UCF101, or the stand-in, as batches of a few frames a clip.
 
     Args:
@@ -186,7 +170,6 @@ class UCF11(DataModule):
         self.seed = seed
         self.classes = CLASSES[source]
         self.class_names = list(self.classes)
-        self.num_classes = len(self.classes)
         self.splits = pd.DataFrame(columns=["clip", "group", "label", "split"])
         self.channel_mean = torch.full((3,), 128.0)
         self.channel_sd = torch.ones(3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import grad
 
-from btrnn.ops.matmul import FEWEST_OPERATIONS, has_onednn, product
+from btrnn.ops.matmul import FEWEST_OPERATIONS, has_onednn, matmul
 
 SIZES = [(300, 500, 96), (64, 1_000, 200), (3, 4, 5)]  # two above the bound and one below
 
@@ -30,7 +30,7 @@ def test_value_and_gradients(m, k, n, transposed):
     ours, exact = [], []
     for results, dtype in ((ours, torch.float32), (exact, torch.float64)):
         a, b = (tensor.to(dtype).requires_grad_() for tensor in (left, right))
-        out = product(a, b) if dtype == torch.float32 else a @ b
+        out = matmul(a, b) if dtype == torch.float32 else a @ b
         first = grad(out, (a, b), d_out.to(dtype), retain_graph=True)
         once_more = grad(out, (a, b), d_out.to(dtype), create_graph=True)
         second = grad(sum(part.square().sum() for part in once_more), (a, b))
@@ -41,11 +41,11 @@ def test_value_and_gradients(m, k, n, transposed):
 
 def test_a_gradient_that_is_not_wanted_is_not_computed():
     left, right = torch.randn(300, 500), torch.randn(500, 96, requires_grad=True)
-    product(left, right).sum().backward()
+    matmul(left, right).sum().backward()
     assert left.grad is None
     torch.testing.assert_close(right.grad, left.sum(dim=0)[:, None].expand(500, 96), rtol=1e-4, atol=1e-3)
 
 
 def test_the_same_input_gives_the_same_bits():
     left, right = torch.randn(300, 500), torch.randn(500, 96)
-    assert torch.equal(product(left, right), product(left, right))
+    assert torch.equal(matmul(left, right), matmul(left, right))
