@@ -7,10 +7,13 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from setuptools import find_packages
+
+from btrnn.data.stand_in import stand_in
 
 from .conftest import ROOT
 
@@ -52,10 +55,18 @@ def imports(path: Path, *, top_level: bool) -> set[str]:
     return names
 
 
-def test_the_wheel_has_no_program_that_times_and_no_test():
+def test_the_wheel_has_no_benchmark_program_no_generator_and_no_test():
     packages = shipped_packages()
     assert packages >= LIBRARY
-    assert not [name for name in packages if name.startswith(("btrnn.benchmark.measure", "tests"))]
+    left_out = ("btrnn.benchmark.measure", "btrnn.data.standins", "tests")
+    assert not [name for name in packages if name.startswith(left_out)]
+
+
+def test_a_stand_in_that_is_not_installed_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "btrnn.data.standins", None)  # as where the wheel is installed
+    monkeypatch.delitem(sys.modules, "btrnn.data.standins.motions", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"the stand-in motions .*pip install --editable"):
+        stand_in("motions")
 
 
 def test_what_is_in_the_wheel_imports_nothing_of_ours_that_is_not():

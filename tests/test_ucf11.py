@@ -275,7 +275,7 @@ def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monk
         for class_name, stem in MOTION_CLASSES.items():
             write_video(root / class_name / f"{stem}_01" / f"{stem}_01_01.mpg", 2, rng)
 
-    monkeypatch.setattr(module, "make_motions", make)
+    monkeypatch.setattr("btrnn.data.standins.motions.make_motions", make)
     data = UCF11(source="motions", root=tmp_path / "motions", cache_dir=tmp_path / "cache", num_clips=11)
     data.prepare_data()
     data.setup()

@@ -41,7 +41,7 @@ class BTLinear(FactorisedLinear):
     Raises:
         ValueError: Modes of different length, or a mode, rank or block count below 1.
 
-    Example:
+    Examples:
         >>> layer = BTLinear((8, 20, 20, 18), (16, 4, 4, 4), tucker_rank=4, num_blocks=2)
         >>> layer(torch.zeros(2, 57_600)).shape, layer.num_weights
         (torch.Size([2, 1024]), 3392)
@@ -99,7 +99,7 @@ class BTLinear(FactorisedLinear):
         Raises:
             ValueError: The modes do not multiply to W's shape, or a rank or block count is below 1.
 
-        Example:
+        Examples:
             >>> weight = torch.kron(torch.ones(2, 2), torch.arange(6.0).reshape(2, 3))
             >>> made = BTLinear.from_dense(weight, (2, 3), (2, 2), tucker_rank=1)
             >>> made.num_weights, made.relative_error(weight) < 1e-5
@@ -147,7 +147,7 @@ class TTLinear(FactorisedLinear):
     Raises:
         ValueError: Modes of different length, a mode or rank below 1, or a wrong number of ranks.
 
-    Example:
+    Examples:
         >>> layer = TTLinear((8, 20, 20, 18), (16, 4, 4, 4), tt_rank=4)
         >>> layer(torch.zeros(2, 57_600)).shape, layer.num_weights
         (torch.Size([2, 1024]), 3360)
@@ -200,7 +200,7 @@ class TTLinear(FactorisedLinear):
         Raises:
             ValueError: The modes do not multiply to W's shape, or the ranks do not fit the modes.
 
-        Example:
+        Examples:
             >>> weight = torch.kron(torch.ones(2, 2), torch.arange(6.0).reshape(2, 3))
             >>> made = TTLinear.from_dense(weight, (2, 3), (2, 2), tt_rank=1)
             >>> made.num_weights, made.relative_error(weight) < 1e-5

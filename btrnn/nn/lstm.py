@@ -77,7 +77,7 @@ class LSTM(Recurrent):
     Raises:
         ValueError: A size below 1, a probability outside [0, 1), an unknown choice, or a projection.
 
-    Example:
+    Examples:
         >>> output, (h_n, c_n) = LSTM(10, 20)(torch.zeros(7, 3, 10))
         >>> output.shape, h_n.shape
         (torch.Size([7, 3, 20]), torch.Size([1, 3, 20]))
@@ -200,7 +200,7 @@ class TTLSTM(LSTM):
     Raises:
         ValueError: As `TTLinear` and `LSTM`.
 
-    Example:
+    Examples:
         >>> lstm = TTLSTM((8, 20, 20, 18), (4, 4, 4, 4), tt_rank=4, batch_first=True)
         >>> output, (h_n, c_n) = lstm(torch.zeros(2, 6, 57_600))
         >>> output.shape, lstm.num_input_parameters
@@ -239,7 +239,7 @@ class BTLSTM(LSTM):
     Raises:
         ValueError: As `BTLinear` and `LSTM`.
 
-    Example:
+    Examples:
         >>> lstm = BTLSTM((8, 20, 20, 18), (4, 4, 4, 4), tucker_rank=4, num_blocks=2, batch_first=True)
         >>> output, (h_n, c_n) = lstm(torch.zeros(2, 6, 57_600))
         >>> output.shape, lstm.num_input_parameters

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from btrnn.data.loading import FRAME_STREAM, BatchOrder, Item, generator
-from btrnn.data.standins.motions import MOTION_CLASSES, make_motions
+from btrnn.data.stand_in import stand_in
 from btrnn.data.video.batch import ClipData, VideoBatch
 from btrnn.data.video.clips import (
     UCF11_CLASSES,
@@ -31,7 +31,7 @@ Source = Literal["ucf11", "ucf101", "motions"]
 Scaling = Literal["raw", "normalized"]
 Sampling = Literal["fixed", "resampled"]
 
-CLASSES = {"ucf11": UCF11_CLASSES, "ucf101": UCF101_CLASSES, "motions": MOTION_CLASSES}
+CLASSES = {"ucf11": UCF11_CLASSES, "ucf101": UCF101_CLASSES}
 LAYOUTS = {"ucf11": UCF11_LAYOUT, "ucf101": UCF101_LAYOUT, "motions": UCF11_LAYOUT}
 FULL_SIZE = 1600
 
@@ -145,7 +145,7 @@ class UCF11(ClipData):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check_choice("source", source, tuple(CLASSES))
+        _check_choice("source", source, tuple(LAYOUTS))
         _check_choice("protocol", protocol, ("paper", "paper_validated", "grouped"))
         _check_choice("scaling", scaling, ("raw", "normalized"))
         _check_choice("sampling", sampling, ("fixed", "resampled"))
@@ -168,7 +168,7 @@ class UCF11(ClipData):
         self.decoder = decoder
         self.batch_size = batch_size
         self.seed = seed
-        self.classes = CLASSES[source]
+        self.classes: dict[str, str] = CLASSES.get(source) or stand_in("motions").MOTION_CLASSES
         self.class_names = list(self.classes)
         self.splits = pd.DataFrame(columns=["clip", "group", "label", "split"])
         self.channel_mean = torch.full((3,), 128.0)
@@ -204,7 +204,7 @@ class UCF11(ClipData):
         """Make the stand-in's missing files, and the frame cache, where they are not there yet."""
         if self._cache is None:
             if self.source == "motions":
-                make_motions(self.root, self.num_clips or FULL_SIZE)
+                stand_in("motions").make_motions(self.root, self.num_clips or FULL_SIZE)
             self._open_cache()
 
     def _open_cache(self) -> FrameCache:
