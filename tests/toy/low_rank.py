@@ -1,30 +1,27 @@
 """A map of one's own: W = U V, whose inner size is the rank."""
 
-import torch
+from dataclasses import dataclass
+
 from torch import nn
 
-from btrnn import LSTM
+from btrnn.nn.input_map import InputMap, MapFacts, MapPlace
 
 
-class LowRankLSTM(LSTM):
-    """An LSTM whose W is a product of two thin matrices.
+@dataclass(frozen=True)
+class LowRank(InputMap):
+    """Two thin matrices.
 
     Args:
-        input_size: I.
-        hidden_size: H.
-        rank: R, the inner size of the product.
-        batch_first: As in nn.LSTM.
+        rank: R, the inner size of their product.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rank: int, batch_first: bool = False) -> None:
-        self.rank = rank
-        super().__init__(input_size, hidden_size, batch_first=batch_first)
+    rank: int
 
-    def _make_input_map(
-        self, layer: int, init: str, device: torch.device | str | None, dtype: torch.dtype | None
-    ) -> nn.Module:
-        assert (layer, init) == (0, "default")
+    def build(self, place: MapPlace) -> nn.Module:
         return nn.Sequential(
-            nn.Linear(self.input_size, self.rank, bias=False, device=device, dtype=dtype),
-            nn.Linear(self.rank, 4 * self.hidden_size, bias=False, device=device, dtype=dtype),
+            nn.Linear(place.in_features, self.rank, bias=False, **place.factory),
+            nn.Linear(self.rank, place.out_features, bias=False, **place.factory),
         )
+
+    def facts(self) -> MapFacts:
+        return MapFacts(rank=self.rank)
