@@ -12,14 +12,8 @@ import torch
 
 from btrnn.data.standins.motions import MOTION_CLASSES
 from btrnn.data.video import dataset as module
-from btrnn.data.video.dataset import (
-    UCF11,
-    UCF11_CLASSES,
-    CachedClips,
-    VideoBatch,
-    channel_statistics,
-    split_clips,
-)
+from btrnn.data.video.clips import UCF11_CLASSES, split_clips
+from btrnn.data.video.dataset import UCF11, CachedClips, VideoBatch, channel_statistics
 from btrnn.data.video.frame_cache import FrameCache
 
 

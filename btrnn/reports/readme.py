@@ -6,7 +6,8 @@ import pandas as pd
 
 from btrnn.benchmark.results.records import read_machines
 from btrnn.benchmark.results.tables import medians, read_all
-from btrnn.reports.claims.page import FIGURE, all_claims, by_verdict
+from btrnn.reports import headline
+from btrnn.reports.claims.page import all_claims, by_verdict
 from btrnn.reports.render import render
 from btrnn.results.store import collected_experiments, read_results
 
@@ -18,7 +19,8 @@ def readme_block(results_dir: Path) -> str:
     return render(
         "readme_block",
         claims=[claim for claim in claims if claim.brief],
-        figure=FIGURE if (results_dir / FIGURE).exists() else "",
+        headline=headline.headline(results_dir, f"{results_dir.name}/"),
+        figure=headline.FIGURE if headline.headline(results_dir) else "",
         verdicts=by_verdict(claims),
         num_runs=sum(map(len, runs)),
         devices=sorted({device for table in runs for device in table["device"] if device}),

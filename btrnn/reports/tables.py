@@ -12,7 +12,7 @@ from btrnn.results.summary import Row
 
 _DATA = {
     "ucf11": "UCF11",
-    "ucf101": "UCF101",
+    "ucf101": "UCF101-11",  # eleven of its classes
     "actions": "Actions (stand-in)",  # of earlier runs
     "motions": "Motions (stand-in)",
     "mnist": "MNIST",

@@ -28,21 +28,12 @@ from btrnn.data.video.clips import (
 from btrnn.data.video.decoding import VALUES_PER_FRAME
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
 
-__all__ = [
-    "UCF11",
-    "UCF11_CLASSES",
-    "CachedClips",
-    "VideoBatch",
-    "channel_statistics",
-    "index_clips",
-    "split_clips",
-]
-
 Source = Literal["ucf11", "ucf101", "motions"]
 Scaling = Literal["raw", "normalized"]
 Sampling = Literal["fixed", "resampled"]
 
 CLASSES = {"ucf11": UCF11_CLASSES, "ucf101": UCF101_CLASSES, "motions": MOTION_CLASSES}
+LAYOUTS = {"ucf11": UCF11_LAYOUT, "ucf101": UCF101_LAYOUT, "motions": UCF11_LAYOUT}
 FULL_SIZE = 1600
 
 
@@ -236,9 +227,7 @@ class UCF11(DataModule):
     def _open_cache(self) -> FrameCache:
         """Open the frame cache, which is built where it does not fit the files."""
         return build_frame_cache(
-            index_clips(
-                self.root, self.classes, self.num_clips, UCF101_LAYOUT if self.source == "ucf101" else UCF11_LAYOUT
-            ),
+            index_clips(self.root, self.classes, self.num_clips, LAYOUTS[self.source]),
             self.root,
             self.cache_dir,
             frames_cached=self.frames_cached,

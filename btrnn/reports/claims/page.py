@@ -10,6 +10,7 @@ from btrnn.reports.claims.exact import exact_findings, own_counts
 from btrnn.reports.claims.measured import measured_findings
 from btrnn.reports.claims.rules import VERDICTS, Claim, make_claims
 from btrnn.reports.format import markdown_table
+from btrnn.reports.headline import headline
 from btrnn.reports.render import render
 
 FIGURE = "figures/complexity.png"  # of this page and README: it rests on no stand-in
@@ -26,6 +27,7 @@ def page_texts(results_dir: Path, written: Collection[Path] = ()) -> dict[Path, 
     kinds = {kind: [claim for claim in claims if claim.kind == kind] for kind in ("counted", "trained", "timed")}
     text = render(
         "claims",
+        headline=headline(results_dir),
         verdicts=by_verdict(claims),
         total=len(claims),
         figure=FIGURE if _is_there(FIGURE, results_dir, written) else "",
