@@ -66,7 +66,10 @@ def _values(view: View) -> dict[str, Any]:
                 "best_rates": [f"{rate:g}" for rate in tied or [chosen["learning_rate"]]],
             }
             | {"worst": f"{lowest[_METRIC]:.3f}", "worst_rate": f"{lowest['learning_rate']:g}"}
-            | {"edge": chosen["learning_rate"] in (tried.min(), tried.max()), "partial": len(set(ordered["n"])) > 1}
+            | {
+                "edge": bool({tried.min(), tried.max()} & set(tied or [chosen["learning_rate"]])),
+                "partial": len(set(ordered["n"])) > 1,
+            }
             | {"paper": "".join(f"{value:.3f}" for value in at_paper[:1])}
         )
     inputs = "" if several else f", {view.first['scaling']} input"
