@@ -248,9 +248,6 @@ def read_with_local(results_dir: Path, experiment: str) -> Results:
     Returns:
         Tables with a column `origin`, "published" or "local", which says whose a row is. The names of the user's
         pictures begin with "local/", but where they show the data, which are taken from one of the two.
-
-    Raises:
-        ResultsError: A file cannot be parsed or lacks a column.
     """
     published, own = read_results(results_dir, experiment), read_results(results_dir / LOCAL, experiment)
     known = set(zip(*(published.runs[column] for column in ("name", "seed", "finished")), strict=True))
