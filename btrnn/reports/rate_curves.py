@@ -7,9 +7,11 @@ import pandas as pd
 
 from btrnn.figures.file import FigureFile
 from btrnn.figures.series import draw_series
+from btrnn.reports import tables
 from btrnn.reports.format import mean_text, number
 from btrnn.reports.page import Page
 from btrnn.reports.tables import Table
+from btrnn.reports.video import panel_name
 from btrnn.reports.view import View
 from btrnn.results.summary import rows_of
 
@@ -28,7 +30,6 @@ def _rows(_: View, panel: pd.DataFrame) -> Table:
 
 
 def _validated(view: View) -> bool:
-<<<<<<< HEAD
     """Return whether validation clips, and not the test clips, choose the epoch."""
     return "paper" not in set(view.summary["protocol"])
 
@@ -47,23 +48,6 @@ def _best(view: View) -> pd.DataFrame:
     """Return the row of each model's best rate; of several that are equal the lowest rate."""
     ordered = _scored(view).sort_values("score", ascending=False, kind="stable")
     return ordered.drop_duplicates([*view.schema.data, "model", "origin"]).sort_index()
-=======
-    """Return whether clips apart from the tested ones choose the epoch, so that they can choose the rate, too."""
-    return str(view.first["protocol"]) != "paper"
-
-
-def _best(view: View) -> pd.DataFrame:
-    """Return the row of each model's and scaling's best rate, of several that are equal that of the lowest rate.
-
-    The best has the lowest mean validation loss, or, where the test clips choose the epoch, the highest test accuracy.
-    Rates that were not run with all seeds cannot be the best.
-    """
-    scores = [rows_of(row, view.results.runs)["val/loss"].mean() for row in view.summary.to_dict("records")]
-    table = view.summary.assign(score=scores if _validated(view) else -view.summary[_METRIC])
-    whole = table["n"] == table.groupby(_SETTING)["n"].transform("max")
-    ordered = table[whole].sort_values(["score", "learning_rate"])
-    return ordered.drop_duplicates(_SETTING).sort_index()
->>>>>>> taskpages
 
 
 def _paper_rate(view: View) -> float:
@@ -71,8 +55,8 @@ def _paper_rate(view: View) -> float:
 
 
 def _values(view: View) -> dict[str, Any]:
+    """Return for each model and panel its best and its worst rates, and the paper's rate."""
     models = []
-<<<<<<< HEAD
     varied = tables.varied(view.summary, view.schema)
     for _, rows in _scored(view).groupby([*varied, "model", "origin"], sort=False):
         best, worst = rows[rows["score"] == rows["score"].max()], rows[rows[_METRIC] == rows[_METRIC].min()]
@@ -89,55 +73,17 @@ def _values(view: View) -> dict[str, Any]:
         )
     few = len(set(view.summary["n"])) > 1
     return {"models": models, "few": few, "paper_rate": f"{_paper_rate(view):g}", "validated": _validated(view)}
-=======
-    best = {tuple(row[name] for name in _SETTING): row for row in _best(view).to_dict("records")}
-    several = len(set(view.summary["scaling"])) > 1
-    for key, rows in view.summary.groupby(_SETTING, sort=False):
-        ordered, chosen = rows.sort_values("learning_rate"), best[tuple(key)]
-        tried, lowest = ordered["learning_rate"], ordered.sort_values(_METRIC, kind="stable").iloc[0]
-        tied = [] if _validated(view) else ordered.loc[ordered[_METRIC] == chosen[_METRIC], "learning_rate"].tolist()
-        at_paper = ordered.loc[tried == _paper_rate(view), _METRIC]
-        models.append(
-            {"label": chosen["model_label"] + (f", {chosen['scaling']} input" if several else "")}
-            | {
-                "best": f"{chosen[_METRIC]:.3f}",
-                "best_rates": [f"{rate:g}" for rate in tied or [chosen["learning_rate"]]],
-            }
-            | {"worst": f"{lowest[_METRIC]:.3f}", "worst_rate": f"{lowest['learning_rate']:g}"}
-            | {
-                "edge": bool({tried.min(), tried.max()} & set(tied or [chosen["learning_rate"]])),
-                "partial": len(set(ordered["n"])) > 1,
-            }
-            | {"paper": "".join(f"{value:.3f}" for value in at_paper[:1])}
-        )
-    inputs = "" if several else f", {view.first['scaling']} input"
-    return {
-        "models": models,
-        "paper_rate": f"{_paper_rate(view):g}",
-        "validated": _validated(view),
-        "inputs": inputs,
-        "num_seeds": int(view.summary["n"].max()),
-    }
->>>>>>> taskpages
 
 
 def _figures(view: View) -> list[FigureFile]:
     summary = view.summary.sort_values("learning_rate")
     columns = {"model_label": "label", "learning_rate": "x", _METRIC: "mean"}
     columns |= {f"{_METRIC}_{end}": end for end in ("low", "high")}
-<<<<<<< HEAD
     shown = summary.rename(columns=columns | {"label": "row"})[["model", *columns.values()]]
     if (summary["n"] < 3).all():  # an interval from two seeds is wider than the picture
         shown = shown.assign(low=shown["mean"], high=shown["mean"])
     several = tables.varied(summary, view.schema)
     shown["panel"] = [panel_name(row) if several else "" for row in summary.to_dict("records")]
-=======
-    shown = summary.rename(columns=columns | {"label": "row"})[["model", "scaling", *columns.values()]]
-    several = len(set(shown["scaling"])) > 1
-    shown = shown.assign(panel=shown["scaling"] + " input" if several else "").drop(columns="scaling")
-    if (summary["n"] < 3).all():  # an interval from two seeds is wider than the picture
-        shown = shown.assign(low=shown["mean"], high=shown["mean"])
->>>>>>> taskpages
     draw = partial(draw_series, shown, view.title, "Adam's learning rate", "test accuracy, best epoch", log_x=True)
     rate = _paper_rate(view)
     draw = partial(draw, limits=(0.0, 1.04), vertical=(rate, f"the paper's rate, {rate:g}"))
