@@ -99,7 +99,7 @@ publish: setup ## the only target that changes what the repository publishes: yo
 	$(RUN) experiments/publish.py $(EXPERIMENTS)
 	$(RUN) scripts/execute_notebooks.py --in-place
 
-bench: .venv/bench-done ## time and memory beside the dense layers and other libraries, and the bars (half an hour)
+bench: .venv/bench-done ## time and memory beside the dense layers and other libraries, and the targets (half an hour)
 	@$(RUN) experiments/benchmark.py
 
 .venv/bench-done: .venv/setup-done

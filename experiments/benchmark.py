@@ -1,4 +1,4 @@
-"""The products and layers side by side: measure, write results/benchmark_*.csv, tables and figures, print the targets.
+"""The products and layers side by side: measure, write results/local/benchmark_*.csv and their page, print targets.
 
     python experiments/benchmark.py                   # all of it, half an hour; `make bench` installs the peers first
     python experiments/benchmark.py --only product    # one section; those that were measured before stay
@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from btrnn.benchmark.results.records import SECTIONS
 from btrnn.reports.benchmark import figure_files, table_texts, terminal_report
+from btrnn.reports.publishing import local_dir
 from btrnn.storage.atomic import replace_file
 
 SPARE = 0.95  # of the time: a setting that has begun is finished
@@ -30,7 +31,7 @@ QUICK_DIR = Path(tempfile.gettempdir()) / "btrnn-benchmark-quick"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 130 when it was interrupted."""
     options = _parser().parse_args(arguments)
-    results_dir = options.results_dir or (QUICK_DIR if options.quick else Path("results"))
+    results_dir = options.results_dir or (QUICK_DIR if options.quick else local_dir(Path("results")))
     if options.report:
         write_report(results_dir)
         return 0
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=30.0, help="for everything together (default: 30)")
     parser.add_argument("--quick", action="store_true", help="tiny shapes and few rounds")
     parser.add_argument("--report", action="store_true", help="measure nothing")
-    parser.add_argument("--results-dir", type=Path, help="default: results, with --quick a temporary folder")
+    parser.add_argument("--results-dir", type=Path, help="default: results/local, with --quick a temporary folder")
     return parser
 
 
@@ -89,7 +90,7 @@ def _show_progress(device: str) -> Iterator[Callable[[int, int, str], None]]:
 
 
 def write_report(results_dir: Path) -> None:
-    """Write results/tables/benchmark.md and the figures from the CSV files; without any, say so and write nothing."""
+    """Write tables/benchmark.md and the figures from the CSV files; without any, say so and write nothing."""
     texts, files = table_texts(results_dir), figure_files(results_dir)
     if not texts:
         print(f"no benchmark in {results_dir}: `make bench` makes one")

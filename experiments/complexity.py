@@ -1,7 +1,7 @@
 """The paper's complexity laws beside measured exponents: `make complexity`.
 
-Measures the sections of the benchmark that are not in results/ yet (minutes), writes results/tables/complexity.md and
-its figure. Where all is measured, only these are written.
+Measures the sections of the benchmark that are not in results/local yet (minutes), and writes tables/complexity.md and
+its figure there. Where all is measured, only these are written.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import benchmark
 from btrnn.benchmark.results.exponents import SECTIONS
 from btrnn.benchmark.results.records import measured_sections
 from btrnn.reports import complexity
+from btrnn.reports.publishing import local_dir
 from btrnn.storage.atomic import replace_file
 
 
@@ -21,9 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns 130 when it was interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0, help="for what is measured (default: %(default)s)")
-    parser.add_argument("--results-dir", type=Path, default=Path("results"))
+    parser.add_argument("--results-dir", type=Path, help="default: results/local")
     options = parser.parse_args(arguments)
-    results_dir: Path = options.results_dir
+    results_dir: Path = options.results_dir or local_dir(Path("results"))
     missing = [name for name in SECTIONS if name not in measured_sections(results_dir)]
     if missing:
         made = ["--only", *missing, "--minutes", str(options.minutes), "--results-dir", str(results_dir)]

@@ -1,5 +1,5 @@
-"""What is shown of each task's results: one module a task, from committed tables to Markdown and figures.
+"""What is shown: pages of Markdown from templates, with figures, of the published rows and of a user's own.
 
-Each has `table_texts`, `figure_files`, `readme_part` and `terminal_report`; `experiments/report.py` writes what they
-give.
+`page` and `view` are what the pages of all tasks share, `pages` says which page shows which experiment;
+`writing` writes them; `publishing` takes a user's rows over into the published ones.
 """

@@ -19,6 +19,15 @@ from btrnn.storage.files import ResultsError
 SMOKE = "smoke"  # the scale whose runs only show that everything works: they are never published
 
 
+def local_dir(results_dir: Path) -> Path:
+    """Return the folder of the user's own results, made if need be, with the paper's numbers beside them."""
+    folder = results_dir / LOCAL
+    paper, copy = results_dir / "paper.csv", folder / "paper.csv"
+    if paper.exists() and not (copy.exists() and copy.read_bytes() == paper.read_bytes()):
+        replace_file(copy, paper.read_bytes())
+    return folder
+
+
 def collect(results_dir: Path, experiments: Sequence[str] = ()) -> list[str]:
     """Collect finished run folders of `results_dir`/runs into the tables of `results_dir`/local.
 
@@ -32,7 +41,7 @@ def collect(results_dir: Path, experiments: Sequence[str] = ()) -> list[str]:
     Raises:
         ResultsError: An experiment has no run folder, or a file of a run is damaged.
     """
-    runs_dir, out = results_dir / "runs", results_dir / LOCAL
+    runs_dir, out = results_dir / "runs", local_dir(results_dir)
     present = sorted(path.name for path in runs_dir.iterdir() if path.is_dir()) if runs_dir.is_dir() else []
     if unknown := [name for name in experiments if name not in present]:
         there = ", ".join(present) or "none"
