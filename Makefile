@@ -9,7 +9,7 @@ RUN := $(BIN)/python
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce reproduce-sensitivity complexity dashboard \
-	notebooks report collect tables figures bench test lint format clean
+	notebooks docs collect tables figures publish bench test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2, of reproduce-*]"
@@ -31,14 +31,10 @@ controls-ucf11: setup ## the same under both protocols and both input scalings, 
 		data.protocol=paper,grouped data.scaling=raw,normalized seed=0,1,2
 
 rates-ucf11: setup ## choose each model's learning rate on validation data
-	$(RUN) experiments/train.py experiment=ucf11_rates scale=$(SCALE)
-	$(RUN) experiments/collect.py
-	$(RUN) experiments/report.py
+	@$(RUN) experiments/reproduce.py experiment=ucf11_rates scale=$(SCALE)
 
 rate-curves-ucf11: setup ## accuracy against the learning rate on the paper's random split, three seeds (3 hours; SEEDS=0 one)
-	$(RUN) experiments/train.py experiment=ucf11_rates_random_split scale=$(SCALE) $(SEED)
-	$(RUN) experiments/collect.py
-	$(RUN) experiments/report.py
+	@$(RUN) experiments/reproduce.py experiment=ucf11_rates_random_split scale=$(SCALE) $(SEED)
 
 data-ucf11: setup ## download and unpack UCF11 (about 1 GB)
 	$(RUN) scripts/download_ucf11.py
@@ -51,10 +47,8 @@ controls-draw: setup ## the same with attention, and for T = 4, 8, 16 glimpses, 
 	@$(RUN) experiments/reproduce.py experiment=draw_glimpses scale=$(SCALE) seed=0,1,2
 
 rates-draw: setup ## choose each encoder's learning rate, without and with attention, on validation images
-	$(RUN) experiments/train.py experiment=draw_rates scale=$(SCALE)
-	$(RUN) experiments/train.py experiment=draw_attention_rates scale=$(SCALE)
-	$(RUN) experiments/collect.py
-	$(RUN) experiments/report.py
+	@$(RUN) experiments/reproduce.py experiment=draw_rates scale=$(SCALE)
+	@$(RUN) experiments/reproduce.py experiment=draw_attention_rates scale=$(SCALE)
 
 reproduce-captioning: setup ## train LSTM, TT-LSTM and BT-LSTM to caption COCO (or drawn shapes), print the scores, draw captions
 	@$(RUN) experiments/reproduce.py experiment=captioning scale=$(SCALE) $(SEED)
@@ -64,18 +58,16 @@ controls-captioning: setup ## the block-term decoder with R = 1, 2, 4 and N = 1,
 	@$(RUN) experiments/reproduce.py experiment=captioning_ranks scale=$(SCALE) ranks.tucker=2 ranks.num_blocks=2 model=lstm
 
 rates-captioning: setup ## choose each model's learning rate on validation captions
-	$(RUN) experiments/train.py experiment=captioning_rates scale=$(SCALE)
-	$(RUN) experiments/collect.py
-	$(RUN) experiments/report.py
+	@$(RUN) experiments/reproduce.py experiment=captioning_rates scale=$(SCALE)
 
 data-mnist: setup ## download MNIST (12 MB)
 	$(RUN) scripts/download_mnist.py
 
 reproduce-sensitivity: setup ## parameters, recovery of matrices, and UCF11 accuracy against d, R and N
-	$(RUN) experiments/recovery.py
-	$(RUN) experiments/collect.py recovery
+	@$(RUN) experiments/recovery.py
+	@$(RUN) experiments/collect.py recovery
+	@$(RUN) experiments/report.py recovery
 	@$(RUN) experiments/reproduce.py experiment=ucf11_sensitivity scale=$(SCALE) $(SEED)
-	$(RUN) experiments/report.py
 
 reproduce: reproduce-ucf11 reproduce-draw reproduce-captioning reproduce-sensitivity complexity tables ## all of the paper at SCALE=default: one seed, three for d, R and N
 
@@ -85,23 +77,27 @@ complexity: .venv/bench-done ## the paper's complexity laws beside measured expo
 dashboard: setup ## W&B's own view of the runs that are here, in the terminal; no account
 	@$(RUN) scripts/dashboard.py
 
-notebooks: setup ## execute the notebooks on the committed results (a minute; no training)
-	$(RUN) scripts/execute_notebooks.py
+notebooks: setup ## execute the notebooks into results/local/notebooks (a minute; no training)
+	@$(RUN) scripts/execute_notebooks.py
 
-report: setup ## the notebooks and result pages as HTML: results/report/index.html
-	$(RUN) scripts/html_report.py
+docs: setup ## the documentation with all results as a site that needs no server: site/index.html (a minute)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo "wrote site/index.html"
 
 data-coco: setup ## download and unpack COCO 2014 (20 GB, and as much again unpacked)
 	$(RUN) scripts/download_coco.py
 
-collect: setup ## run folders to results/*.csv
-	$(RUN) experiments/collect.py
+collect: setup ## finished run folders to your own rows, results/local/*.csv
+	@$(RUN) experiments/collect.py
 
-tables: setup ## results/*.csv to tables, figures and the README's results
-	$(RUN) experiments/report.py
-	$(RUN) experiments/benchmark.py --report
+tables: setup ## your rows beside the published ones: pages and figures in results/local, no training, under a minute
+	@$(RUN) experiments/report.py
 
-figures: tables ## the same: no training, no GPU, no network, under a minute
+figures: tables ## the same
+
+publish: setup ## the only target that changes what the repository publishes: your rows into results/, pages, README, notebooks
+	$(RUN) experiments/publish.py $(EXPERIMENTS)
+	$(RUN) scripts/execute_notebooks.py --in-place
 
 bench: .venv/bench-done ## time and memory beside the dense layers and other libraries, and the bars (half an hour)
 	@$(RUN) experiments/benchmark.py
@@ -124,4 +120,4 @@ format: setup ## rewrite the code in the common style
 	$(BIN)/ruff format .
 
 clean: ## delete the environment and the caches, never results or data
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -15,6 +15,7 @@ from btrnn.engine.baseline import fit_baseline
 from btrnn.engine.command import exit_status
 from btrnn.engine.config import read_config
 from btrnn.engine.failures import MENDABLE
+from btrnn.results.schema import BASELINE
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 
@@ -32,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     experiment_dir: Path = parser.parse_args(arguments).experiment_dir
     for path in sorted(experiment_dir.glob("*/seed*/summary.json")):
         summary = read_json(path, RUN_AGAIN)
-        if summary["model"] == "logistic_regression" or "test/accuracy" not in summary:
+        if summary["model"] == BASELINE.name or "test/accuracy" not in summary:
             continue
-        name = "-".join(["logistic_regression", summary["protocol"], summary["scaling"], summary["scale"]])
+        name = "-".join([BASELINE.name, summary["protocol"], summary["scaling"], summary["scale"]])
         run_dir = experiment_dir / name / path.parent.name
         if not (run_dir / "summary.json").exists():
             _add(
@@ -53,8 +54,8 @@ def _add(source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
     summary = {  # what a linear model does not have stays None
         **common,
         **metrics,
-        "model": "logistic_regression",
-        "model_label": "logistic regression on mean frames",
+        "model": BASELINE.name,
+        "model_label": BASELINE.label,
         "seconds": time.perf_counter() - started,
         "command": f"python experiments/baseline.py {run_dir.parent.parent}",
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -1,4 +1,4 @@
-"""The products and layers side by side: measure, write results/benchmark_*.csv, tables and figures, print the bars.
+"""The products and layers side by side: measure, write results/benchmark_*.csv, tables and figures, print the targets.
 
     python experiments/benchmark.py                   # all of it, half an hour; `make bench` installs the peers first
     python experiments/benchmark.py --only product    # one section; those that were measured before stay
@@ -19,9 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from btrnn.benchmark.results.records import SECTIONS, measured_sections
-from btrnn.benchmark.results.report import markdown_report, terminal_report
-from btrnn.figures.speed import figure_files
+from btrnn.benchmark.results.records import SECTIONS
+from btrnn.reports.benchmark import figure_files, table_texts, terminal_report
 from btrnn.storage.atomic import replace_file
 
 SPARE = 0.95  # of the time: a setting that has begun is finished
@@ -91,16 +90,15 @@ def _show_progress(device: str) -> Iterator[Callable[[int, int, str], None]]:
 
 def write_report(results_dir: Path) -> None:
     """Write results/tables/benchmark.md and the figures from the CSV files; without any, say so and write nothing."""
-    devices = [device for device in ("cpu", "cuda") if measured_sections(results_dir, device)]
-    if not devices:
+    texts, files = table_texts(results_dir), figure_files(results_dir)
+    if not texts:
         print(f"no benchmark in {results_dir}: `make bench` makes one")
         return
-    table = results_dir / "tables" / "benchmark.md"
-    replace_file(table, markdown_report(results_dir))
-    files = [file for device in devices for file in figure_files(results_dir, device)]
+    for path, text in texts.items():
+        replace_file(results_dir / path, text)
     for file in files:
-        file.write()
-    print("\n".join(f"wrote {path}" for path in (table, *(file.path for file in files))))
+        file.write(results_dir)
+    print("\n".join(f"wrote {results_dir / path}" for path in (*texts, *(file.path for file in files))))
 
 
 if __name__ == "__main__":

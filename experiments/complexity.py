@@ -11,6 +11,7 @@ from pathlib import Path
 
 import benchmark
 
+from btrnn.benchmark.results.exponents import SECTIONS
 from btrnn.benchmark.results.records import measured_sections
 from btrnn.reports import complexity
 from btrnn.storage.atomic import replace_file
@@ -23,16 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results-dir", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     results_dir: Path = options.results_dir
-    missing = [name for name in complexity.SECTIONS if name not in measured_sections(results_dir)]
+    missing = [name for name in SECTIONS if name not in measured_sections(results_dir)]
     if missing:
         made = ["--only", *missing, "--minutes", str(options.minutes), "--results-dir", str(results_dir)]
         if status := benchmark.main(made):
             return status
     for path, text in complexity.table_texts(results_dir).items():
-        replace_file(path, text)
+        replace_file(results_dir / path, text)
         print(text)
     for file in complexity.figure_files(results_dir):
-        file.write()
+        file.write(results_dir)
     return 0
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from btrnn.engine.config import ConfigError, ending_in_one_line, run_checked
+from btrnn.engine.config import ConfigError
+from btrnn.engine.overrides import ending_in_one_line, run_checked
 from btrnn.recovery.study import run
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"

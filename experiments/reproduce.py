@@ -1,6 +1,7 @@
-"""One section of the paper from video files to its table: train what is missing, add the baseline, collect, print.
+"""One section of the paper from data files to its table: train what is missing, add the baseline, collect, print.
 
-`python experiments/reproduce.py experiment=ucf11 scale=default` takes the overrides of experiments/train.py.
+`python experiments/reproduce.py experiment=ucf11 scale=default` takes the overrides of experiments/train.py. What it
+writes is the user's own: run folders in results/runs, tables and figures in results/local.
 """
 
 import signal
@@ -8,52 +9,30 @@ import subprocess
 import sys
 from pathlib import Path
 
-import baseline
-import collect
-import report
-
 from btrnn.engine.command import exit_status
-from btrnn.engine.config import first_job, has_options
 from btrnn.engine.failures import MENDABLE
+from btrnn.engine.overrides import checked_command, has_options
 
 ROOT = Path(__file__).resolve().parent.parent
-STAND_INS = {
-    "motions": "UCF11 is not in {data_dir}/: these are the STAND-IN's numbers (a patch that moves), "
-    "not UCF11's. `make data-ucf11` gets the real one.",
-    "mnist_5k": "MNIST is not in {data_dir}/: these are the numbers of MNIST-5k, 5,000 of its digits that a package "
-    "ships, not MNIST's. `make data-mnist` gets the whole.",
-    "scenes": "COCO is not in {data_dir}/: these are the STAND-IN's numbers (drawn shapes, captions of a grammar), "
-    "not MSCOCO's. `make data-coco` gets the real one.",
-}
 
 
 def main(overrides: list[str]) -> None:
     """Do the steps one after the other; the first that fails ends it with its error."""
     if has_options(overrides):
-        _train(overrides)  # which shows a help or a configuration, and trains nothing
+        _script("train", *overrides)  # which shows a help or a configuration, and trains nothing
         return
-    config = first_job(overrides, ROOT / "configs", "train")
-    notice = STAND_INS.get(config.data.source, "").format(data_dir=config.data_dir)
-    if notice:
-        print(notice, flush=True)
-    results_dir = Path(config.results_dir)
-    _train(overrides)
+    overrides, config = checked_command(overrides, ROOT / "configs", "train")
+    place = ("--results-dir", config.results_dir)
+    _script("train", *overrides)
     if config.section == "video":
-        baseline.main([str(results_dir / "runs" / config.experiment)])
-    collect.main([config.experiment, "--results-dir", str(results_dir)])
-    report.main([config.experiment, "--results-dir", str(results_dir)])
-    shown = report.report_of(config.experiment).terminal_report(results_dir, config.experiment, config.scale.name)
-    print(f"\n{shown}\n")
-    if notice:
-        print(notice, flush=True)
+        _script("baseline", f"{config.results_dir}/runs/{config.experiment}")
+    _script("collect", config.experiment, *place)
+    _script("report", config.experiment, *place, "--scale", config.scale.name)
 
 
-def _train(overrides: list[str]) -> None:
-    """Train in a process of its own, and leave with its exit status if it fails.
-
-    Ctrl-C reaches both processes; this one waits until the other has left its run so that it can go on.
-    """
-    process = subprocess.Popen([sys.executable, str(ROOT / "experiments" / "train.py"), *overrides])
+def _script(name: str, *arguments: str) -> None:
+    """Run a script of this folder, and leave with its exit status if it fails; Ctrl-C is left to it."""
+    process = subprocess.Popen([sys.executable, str(ROOT / "experiments" / f"{name}.py"), *arguments])
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         status = process.wait()

@@ -8,8 +8,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from btrnn.engine.config import ending_in_one_line, run_checked
 from btrnn.engine.failures import MENDABLE
+from btrnn.engine.overrides import ending_in_one_line, run_checked
 from btrnn.engine.run import train
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"

@@ -1,4 +1,8 @@
-"""Execute the notebooks where they stand, so that they show the committed results: `make notebooks`."""
+"""Execute the notebooks, so that they show the results that are there, in results/local/notebooks: `make notebooks`.
+
+python scripts/execute_notebooks.py                # copies; the published notebooks stay as they are
+python scripts/execute_notebooks.py --in-place     # what `make publish` does
+"""
 
 import argparse
 import sys
@@ -15,13 +19,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Execute those that are named, or all; one that fails stays as it was."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Execute those that are named, or all; where one fails, its file stays as it was."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all in notebooks/")
-    for path in parser.parse_args(arguments).notebooks or sorted((ROOT / "notebooks").glob("*.ipynb")):
-        print(path.name, flush=True)
+    parser.add_argument("--in-place", action="store_true", help="write the outputs into the notebooks themselves")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "local" / "notebooks", help="else the folder")
+    options = parser.parse_args(arguments)
+    for path in options.notebooks or sorted((ROOT / "notebooks").glob("*.ipynb")):
+        target = path if options.in_place else options.out / path.name
+        print(f"{path.name} -> {target}", flush=True)
         try:
-            replace_file(path, executed(path))
+            replace_file(target, executed(path))
         except CellExecutionError as error:
             sys.exit(f"{path}: {error}")
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from btrnn.engine.command import explain
 from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import SUFFIX, export_weights
-from btrnn.reports.model_cards import LARGEST_BYTES, add_to_index, card_texts, stem, weights_dir
+from btrnn.reports.model_cards import card_texts
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, ResultsError, read_json
+from btrnn.storage.weights_index import LARGEST_BYTES, add_to_index, stem, weights_dir
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for run_dir in options.run_dirs:
             _export(run_dir, options.results_dir)
         for path, text in card_texts(options.results_dir).items():
-            replace_file(path, text)
+            replace_file(options.results_dir / path, text)
     except (OSError, ConfigError, ResultsError) as error:
         sys.exit(f"error: {explain(error)}")
 

@@ -1,29 +1,52 @@
-"""What several test files use. Every test runs with the package's type and shape annotations executed."""
+"""What several test files use. Every test runs with the package's type and shape annotations executed.
+
+The tests of the layers also run where nothing is installed but torch, jaxtyping, pytest and hypothesis (`.ci/wheel`).
+What needs more is therefore imported in the fixture that uses it.
+"""
 
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("btrnn", "beartype.beartype")
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+if find_spec("beartype"):
+    install_import_hook("btrnn", "beartype.beartype")
 os.environ["WANDB_MODE"] = "disabled"
 # no test depends on the time that an example takes: machines are shared
 hypothesis.settings.register_profile("btrnn", deadline=None)
 hypothesis.settings.load_profile("btrnn")
 
-from hydra import compose, initialize_config_dir  # noqa: E402
-from omegaconf import DictConfig  # noqa: E402
-
-from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER  # noqa: E402
-from btrnn.engine.config import register  # noqa: E402
-from tests.clips import write_clip  # noqa: E402
-
 ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that writes golden files anew."""
+    parser.addoption("--update-golden", action="store_true", help="write the files in tests/golden/ anew")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a page with its file in tests/golden/; `pytest --update-golden` writes that instead."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), f"{name} differs: look, then run pytest --update-golden"
+
+    return check
 
 
 def need_programs(*names: str, package: str) -> None:
@@ -84,6 +107,9 @@ def unchecked() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def videos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data_dir with a tiny UCF11: 11 classes, 3 groups, 5 clips of 8 frames each; the class sets the brightness."""
+    from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER
+    from tests.clips import write_clip
+
     data_dir = tmp_path_factory.mktemp("data")
     for label, (folder, stem) in enumerate(UCF11_CLASSES.items()):
         for group in range(1, 4):
@@ -95,11 +121,15 @@ def videos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_config(videos_dir: Path, tmp_path: Path) -> Callable[..., DictConfig]:
+def make_config(videos_dir: Path, tmp_path: Path) -> Callable[..., "DictConfig"]:
     """Compose the configuration of one small run on the tiny UCF11."""
+    from hydra import compose, initialize_config_dir
+
+    from btrnn.engine.config import register
+
     register()
 
-    def make(*overrides: str) -> DictConfig:
+    def make(*overrides: str) -> "DictConfig":
         common = [f"data_dir={videos_dir}", f"results_dir={tmp_path / 'results'}", "logger=none"]
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             return compose("train", [*common, "model=tt_lstm", "resume_every_seconds=0", *overrides])

@@ -24,14 +24,17 @@ from btrnn.benchmark.results.records import (
     COLUMNS,
     Record,
     RecordFile,
+    note_machine,
     read_machines,
     read_section,
     record,
     section_path,
 )
-from btrnn.benchmark.results.report import markdown_report
-from btrnn.benchmark.results.settings import INPUT_SHAPES, PAPER, PRODUCT_SWEEPS, SWEEPS, TINY, Point, visits
-from btrnn.benchmark.results.targets import BARS, Bar, compare_sweep, judge, ratios, verdict
+from btrnn.benchmark.results.settings import GRAPH, INPUT_SHAPES, PAPER, PRODUCT_SWEEPS, SWEEPS, TINY, Point, visits
+from btrnn.benchmark.results.tables import read_all, slower_cells
+from btrnn.benchmark.results.targets import TARGETS, Target, compare_sweep, judge, ratios, verdict
+from btrnn.figures.benchmark import against_factor
+from btrnn.reports.benchmark import figure_files, table_texts
 
 from .conftest import ROOT
 
@@ -250,7 +253,7 @@ def test_records_survive_the_csv_file(tmp_path):
 
 def test_an_interruption_keeps_what_was_measured(tmp_path):
     def stop(done: int, total: int, title: str) -> None:
-        if title == "floor":
+        if title == "roofline":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -271,10 +274,10 @@ def test_the_quick_benchmark_from_end_to_end(tmp_path, script, capsys):
     options = ["--quick", "--only", "product", "layer", "layer_sweep", "sweep", "--results-dir", str(tmp_path)]
     assert script.main(options) == 0
     shown = capsys.readouterr().out
-    for name in ("btrnn BT, plain torch", "btrnn.TTLSTM", "floor BT", "does not hold"):
+    for name in ("btrnn BT, plain torch", "btrnn.TTLSTM", "roofline BT", "not met"):
         assert name in shown
     text = (tmp_path / "tables" / "benchmark.md").read_text()
-    assert text == markdown_report(tmp_path)
+    assert table_texts(tmp_path) == {Path("tables/benchmark.md"): text}
     for name in ("Left out", "Varied: batch", "dense÷it", "native path"):
         assert name in text
     table = read_section(tmp_path, "layer")
@@ -301,40 +304,39 @@ def sweep_of(times: dict[str, float], factor: str = "rank", value: int = 4) -> p
 
 
 def test_figures_show_the_numbers_and_the_laws():
-    from btrnn.figures import benchmark as figures
-
     rows = [sweep_of({"btrnn BT": 2.0 * value, "tednet BT": nan}, "rank", value) for value in (4, 1, 2, 8)]
-    figure = figures.time_against(pd.concat(rows, ignore_index=True), "rank", "title")
+    table = pd.concat(rows, ignore_index=True)[["value", "implementation", "phase", "median_ms"]]
+    figure = against_factor(table, "rank", "title")
     measured, bt_law = figure.axes[0].lines
     assert list(measured.get_ydata()) == [2.0, 4.0, 8.0, 16.0]
     assert list(bt_law.get_ydata()) == [8 / 4**4, 8 / 2**4, 8, 8 * 2**4]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["btrnn BT", "the paper's laws"]
 
 
-# ---- bars
+# ---- targets
 
 
-def test_bars_say_what_the_ratios_are():
-    bar = Bar("b", "product", "dense nn.Linear", "btrnn BT", "forward", 4.0)
+def test_targets_say_what_the_ratios_are():
+    target = Target("b", "product", "dense nn.Linear", "btrnn BT", "forward", 4.0)
     table = sweep_of({"dense nn.Linear": 40.0, "btrnn BT": 8.0, "btrnn BT, plain torch": 20.0}, "paper", 57_600)
     table.loc[0, "best_ms"] = 30.0
-    judged = judge([bar, replace(bar, section="memory")], {"product": table})
+    judged = judge([target, replace(target, section="memory")], {"product": table})
     assert judged[["path", "best", "median", "verdict"]].to_numpy().tolist() == [
-        ["native", 3.75, 5.0, "holds by the median alone"],
-        ["plain torch", 1.5, 2.0, "does not hold"],
+        ["native", 3.75, 5.0, "met by the median alone"],
+        ["plain torch", 1.5, 2.0, "not met"],
     ]
-    assert all(isnan(ratio) for ratio in ratios(replace(bar, numerator="none"), table))
-    assert verdict(bar, nan, nan) == "not measured"
-    assert verdict(replace(bar, at_most=True), 3.0, 4.0) == "holds"
+    assert all(isnan(ratio) for ratio in ratios(replace(target, numerator="none"), table))
+    assert verdict(target, nan, nan) == "not measured"
+    assert verdict(replace(target, at_most=True), 3.0, 4.0) == "met"
 
 
-def test_every_bar_names_what_is_measured():
-    names = {each.name for each in [*products.PRODUCTS, *layers.LAYERS]} | {"floor BT"}
-    for bar in BARS:
-        assert {bar.numerator, bar.denominator} <= names
-        plain = bar.without_native_path()
+def test_every_target_names_what_is_measured():
+    names = {each.name for each in [*products.PRODUCTS, *layers.LAYERS]} | {"roofline BT"}
+    for target in TARGETS:
+        assert {target.numerator, target.denominator} <= names
+        plain = target.without_native_path()
         assert {plain.numerator, plain.denominator} <= names
-        assert (plain.numerator, plain.denominator) != (bar.numerator, bar.denominator)
+        assert (plain.numerator, plain.denominator) != (target.numerator, target.denominator)
 
 
 def test_the_sweep_is_compared_with_the_slower_and_the_faster():
@@ -352,8 +354,43 @@ def test_the_sweep_is_compared_with_the_slower_and_the_faster():
     assert compare_sweep(rows[3], "BT").empty
 
 
-def test_the_committed_table_is_what_the_committed_numbers_give(script):
-    results_dir = Path(ROOT / "results")
-    assert (results_dir / "tables" / "benchmark.md").read_text() == markdown_report(results_dir)
-    for file in script.figure_files(results_dir, "cpu"):
-        assert file.is_current(), file.path
+def test_the_committed_table_and_figures_are_what_the_committed_numbers_give():
+    results_dir = ROOT / "results"
+    for path, text in table_texts(results_dir).items():
+        assert (results_dir / path).read_text() == text
+    for file in figure_files(results_dir):
+        assert file.is_current(results_dir), file.path
+
+
+def test_the_page_of_known_numbers(tmp_path, golden):
+    sections = {
+        "product": [
+            ("dense nn.Linear", 40.0),
+            ("btrnn BT", 8.0),
+            ("btrnn BT, plain torch", 20.0),
+            ("roofline BT", 3.0),
+        ],
+        "layer": [("nn.LSTM", 300.0), ("btrnn.LSTM", 100.0), ("btrnn.BTLSTM", 20.0), (f"btrnn.BTLSTM{GRAPH}", 10.0)],
+        "sweep": [("dense nn.Linear", 4.0), ("opt_einsum BT", 5.0), ("btrnn BT", 6.0)],
+    }
+    for section, times in sections.items():
+        point = Point("rank", 8) if section == "sweep" else Point("paper", 57_600)
+        rows = [record(section, point, name, "forward", best_ms=ms / 2, median_ms=ms, rounds=5) for name, ms in times]
+        rows.append(record(section, point, "missing", "forward", note="left out: not installed"))
+        RecordFile(section_path(tmp_path, section)).add(rows)
+    note_machine(
+        *(tmp_path, "product", "cpu"),
+        {
+            **{"processor": "a processor", "device": "cpu", "cores": 2, "threads": 2, "memory_gib": 8},
+            **{"versions": {"torch": "2.0"}, "compiler": "g++ 12", "native": True, "omp_wait_policy": "passive"},
+            **{"date": "2030-01-01", "git_commit": "0123456789abcdef", "git_dirty": True},
+        },
+    )
+    (text,) = table_texts(tmp_path).values()
+    golden("benchmark.md", text)
+    (slower,) = [
+        cell
+        for cell in slower_cells(read_all(tmp_path, "cpu"))
+        if cell["name"] == "btrnn BT" and cell["than"] == "both"
+    ]
+    assert [cell["over"] for cell in slower["cells"]] == [1.2]

@@ -1,7 +1,7 @@
-"""What is shown of Task 3: tables, differences, sentences and figures from committed tables alone."""
+"""The pages of Task 3: tables, differences and figures from collected tables alone."""
 
 import math
-import re
+from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
 
@@ -11,41 +11,43 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from btrnn.reports import captioning, captioning_differences
-from btrnn.results.store import collect, read_results, result_paths, write_results
+from btrnn.reports import captioning
+from btrnn.reports.page import outcomes
+from btrnn.reports.pages import page_of
+from btrnn.reports.render import render
+from btrnn.reports.view import view_of
+from btrnn.results.store import read_results, result_paths, write_results
 from btrnn.storage.files import ResultsError
 from tests.caption_folders import SHOWN, write_run
-from tests.test_report import cells, report, workspace
-from tests.test_report import collect as collect_script
+from tests.test_report import cells, collect_all, page_text, workspace
 
 EXPERIMENT = "captioning_scenes"
+PAGE = captioning.PAGE
 
 
-def collected(folder: Path, **runs: int) -> list[str]:
-    """Write runs of some models with some seeds, collect and report them; return the report's options."""
-    options = workspace(folder)
+def collected(folder: Path, **runs: int) -> Path:
+    """Write runs of some models with some seeds and collect them; return the results folder."""
+    workspace(folder)
     for model, seeds in runs.items():
         for seed in range(seeds):
             write_run(folder / "results", model, seed)
-    collect_script.main(options[:2])
-    report.main(options)
-    return options
+    collect_all(folder / "results", EXPERIMENT)
+    return folder / "results"
 
 
 @pytest.fixture(scope="module")
-def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("captions")
-    collected(folder, lstm=3, tt_lstm=3, bt_lstm=3)
-    return folder
+def results_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return collected(tmp_path_factory.mktemp("captions"), lstm=3, tt_lstm=3, bt_lstm=3)
 
 
-def text_of(folder: Path) -> str:
-    return (folder / "results" / "tables" / f"{EXPERIMENT}.md").read_text()
+def test_the_page_is_as_it_was(results_dir: Path, golden: Callable[[str, str], None]) -> None:
+    golden(f"{EXPERIMENT}.md", page_text(results_dir, EXPERIMENT))
 
 
-def test_the_table_is_what_the_csv_gives(reported: Path) -> None:
-    row = cells(text_of(reported), "BT-LSTM, R = 2, d = 3")
-    runs = pd.read_csv(reported / "results" / f"{EXPERIMENT}.csv")
+def test_the_table_is_what_the_csv_gives(results_dir: Path) -> None:
+    text = page_text(results_dir, EXPERIMENT)
+    row = cells(text, "BT-LSTM, R = 2, d = 3")
+    runs = pd.read_csv(results_dir / f"{EXPERIMENT}.csv")
     cider = 100 * runs.loc[runs["model"] == "bt_lstm", "test/cider"]
     half = 4.302652729911275 * cider.std() / 3**0.5  # Student's t at n = 3
     low, high = cider.mean() - half, cider.mean() + half
@@ -53,116 +55,107 @@ def test_the_table_is_what_the_csv_gives(reported: Path) -> None:
         *("1,552", "675.6", "1.5", "90.0 / 80.0 / 70.0 / 60.0", "30.0 ± 0.0 (3)", "60.0 ± 0.0 (3)"),
     ]
     assert row[7] == f"{cider.mean():.1f} ± {cider.std():.1f} (3) [{low:.1f}, {high:.1f}]"
-    assert row[8:11] == ["0.630 ± 0.010 (3) (0.031)", "0.800 ± 0.000 (3) (0.072)", "2.01 ± 0.00 (3)"]
-    assert cells(text_of(reported), "one caption for all images")[7] == "20.0"
-    assert cells(text_of(reported), "true captions, each against the others")[7] == "90.0"
+    assert row[8] == "2.01 ± 0.00 (3)"
+    assert cells(text, "one caption for all images")[7] == "20.0"
+    assert cells(text, "true captions, each against the others")[7] == "90.0"
 
 
-def test_published_scores_stand_beside_with_their_marks_and_the_stand_in_is_named(reported: Path) -> None:
-    published = cells(text_of(reported), "Show and Tell (Vinyals 2015), MSCOCO")
+def test_published_scores_stand_beside_with_their_marks(results_dir: Path) -> None:
+    published = cells(page_text(results_dir, EXPERIMENT), "Show and Tell (Vinyals 2015), MSCOCO")
     assert published[1] == "1,048,576"
     assert published[4:8] == ["- / - / - / 27.7 [S]", "reported 23.7 [M]", "-", "reported 85.5 [M]"]
-    assert "### Captions of Scenes (stand-in): scale `study`" in text_of(reported)
-    for text in (text_of(reported), (reported / "README.md").read_text()):
-        assert "On Scenes (stand-in) TT-LSTM" in text
-    assert "**The data are Scenes (stand-in), not MSCOCO.**" in text_of(reported)
 
 
-def test_differences_are_paired_by_seed(reported: Path) -> None:
-    runs = read_results(reported / "results", EXPERIMENT).runs
-    wide = 100 * runs.pivot_table(index="seed", columns="model", values="test/cider")
+def test_differences_are_paired_by_seed(results_dir: Path) -> None:
+    runs = read_results(results_dir, EXPERIMENT).runs
+    wide = runs.pivot_table(index="seed", columns="model", values="test/cider")
     paired = wide["bt_lstm"] - wide["lstm"]
     known = stats.t.interval(0.95, 2, paired.mean(), stats.sem(paired))
-    shown = cells(text_of(reported), "BT-LSTM, R = 2, d = 3 - LSTM")
-    estimate, low, high = map(float, re.findall(r"[+-]\d+\.\d", shown[1]))
-    assert (estimate, low, high) == pytest.approx((paired.mean(), *known), abs=0.051)
-    assert shown[2:] == ["675.6", "1.5", "3"]
-    assert re.search(r"BT-LSTM, R = 2, d = 3, with 675\.6 times fewer parameters in W .*, loses \(-", text_of(reported))
+    table = PAGE.differences(view_of(results_dir, EXPERIMENT))
+    assert table["first_model"].tolist() == ["tt_lstm", "bt_lstm"]
+    row = table.iloc[1]
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx((paired.mean(), *known))
+    assert (row["n"], row["compression"]) == (3, pytest.approx(1_048_576 / 1_552))
+    assert outcomes(table, PAGE)[1]["worse"] == 1
 
 
 def test_models_with_other_images_are_not_paired(tmp_path: Path) -> None:
-    write_run(tmp_path, "lstm", 0)
-    run = write_run(tmp_path, "bt_lstm", 0)
+    workspace(tmp_path)
+    results_dir = tmp_path / "results"
+    write_run(results_dir, "lstm", 0)
+    run = write_run(results_dir, "bt_lstm", 0)
     captions = pd.read_csv(run / "captions.csv")
     captions.assign(image=captions["image"] + 1_000).to_csv(run / "captions.csv", index=False)
-    write_results(collect(tmp_path, EXPERIMENT)[0], tmp_path, EXPERIMENT)
+    collect_all(results_dir, EXPERIMENT)
     with pytest.raises(ResultsError, match="tested on different images with the same seed"):
-        captioning.table_texts(tmp_path, EXPERIMENT)
+        PAGE.table_texts(results_dir, EXPERIMENT)
 
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [
-        (-3.0, -1.0, "loses"),
-        (1.0, 3.0, "gains"),
-        (-1.0, 1.0, "is not significantly different"),
-        (math.nan, math.nan, "cannot be judged by one seed"),
-    ],
+    [(-3, -1, "worse"), (1, 3, "better"), (-1, 1, "same"), (math.nan, math.nan, "one_seed")],
 )
-def test_the_verdict_claims_no_more_than_the_interval(low: float, high: float, verdict: str) -> None:
-    assert captioning_differences.verdict({"low": low, "high": high}) == verdict
+def test_an_outcome_claims_no_more_than_the_interval(low: float, high: float, verdict: str) -> None:
+    row = {"first": "A", "second": "B", "n": 3, "mean": 1.0, "low": low, "high": high, "compression": 2.0}
+    (found,) = outcomes(pd.DataFrame([row]), PAGE)
+    assert [name for name in ("better", "worse", "same", "one_seed") if found[name]] == [verdict]
 
 
 @pytest.mark.parametrize(
     ("intervals", "found"),
     [
-        (
-            {"big": (-1, 1), "middle": (-0.5, 2), "small": (-9, -3)},
-            "1 of 3 lose CIDEr; .* is middle, 20 times",
-        ),
-        ({"big": (-5, -1), "middle": (-6, -2), "small": (-9, -3)}, "of the compact decoders all lose CIDEr"),
-        ({"big": (math.nan, math.nan)}, "none can be judged by one seed"),
+        ({"a": (-1, 1), "b": (-0.5, 2), "c": (-9, -3), "d": (-9, -3), "e": (-9, -3)}, "3 of 5 are worse, 0 better"),
+        ({"a": (-1, 1), "b": (-0.5, 2), "c": (-9, -3), "d": (-9, -3), "e": (-9, -3)}, "not worse is b:"),
+        (dict.fromkeys("abcde", (-9, -3)), "5 of 5 are worse, 0 better"),
+        (dict.fromkeys("abcde", (math.nan, math.nan)), "Each of the 5 was run with one seed, which judges none"),
     ],
 )
-def test_the_sweeps_sentence_names_the_smallest_decoder_that_loses_nothing(
+def test_many_models_are_counted_and_the_smallest_that_loses_nothing_named(
     intervals: dict[str, tuple[float, float]], found: str
 ) -> None:
-    compressions = {"big": 10.0, "middle": 20.0, "small": 30.0}
     rows = pd.DataFrame(
         [
-            {"label": label, "compression": compressions[label], "mean": (low + high) / 2, "low": low, "high": high}
-            | {"n": 1 if math.isnan(low) else 3}
-            for label, (low, high) in intervals.items()
+            {"first": label, "second": "LSTM", "n": 1 if math.isnan(low) else 3, "mean": -2.0, "low": low, "high": high}
+            | {"compression": 10.0 * (1 + place)}
+            for place, (label, (low, high)) in enumerate(intervals.items())
         ]
-    ).fillna({"mean": -2.0})
-    text = captioning_differences.ranks_conclusion(rows, pd.DataFrame({"source": ["scenes"]}))
-    assert text.startswith("**Ranks, in short.** On Scenes (stand-in), of the compact decoders ")
-    assert re.search(found, text)
+    )
+    values = {"outcomes": outcomes(rows, PAGE), "data": "MSCOCO", "first": {"scale": "paper"}, "dense": {}}
+    text = " ".join(render("captioning_sentence", **values).split())
+    assert found in text
+    assert ("not worse is" in text) == any(high > 0 for _, high in intervals.values())
 
 
 def test_one_seed_gives_no_interval(tmp_path: Path) -> None:
-    collected(tmp_path, lstm=1, bt_lstm=1)
-    text = text_of(tmp_path)
+    text = page_text(collected(tmp_path, lstm=1, bt_lstm=1), EXPERIMENT)
     assert cells(text, "LSTM")[7].endswith("(n = 1)")
-    assert re.fullmatch(r"[+-]\d+\.\d", cells(text, "BT-LSTM, R = 2, d = 3 - LSTM")[1])
-    assert "cannot be judged by one seed" in text
+    assert "[" not in cells(text, "BT-LSTM, R = 2, d = 3 - LSTM")[1]
 
 
 def test_without_java_the_table_says_so_and_has_no_meteor(tmp_path: Path) -> None:
-    options = workspace(tmp_path)
-    write_run(tmp_path / "results", "lstm", 0, changes={"tokenizer": "plain", "test/meteor": None})
-    collect_script.main(options[:2])
-    report.main(options)
-    assert cells(text_of(tmp_path), "LSTM")[5] == "-"
-    assert "**Without Java:**" in text_of(tmp_path)
+    workspace(tmp_path)
+    results_dir = tmp_path / "results"
+    write_run(results_dir, "lstm", 0, changes={"tokenizer": "plain", "test/meteor": None})
+    collect_all(results_dir, EXPERIMENT)
+    text = page_text(results_dir, EXPERIMENT)
+    assert cells(text, "LSTM")[5] == "-"
+    assert PAGE.values(view_of(results_dir, EXPERIMENT))["plain_tokenizer"]
+    assert "Java" in text
 
 
-def test_on_coco_there_are_no_pairs_and_no_stand_in(tmp_path: Path) -> None:
-    options = workspace(tmp_path)
-    changes = dict.fromkeys(f"test/pairs{ending}" for ending in ("", "_shuffled", "_any", "_any_shuffled"))
-    changes |= {"split": "seeded: karpathy is not here"}
-    write_run(tmp_path / "results", "lstm", 0, experiment="captioning", changes=changes)
-    collect_script.main(options[:2])
-    report.main(options)
-    text = (tmp_path / "results" / "tables" / "captioning.md").read_text()
-    assert "### Captions of MSCOCO, split `seeded: karpathy is not here`: scale `study`" in text
+def test_on_coco_the_split_is_named_and_no_stand_in(tmp_path: Path) -> None:
+    workspace(tmp_path)
+    results_dir = tmp_path / "results"
+    changes = {"split": "seeded: karpathy is not here"}
+    write_run(results_dir, "lstm", 0, experiment="captioning", changes=changes)
+    collect_all(results_dir, "captioning")
+    text = page_text(results_dir, "captioning")
+    assert "split `seeded: karpathy is not here`" in text
     assert "stand-in" not in text
-    assert "by chance" not in text.lower()
 
 
 def test_captions_and_pictures_survive_the_run_folders(tmp_path: Path) -> None:
-    collected(tmp_path, lstm=2, bt_lstm=1)
-    results_dir = tmp_path / "results"
+    results_dir = collected(tmp_path, lstm=2, bt_lstm=1)
     paths = result_paths(results_dir, EXPERIMENT)
     before = [path.read_bytes() for path in paths]
     rmtree(results_dir / "runs")
@@ -178,20 +171,20 @@ def test_captions_and_pictures_survive_the_run_folders(tmp_path: Path) -> None:
     assert results.pictures["images"].shape == (SHOWN, 20, 20, 3)  # once, not once a run
 
 
-def test_figures_are_drawn_and_noticed_when_stale(reported: Path) -> None:
-    options = ["--results-dir", str(reported / "results"), "--readme", str(reported / "README.md")]
-    report.main([*options, "--check"])
-    names = sorted(path.name for path in (reported / "results" / "figures").iterdir())
-    assert {f"{EXPERIMENT}_captions.png", f"{EXPERIMENT}_loss.png"} <= set(names)
-    for name in names:
-        with Image.open(reported / "results" / "figures" / name) as image:
+def test_figures_are_drawn(results_dir: Path, tmp_path: Path) -> None:
+    files = PAGE.figure_files(results_dir, EXPERIMENT)
+    assert [file.path.name for file in files] == [f"{EXPERIMENT}_captions.png", f"{EXPERIMENT}_loss.png"]
+    for file in files:
+        file.write(tmp_path)
+        assert file.is_current(tmp_path)
+        with Image.open(tmp_path / file.path) as image:
             assert image.width > 900
             assert np.asarray(image.convert("L")).std() > 5
 
 
 def test_a_sweep_over_ranks_has_the_figure_of_parameters(tmp_path: Path) -> None:
-    options, results_dir = workspace(tmp_path), tmp_path / "results"
-    experiment = "captioning_ranks_scenes"
+    workspace(tmp_path)
+    results_dir, experiment = tmp_path / "results", "captioning_ranks_scenes"
     for rank in (1, 2, 4):
         for blocks in (1, 2):
             parameters = blocks * (3 * 128 * rank + rank**3)
@@ -199,41 +192,38 @@ def test_a_sweep_over_ranks_has_the_figure_of_parameters(tmp_path: Path) -> None
             write_run(results_dir, "bt_lstm", 0, experiment=experiment, **settings)
     write_run(results_dir, "tt_lstm", 0, experiment=experiment)
     write_run(results_dir, "lstm", 0, experiment=experiment)
-    collect_script.main(options[:2])
-    report.main(options)
-    report.main([*options, "--check"])
-    assert (results_dir / "figures" / f"{experiment}_parameters.png").exists()
-    text = (results_dir / "tables" / f"{experiment}.md").read_text()
-    assert cells(text, "BT-LSTM, R = 4, N = 1, d = 3")[1] == "1,600"
-    assert len([line for line in text.splitlines() if " - LSTM " in line]) == 7
+    collect_all(results_dir, experiment)
+    (file,) = page_of(experiment).figure_files(results_dir, experiment)
+    assert file.path.name == f"{experiment}_parameters.png"
+    lines = {str(line.get_label()) for line in file.draw().axes[0].get_lines()}
+    assert isinstance(file.data, pd.DataFrame)
+    assert set(file.data["label"]) == {"LSTM", "TT-LSTM", "BT-LSTM, N = 1", "BT-LSTM, N = 2"}
+    assert lines
+    assert cells(page_text(results_dir, experiment), "BT-LSTM, R = 4, N = 1, d = 3")[1] == "1,600"
+    assert len(PAGE.differences(view_of(results_dir, experiment))) == 7
 
 
 def test_a_choice_of_rates_names_the_best(tmp_path: Path) -> None:
-    options, results_dir = workspace(tmp_path), tmp_path / "results"
-    experiment = "captioning_rates_scenes"
+    workspace(tmp_path)
+    results_dir, experiment = tmp_path / "results", "captioning_rates_scenes"
     for rate, loss in ((1e-3, 0.9), (2e-3, 0.7), (4e-3, 0.8)):
-        run = write_run(
-            *(results_dir, "lstm", 100),
-            experiment=experiment,
-            learning_rate=rate,
-            changes={"test/cider": None, "val/loss": loss},
-        )
+        changes = {"test/cider": None, "val/loss": loss, "learning_rate": rate}
+        run = write_run(results_dir, "lstm", 100, experiment=experiment, learning_rate=rate, changes=changes)
         (run / "captions.csv").unlink()
-    collect_script.main(options[:2])
-    report.main(options)
-    lines = (results_dir / "tables" / f"{experiment}.md").read_text().splitlines()
-    rows = [line for line in lines if line.startswith("| LSTM")]
+    collect_all(results_dir, experiment)
+    rows = [line for line in page_text(results_dir, experiment).splitlines() if line.startswith("| LSTM")]
     assert [row.endswith("| yes      |") for row in rows] == [False, True, False]
     assert not result_paths(results_dir, experiment).predictions.exists()
+    assert not PAGE.figure_files(results_dir, experiment)
 
 
 def test_runs_on_fewer_images_stand_in_the_table_but_are_compared_with_none(tmp_path: Path) -> None:
-    options = workspace(tmp_path)
+    workspace(tmp_path)
+    results_dir = tmp_path / "results"
     for model, num_images in (("lstm", 30), ("bt_lstm", 30), ("tt_lstm", SHOWN - 1)):
-        write_run(tmp_path / "results", model, 0, num_images=num_images)
-    collect_script.main(options[:2])
-    report.main(options)
-    results = read_results(tmp_path / "results", EXPERIMENT)
-    assert set(results.runs["model"]) == {"lstm", "bt_lstm", "tt_lstm"}
-    differences = captioning_differences.differences(captioning.comparison.summarise(results.runs), results)
-    assert [label.split(",")[0] for label in differences["label"]] == ["BT-LSTM"]
+        write_run(results_dir, model, 0, num_images=num_images)
+    collect_all(results_dir, EXPERIMENT)
+    view = view_of(results_dir, EXPERIMENT)
+    assert set(view.summary["model"]) == {"lstm", "bt_lstm", "tt_lstm"}
+    assert PAGE.differences(view)["first_model"].tolist() == ["bt_lstm"]
+    assert len(PAGE.figures(view)) == 2

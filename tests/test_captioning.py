@@ -219,7 +219,9 @@ def make_config(scenes_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         small = ["scale.captioning.num_train=24", "data.word_threshold=1", "scale.captioning.max_epochs=2"]
         small += ["modes.input=[4,4,4]", "modes.hidden=[4,4,4]"]
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            return compose("train", ["experiment=captioning", "model=bt_lstm", *common, *small, *overrides])
+            return compose(
+                "train", ["experiment=captioning", "data=scenes", "model=bt_lstm", *common, *small, *overrides]
+            )
 
     return make
 

@@ -8,17 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from btrnn.engine.config import (
-    ConfigError,
-    check_overrides,
-    check_targets,
-    first_job,
-    first_of_each,
-    group_choices,
-    refuse_other_run,
-    register,
-    science,
-)
+from btrnn.engine.config import ConfigError, check_targets, refuse_other_run, register, science
+from btrnn.engine.overrides import check_overrides, checked_command, first_job, first_of_each, group_choices
 
 from .conftest import ROOT
 
@@ -49,6 +40,28 @@ def test_paper_scale_has_the_papers_values():
     assert composed("scale=paper", "data.scaling=normalized").cell.init == "default"
     assert composed("model=lstm").model.layer.input_dropout == 0.25
     assert "input_dropout" not in composed("model=bt_lstm").model.layer
+
+
+@pytest.mark.parametrize(
+    ("words", "rates"),
+    [
+        (["scale=smoke"], (1e-3, 1e-3, 1e-3)),
+        (["scale=default"], (3e-3, 1e-3, 3e-3)),
+        (["scale=extended", "data.scaling=normalized"], (1e-3, 3e-3, 3e-3)),
+        (["scale=extended", "experiment=draw"], (4e-3, 8e-3, 8e-3)),
+        (["scale=default", "experiment=draw_attention"], (8e-3, 8e-3, 8e-3)),
+        (["scale=default", "experiment=captioning"], (1e-3, 2e-3, 2e-3)),
+        (["scale=paper", "experiment=captioning"], (1e-3, 1e-3, 1e-3)),
+    ],
+)
+def test_rates_are_those_of_the_scale_and_the_model(words, rates):
+    found = (composed(*words, f"model={model}").task.learning_rate for model in ("lstm", "tt_lstm", "bt_lstm"))
+    assert tuple(found) == rates
+
+
+def test_a_model_that_no_search_was_for_has_the_rate_of_any():
+    config = composed("scale=default", "model=lstm", "model.name=another")
+    assert config.task.learning_rate == config.rates.default.any == 1e-3
 
 
 def test_names_tell_apart_all_that_is_swept():
@@ -157,14 +170,7 @@ def test_unknown_target_is_named():
         check_targets(config)
 
 
-def test_coco_is_used_where_it_is_there_and_the_names_tell(tmp_path):
-    stand_in = composed("experiment=captioning", f"data_dir={tmp_path}")
-    OmegaConf.resolve(stand_in)  # before the folder is there
-    (tmp_path / "coco" / "annotations").mkdir(parents=True)
-    real = composed("experiment=captioning", f"data_dir={tmp_path}")
-    assert (stand_in.data.source, stand_in.experiment) == ("scenes", "captioning_scenes")
-    assert (real.data.source, real.experiment) == ("coco", "captioning")
-    assert stand_in.run_dir != real.run_dir
+def test_captioning_s_names_tell_apart_the_ranks():
     ranks = [
         composed("experiment=captioning_ranks", f"model={model}", f"ranks.{name}={rank}").run_dir
         for model, name in (("bt_lstm", "tucker"), ("bt_lstm", "num_blocks"), ("tt_lstm", "tensor_train"))
@@ -199,16 +205,45 @@ def test_command_line(words, message):
     assert "Traceback" not in outcome.stderr
 
 
-def test_ucf11_is_used_where_it_is_there_and_the_names_tell(tmp_path):
-    stand_in = composed(f"data_dir={tmp_path}")
-    OmegaConf.resolve(stand_in)  # before the folder is there
-    (tmp_path / "UCF11_updated_mpg").mkdir()
-    real = composed(f"data_dir={tmp_path}")
-    assert (stand_in.data.source, stand_in.experiment) == ("motions", "ucf11_motions")
-    assert (real.data.source, real.experiment) == ("ucf11", "ucf11")
-    assert (stand_in.data.root, real.data.root) == (f"{tmp_path}/motions", f"{tmp_path}/UCF11_updated_mpg")
-    assert stand_in.data.cache_dir != real.data.cache_dir
-    assert stand_in.run_dir != real.run_dir
+@pytest.mark.parametrize(
+    ("experiment", "files", "stand_in"),
+    [
+        ("ucf11", "UCF11_updated_mpg", "motions"),
+        ("draw_attention", "MNIST/raw", "mnist_5k"),
+        ("captioning", "coco/annotations", "scenes"),
+    ],
+)
+def test_a_stand_in_takes_the_place_of_missing_data_and_the_names_tell(experiment, files, stand_in, tmp_path):
+    words = [f"experiment={experiment}", f"data_dir={tmp_path}", "model=lstm,tt_lstm"]
+    absent = checked_command(words, CONFIGS, "train")
+    (tmp_path / files).mkdir(parents=True)
+    there = checked_command(words, CONFIGS, "train")
+    assert (absent.words, there.words) == ([*words, f"data={stand_in}"], words)
+    assert absent.config.data.source == stand_in
+    assert (absent.config.experiment, there.config.experiment) == (f"{experiment}_{stand_in}", experiment)
+    assert absent.config.run_dir != there.config.run_dir
+    if experiment != "draw_attention":  # whose data are in one folder
+        assert absent.config.data.root == f"{tmp_path}/{stand_in}"
+        assert absent.config.data.cache_dir != there.config.data.cache_dir
+    asked = checked_command([*words, f"data={stand_in}"], CONFIGS, "train")
+    assert asked.config == absent.config
+
+
+def test_data_that_are_asked_for_are_taken_though_they_are_not_there(tmp_path):
+    words = ["data=ucf11", f"data_dir={tmp_path}", "model=lstm"]
+    assert checked_command(words, CONFIGS, "train").words == words
+
+
+def test_what_leaves_open_which_data_are_meant_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"UCF11_updated_mpg is not there.*data="):
+        checked_command(["experiment=ucf11,draw", f"data_dir={tmp_path}"], CONFIGS, "train")
+    with pytest.raises(ConfigError, match="say data=fashion_mnist"):
+        check_overrides(["data.source=fashion_mnist"], composed())
+
+
+def test_a_misspelt_value_that_another_follows_from_says_which_there_are():
+    with pytest.raises(ConfigError, match=r"Did you mean 'normalized'.*: normalized, raw"):
+        first_job(["data.scaling=normalised"], CONFIGS, "train")
 
 
 def test_a_sweeps_first_job():

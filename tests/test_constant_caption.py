@@ -5,8 +5,7 @@ import pytest
 from pycocoevalcap.cider.cider import Cider
 
 from btrnn.tasks import caption_scores as metrics
-from btrnn.tasks.caption_scores import score_captions, tokenized
-from btrnn.tasks.constant_caption import _likeness, constant_cider, true_cider
+from btrnn.tasks.caption_scores import _likeness, constant_cider, score_captions, tokenized, true_cider
 
 WORDS = ["red", "green", "blue", "ball", "cube", "cone", "on", "beside", "grass", "sand", "small", "large"]
 

@@ -1,93 +1,174 @@
-"""Figures show the numbers they are given, under one colour a model."""
+"""Figures show the numbers they are given, under one colour a model, and notice when they are out of date."""
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
+from btrnn.figures import file as figure_file
 from btrnn.figures import video as figures
-from btrnn.figures.style import png_bytes
-from btrnn.results.comparison import beside_paper, curves, panels, read_paper, summarise
-from btrnn.results.store import collect
-from tests.run_folders import CLASSES, write_study
+from btrnn.figures.file import FigureFile
+from btrnn.figures.series import draw_series
+from btrnn.figures.style import Look, png_bytes
+from btrnn.reports import video
+from btrnn.reports.view import View, view_of
+from btrnn.results.schema import MODELS as TABLE
+from btrnn.results.store import collect, write_results
+from tests.run_folders import CLASSES, MODELS, write_study
 
 PAPER = Path(__file__).parent.parent / "results" / "paper.csv"
-Study = tuple[pd.DataFrame, pd.DataFrame]  # summary, epochs
 TITLE = "Actions (stand-in), scale study, n = 2"
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def study(tmp_path_factory: pytest.TempPathFactory) -> View:
     results_dir = tmp_path_factory.mktemp("results")
-    list(write_study(results_dir, seeds=2, epochs=5))
-    results, _ = collect(results_dir, "ucf11_actions")
-    return summarise(results.runs), results.epochs
+    copyfile(PAPER, results_dir / "paper.csv")
+    list(write_study(results_dir, seeds=2, epochs=5, models=(*MODELS, "toy")))
+    write_results(collect(results_dir, "ucf11_actions")[0], results_dir, "ucf11_actions")
+    return view_of(results_dir, "ucf11_actions")
+
+
+@pytest.fixture
+def loss(study: View) -> pd.DataFrame:
+    return study.epoch_series("train/loss", video.panel_name)
+
+
+@pytest.fixture
+def files(study: View) -> dict[str, FigureFile]:
+    return {file.path.stem.removeprefix("ucf11_actions_"): file for file in video.PAGE.figures(study)}
+
+
+def drawn(file: FigureFile) -> Figure:
+    figure = file.draw()
+    assert isinstance(figure, Figure)
+    return figure
 
 
 def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def titles(figure: Figure) -> list[str]:
-    return [axis.get_title() for axis in figure.axes]
-
-
-@pytest.mark.parametrize(
-    ("column", "draw", "labels"),
-    [
-        ("train/loss", figures.training_loss, ["training loss", "training loss"]),
-        ("val/accuracy", figures.accuracy, ["test accuracy", "validation accuracy"]),
-    ],
-)
-def test_curves_are_the_means_over_seeds(
-    study: Study, column: str, draw: Callable[[pd.DataFrame, str], Figure], labels: list[str]
-) -> None:
-    table = curves(study[0], study[1], column)
-    figure = draw(table, TITLE)
+def test_curves_are_the_means_over_seeds_of_every_model(study: View, loss: pd.DataFrame) -> None:
+    figure = draw_series(loss, TITLE, "epoch", "training loss")
     assert figure.get_suptitle() == TITLE
-    assert titles(figure) == [
+    assert [axis.get_title() for axis in figure.axes] == [
         "random split, raw input",
         "random split, normalised input",
         "grouped split, raw input",
         "grouped split, normalised input",
     ]
-    assert [figure.axes[place].get_ylabel() for place in (0, 2)] == labels
-    assert legend(figure) == ["LSTM", "TT-LSTM", "BT-LSTM, R = 4"]
-    shown = table[(table["protocol"] == "grouped") & (table["scaling"] == "raw") & (table["model"] == "tt_lstm")]
+    assert [figure.axes[place].get_ylabel() for place in (0, 2)] == ["training loss"] * 2
+    assert legend(figure) == ["LSTM", "TT-LSTM", "BT-LSTM, R = 4", "toy, R = 5, d = 3"]
+    epochs = study.results.epochs
+    runs = epochs[epochs["name"] == "tt_lstm_grouped_raw_study"].groupby("epoch")["train/loss"]
     line = figure.axes[2].lines[1]
-    np.testing.assert_array_equal(line.get_xdata(), shown["epoch"])
-    np.testing.assert_array_equal(line.get_ydata(), shown["mean"])
+    np.testing.assert_array_equal(line.get_xdata(), np.arange(5) + 1)
+    np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), runs.mean())
     band = np.asarray(figure.axes[2].collections[1].get_paths()[0].vertices)[:, 1]
-    assert (band.min(), band.max()) == (shown["low"].min(), shown["high"].max())
+    assert (band.min(), band.max()) == (runs.min().min(), runs.max().max())
 
 
-def test_each_model_has_one_colour_and_line_style_of_its_own(study: Study) -> None:
-    figure = figures.training_loss(curves(study[0], study[1], "train/loss"), TITLE)
+def test_each_model_has_the_look_of_its_row_in_the_table_in_every_panel(loss: pd.DataFrame) -> None:
+    figure = draw_series(loss, TITLE, "epoch", "training loss")
     looks = [[(line.get_color(), line.get_linestyle()) for line in axis.lines] for axis in figure.axes]
     assert all(look == looks[0] for look in looks)
-    assert len({color for color, _ in looks[0]}) == len({style for _, style in looks[0]}) == 3
+    assert looks[0][:3] == [(model.color, model.line) for model in TABLE[:3]]
+    assert len({color for color, _ in looks[0]}) == 4
 
 
-def test_accuracy_against_parameters_shows_ours_and_the_papers_own_split(study: Study) -> None:
-    paper = read_paper(PAPER)
-    rows = pd.concat([beside_paper(panel, paper) for panel in panels(study[0])], ignore_index=True)
-    figure = figures.accuracy_against_parameters(rows, TITLE)
+def test_accuracy_against_parameters_shows_ours_and_the_papers_own_split(
+    study: View, files: dict[str, FigureFile]
+) -> None:
+    figure = drawn(files["parameters"])
     assert all(axis.get_xscale() == "log" for axis in figure.axes)
     lines: list[list[Any]] = [list(axis.lines) for axis in figure.axes]
-    shown = [{line.get_ydata()[0] for line in panel if line.get_markerfacecolor() == "none"} for panel in lines]
+    shown = [{line.get_ydata()[0] for line in panel if line.get_linestyle() == "None"} for panel in lines]
     published = {0.697, 0.796, 0.853, 0.803, 0.784}
     assert published <= shown[0] & shown[1]
     assert not published & (shown[2] | shown[3])
-    ours = rows[(rows["protocol"] == "grouped") & (rows["scaling"] == "raw") & (rows["model"] == "bt_lstm")]
+    rows = study.summary[(study.summary["protocol"] == "grouped") & (study.summary["scaling"] == "raw")]
     points = [line.get_xydata()[0].tolist() for line in lines[2] if len(line.get_xdata()) == 1]
-    assert [3_392.0, ours["test/accuracy"].iloc[0]] in points
-    assert legend(figure)[-2:] == ["paper, on UCF11", "paper, reported"]
-    tensor_train = rows[(rows["protocol"] == "grouped") & (rows["scaling"] == "raw") & (rows["model"] == "tt_lstm")]
-    assert [3_360.0, tensor_train["test/accuracy"].iloc[0]] in points  # where it belongs, though BT-LSTM is near
+    for model in ("tt_lstm", "bt_lstm", "toy"):  # where it belongs, though another is near
+        row = rows[rows["model"] == model].iloc[0]
+        assert [row["parameters_input"], row["test/accuracy"]] in points
+    baseline = rows.loc[rows["model"] == "logistic_regression", "test/accuracy"].iloc[0]
+    assert any(list(line.get_ydata()) == [baseline] * 2 for line in lines[2])  # a horizontal line
+    assert legend(figure)[-1] == "the paper, on UCF11"
+
+
+def test_lines_of_one_model_are_told_apart() -> None:
+    rows = [(f"R = {rank}", x, 0.1 * rank) for rank in (1, 2) for x in (2.0, 3.0)]
+    table = pd.DataFrame(rows, columns=["label", "x", "mean"]).assign(panel="", model="bt_lstm", low=0.0, high=1.0)
+    faded, styled = (
+        draw_series(table, TITLE, "x", "y", looks=looks).axes[0].lines
+        for looks in (None, {"R = 1": Look("red", "o", ":"), "R = 2": Look("blue", "s", "-")})
+    )
+    assert [line.get_alpha() for line in faded] == [1.0, 0.65]
+    assert [line.get_color() for line in styled] == ["red", "blue"]
+
+
+def test_points_have_their_notes_and_a_place_its_vertical_line() -> None:
+    table = pd.DataFrame({"panel": "", "label": "a", "model": "toy", "x": [1.0, 2.0], "mean": 0.5, "low": 0, "high": 1})
+    figure = draw_series(
+        table.assign(note=["R = 1", "R = 2"]), TITLE, "x", "y", bars=True, vertical=(1.5, "the paper's")
+    )
+    assert [text.get_text() for text in figure.axes[0].texts] == ["R = 1", "R = 2"]
+    assert list(figure.axes[0].lines[0].get_xdata()) == [1.5, 1.5]
+
+
+# ---- files
+
+
+@pytest.fixture
+def file(loss: pd.DataFrame) -> FigureFile:
+    return FigureFile(Path("figures/loss.png"), loss, partial(draw_series, loss, TITLE, "epoch", "training loss"))
+
+
+def test_a_figure_lies_below_its_output_folder_and_knows_what_it_shows(file: FigureFile, tmp_path: Path) -> None:
+    assert not file.is_current(tmp_path)
+    file.write(tmp_path)
+    assert file.is_current(tmp_path)
+    with Image.open(tmp_path / "figures" / "loss.png") as image:
+        assert image.width > 900
+        assert image.info["SHA256"] == file.digest
+
+
+def test_a_figure_is_stale_where_its_data_or_its_texts_change(file: FigureFile, tmp_path: Path) -> None:
+    file.write(tmp_path)
+    other = file.data.assign(mean=file.data["mean"] + 1e-6)
+    assert not file._replace(data=other).is_current(tmp_path)
+    titled = partial(draw_series, file.data, "Another title", "epoch", "training loss")
+    assert not file._replace(draw=titled).is_current(tmp_path)
+
+
+@pytest.mark.parametrize("changed", ["btrnn.figures.series", "btrnn.figures.style", "btrnn.figures.video"])
+def test_a_figure_is_stale_where_the_code_that_draws_it_changes(
+    file: FigureFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    file.write(tmp_path)
+    source = figure_file.inspect.getsource
+
+    def edited(module: Any) -> str:
+        return source(module) + "# edited" * (module.__name__ == changed)
+
+    monkeypatch.setattr(figure_file.inspect, "getsource", edited)
+    assert file.is_current(tmp_path) == (changed == "btrnn.figures.video")  # which does not draw this one
+
+
+def test_figures_of_a_study_are_written(files: dict[str, FigureFile], tmp_path: Path) -> None:
+    assert next(iter(files)) == "accuracy"  # with which the page opens
+    for file in files.values():
+        file.write(tmp_path)
+        with Image.open(tmp_path / file.path) as image:
+            assert np.asarray(image.convert("L")).std() > 5
+        assert TITLE in drawn(file).get_suptitle()
 
 
 def test_confusion_matrix_writes_each_count_in_its_cell() -> None:
@@ -101,11 +182,11 @@ def test_confusion_matrix_writes_each_count_in_its_cell() -> None:
     assert shares[5, 6] == 1.0
 
 
-def test_figures_leave_global_settings_alone(study: Study) -> None:
+def test_figures_leave_global_settings_alone(loss: pd.DataFrame) -> None:
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    png_bytes(figures.accuracy(curves(study[0], study[1], "val/accuracy"), TITLE), 50)
+    png_bytes(draw_series(loss, TITLE, "epoch", "loss"), 50)
     assert dict(mpl.rcParams) == before
 
 
@@ -118,11 +199,11 @@ def test_figures_leave_global_settings_alone(study: Study) -> None:
         {"savefig.bbox": "tight", "savefig.transparent": True, "savefig.facecolor": "red", "savefig.dpi": 10},
     ],
 )
-def test_figures_do_not_depend_on_the_users_settings(study: Study, settings: dict[str, Any]) -> None:
+def test_figures_do_not_depend_on_the_users_settings(loss: pd.DataFrame, settings: dict[str, Any]) -> None:
     import matplotlib as mpl
 
     def draw() -> bytes:
-        return png_bytes(figures.accuracy(curves(study[0], study[1], "val/accuracy"), TITLE), 50)
+        return png_bytes(draw_series(loss, TITLE, "epoch", "loss"), 50)
 
     with mpl.rc_context():
         mpl.rcdefaults()

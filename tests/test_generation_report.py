@@ -1,14 +1,18 @@
-"""What is said of DRAW: bounds, differences between encoders, and the sentences on attention and glimpses."""
+"""The pages of DRAW: bounds, differences between encoders, panels by glimpses, pictures."""
 
+from collections.abc import Callable
 from pathlib import Path
 from shutil import copyfile
 
 import pandas as pd
 import pytest
 
-from btrnn.reports import generation
+from btrnn.reports.page import outcomes
+from btrnn.reports.pages import page_of
+from btrnn.reports.view import View, view_of
 
 ROOT = Path(__file__).parent.parent
+EXPERIMENT = "draw_mnist_5k"
 
 
 def write_runs(results_dir: Path, experiment: str, bounds: dict[str, list[float]], **settings: object) -> None:
@@ -35,34 +39,63 @@ def results_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_readme_tells_a_difference_from_chance(results_dir: Path) -> None:
-    text = generation.readme_part(results_dir, "draw_mnist_5k", "results")
-    assert (
-        "the TT-LSTM encoder is not significantly different from the dense one (+0.00 [-1.24, +1.24] nats, n = 3)"
-        in text
-    )
-    assert "the BT-LSTM, R = 4, N = 1 encoder is worse than the dense one (+3.03 [+2.89, +3.18] nats, n = 3)" in text
-    assert "attention:" not in text
-    assert "101.00 ± 1.00 (3) [98.52, 103.48]" in text
+def shown(results_dir: Path, experiment: str = EXPERIMENT) -> View:
+    return view_of(results_dir, experiment)
 
 
-def test_readme_speaks_of_attention_and_of_glimpses_where_they_were_run(results_dir: Path) -> None:
-    attention = {"lstm": [120.0, 122.0], "bt_lstm": [121.0, 123.5]}
-    write_runs(results_dir, "draw_attention_mnist_5k", attention, attention="read 2x2, write 5x5", scale="default")
+def test_the_page_is_as_it_was(results_dir: Path, golden: Callable[[str, str], None]) -> None:
+    (text,) = page_of(EXPERIMENT).table_texts(results_dir, EXPERIMENT).values()
+    golden(f"{EXPERIMENT}.md", text)
+
+
+def test_encoders_are_compared_with_the_dense_one_and_a_lower_bound_is_better(results_dir: Path) -> None:
+    table = page_of(EXPERIMENT).differences(shown(results_dir)).set_index("first_model")
+    assert table.loc["tt_lstm", ["mean", "low", "high"]].tolist() == pytest.approx([0.0, -1.242, 1.242], abs=1e-3)
+    assert table.loc["bt_lstm", ["mean", "low", "high"]].tolist() == pytest.approx([3.033, 2.890, 3.177], abs=1e-3)
+    found = {one["first"]: one for one in outcomes(table.reset_index(), page_of(EXPERIMENT))}
+    worse = found["BT-LSTM, R = 4, N = 1"]
+    assert (worse["worse"], worse["better"], worse["same"]) == (1, 0, 0)
+    assert worse["text"] == "+3.03 nats, 95 % CI [+2.89, +3.18]"
+    assert found["TT-LSTM"]["same"] == 1
+
+
+def test_numbers_of_glimpses_are_panels_of_their_own(results_dir: Path) -> None:
+    experiment = "draw_glimpses_mnist_5k"
     for glimpses, bound in ((4, 111.0), (16, 107.5)):
         name = f"bt-t{glimpses}"
-        write_runs(results_dir, "draw_glimpses_mnist_5k", {"bt_lstm": [bound]}, num_glimpses=glimpses, name=name)
-    text = generation.readme_part(results_dir, "draw_mnist_5k", "results")
-    assert "With attention, at scale `default` (" in text
-    said = "nats; the BT-LSTM, R = 4, N = 1 encoder is not significantly different"
-    assert f"LSTM 121.00 ± 1.41, BT-LSTM, R = 4, N = 1 122.25 ± 1.77 {said}" in text
-    assert "n = 1): 111.00 with 4, 107.50 with 16 nats." in text
-    assert "(results/tables/draw_attention_mnist_5k.md), [draw_glimpses" in text
+        for model in ("lstm", "bt_lstm"):
+            settings = {"num_glimpses": glimpses, "name": f"{model}-{name}"}
+            write_runs(results_dir, experiment, {model: [bound + len(model)]}, **settings)
+    view = shown(results_dir, experiment)
+    table = page_of(experiment).differences(view)
+    assert table[["num_glimpses", "mean"]].to_numpy().tolist() == [[4, 3], [16, 3]]
+    assert page_of(experiment).values(view)["bounds"][0] == "LSTM, T = 4: 115.00"
+
+
+def test_what_has_not_converged_is_named(results_dir: Path) -> None:
+    runs = pd.read_csv(results_dir / f"{EXPERIMENT}.csv")
+    fall = {"lstm": 0.05, "tt_lstm": 0.2, "bt_lstm": 0.05}  # nats an epoch
+    rows = [
+        {"experiment": EXPERIMENT, "name": row["name"], "seed": row["seed"], "epoch": epoch}
+        | {"val/nll_bound": 100 - fall[row["model"]] * epoch}
+        for row in runs.to_dict("records")
+        for epoch in range(20)
+    ]
+    pd.DataFrame(rows).to_csv(results_dir / f"{EXPERIMENT}_epochs.csv", index=False)
+    assert page_of(EXPERIMENT).values(shown(results_dir))["falls"] == ["TT-LSTM 2.0"]
+    (bound,) = page_of(EXPERIMENT).figure_files(results_dir, EXPERIMENT)
+    assert bound.path == Path("figures", f"{EXPERIMENT}_bound.png")
+
+
+def test_pictures_of_every_encoder_are_drawn(tmp_path: Path) -> None:
+    for file in page_of(EXPERIMENT).figure_files(ROOT / "results", EXPERIMENT):
+        file.write(tmp_path)
+        assert file.is_current(tmp_path)
+    assert (tmp_path / "figures" / f"{EXPERIMENT}_generation.gif").exists()
 
 
 def test_the_published_bound_stands_beside_the_dense_encoder_alone(results_dir: Path) -> None:
-    (text,) = generation.table_texts(results_dir, "draw_mnist_5k").values()
-    table = text[text.index("| encoder") :].split("\n\n")[0]
-    heads, _, *rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()]
-    published = heads.index("published, MNIST, T = 64")
-    assert [row[published] for row in rows] == ["reported <= 87.40 [M]", "-", "-"]
+    view = shown(results_dir)
+    rows = page_of(EXPERIMENT).rows(view, view.summary)
+    assert [row["published, MNIST, T = 64"] for row in rows] == ["reported <= 87.40 [M]", "-", "-"]
+    assert rows[0]["NLL bound, nats"] == "101.00 ± 1.00 (3) [98.52, 103.48]"

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, LSTMState, TTLinear
-from btrnn.ops.lstm_fast import hard_sigmoid
+from btrnn.nn.input_map import TensorTrain
+from btrnn.ops.lstm import hard_sigmoid
 
 OPTIONS = st.fixed_dictionaries(
     {
@@ -230,7 +231,10 @@ def test_input_dropout_drops_the_same_features_at_every_step(packed):
             lambda: BTLSTM((2, 3), (3, 2), tucker_rank=0),
             "tucker_rank must be an integer of at least 1, got 0",
         ),
-        (lambda: BTLSTM((2, 3), (3, 2), tucker_rank=5, init="paper"), "at most 4, got 5"),
+        (
+            lambda: LSTM(5, 6, input_map=TensorTrain((2, 3), (3, 2), 2)),
+            r"multiply to 6 and 6, but the layer's sizes are 5 and 6",
+        ),
     ],
 )
 def test_wrong_arguments_say_what_was_given_and_what_fits(make, message):

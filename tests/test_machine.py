@@ -4,7 +4,8 @@ import subprocess
 
 import torch
 
-from btrnn.engine.provenance import git_state, peak_memory_mib, start_memory_anew
+from btrnn.engine.memory import peak_memory_mib, start_memory_anew
+from btrnn.engine.provenance import git_state
 
 from .conftest import ROOT
 

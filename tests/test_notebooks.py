@@ -1,14 +1,12 @@
-"""Notebooks: committed executed, showing what results/ holds; and the HTML report made of them. nbmake runs them."""
+"""Notebooks: committed executed, showing what results/ holds. nbmake runs them."""
 
 import re
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from bs4 import BeautifulSoup
 from IPython.display import Image, Markdown
 
 from btrnn.reports import notebook
@@ -18,7 +16,6 @@ from .conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import execute_notebooks
-import html_report
 
 sys.path.remove(str(ROOT / "scripts"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -75,7 +72,7 @@ def test_an_executed_notebook_has_no_times_and_is_the_same_each_time(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0", id="a")]), path)
     before = path.read_text()
     with pytest.raises(SystemExit, match=r"small\.ipynb: .*(?s:.*)ZeroDivisionError"):
-        execute_notebooks.main([str(path)])
+        execute_notebooks.main([str(path), "--in-place"])
     assert path.read_text() == before
 
 
@@ -93,74 +90,3 @@ def test_what_is_not_there_is_named(monkeypatch):
     assert texts[0].data == f"text [b]({ROOT}/results/tables/b.md) [u](https://u.org)\n### C\nmore"
     notebook.show_pages({Path("a.md"): "# A\n\nMade by x.\n\ntext [d](../d.csv)\n\nmore"})
     assert texts[1].data == f"text [d]({ROOT}/results/d.csv)\n\nmore"
-
-
-# ---- the report
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("report") / "report"
-    html_report.main(["--out", str(folder)])
-    return folder
-
-
-def test_the_report_has_no_dead_link_and_no_missing_figure(report, capsys):
-    html_report.main(["--check", str(report)])
-    index = BeautifulSoup((report / "index.html").read_text(), "html.parser")
-    links = {a["href"] for a in index.find_all("a")}
-    assert {f"{path.stem}.html" for path in NOTEBOOKS} <= links
-    assert "tables/ucf11_actions.html" in links
-    assert index.find("table") is not None
-    pages = {str(page.relative_to(report)) for page in report.glob("**/*.html")}
-    assert "tables/ucf11_actions.html" in pages
-    for page in pages:
-        text = (report / page).read_text()
-        assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
-        assert "@media print" in text
-        assert not re.search(r"(?<![\w.])/(?:root|home|work)/", text), page
-
-
-def test_a_folder_with_something_else_is_left_alone(report, tmp_path):
-    kept = tmp_path / "notes.txt"
-    kept.write_text("mine")
-    with pytest.raises(SystemExit, match="holds something else than a report"):
-        html_report.build(tmp_path)
-    assert kept.read_text() == "mine"
-    before = (report / "index.html").stat().st_mtime_ns
-    html_report.build(report)  # an earlier report is replaced
-    assert (report / "index.html").stat().st_mtime_ns > before
-
-
-def test_each_notebook_s_pictures_and_tables_reach_the_report(report):
-    for path in NOTEBOOKS:
-        body = BeautifulSoup((report / f"{path.stem}.html").read_text(), "html.parser").main
-        pictures = [o for c in cells(path) for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
-        assert len(body.find_all("img")) == len(pictures), path.stem
-        tables = [text for text in shown(path) if "|--" in text]
-        assert len(body.find_all("table")) >= len(tables), path.stem
-        assert all("table" in table.parent["class"] for table in body.find_all("table"))
-
-
-def test_the_check_names_dead_links_and_broken_figures(report, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(report, folder)
-    picture = next(folder.glob("figures/*.png"))
-    picture.write_bytes(picture.read_bytes()[:100])
-    (folder / "01_compression.html").unlink()
-    outside = folder.parent / "outside.csv"
-    outside.write_text("not in the folder")
-    index = folder / "index.html"
-    index.write_text(
-        index.read_text().replace("</main>", '<a href="#nowhere">x</a><a href="../outside.csv">y</a></main>')
-    )
-    with pytest.raises(SystemExit) as caught:
-        html_report.main(["--check", str(folder)])
-    said = str(caught.value)
-    assert "01_compression.html is not there" in said
-    assert f"{picture.name} cannot be shown" in said
-    assert "index.html: it has no place #nowhere" in said
-    assert "../outside.csv is not there" in said
-    shutil.rmtree(folder)
-    with pytest.raises(SystemExit, match=r"has no index\.html"):
-        html_report.main(["--check", str(folder)])

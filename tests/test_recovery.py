@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import pandas as pd
@@ -17,13 +18,13 @@ from btrnn.engine.config import ConfigError, register
 from btrnn.recovery import records
 from btrnn.recovery.fit import dense_weights, draw_inputs, fit, second_moment
 from btrnn.recovery.study import run
+from btrnn.recovery.summary import SAME_SHAPE, compare_with_rank, shape_name, summarise
 from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
 from btrnn.reports import parameters, recovery
-from btrnn.results.comparison import read_paper
+from btrnn.results.paper import read_paper
 from btrnn.storage.files import ResultsError
 
 from .conftest import ROOT
-from .test_report import cells, load, workspace
 
 SMALL = ("num_steps=60", "num_truths=2", "truths.same_shape=2", "num_pairs=256")
 
@@ -225,24 +226,32 @@ def write_run(results_dir: Path, name: str, parameters_: int, *, truths: dict[st
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> list[str]:
-    options = workspace(tmp_path)
+def study(tmp_path: Path) -> Path:
+    """A results folder with six finished runs."""
     results_dir = tmp_path / "results"
+    results_dir.mkdir()
+    copyfile(ROOT / "results" / "paper.csv", results_dir / "paper.csv")
     for name, count, own in zip(records.PANELS, (129, 528, 258, 256, 384), (1e-6, 2e-3, 1e-5, 1e-4, 0.02), strict=True):
         write_run(results_dir, name, count, truths={"photograph": 0.3, "random": 0.9, "same_shape": own})
     write_run(results_dir, "tt_d3_r2", 128, truths={"photograph": 0.35, "random": 0.95, "same_shape": 1e-6})
-    return options
+    return results_dir
 
 
-def test_collecting_counts_restarts_and_keeps_what_is_gone(study, tmp_path, capsys):
-    collect = load("collect")
-    results_dir = tmp_path / "results"
-    unfinished = results_dir / "runs" / "recovery" / "bt_d2_r2_n1"
+@pytest.fixture
+def collected(study: Path) -> Path:
+    """The same, collected."""
+    records.write(records.collect(study, study)[0], study)
+    return study
+
+
+def test_collecting_counts_restarts_and_keeps_what_is_gone(study):
+    unfinished = study / "runs" / "recovery" / "bt_d2_r2_n1"
     unfinished.mkdir()
     (unfinished / "config.yaml").write_text("{}")
-    collect.main(study[:2])
-    assert f"{unfinished}: not finished, left out" in capsys.readouterr().out
-    committed = records.read(results_dir)
+    recovered, left_out = records.collect(study, study)
+    assert left_out == [unfinished]
+    records.write(recovered, study)
+    committed = records.read(study)
     row = committed.rows.set_index(["name", "truth", "seed"]).loc[("bt_d2_r4_n1", "same_shape", 1)]
     assert row["error_best"] == pytest.approx(4e-3)
     assert row["error_median"] == pytest.approx(1e-2)
@@ -253,15 +262,15 @@ def test_collecting_counts_restarts_and_keeps_what_is_gone(study, tmp_path, caps
         for kind in ("photograph", "random", "same_shape")
         for what in ("truth", "learnt")
     }
-    before = [path.read_bytes() for path in records.paths(results_dir)]
-    for path in (results_dir / "runs" / "recovery" / "tt_d3_r2").iterdir():
+    before = [path.read_bytes() for path in records.paths(study)]
+    for path in (study / "runs" / "recovery" / "tt_d3_r2").iterdir():
         path.unlink()
-    collect.main(study[:2])
-    assert [path.read_bytes() for path in records.paths(results_dir)] == before
+    records.write(records.collect(study, study)[0], study)
+    assert [path.read_bytes() for path in records.paths(study)] == before
 
 
-def test_a_damaged_run_is_named(study, tmp_path):
-    run_dir = tmp_path / "results" / "runs" / "recovery" / "tt_d3_r2"
+def test_a_damaged_run_is_named(study):
+    run_dir = study / "runs" / "recovery" / "tt_d3_r2"
     (run_dir / "truths.csv").write_text("truth,seed\n")
     with pytest.raises(ResultsError, match=r"truths\.csv lacks the column error_from_dense, error_best_rank"):
         records.read_run(run_dir)
@@ -273,25 +282,25 @@ def test_a_damaged_run_is_named(study, tmp_path):
         records.read_run(run_dir)
 
 
-def test_the_report_says_what_the_csv_gives(study, tmp_path):
-    load("collect").main(study[:2])
-    report = load("report")
-    report.main(study)
-    text = (tmp_path / "results" / "tables" / "recovery.md").read_text()
-    assert "**In short.** 4 of 5 of the paper's shapes recover truths of their own shape" in text
-    assert "of single runs 0 % to 100 % do." in text
-    assert "than the best rank of as many numbers: photograph 0 of 5, random 0 of 5." in text  # 0.45 and 1.35, to 0.4
-    assert cells(text, "a map of the same shape")[1:4] == ["5 of 5", "BT, d = 2, R = 1, N = 1", "129"]
-    assert cells(text, "BT, d = 2, R = 4, N = 1")[1:6] == ["528", "reported 528 [M/D]", "3e-03", "yes", "75 %"]
-    assert cells(text, "BT, d = 4, R = 4, N = 1")[3:5] == ["0.030", "no"]
-    readme = (tmp_path / "README.md").read_text()
-    assert "[Pictures](results/figures/recovery_panels.png)" in readme
-    report.main([*study, "--check"])
+def test_the_page_says_what_the_csv_gives(collected, golden):
+    (text,) = recovery.table_texts(collected).values()
+    golden("recovery.md", text)
+    table = summarise(records.read(collected).rows)
+    own = table[table["truth"] == SAME_SHAPE].set_index("name")
+    assert own.loc["bt_d2_r4_n1", "share_recovered"] == 0.75
+    assert (own.loc[list(records.PANELS), "median_best"] < records.RECOVERED).sum() == 4
+    compared = compare_with_rank(table).set_index("truth")
+    assert compared[["nearer", "shapes"]].to_numpy().tolist() == [[0, 5], [0, 5], [5, 5]]  # 0.45 and 1.35, to 0.4
+    assert compared.loc[SAME_SHAPE, ["name", "parameters"]].tolist() == ["bt_d2_r1_n1", 129]
 
 
-def test_figures_show_the_rows(study, tmp_path):
-    load("collect").main(study[:2])
-    files = {file.path.name: file for file in recovery.figure_files(tmp_path / "results")}
+def test_what_is_not_collected_gives_no_page(tmp_path):
+    assert recovery.table_texts(tmp_path) == {}
+    assert recovery.figure_files(tmp_path) == []
+
+
+def test_figures_show_the_rows(collected):
+    files = {file.path.name: file for file in recovery.figure_files(collected)}
     panels = files["recovery_panels.png"].draw()
     captions = [axis.get_title() for axis in panels.axes]
     assert captions[:6] == ["truth, P = 4096", *(f"P = {count}: 0.300" for count in (129, 528, 258, 256, 384))]
@@ -307,7 +316,7 @@ def test_figures_show_the_rows(study, tmp_path):
     assert (258, 0.15) in points  # from_dense
 
 
-def test_the_committed_study_is_whole_and_meets_its_bar() -> None:
+def test_the_committed_study_is_whole_and_meets_its_target() -> None:
     rows = records.read(ROOT / "results").rows
     assert rows.groupby("name").size().to_dict() == dict.fromkeys(rows["name"].unique(), 6 * 5)
     assert rows["name"].nunique() == 27
@@ -319,8 +328,8 @@ def test_the_committed_study_is_whole_and_meets_its_bar() -> None:
 
 
 def test_shape_names():
-    assert recovery.shape_name("bt_d2_r4_n1") == "BT, d = 2, R = 4, N = 1"
-    assert recovery.shape_name("tt_d3_r2") == "TT, d = 3, R = 2"
+    assert shape_name("bt_d2_r4_n1") == "BT, d = 2, R = 4, N = 1"
+    assert shape_name("tt_d3_r2") == "TT, d = 3, R = 2"
 
 
 # ---- parameters against d and R
@@ -338,14 +347,15 @@ def test_every_count_of_the_parameter_figure_is_the_papers():
     assert int(paper["sensitivity.parameters.dense"]) == parameters.DENSE == 1_048_576
 
 
-def test_the_parameter_figure_draws_the_counts_and_the_dense_line():
+def test_the_parameter_figure_draws_the_counts_and_the_dense_line(golden):
     table = parameters.grid()
-    (axis,) = parameters.draw(table).axes
+    (file,) = parameters.figure_files(ROOT / "results")
+    (axis,) = file.draw().axes
     assert axis.get_yscale() == "log"
     dense, *lines = axis.lines
     assert set(dense.get_ydata()) == {1_048_576}
     for rank, line in enumerate(lines, start=1):
         np.testing.assert_array_equal(line.get_ydata(), table.loc[table["rank"] == rank, "parameters"])
+    assert parameters.equal_counts(ROOT / "results") == len(table) == 32
     (text,) = parameters.table_texts(ROOT / "results").values()
-    assert "32 of 32 counts equal those of the paper's figure" in text
-    assert cells(text, "4")[1:] == ["8x8x8x8", "4x4x4x4", "129", "272", "465", "768"]
+    golden("parameters.md", text)

@@ -16,9 +16,11 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from btrnn import LSTM
-from btrnn.ops import lstm_fast as recurrence
-from btrnn.ops import native
-from btrnn.ops.lstm_fast import Operands, Steps, plain_unroll, unroll
+from btrnn.ops import lstm_backward, lstm_fast, native
+from btrnn.ops.lstm import Operands, plain_unroll
+from btrnn.ops.lstm_fast import unroll
+from btrnn.ops.matmul import repays_onednn
+from btrnn.ops.steps import Steps
 
 NAMES = ("gates", "hidden_0", "cell_0", "weight")
 ACTIVATIONS = ("sigmoid", "hard_sigmoid")
@@ -78,7 +80,8 @@ def no_plain_loop(monkeypatch):
     def fail(*_):
         raise AssertionError("the plain loop ran")
 
-    monkeypatch.setattr(recurrence, "plain_unroll", fail)
+    monkeypatch.setattr(lstm_fast, "plain_unroll", fail)
+    monkeypatch.setattr(lstm_backward, "plain_unroll", fail)
 
 
 SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=9).map(lambda sizes: sorted(sizes, reverse=True))
@@ -111,7 +114,7 @@ def test_equals_the_plain_loop_with_every_choice_of_gradients(
     expected = call(plain, operands, sizes, activation, reverse)
     wanted = torch.autograd.grad(loss_of(expected, used), sources, allow_unused=True, materialize_grads=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recurrence, "CHUNK_ROWS", chunk_rows)
+        patch.setattr(lstm_backward, "CHUNK_ROWS", chunk_rows)
         results = call(unroll, operands, sizes, activation, reverse)
         assert "Recurrence" in type(results[0].grad_fn).__name__
         gradients = torch.autograd.grad(loss_of(results, used), sources, retain_graph=True)
@@ -236,7 +239,7 @@ def test_float32_equals_float64_with_and_without_onednn(sizes, with_mask):
             exact = make_operands(sizes, 128, with_mask)
             exact = exact._replace(gates=exact.gates / 2, weight=exact.weight / 11)
             rough = Operands(*(None if tensor is None else tensor.float() for tensor in exact))
-            used_onednn[allowed] = recurrence._use_onednn(rough.weight, Steps(sizes, False))
+            used_onednn[allowed] = repays_onednn(rough.weight, sizes)
             found = []
             for operands in (exact, rough):
                 sources = [tensor.detach().requires_grad_() for tensor in operands[:4]]
@@ -259,7 +262,7 @@ def test_many_sequences_of_unlike_lengths_in_the_native_kernel(dtype, tolerance,
     sizes = [75, 75, 40, 33, 2]
     exact = make_operands(sizes, 37, True, scale=0.5)
     given = Operands(*(tensor.to(dtype) for tensor in exact))
-    monkeypatch.setattr(recurrence, "_forward", None)  # so that only the kernel can be meant
+    monkeypatch.setattr(lstm_fast, "_forward", None)  # so that only the kernel can be meant
     found = []
     for function, operands in ((plain, exact), (unroll, given)):
         sources = [tensor.detach().requires_grad_() for tensor in operands[:4]]

@@ -10,7 +10,11 @@ import yaml
 
 from .conftest import ROOT
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "results").glob("**/README.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md")),
+    *sorted((ROOT / "results").glob("**/README.md")),
+    *sorted((ROOT / "docs").glob("**/*.md")),
+]
 TEXTS = "\n".join(path.read_text() for path in DOCUMENTS)
 
 
@@ -49,7 +53,7 @@ def test_conda_users_get_the_same_pins():
 
 
 def test_every_requirement_is_pinned_and_has_its_reason():
-    readme = (ROOT / "README.md").read_text().lower()
+    reasons = (ROOT / "docs" / "requirements.md").read_text().lower()
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     requirements = [line for line in lines if line and not line.startswith("#")]
     for line in requirements:
@@ -57,7 +61,7 @@ def test_every_requirement_is_pinned_and_has_its_reason():
     assert not {"lightning==2.6.2", "lightning==2.6.3"} & set(requirements)
     direct = "\n".join(lines).split("# --- what these pull in")[0]
     for name in re.findall(r"^([\w.-]+)==", direct, re.MULTILINE):
-        assert name.lower() in readme, f"README gives no reason for {name}"
+        assert name.lower() in reasons, f"docs/requirements.md gives no reason for {name}"
 
 
 def test_tables_figures_and_readme_are_what_the_csv_files_give():
@@ -85,7 +89,6 @@ def test_make_lists_its_targets(target):
 
 
 def test_the_scales_learning_rates_are_those_that_the_committed_study_chose():
-    from btrnn.results.comparison import rates
     from btrnn.results.store import read_results
 
     runs = read_results(ROOT / "results", "ucf11_rates_actions").runs

@@ -16,13 +16,25 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from btrnn.complexity import bt_parameters
-from btrnn.results.comparison import beside_paper, curves, headline_scale, panels, read_paper, summarise
-from btrnn.results.differences import accuracy_differences, paired_difference
-from btrnn.results.predictions import class_names, confusion
+from btrnn.results.differences import model_differences, paired_difference
+from btrnn.results.paper import beside_paper, read_paper
+from btrnn.results.schema import MODELS as MODELS_TABLE
+from btrnn.results.schema import model_of, model_position
 from btrnn.results.statistics import mean_interval
-from btrnn.results.store import collect, read_results, result_paths, write_results
+from btrnn.results.store import collect, read_results, read_with_local, result_paths, write_results
+from btrnn.results.summary import (
+    class_names,
+    confusion,
+    curves,
+    headline_scale,
+    panels,
+    rates,
+    rates_at_edge,
+    rows_of,
+    summarise,
+)
 from btrnn.storage.files import ResultsError
-from tests.run_folders import CLASSES, write_run, write_study
+from tests.run_folders import CLASSES, MODELS, write_run, write_study
 
 PAPER = Path(__file__).parent.parent / "results" / "paper.csv"
 EXPERIMENT = "ucf11_actions"
@@ -325,42 +337,50 @@ def test_curves_give_mean_and_range_over_seeds(tmp_path: Path) -> None:
     np.testing.assert_allclose(table["high"], losses.max(0), rtol=1e-9)
 
 
-# ---- predictions
+# ---- differences
+
+
+def compared(results_dir: Path, **options: Any) -> pd.DataFrame:
+    collect_all(results_dir)
+    results = read_results(results_dir, EXPERIMENT)
+    return model_differences(summarise(results.runs), results, **options)
 
 
 def test_difference_of_models_is_the_difference_of_their_accuracies(tmp_path: Path) -> None:
     for model in ("lstm", "tt_lstm", "bt_lstm"):
         for seed in range(3):
             write_run(tmp_path, model, seed)
-    collect_all(tmp_path)
-    results = read_results(tmp_path, EXPERIMENT)
-    summary = summarise(results.runs)
-    accuracy: Any = summary.set_index("model")[["test/accuracy", "test/accuracy_last"]]
-    table: Any = accuracy_differences(summary, results.runs, results.predictions, read_paper(PAPER)).set_index("second")
-    for label, model in (("LSTM", "lstm"), ("TT-LSTM", "tt_lstm")):
-        for suffix in ("", "_last"):
-            column = f"test/accuracy{suffix}"
-            expected = accuracy.loc["bt_lstm", column] - accuracy.loc[model, column]
-            assert table.loc[label, f"mean{suffix}"] == pytest.approx(expected)
-            wide: Any = results.runs.pivot_table(index="seed", columns="model", values=column)
-            paired = wide["bt_lstm"] - wide[model]
-            known = stats.t.interval(0.95, 2, paired.mean(), stats.sem(paired))
-            assert tuple(table.loc[label, [f"low{suffix}", f"high{suffix}"]]) == pytest.approx(known)
-    assert table.loc["LSTM", "paper_difference"] == pytest.approx(0.853 - 0.697)
-    assert set(table["n"]) == {3}
+    table = compared(tmp_path, references=("lstm", "tt_lstm"), paper=read_paper(PAPER)).set_index(
+        ["first_model", "second_model"]
+    )
+    assert table.index.tolist() == [("tt_lstm", "lstm"), ("bt_lstm", "lstm"), ("bt_lstm", "tt_lstm")]
+    runs = read_results(tmp_path, EXPERIMENT).runs
+    wide: Any = runs.pivot_table(index="seed", columns="model", values="test/accuracy")
+    for (first, second), row in table.iterrows():
+        paired = wide[first] - wide[second]
+        assert row["mean"] == pytest.approx(paired.mean())
+        assert (row["low"], row["high"]) == pytest.approx(stats.t.interval(0.95, 2, paired.mean(), stats.sem(paired)))
+        assert row["n"] == 3
+    assert table.loc[("bt_lstm", "lstm"), "paper_difference"] == pytest.approx(0.853 - 0.697)
+    assert table.loc[("bt_lstm", "lstm"), "compression"] == pytest.approx(58_982_400 / 3_392)
+
+
+def test_every_model_is_compared_with_the_dense_one_also_one_that_no_table_knows(tmp_path: Path) -> None:
+    for model in (*MODELS, "toy"):
+        write_run(tmp_path, model, 0, changes={"num_blocks": 3} if model == "toy" else None)
+    table = compared(tmp_path)
+    assert table["first_model"].tolist() == ["tt_lstm", "bt_lstm", "logistic_regression", "toy"]
+    assert table["first"].tolist()[-1] == "toy, R = 5, N = 3, d = 3"
+    assert set(table["second"]) == {"LSTM"}
 
 
 def test_only_seeds_that_both_models_have_are_paired(tmp_path: Path) -> None:
     for model, seeds in (("lstm", (1, 2)), ("bt_lstm", (0, 1)), ("tt_lstm", (3,))):
         for seed in seeds:
             write_run(tmp_path, model, seed, protocol="grouped")
-    collect_all(tmp_path)
-    results = read_results(tmp_path, EXPERIMENT)
-    (row,) = accuracy_differences(
-        summarise(results.runs), results.runs, results.predictions, read_paper(PAPER)
-    ).to_dict("records")
-    assert (row["second"], row["n"]) == ("LSTM", 1)
-    assert np.isnan([row["low"], row["high"], row["mean_last"]]).all()  # one seed has no interval
+    (row,) = compared(tmp_path).to_dict("records")
+    assert (row["first_model"], row["second"], row["n"]) == ("bt_lstm", "LSTM", 1)
+    assert np.isnan([row["low"], row["high"]]).all()  # one seed has no interval
 
 
 def test_models_tested_on_different_clips_are_not_paired(tmp_path: Path) -> None:
@@ -368,10 +388,91 @@ def test_models_tested_on_different_clips_are_not_paired(tmp_path: Path) -> None
     run = write_run(tmp_path, "lstm", 0)
     table = pd.read_csv(run / "predictions.csv")
     table.iloc[1:].to_csv(run / "predictions.csv", index=False)
-    collect_all(tmp_path)
-    results = read_results(tmp_path, EXPERIMENT)
     with pytest.raises(ResultsError, match="bt_lstm_paper_raw_study and lstm_paper_raw_study were tested on different"):
-        accuracy_differences(summarise(results.runs), results.runs, results.predictions, read_paper(PAPER))
+        compared(tmp_path)
+
+
+def test_models_that_used_other_amounts_of_data_are_not_paired(tmp_path: Path) -> None:
+    write_run(tmp_path, "lstm", 0)
+    write_run(tmp_path, "bt_lstm", 0, changes={"num_train": 441})
+    assert compared(tmp_path).empty
+
+
+# ---- the table of models
+
+
+def test_a_model_outside_the_table_has_a_row_of_its_own_after_the_others() -> None:
+    toy, other = model_of("toy", "Toy"), model_of("another")
+    assert (toy.label, other.label) == ("Toy", "another")
+    assert (toy.dense, toy.baseline) == (False, False)
+    assert toy == model_of("toy", "Toy")
+    assert toy.color not in {model.color for model in MODELS_TABLE}
+    assert sorted(["toy", "logistic_regression", "another", "bt_lstm", "lstm"], key=model_position) == [
+        *("lstm", "bt_lstm", "logistic_regression", "another", "toy"),
+    ]
+
+
+def test_models_have_colours_marks_and_lines_of_their_own() -> None:
+    for looks in zip(*((model.color, model.marker, model.line) for model in MODELS_TABLE), strict=True):
+        assert len(set(looks)) == len(MODELS_TABLE)
+
+
+# ---- own rows beside published ones
+
+
+def test_own_rows_stand_beside_the_published_ones_and_are_told_apart(tmp_path: Path) -> None:
+    published = [write_run(tmp_path, "bt_lstm", seed, changes={"test/accuracy": 0.5}) for seed in (0, 1)]
+    write_run(tmp_path, "lstm", 0)
+    collect_all(tmp_path)
+    rmtree(published[0])
+    write_run(tmp_path, "bt_lstm", 0, changes={"test/accuracy": 0.75, "finished": "2031-01-01T00:00:00"})
+    own, _ = collect(tmp_path, EXPERIMENT, tmp_path / "local")
+    write_results(own, tmp_path / "local", EXPERIMENT)
+    results = read_with_local(tmp_path, EXPERIMENT)
+    summary = summarise(results.runs)
+    assert summary["label"].tolist() == ["LSTM", "BT-LSTM, R = 4", "BT-LSTM, R = 4 (yours)"]
+    assert summary["n"].tolist() == [1, 2, 1]  # never averaged, and the published runs stand there once
+    assert summary["test/accuracy"].tolist()[1:] == [0.5, 0.75]
+    assert [len(rows_of(row, results.epochs)) for row in summary.to_dict("records")] == [6, 12, 6]
+    assert set(model_differences(summary, results)["first"]) == {"BT-LSTM, R = 4"}  # yours has no dense run
+    assert read_results(tmp_path, EXPERIMENT).runs["test/accuracy"].max() < 0.75
+
+
+def test_own_rows_alone_need_no_published_ones(tmp_path: Path) -> None:
+    write_run(tmp_path, "bt_lstm", 0)
+    own, _ = collect(tmp_path, EXPERIMENT, tmp_path / "local")
+    write_results(own, tmp_path / "local", EXPERIMENT)
+    results = read_with_local(tmp_path, EXPERIMENT)
+    assert set(results.runs["origin"]) == set(results.predictions["origin"]) == {"local"}
+    assert summarise(results.runs)["label"].tolist() == ["BT-LSTM, R = 4"]
+
+
+# ---- learning rates
+
+
+def test_the_rate_with_the_lowest_validation_loss_is_chosen_and_edges_and_ties_are_noted(tmp_path: Path) -> None:
+    losses = {"lstm": (2.0, 1.5, 1.9), "bt_lstm": (1.5, 1.6, 1.5)}
+    for model, values in losses.items():
+        for rate, loss in zip((1e-4, 1e-3, 3e-3), values, strict=True):
+            write_run(tmp_path, model, 0, changes={"learning_rate": rate, "val/loss": loss})
+    collect_all(tmp_path)
+    table = rates(read_results(tmp_path, EXPERIMENT).runs).set_index(["model", "learning_rate"])
+    assert table.index[table["chosen"]].tolist() == [("bt_lstm", 1e-4), ("lstm", 1e-3)]
+    assert table.index[table["at_edge"]].tolist() == [("bt_lstm", 1e-4)]
+    assert table.index[table["tied"]].tolist() == [("bt_lstm", 3e-3)]
+
+
+def test_rows_whose_rate_is_at_the_edge_of_what_was_tried_are_found(tmp_path: Path) -> None:
+    study = pd.DataFrame(
+        [(model, scaling, rate) for model in ("lstm", "bt_lstm") for scaling in ("raw", "other") for rate in (1, 2, 3)],
+        columns=["model", "scaling", "learning_rate"],
+    )
+    rows = [("lstm", "raw", 2), ("lstm", "other", 3), ("bt_lstm", "raw", 1), ("toy", "raw", 1)]
+    summary = pd.DataFrame(rows, columns=["model", "scaling", "learning_rate"])
+    assert rates_at_edge(summary, study).index.tolist() == [1, 2]
+
+
+# ---- predictions
 
 
 def test_confusion_counts_the_clips_of_all_seeds(tmp_path: Path) -> None:
@@ -408,7 +509,7 @@ def test_paper_numbers_have_a_mark_and_agree_with_the_closed_form(tmp_path: Path
             assert bt_parameters(modes[0], modes[1], rank, 1) == expected
 
 
-@pytest.mark.parametrize("module", ["results", "comparison", "predictions", "statistics", "tables", "figures"])
+@pytest.mark.parametrize("module", ["results.store", "results.differences", "reports.pages", "figures.file"])
 def test_reading_results_needs_no_torch(module: str) -> None:
     code = f"import sys, btrnn.{module}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

@@ -404,7 +404,7 @@ def test_wandb_gets_the_curves_and_the_confusion_matrix(make_config, tmp_path, m
 
 
 def test_a_run_of_draw_leaves_bounds_and_pictures_that_its_weights_give_again(make_config, monkeypatch):
-    config = make_config("experiment=draw", "model=bt_lstm", "task.importance_samples=2")
+    config = make_config("experiment=draw", "data=mnist_5k", "model=bt_lstm", "task.importance_samples=2")
     summary = run.train(config)
     run_dir = Path(config.run_dir)
     history = pd.read_csv(run_dir / "metrics.csv")

@@ -1,5 +1,6 @@
 """Accuracy against d, R and N: the grid, and what is shown of it."""
 
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -14,12 +15,15 @@ from btrnn.complexity import bt_parameters
 from btrnn.engine.config import check_targets, register
 from btrnn.figures import sensitivity as sensitivity_figures
 from btrnn.reports import sensitivity
+from btrnn.reports.caveats import caveats
+from btrnn.reports.pages import page_of
+from btrnn.reports.view import view_of
 from btrnn.results.store import collect, read_results, write_results
 from btrnn.storage.files import ResultsError
 
 from .conftest import ROOT
 from .run_folders import write_run
-from .test_report import cells, load, workspace
+from .test_report import workspace
 
 EXPERIMENT = "ucf11_sensitivity_actions"
 PAPER = {
@@ -52,7 +56,9 @@ def write_grid(results_dir: Path, shapes: list[tuple[int, int, int]] = SHAPES, s
 
 @pytest.fixture(scope="module")
 def results_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sensitivity") / "results"
+    folder = tmp_path_factory.mktemp("sensitivity")
+    workspace(folder)
+    folder = folder / "results"
     write_grid(folder)
     write_results(collect(folder, EXPERIMENT)[0], folder, EXPERIMENT)
     return folder
@@ -99,31 +105,36 @@ def test_the_grid_is_the_papers_with_three_seeds():
 # ---- what is shown
 
 
+def test_the_page_is_as_it_was(results_dir: Path, golden: Callable[[str, str], None]):
+    (text,) = page_of(EXPERIMENT).table_texts(results_dir, EXPERIMENT).values()
+    golden(f"{EXPERIMENT}.md", text)
+
+
 def test_the_table_is_what_the_csv_gives(results_dir: Path):
-    text = sensitivity.markdown_report(results_dir, EXPERIMENT, "study")
-    rows = [line for line in text.splitlines() if line.startswith(("| 2 ", "| 3 ", "| 4 ", "| 5 "))]
-    assert len(rows) == len(SHAPES)
-    (row,) = [line for line in rows if line.startswith("| 5 ") and "| 4   | 2 " in line]
+    view = view_of(results_dir, EXPERIMENT)
+    rows = page_of(EXPERIMENT).rows(view, view.summary)
+    assert len(rows) == len(SHAPES) + 1
+    assert rows[-1]["model"] == "logistic regression on mean frames"
+    (row,) = [row for row in rows if (row["d"], row["R"], row["N"]) == ("5", "4", "2")]
     mean = accuracy(5, 4, 2, 1)
     half = 4.302652730 * 0.01 / 3**0.5  # Student's t at n = 3
-    assert f"{mean:.3f} ± 0.010 (3) [{mean - half:.3f}, {mean + half:.3f}]" in row
-    assert f"{bt_parameters(PAPER[5][0], [16, 2, 2, 4, 4], 4, 2):,}" in row
-    assert "Actions (stand-in)" in text
-    assert "logistic regression on mean frames" in text
+    assert row["test accuracy"] == f"{mean:.3f} ± 0.010 (3) [{mean - half:.3f}, {mean + half:.3f}]"
+    assert row["parameters of W"] == f"{bt_parameters(PAPER[5][0], [16, 2, 2, 4, 4], 4, 2):,}"
 
 
-def test_the_conclusion_names_the_best_and_the_worst_and_what_each_factor_does(results_dir: Path):
-    text = sensitivity.markdown_report(results_dir, EXPERIMENT, "study")
-    best, worst = accuracy(4, 4, 2, 1), accuracy(2, 1, 1, 1)
-    assert f"the 24 shapes reach from {worst:.3f} (d = 2, R = 1, N = 1," in text
-    assert f"to {best:.3f} (d = 4, R = 4, N = 2, 3,392)" in text
+def test_the_best_and_the_worst_shape_and_what_each_factor_does_are_found(results_dir: Path):
+    view = view_of(results_dir, EXPERIMENT)
+    found = page_of(EXPERIMENT).values(view)
+    assert (found["shapes"], found["equal"], found["worst_order"]) == (24, 0, "2")
+    assert found["best"] == {
+        **{"shape": "d = 4, R = 4, N = 2", "accuracy": f"{accuracy(4, 4, 2, 1):.3f}", "parameters": "3,392"},
+    }
+    assert found["worst"]["shape"] == "d = 2, R = 1, N = 1"
     by_rank = [np.mean([accuracy(d, rank, n, 1) for d in PAPER for n in (1, 2)]) for rank in (1, 2, 4)]
-    means = ", ".join(f"{mean:.3f} at R = {rank}" for mean, rank in zip(by_rank, (1, 2, 4), strict=True))
-    assert f"; {means}; " in text
+    assert f"{' / '.join(f'{mean:.3f}' for mean in by_rank)} at R = 1 / 2 / 4" in found["averages"]
     others = [np.mean([accuracy(d, rank, n, 1) for d in (3, 4, 5) for n in (1, 2)]) for rank in (1, 2, 4)]
-    assert f"Without d = 2 these averages are {' / '.join(f'{mean:.3f}' for mean in others)} at R = 1, 2, 4" in text
-    assert "at one learning rate for all shapes" in text
-    assert cells(text, "N = 2")[2] == "3"
+    assert found["without_worst"][0] == f"{' / '.join(f'{mean:.3f}' for mean in others)} at R = 1 / 2 / 4"
+    assert caveats(view)["one_rate"] == ["BT-LSTM (0.001)"]
 
 
 def test_seeds_without_all_shapes_are_left_out_of_averages(results_dir: Path):
@@ -136,7 +147,7 @@ def test_seeds_without_all_shapes_are_left_out_of_averages(results_dir: Path):
 
 
 def test_figures_show_the_means(results_dir: Path):
-    files = {file.path.name: file for file in sensitivity.figure_files(results_dir, EXPERIMENT)}
+    files = {file.path.name: file for file in page_of(EXPERIMENT).figure_files(results_dir, EXPERIMENT)}
     heat = files[f"{EXPERIMENT}_heat_maps.png"].draw()
     assert [axis.get_title() for axis in heat.axes[:2]] == ["N = 1", "N = 2"]
     texts = {(text.get_position(), text.get_text()) for text in heat.axes[1].texts}
@@ -149,31 +160,22 @@ def test_figures_show_the_means(results_dir: Path):
     line = next(line for line in curves.axes[0].lines if line.get_marker() == "D")
     assert list(line.get_ydata()) == pytest.approx([accuracy(order, 4, 1, 1) for order in PAPER])
     legend = [text.get_text() for text in curves.legends[0].get_texts()]
-    assert legend == ["logistic regression on mean frames", "R = 1", "R = 2", "R = 4"]
+    assert legend == ["R = 1", "R = 2", "R = 4", "logistic regression on mean frames"]
 
 
 def test_a_part_of_the_grid_can_be_shown(tmp_path: Path):
-    write_grid(tmp_path, [(2, 1, 1), (4, 4, 2)], seeds=1)
-    write_results(collect(tmp_path, EXPERIMENT)[0], tmp_path, EXPERIMENT)
-    assert "(n = 1)" in sensitivity.markdown_report(tmp_path, EXPERIMENT, "study")
-    for file in sensitivity.figure_files(tmp_path, EXPERIMENT):
-        file.write()
-        assert file.is_current()
-    assert "d  " in sensitivity.terminal_report(tmp_path, EXPERIMENT, "study")
+    workspace(tmp_path)
+    results_dir, page = tmp_path / "results", page_of(EXPERIMENT)
+    write_grid(results_dir, [(2, 1, 1), (4, 4, 2)], seeds=1)
+    write_results(collect(results_dir, EXPERIMENT)[0], results_dir, EXPERIMENT)
+    (text,) = page.table_texts(results_dir, EXPERIMENT).values()
+    assert "(n = 1)" in text
+    for file in page.figure_files(results_dir, EXPERIMENT):
+        file.write(tmp_path)
+        assert file.is_current(tmp_path)
+    assert "d  " in page.terminal_report(results_dir, EXPERIMENT, "study")
     with pytest.raises(ResultsError, match=r"no finished run .* at scale 'smoke'.*scales there: study"):
-        sensitivity.terminal_report(tmp_path, EXPERIMENT, "smoke")
-
-
-def test_the_report_command_takes_it_for_what_it_is(tmp_path: Path):
-    report, collect_command = load("report"), load("collect")
-    options = workspace(tmp_path)
-    write_grid(tmp_path / "results", [(2, 1, 1), (4, 4, 2)], seeds=2)
-    collect_command.main(options[:2])
-    report.main(options)
-    readme = (tmp_path / "README.md").read_text()
-    assert f"[Curves](results/figures/{EXPERIMENT}_curves.png)" in readme
-    assert (tmp_path / "results" / "tables" / f"{EXPERIMENT}.md").exists()
-    report.main([*options, "--check"])
+        page.terminal_report(results_dir, EXPERIMENT, "smoke")
 
 
 def test_heat_maps_leave_white_what_was_not_run():

@@ -12,14 +12,9 @@ import torch
 
 from btrnn.data.standins.motions import MOTION_CLASSES
 from btrnn.data.video import dataset as module
-from btrnn.data.video.dataset import (
-    UCF11,
-    UCF11_CLASSES,
-    CachedClips,
-    VideoBatch,
-    channel_statistics,
-    split_clips,
-)
+from btrnn.data.video.batch import VideoBatch
+from btrnn.data.video.clips import UCF11_CLASSES, split_clips
+from btrnn.data.video.dataset import UCF11, CachedClips, channel_statistics
 from btrnn.data.video.frame_cache import FrameCache
 
 
@@ -280,7 +275,7 @@ def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monk
         for class_name, stem in MOTION_CLASSES.items():
             write_video(root / class_name / f"{stem}_01" / f"{stem}_01_01.mpg", 2, rng)
 
-    monkeypatch.setattr(module, "make_motions", make)
+    monkeypatch.setattr("btrnn.data.standins.motions.make_motions", make)
     data = UCF11(source="motions", root=tmp_path / "motions", cache_dir=tmp_path / "cache", num_clips=11)
     data.prepare_data()
     data.setup()
@@ -293,8 +288,8 @@ def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "ucf101"}, "source must be one of ucf11, motions; got 'ucf101'"),
-        ({"protocol": "random"}, "protocol must be one of paper, grouped; got 'random'"),
+        ({"source": "ucf50"}, "source must be one of ucf11, ucf101, motions; got 'ucf50'"),
+        ({"protocol": "random"}, "protocol must be one of paper, paper_validated, grouped; got 'random'"),
         ({"scaling": "none"}, "scaling must be one of"),
         ({"sampling": "all"}, "sampling must be one of"),
         ({"decoder": "opencv"}, "decoder must be one of pyav, skvideo"),

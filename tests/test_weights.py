@@ -19,6 +19,7 @@ from btrnn.engine.weights import export_weights, moved, read_weights
 from btrnn.reports import model_cards
 from btrnn.results.store import collect, write_results
 from btrnn.storage.files import ResultsError
+from btrnn.storage.weights_index import LARGEST_BYTES, add_to_index
 from tests.run_folders import write_run
 
 from .conftest import ROOT
@@ -49,7 +50,7 @@ def test_exported_weights_give_the_reported_numbers_bit_for_bit(trained, videos_
     script.main([str(run_dir), "--results-dir", str(results_dir)])
     (path,) = results_dir.glob("weights/*.safetensors")
     assert path.name == f"ucf11-{trained.name}-seed0.safetensors"
-    assert path.stat().st_size < model_cards.LARGEST_BYTES
+    assert path.stat().st_size < LARGEST_BYTES
     summary = json.loads((run_dir / "summary.json").read_text())
     best = torch.load(run_dir / "checkpoints" / "best.pt")
     weights = read_weights(path)
@@ -79,7 +80,7 @@ def test_the_card_says_what_the_committed_table_says(trained):
     assert f"({card.name})" in listed
     assert f"({card.stem}.safetensors)" in listed
     texts = model_cards.card_texts(results_dir)
-    assert {path: path.read_text() for path in texts} == texts
+    assert {path: (results_dir / path).read_text() for path in texts} == texts
 
 
 def test_a_model_that_is_too_large_gets_a_card_with_the_command_that_makes_it(trained, monkeypatch):
@@ -164,10 +165,10 @@ def test_the_export_names_what_is_missing(tmp_path):
         script.main([str(tmp_path)])
     exported(tmp_path)
     row = {"experiment": "ucf11", "name": "name", "seed": 0, "file": "", "bytes": 1}
-    model_cards.add_to_index(tmp_path, row)
+    add_to_index(tmp_path, row)
     with pytest.raises(ResultsError, match=r"ucf11-name-seed0 was exported, but is not in ucf11\.csv"):
         model_cards.card_texts(tmp_path)
-    model_cards.add_to_index(tmp_path, row | {"file": "gone.safetensors"})
+    add_to_index(tmp_path, row | {"file": "gone.safetensors"})
     with pytest.raises(ResultsError, match=r"lists gone\.safetensors, which is not there"):
         model_cards.card_texts(tmp_path)
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER, index_clips
+from btrnn.storage.atomic import move_file
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def download(
                 ) from error
             logger.warning("broken off at %s (%s), trying again", _size(got), error)
             time.sleep(wait_seconds)
-    part.replace(path)
+    move_file(part, path)
     logger.info("%s is complete: %s", path, _size(total))
 
 
@@ -231,7 +232,7 @@ def unpack(archive: Path, folder: Path) -> None:
             inner = unpacking / folder.name
             content = inner if inner.is_dir() else unpacking
             index_clips(content, UCF11_CLASSES)
-            content.replace(folder)
+            move_file(content, folder)
             return
         except (subprocess.CalledProcessError, FileNotFoundError, ValueError) as error:
             detail = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)

@@ -17,8 +17,13 @@ class DataModule(LightningDataModule, ABC):
 
     @property
     def chosen_on_test(self) -> bool:
-        """Whether validation is done on the test split, so that the last weights are reported too."""
+        """Whether validation is done on the test split."""
         return False
+
+    @property
+    def last_tested(self) -> bool:
+        """Whether the last weights are tested beside the chosen ones."""
+        return self.chosen_on_test
 
     @abstractmethod
     def facts(self) -> dict[str, object]:

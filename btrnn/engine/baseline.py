@@ -15,16 +15,16 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from btrnn.data.video.dataset import UCF11
+from btrnn.data.video.batch import ClipData
 
 
-def fit_baseline(config: DictConfig) -> tuple[dict[str, Any], UCF11, pd.DataFrame]:
+def fit_baseline(config: DictConfig) -> tuple[dict[str, Any], ClipData, pd.DataFrame]:
     """Fit logistic regression on the mean frames of the training clips that `config.data` draws, and test it.
 
     Returns:
         The metrics of training and test, the data module, and a row of predictions for each test clip.
     """
-    data: UCF11 = instantiate(config.data)
+    data: ClipData = instantiate(config.data)
     data.prepare_data()
     data.setup("fit")
     features, labels, _ = _mean_frames(data, data.train_dataloader())
@@ -42,7 +42,7 @@ def fit_baseline(config: DictConfig) -> tuple[dict[str, Any], UCF11, pd.DataFram
     return metrics, data, table
 
 
-def _mean_frames(data: UCF11, loader: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _mean_frames(data: ClipData, loader: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the mean frame (clips, I), the label and the row of each clip."""
     means, labels, rows = [], [], []
     for batch in loader:

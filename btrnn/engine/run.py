@@ -8,13 +8,9 @@ import json
 import logging
 import signal
 import sys
-import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import torch
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -23,21 +19,19 @@ from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from btrnn.complexity import dense_parameters
 from btrnn.data.module import DataModule
-from btrnn.engine.callbacks import EpochLine, History, ResumePoint, Row, SeedEveryStep, WholeCheckpointIO
+from btrnn.engine.callbacks import EpochLine, History, ResumePoint, SeedEveryStep, WholeCheckpointIO
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
 from btrnn.engine.logs import logged, quiet_lightning
-from btrnn.engine.provenance import git_state, peak_memory_mib, reuse_freed_memory, start_memory_anew
+from btrnn.engine.memory import reuse_freed_memory, start_memory_anew
+from btrnn.engine.summary import summarise
 from btrnn.engine.weights import moved, read_state, read_weights
-from btrnn.ops import native
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 from btrnn.storage.locks import locked
 from btrnn.tasks import NonFiniteLossError, Outputs, Task
 
 log = logging.getLogger(__name__)
-MODEL_LABELS = {"lstm": "LSTM", "tt_lstm": "TT-LSTM", "bt_lstm": "BT-LSTM"}
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -109,7 +103,7 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
             f"{task.monitor} is not finite after any of the {len(history.rows)} epochs (see {history.path}), so no "
             f"weights can be chosen. A lower task.learning_rate than {task.learning_rate} may help"
         )
-    summary = _summarise(config, task, data, trainer, history.rows, history.best)
+    summary = summarise(config, task, data, trainer, history.rows, history.best)
     media: dict[str, Any] = {}
     if config.test:
         metrics, chosen, last = _test(trainer, task, data, read_state(history.best_path), run_dir)
@@ -196,7 +190,7 @@ def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger 
 def _test(
     trainer: Trainer, task: Task, data: DataModule, chosen: dict[str, Tensor], place: Path
 ) -> tuple[dict[str, Any], Outputs, Outputs]:
-    """Test the chosen weights, and where the test split chose them the last ones too.
+    """Test the chosen weights, and where the data say so the last ones too.
 
     Args:
         trainer: Which may have trained the last ones.
@@ -210,7 +204,7 @@ def _test(
     """
     metrics: dict[str, Any] = {}
     last: Outputs = {}
-    if data.chosen_on_test and trainer.global_step > 0:
+    if data.last_tested and trainer.global_step > 0:
         metrics["test/accuracy_last"] = _test_once(trainer, task, data)["test/accuracy"]
         last = task.outputs(data)
     load_weights(task, chosen, place)
@@ -234,58 +228,3 @@ def load_weights(task: Task, weights: dict[str, Tensor], place: Path) -> None:
 
 def _test_once(trainer: Trainer, task: Task, data: DataModule) -> dict[str, float]:
     return {key: float(value) for key, value in trainer.test(task, datamodule=data, verbose=False)[0].items()}
-
-
-def _summarise(
-    config: DictConfig,
-    task: Task,
-    data: DataModule,
-    trainer: Trainer,
-    rows: list[Row],
-    best: Row,
-) -> dict[str, Any]:
-    layer, model = config.model.layer, config.model.name
-    seconds = sum(row["seconds"] for row in rows)  # of the epochs
-    parameters = sum(parameter.numel() for parameter in task.parameters())
-    in_modes, hidden_modes = list(config.modes.input), list(config.modes.hidden)
-    dense = dense_parameters(in_modes, [4 * hidden_modes[0], *hidden_modes[1:]])
-    sizes = data.splits["split"].value_counts()
-    factorised = model != "lstm"
-    device = trainer.strategy.root_device  # Lightning has moved the task back to the CPU
-    return {
-        "experiment": config.experiment,
-        "name": config.name,
-        "seed": config.seed,
-        "model": model,
-        "model_label": MODEL_LABELS[model],
-        **data.facts(),
-        **task.facts(),
-        "init": config.cell.init,
-        "scale": config.scale.name,
-        "in_modes": "x".join(map(str, in_modes)) if factorised else "",
-        "hidden_modes": "x".join(map(str, hidden_modes)) if factorised else "",
-        "rank": layer.get("tucker_rank", layer.get("tt_rank")),
-        "num_blocks": layer.get("num_blocks"),
-        "order": len(in_modes) if factorised else None,
-        "learning_rate": task.learning_rate,
-        "epochs": len(rows),
-        "parameters_input": task.recurrent.num_input_parameters,
-        "parameters_total": parameters,
-        "parameters_dense_input": dense,
-        "parameters_dense_total": parameters - task.recurrent.num_input_parameters + dense,
-        "epoch_chosen": int(best["epoch"]),
-        **{f"{metric}_last": rows[-1][metric] for metric in task.metrics if metric.startswith("train/")},
-        **{metric: best[metric] for metric in task.metrics},
-        **{f"num_{split}": int(sizes.get(split, 0)) for split in ("train", "val", "test")},
-        "seconds": seconds,
-        "seconds_per_epoch": float(pd.Series([row["seconds"] for row in rows]).median()),
-        "steps_per_second": trainer.global_step / seconds,
-        "peak_memory_mib": peak_memory_mib(device),
-        "device": str(device),
-        "threads": torch.get_num_threads(),
-        "native_kernel": device.type == "cpu" and native.available(),
-        "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "av", "btrnn")},
-        **git_state(),
-        "command": " ".join(["python", *sys.argv]),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }

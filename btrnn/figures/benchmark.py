@@ -1,6 +1,8 @@
-"""Time and memory against size, from the CSV files alone, with the paper's complexity laws beside. No torch."""
+"""Time and memory against size, from the benchmark's CSV files alone, with the paper's complexity laws beside."""
 
-from typing import Any, NamedTuple, cast
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,92 +10,92 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from btrnn.benchmark.results.costs import Family, Phase, law
-from btrnn.benchmark.results.report import FACTORS
+from btrnn.benchmark.results.costs import law
+from btrnn.benchmark.results.exponents import LAYERS, PRODUCTS, exponents, measurements
+from btrnn.benchmark.results.records import device_suffix
 from btrnn.benchmark.results.settings import SWEEPS
-from btrnn.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, drawing
+from btrnn.benchmark.results.tables import FACTORS, read_all, rows_of
+from btrnn.benchmark.results.targets import PLAIN
+from btrnn.figures.file import FigureFile
+from btrnn.figures.style import drawing
+from btrnn.results.schema import BT_LSTM, GREY, LSTM, PURPLE, RED, SKY, TT_LSTM
 
-
-class _Style(NamedTuple):
-    color: str
-    marker: str
-    filled: bool = True
-
-
-_STYLES = {
-    "dense nn.Linear": _Style(BLUE, "s"),
-    "btrnn BT": _Style(GREEN, "o"),
-    "btrnn BT, plain torch": _Style(GREEN, "o", filled=False),
-    "opt_einsum BT": _Style(SKY, "v"),
-    "tednet BT": _Style(PURPLE, "D"),
-    "btrnn TT": _Style(ORANGE, "^"),
-    "opt_einsum TT": _Style(GREY, "<"),
-    "tltorch TT": _Style(RED, ">"),
-    "nn.LSTM": _Style(PURPLE, "D"),
-    "btrnn.LSTM": _Style(BLUE, "s"),
-    "btrnn.BTLSTM": _Style(GREEN, "o"),
-    "btrnn.BTLSTM, plain torch": _Style(GREEN, "o", filled=False),
-    "btrnn.TTLSTM": _Style(ORANGE, "^"),
-    "btrnn.TTLSTM, plain torch": _Style(ORANGE, "^", filled=False),
+_STYLES = {  # colour and marker of an implementation; hollow without the native path
+    "dense nn.Linear": (LSTM.color, LSTM.marker),
+    "btrnn BT": (BT_LSTM.color, BT_LSTM.marker),
+    "opt_einsum BT": (SKY, "v"),
+    "tednet BT": (PURPLE, "D"),
+    "btrnn TT": (TT_LSTM.color, TT_LSTM.marker),
+    "opt_einsum TT": (GREY, "<"),
+    "tltorch TT": (RED, ">"),
+    "nn.LSTM": (PURPLE, "D"),
+    "btrnn.LSTM": (LSTM.color, LSTM.marker),
+    "btrnn.BTLSTM": (BT_LSTM.color, BT_LSTM.marker),
+    "btrnn.TTLSTM": (TT_LSTM.color, TT_LSTM.marker),
 }
-_ANCHORS: dict[Family, tuple[str, str]] = {  # whose measured point the family's law goes through
-    "dense": ("dense nn.Linear", "btrnn.LSTM"),
-    "BT": ("btrnn BT", "btrnn.BTLSTM"),
-    "TT": ("btrnn TT", "btrnn.TTLSTM"),
-}
-_PAPER_VALUES = {"batch": 16, "order": 4, "rank": 4, "blocks": 2, "input": 57_600, "time": 24}
+_PAPER_VALUES = {"batch": 16, "order": 4, "rank": 4, "blocks": 2, "input": 57_600, "time": 24}  # a law goes through it
+_LAW: Any = {"ls": "--", "lw": 1.2, "alpha": 0.7}
+_Y_LABELS = {"median_ms": "milliseconds (median)", "peak_mib": "growth of peak memory, MiB"}
 
 
-def time_against(rows: pd.DataFrame, factor: str, title: str) -> Figure:
-    """Draw the median time against one factor, a panel for each phase; dashed: the laws, through the paper's setting.
+def figure_files(results_dir: Path, device: str) -> list[FigureFile]:
+    """Return a device's figures: time against each factor, and memory of training against the number of inputs."""
+    sections = read_all(results_dir, device)
+    memory = sections.get("memory", pd.DataFrame(columns=["factor"]))
+    shown = {factor: ("median_ms", rows_of(sections, factor)) for factor in SWEEPS}
+    shown["memory"] = ("peak_mib", memory[memory["factor"] == "input"])
+    files = []
+    for name, (column, rows) in shown.items():
+        if rows.empty or rows[column].isna().all():
+            continue
+        factor = "input" if name == "memory" else name
+        what = {"memory": "Memory of training", "time": "The layer: time"}.get(name, "The matmul: time")
+        title = f"{what} against {FACTORS[factor]} ({device})"
+        data = rows[["value", "implementation", "phase", column]]
+        path = Path("figures") / f"benchmark_{name}{device_suffix(device)}.png"
+        files.append(FigureFile(path, data, partial(against_factor, data, factor, title)))
+    return files
+
+
+def complexity_files(results_dir: Path) -> list[FigureFile]:
+    """Return the figure of the numbers that the paper's laws are about against the number of inputs, if measured."""
+    measured = measurements(read_all(results_dir, "cpu"))
+    shown = measured[measured["factor"] == "input"]
+    draw = partial(exponents_against_input, shown, exponents(shown))
+    return [] if shown.empty else [FigureFile(Path("figures/complexity.png"), shown, draw)]
+
+
+def against_factor(rows: pd.DataFrame, factor: str, title: str) -> Figure:
+    """Draw a number against one factor, a panel for each phase; dashed: the laws, through the paper's setting.
 
     Args:
-        rows: The sweep's rows.
+        rows: Of one sweep: `value`, `implementation`, `phase`, and `median_ms` or `peak_mib`.
         factor: Which sweep.
         title: Above the panels.
     """
+    column = "peak_mib" if "peak_mib" in rows else "median_ms"
+    phases = ["training step"] if column == "peak_mib" else ["forward", "forward+backward"]
     with drawing():
-        figure = Figure(figsize=(11, 5.6), layout="constrained")
+        figure = Figure(figsize=(3.5 * len(phases) + 4, 5.6), layout="constrained")
         handles: dict[str, Any] = {}
-        phases: tuple[Phase, Phase] = ("forward", "forward+backward")
-        for axis, phase in zip(figure.subplots(1, 2, sharey=True), phases, strict=True):
+        for axis, phase in zip(figure.subplots(1, len(phases), sharey=True, squeeze=False)[0], phases, strict=True):
             panel = rows[rows["phase"] == phase]
-            handles |= _lines(axis, panel, "median_ms")
-            _laws(axis, panel, "median_ms", factor, phase)
-            _scale(axis, rows, "median_ms", factor)
+            handles |= _lines(axis, panel, column)
+            _laws(axis, panel, column, factor, "memory" if column == "peak_mib" else phase)
+            _scale(axis, rows, column, factor)
             axis.set_title(phase)
-        figure.axes[0].set_ylabel("milliseconds (median)")
+        figure.axes[0].set_ylabel(_Y_LABELS[column])
         return _finish(figure, handles, title)
 
 
-def memory_against_input(rows: pd.DataFrame, title: str) -> Figure:
-    """Draw the peak memory of training against the input size; dashed: the laws, through the paper's setting.
-
-    Args:
-        rows: The section "memory".
-        title: Above the panel.
-    """
-    chosen = rows[rows["factor"] == "input"]
-    with drawing():
-        figure = Figure(figsize=(7.5, 5.6), layout="constrained")
-        axis = figure.add_subplot()
-        handles = _lines(axis, chosen, "peak_mib")
-        _laws(axis, chosen, "peak_mib", "input", "memory")
-        _scale(axis, chosen, "peak_mib", "input")
-        axis.set_ylabel("growth of peak memory, MiB")
-        return _finish(figure, handles, title)
-
-
-def exponents_against_input(measured: pd.DataFrame, fits: pd.DataFrame, title: str) -> Figure:
-    """Draw time forward, time backward and memory against the number of inputs, each with its fitted slope.
-
-    Dashed: the law's own slope, through the largest measured size.
+def exponents_against_input(measured: pd.DataFrame, fits: pd.DataFrame) -> Figure:
+    """Draw what the laws speak of against the number of inputs, with each slope; dashed: the law at the largest size.
 
     Args:
         measured: `btrnn.benchmark.results.exponents.measurements`, of the factor "input".
         fits: `btrnn.benchmark.results.exponents.exponents` of it.
-        title: Above the panels.
     """
+    slopes = fits.set_index(["family", "quantity"])["slope"]
     quantities = list(dict.fromkeys(measured["quantity"]))
     with drawing():
         figure = Figure(figsize=(5.2 * len(quantities), 5.4), layout="constrained")
@@ -101,19 +103,16 @@ def exponents_against_input(measured: pd.DataFrame, fits: pd.DataFrame, title: s
         for axis, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
             panel = measured[measured["quantity"] == quantity]
             for family, points in panel.groupby("family", sort=False):
-                style = _STYLES[_ANCHORS[cast("Family", family)][0]]
-                fit = fits[(fits["family"] == family) & (fits["quantity"] == quantity)].iloc[0]
-                look: Any = {"color": style.color, "marker": style.marker, "ms": 7, "lw": 2}
-                (line,) = axis.plot(points["value"], points["measured"], label=f"{fit['slope']:.2f}", **look)
-                handles[str(family)] = line
-                last = points.iloc[-1]
-                through = last["measured"] * points["law"] / last["law"]
-                axis.plot(points["value"], through, "--", color=style.color, lw=1.2, alpha=0.7)
+                look = _look(PRODUCTS[points["family"].iloc[0]])
+                slope = f"{slopes[family, quantity]:.2f}"
+                (handles[str(family)],) = axis.plot(points["value"], points["measured"], label=slope, **look)
+                through = points["measured"].iloc[-1] * points["law"] / points["law"].iloc[-1]
+                axis.plot(points["value"], through, color=look["color"], **_LAW)
             _scale(axis, panel, "measured", "input")
             axis.set_title(quantity)
-            axis.set_ylabel("growth of peak memory, MiB" if quantity == "memory" else "milliseconds (best)")
+            axis.set_ylabel(_Y_LABELS["peak_mib"] if quantity == "memory" else "milliseconds (best)")
             axis.legend(title="slope", fontsize=11)
-        return _finish(figure, handles, title)
+        return _finish(figure, handles, "A matmul's time and a layer's memory (CPU): measured, and the paper's laws")
 
 
 def _lines(axis: Axes, panel: pd.DataFrame, column: str) -> dict[str, Any]:
@@ -121,25 +120,29 @@ def _lines(axis: Axes, panel: pd.DataFrame, column: str) -> dict[str, Any]:
     handles: dict[str, Any] = {}
     for name, rows in panel.dropna(subset=[column]).groupby("implementation", sort=False):
         line = rows.sort_values("value")  # the paper's setting, which all sweeps share, was measured first
-        style = _STYLES[str(name)]
-        face = style.color if style.filled else "white"
-        look: Any = {"color": style.color, "marker": style.marker, "mfc": face, "lw": 2 if style.filled else 1.2}
-        (handles[str(name)],) = axis.plot(line["value"], line[column], ms=7, **look)
+        (handles[str(name)],) = axis.plot(line["value"], line[column], **_look(str(name)))
     return handles
+
+
+def _look(name: str) -> dict[str, Any]:
+    color, marker = _STYLES.get(name.removesuffix(PLAIN), (GREY, "x"))
+    hollow = {"mfc": "white", "lw": 1.2} if name.endswith(PLAIN) else {"lw": 2}
+    return {"color": color, "marker": marker, "ms": 7, **hollow}
 
 
 def _laws(axis: Axes, panel: pd.DataFrame, column: str, factor: str, phase: Any) -> None:
     """Draw each family's law, scaled to go through its own measured point at the paper's value."""
     shapes, anchor_value = SWEEPS[factor], _PAPER_VALUES[factor]
-    for family, names in _ANCHORS.items():
+    for family in PRODUCTS:
+        names = (PRODUCTS[family], LAYERS[family])
         point = panel[panel["implementation"].isin(names) & (panel["value"] == anchor_value)].dropna(subset=[column])
         if point.empty:
             continue
         # the law is for one vector; over these sizes memory is measured at one number of rows
         heights = {value: law(shape, family, phase) * shape.rows for value, shape in shapes.items()}
         scale = point[column].iloc[0] / heights[anchor_value]
-        color = _STYLES[point["implementation"].iloc[0]].color
-        axis.plot(list(heights), [scale * height for height in heights.values()], "--", color=color, lw=1.2, alpha=0.7)
+        color = _look(point["implementation"].iloc[0])["color"]
+        axis.plot(list(heights), [scale * height for height in heights.values()], color=color, **_LAW)
 
 
 def _scale(axis: Axes, rows: pd.DataFrame, column: str, factor: str) -> None:
@@ -156,7 +159,7 @@ def _scale(axis: Axes, rows: pd.DataFrame, column: str, factor: str) -> None:
 
 
 def _finish(figure: Figure, handles: dict[str, Any], title: str) -> Figure:
-    handles["the paper's laws"] = Line2D([], [], ls="--", color="black", lw=1.2, alpha=0.7)
+    handles["the paper's laws"] = Line2D([], [], color="black", **_LAW)
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3)
     figure.suptitle(title)
     return figure

@@ -1,11 +1,9 @@
-"""One function per figure of Task 2: pictures that models drew, and curves of their bounds."""
+"""Task 2: pictures that models drew."""
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from btrnn.figures.curves import draw_curves
 from btrnn.figures.style import drawing
 
 Pictures = dict[str, dict[str, np.ndarray]]  # by model and array, see `btrnn.tasks.Generation.outputs`
@@ -102,22 +100,3 @@ def _captioned(strip: Image.Image, text: str) -> Image.Image:
     ImageDraw.Draw(whole).text((2, 2), text, fill=0)
     whole.paste(strip, (0, _LABEL_HEIGHT))
     return whole
-
-
-def bounds(curves: pd.DataFrame, title: str) -> Figure:
-    """Draw the validation bound against epoch; band: lowest to highest seed.
-
-    Args:
-        curves: label, model, epoch, and over the seeds mean, min, max, nats.
-        title: Names the data.
-    """
-    with drawing():
-        figure = Figure(figsize=(7.0, 4.6), layout="constrained")
-        axis = figure.add_subplot()
-        draw_curves(axis, curves)
-        lowest = curves["min"].min()
-        axis.set_ylim(lowest - 2, lowest + 40)
-        axis.set_ylabel("validation NLL bound, nats")
-        axis.legend()
-        figure.suptitle(title)
-        return figure

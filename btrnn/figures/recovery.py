@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from btrnn.figures.style import BLUE, GREEN, GREY, ORANGE, drawing
+from btrnn.figures.style import drawing
 from btrnn.recovery.records import RECOVERED
+from btrnn.results.schema import BLUE, GREEN, GREY, ORANGE
 
 _FORMS = {
     "bt_n1": (GREEN, "block terms, N = 1"),
@@ -34,17 +35,14 @@ def panels(rows: list[PanelRow], title: str) -> Figure:
     num_columns = max(len(row.panels) for row in rows)
     with drawing({"axes.grid": False, "axes.titlesize": 10.5}):
         figure = Figure(figsize=(1.95 * num_columns, 2.2 * len(rows) + 0.5), layout="constrained")
-        axes = figure.subplots(len(rows), num_columns, squeeze=False)
-        for line, row in zip(axes, rows, strict=True):
-            for axis, panel in zip(line, [*row.panels, *[None] * (num_columns - len(row.panels))], strict=True):
-                axis.set_xticks([])
-                axis.set_yticks([])
-                axis.spines[:].set_visible(False)
-                if panel is not None:
-                    caption, matrix = panel
-                    axis.imshow(matrix.astype(np.float64), cmap="gray", vmin=-_DARKEST, vmax=_DARKEST)
-                    axis.set_title(caption)
+        for line, row in zip(figure.subplots(len(rows), num_columns, squeeze=False), rows, strict=True):
             line[0].set_ylabel(row.label)
+            for place, axis in enumerate(line):
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set_visible(False)
+                if place < len(row.panels) and (panel := row.panels[place]) is not None:
+                    axis.imshow(panel[1].astype(np.float64), cmap="gray", vmin=-_DARKEST, vmax=_DARKEST)
+                    axis.set_title(panel[0])
         figure.suptitle(title)
         return figure
 
@@ -54,7 +52,7 @@ def errors_against_parameters(table: pd.DataFrame, truths: dict[str, str], own: 
 
     Filled: trained, the best restart, mean and 95 % interval over the truths. Hollow: made from the truth itself. Line:
     the best product of two thin matrices of as many numbers; dashes where every shape has truths of its own. Errors
-    below 0.01 count as recovered and are drawn there.
+    below `RECOVERED` are drawn there.
 
     Args:
         table: form, order, parameters, truth, error_best with its _low and _high, error_from_dense, error_best_rank.
@@ -68,8 +66,8 @@ def errors_against_parameters(table: pd.DataFrame, truths: dict[str, str], own: 
     with drawing():
         figure = Figure(figsize=(4.1 * columns + 0.6, 3.5 * rows + 1.5), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-        for place, axis in enumerate(axes.flat):
-            axis.set_visible(place < len(kinds))
+        for axis in axes.flat[len(kinds) :]:
+            axis.set_visible(False)
         for axis, kind in zip(axes.flat, kinds, strict=False):
             line: Any = {"ls": "", "marker": "_", "ms": 9, "mew": 2} if kind == own else {"drawstyle": "steps-post"}
             _draw_kind(axis, table[table["truth"] == kind], line)
@@ -84,34 +82,29 @@ def errors_against_parameters(table: pd.DataFrame, truths: dict[str, str], own: 
 
 
 def _draw_kind(axis: Axes, table: pd.DataFrame, line: Any) -> None:
-    axis.set_xscale("log")
-    axis.set_yscale("log")
+    axis.set(xscale="log", yscale="log", ylim=(RECOVERED / 1.3, 1.4))
     axis.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_ylim(RECOVERED / 1.3, 1.4)
     by_rank = table.drop_duplicates("parameters").sort_values("parameters")
     best_rank = by_rank["error_best_rank"].clip(lower=RECOVERED)
     axis.plot(by_rank["parameters"], best_rank, color=GREY, lw=2, **line)
     for row in table.to_dict("records"):
-        color, _ = _FORMS[row["form"]]
-        marker = _MARKERS[row["order"]]
+        color, marker = _FORMS[row["form"]][0], _MARKERS[row["order"]]
         mean, low, high = (max(row[f"error_best{end}"], RECOVERED) for end in ("", "_low", "_high"))
-        look: Any = {"color": color, "ms": 7, "lw": 1.2, "capsize": 2}
-        axis.errorbar(row["parameters"], mean, [[mean - min(low, mean)], [max(high, mean) - mean]], fmt=marker, **look)
-        hollow: Any = {"color": color, "mfc": "none", "ms": 11, "mew": 1.0}
-        axis.plot(row["parameters"], max(row["error_from_dense"], RECOVERED), marker, **hollow)
+        ends = [[mean - min(low, mean)], [max(high, mean) - mean]]
+        axis.errorbar(row["parameters"], mean, ends, fmt=marker, color=color, ms=7, lw=1.2, capsize=2)
+        hollow = max(row["error_from_dense"], RECOVERED)
+        axis.plot(row["parameters"], hollow, marker, color=color, mfc="none", ms=11, mew=1.0)
 
 
 def _handles() -> list[Line2D]:
     """Make the legend: colours for forms, markers for orders, filled or hollow for the way."""
-    colours = [Line2D([], [], ls="", marker="o", ms=8, color=color, label=label) for color, label in _FORMS.values()]
-    orders = [
-        Line2D([], [], ls="", marker=marker, ms=8, color="black", label=f"d = {order}")
-        for order, marker in _MARKERS.items()
+    point: Any = {"ls": "", "color": "black", "marker": "o", "ms": 8}
+    looks: list[dict[str, Any]] = [
+        *({"color": color, "label": label} for color, label in _FORMS.values()),
+        *({"marker": marker, "label": f"d = {order}"} for order, marker in _MARKERS.items()),
+        {"label": "trained, best restart"},
+        {"ms": 11, "mfc": "none", "label": "from_dense"},
+        {"ls": "-", "marker": "", "color": GREY, "lw": 2, "label": "best rank (SVD)"},
     ]
-    ways = [
-        Line2D([], [], ls="", marker="o", ms=7, color="black", label="trained, best restart"),
-        Line2D([], [], ls="", marker="o", ms=11, mfc="none", color="black", label="from_dense"),
-        Line2D([], [], color=GREY, lw=2, label="best rank (SVD)"),
-    ]
-    return [*colours, *orders, *ways]
+    return [Line2D([], [], **(point | look)) for look in looks]

@@ -11,6 +11,14 @@ from typing import Any, NamedTuple
 import matplotlib.style
 from matplotlib.figure import Figure
 
+from btrnn.results.schema import BLUE as BLUE
+from btrnn.results.schema import GREEN as GREEN
+from btrnn.results.schema import GREY as GREY
+from btrnn.results.schema import ORANGE as ORANGE
+from btrnn.results.schema import PURPLE as PURPLE
+from btrnn.results.schema import RED as RED
+from btrnn.results.schema import SKY as SKY
+
 _SETTINGS: dict[str, Any] = {
     "font.size": 13,
     "axes.titlesize": 13,
@@ -46,28 +54,17 @@ def png_bytes(figure: Figure, dpi: int, metadata: Mapping[str, str] | None = Non
     return buffer.getvalue()
 
 
-BLUE, GREEN, ORANGE, PURPLE = "#0072B2", "#009E73", "#E69F00", "#CC79A7"
-RED, SKY, GREY = "#D55E00", "#56B4E9", "#666666"
-
-
-class ModelStyle(NamedTuple):
-    """Colour, marker and line of a model, in matplotlib's words."""
+class Look(NamedTuple):
+    """Colour, marker and line, as matplotlib writes them; those of a model stand in `btrnn.results.schema.MODELS`."""
 
     color: str
     marker: str
     line: str
 
 
-MODEL_STYLES = {
-    "lstm": ModelStyle(BLUE, "s", "--"),
-    "tt_lstm": ModelStyle(ORANGE, "^", "-."),
-    "bt_lstm": ModelStyle(GREEN, "o", "-"),
-    "logistic_regression": ModelStyle(GREY, "D", ":"),
-}
-OTHER_STYLE = ModelStyle(PURPLE, "v", ":")
 RANK_STYLES = {
-    1: ModelStyle(SKY, "o", ":"),
-    2: ModelStyle(BLUE, "s", "--"),
-    3: ModelStyle(ORANGE, "^", "-."),
-    4: ModelStyle(RED, "D", "-"),
+    1: Look(SKY, "o", ":"),
+    2: Look(BLUE, "s", "--"),
+    3: Look(ORANGE, "^", "-."),
+    4: Look(RED, "D", "-"),
 }  # by the rank R, where lines differ in nothing else

@@ -12,7 +12,7 @@ with pixels a = 1 .. A (equations 19, 20, 25, 26).
 The paper does not say where the filters start. Here they start as a grid over the whole image, each as wide as its
 share of it, and a patch of ones draws about ones; what is read and what is written is enlarged, so that both are of the
 order of the hidden states. With biases of zero the filters would see and draw spots far apart, and training stays for
-long where the latent is not used (trials: results/tried_and_lost.md).
+long where the latent is not used (trials: results/experiments_that_did_not_help.md).
 """
 
 from math import log

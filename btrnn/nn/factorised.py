@@ -9,12 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from btrnn.complexity import check_modes
-from btrnn.nn.initialisation import InitName, truncated_normal_
 from btrnn.nn.parameters import to_fill
-from btrnn.ops.contraction import BLOCK, apply_map, contract, plan_for
+from btrnn.ops.contraction import BLOCK, LARGEST_ORDER, apply_map, contract, plan_for
 from btrnn.ops.dispatch import check_dtype, is_tracing
 from btrnn.ops.plan import make_plan
-from btrnn.ops.stages import Network, Plan
+from btrnn.ops.stages import Plan, TensorNetwork
 
 TRACED_BATCH_SIZE = 64  # for which the plan of torch.compile, torch.export and tracing is chosen
 
@@ -31,27 +30,29 @@ class FactorisedLinear(nn.Module):
         in_modes: I_1 .. I_d.
         out_modes: J_1 .. J_d.
         bias: Whether to add a learnt vector of J numbers.
-        init: See `reset_parameters`.
         device, dtype: Of the parameters.
     """
 
     bias: nn.Parameter | None
-    network: Network
+    network: TensorNetwork
 
     def __init__(
         self,
         in_modes: Sequence[int],
         out_modes: Sequence[int],
         bias: bool,
-        init: InitName,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
     ) -> None:
         super().__init__()
-        self.init = init
         self.in_modes, self.out_modes = check_modes(in_modes, out_modes)
         self.in_features, self.out_features = prod(self.in_modes), prod(self.out_modes)
         self.order = len(self.in_modes)
+        if self.order > LARGEST_ORDER:
+            raise ValueError(
+                f"{type(self).__name__} takes at most {LARGEST_ORDER} modes, got {self.order}: "
+                "merge some that stand beside one another"
+            )
         parameter = nn.Parameter(torch.empty(self.out_features, device=device, dtype=dtype)) if bias else None
         self.register_parameter("bias", parameter)
 
@@ -60,15 +61,12 @@ class FactorisedLinear(nn.Module):
         sizes = {f"i{k}": mode for k, mode in enumerate(self.in_modes)} | ranks
         sizes |= {f"j{k}": mode for k, mode in enumerate(self.out_modes)}
         self._weight_names = [name.rpartition(".")[::2] for name, _ in self.named_parameters() if name != "bias"]
-        self.network = Network(tuple(operands), tuple(sizes.items()), self.order, num_blocks)
+        self.network = TensorNetwork(tuple(operands), tuple(sizes.items()), self.order, num_blocks)
         # torch.compile, torch.export and tracing take one plan for all batch sizes, chosen before they trace
         self._traced_plan = make_plan(self.network, TRACED_BATCH_SIZE, 4, training=True, native=False)
 
     def operands(self) -> list[Tensor]:
         """Return the tensors whose contraction is W: those of `network`, each with a first axis of blocks."""
-        raise NotImplementedError
-
-    def _paper_std(self) -> float:
         raise NotImplementedError
 
     @property
@@ -82,31 +80,24 @@ class FactorisedLinear(nn.Module):
         return self.in_features * self.out_features / self.num_weights
 
     @torch.no_grad()
-    def reset_parameters(self, init: InitName | None = None) -> None:
+    def reset_parameters(self) -> None:
         """Draw all parameters anew.
 
-        Args:
-            init: None for the choice that the map was made with. "default" gives W exactly the norm that nn.Linear's W
-                has on average, so that W x has a root mean square of 1/sqrt(3) for white x of unit variance, whatever
-                the rank and the number of blocks; "paper" draws as the authors' released code, at whatever scale
-                results.
+        W has exactly the norm that nn.Linear's W has on average, so that W x has a root mean square of 1/sqrt(3) for
+        white x of unit variance, whatever the rank and the number of blocks.
         """
         with to_fill([(self.get_submodule(path), name) for path, name in self._weight_names]) as weights:
             if weights[0].is_meta:  # shapes without numbers, as nn.Linear allows
                 return
             for weight in weights:
-                if (init or self.init) == "paper":
-                    truncated_normal_(weight, self._paper_std())
-                else:
-                    weight.normal_()
-                    weight.div_(weight.square().mean().sqrt())
-            if (init or self.init) == "default":
-                # Rescaled after drawing: a single draw's norm may be far from its mean (at R = 1 the core is one
-                # number). Each of them takes an equal share, so that one learning rate suits them all.
-                target = sqrt(self.out_features / 3)
-                scale = (target / self._dense_norm(weights)) ** (1 / len(weights))
-                for weight in weights:
-                    weight.mul_(scale)
+                weight.normal_()
+                weight.div_(weight.square().mean().sqrt())
+            # Rescaled after drawing: a single draw's norm may be far from its mean (at R = 1 the core is one number).
+            # Each of them takes an equal share, so that one learning rate suits them all.
+            target = sqrt(self.out_features / 3)
+            scale = (target / self._dense_norm(weights)) ** (1 / len(weights))
+            for weight in weights:
+                weight.mul_(scale)
         if self.bias is not None:
             bound = 1 / sqrt(self.in_features)  # as nn.Linear
             with to_fill([(self, "bias")]) as (bias,):
@@ -141,7 +132,7 @@ class FactorisedLinear(nn.Module):
         return float((self.to_dense().double() - dense).norm() / dense.norm())
 
     @torch.no_grad()
-    def fill(self, parameters: Sequence[Tensor], values: Sequence[Tensor], bias: Tensor | None) -> None:
+    def _fill(self, parameters: Sequence[Tensor], values: Sequence[Tensor], bias: Tensor | None) -> None:
         """Copy numbers into parameters, and into the bias if there is one."""
         for parameter, value in zip(parameters, values, strict=True):
             parameter.copy_(value)
@@ -177,5 +168,5 @@ class FactorisedLinear(nn.Module):
         rows = x.reshape(-1, self.in_features)
         traced = tracing or torch.compiler.is_compiling()
         plan = self._traced_plan if traced else plan_for(self.network, rows.shape[0], rows, operands)
-        product = apply_map(plan, rows, operands).reshape(*x.shape[:-1], self.out_features)
-        return product if self.bias is None else product + self.bias
+        output = apply_map(plan, rows, operands).reshape(*x.shape[:-1], self.out_features)
+        return output if self.bias is None else output + self.bias

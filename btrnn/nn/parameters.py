@@ -1,4 +1,6 @@
-"""Lists of parameters on which hooks work, such as those of pruning and weight normalisation.
+"""The parameters of layers: how they are filled anew, named and listed, and which other names are taken.
+
+The lists are ones on which hooks work, such as those of pruning and weight normalisation.
 
 Such a hook computes a tensor anew before each call of the module that it was registered on. A plain nn.ParameterList is
 never called, so there it would run once and never again.
@@ -42,6 +44,16 @@ def _stored(module: nn.Module, name: str) -> Tensor:
         f"{name} of {type(module).__name__} is not a parameter but computed from others, so it cannot be drawn anew; "
         f"remove what computes it first (weight normalisation, say), or use a parametrization"
     )
+
+
+def reset(module: nn.Module) -> None:
+    """Draw a module's parameters anew, by its own method or by those of its parts."""
+    own: Callable[[], None] | None = getattr(module, "reset_parameters", None)
+    if own is not None:
+        own()
+    else:
+        for part in module.children():
+            reset(part)
 
 
 class CalledParameters(nn.ParameterList):
@@ -180,3 +192,23 @@ def _name_on_layer(name: str, names: Sequence[str]) -> str:
     number, underscore, rest = name.partition("_")
     known = number.isdigit() and int(number) < len(names)
     return f"{names[int(number)]}{underscore}{rest}" if known else name
+
+
+def accept_other_keys(module: Any, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Rename parameters in `state_dict` that have nn.LSTM's names, or this layer's earlier ones (weight_hh.0, bias.0).
+
+    nn.LSTM's two bias vectors are added. A factorised map has nothing of the name that its weight_ih is given, so
+    load_state_dict names it as unexpected there.
+    """
+    for k, suffix in enumerate(module._suffixes):
+        for old, new in (
+            (f"weight_ih{suffix}", f"input_maps.{k}.weight"),
+            (f"weight_hh.{k}", f"weight_hh{suffix}"),
+            (f"bias.{k}", f"bias{suffix}"),
+        ):
+            for rest in ("", "_orig", "_mask"):  # the last two where it is pruned
+                if prefix + old + rest in state_dict:
+                    state_dict[prefix + new + rest] = state_dict.pop(prefix + old + rest)
+        both = [f"{prefix}bias_{kind}{suffix}" for kind in ("ih", "hh")]
+        if all(name in state_dict for name in both):
+            state_dict[f"{prefix}bias{suffix}"] = state_dict.pop(both[0]) + state_dict.pop(both[1])

@@ -1,6 +1,7 @@
-"""The products of small tensors, and W x by the plan that `btrnn.ops.plan` chooses.
+r"""W x from the small tensors that W is made of: the definition first, then the plan that `btrnn.ops.plan` chooses.
 
-`apply_map` is where the block-term and the tensor-train product are computed.
+`reference_product` is what the block-term and the tensor-train map compute; `apply_map` gives the same numbers by way
+of smaller products, in an order that costs less, and is tested against it.
 """
 
 from collections.abc import Sequence
@@ -8,16 +9,40 @@ from string import ascii_letters
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from btrnn.ops import native
 from btrnn.ops.dispatch import is_eager
-from btrnn.ops.matmul import product
+from btrnn.ops.matmul import matmul
 from btrnn.ops.native.stages import Chain, run_stages
 from btrnn.ops.plan import make_plan
-from btrnn.ops.stages import Network, Plan, Stage
+from btrnn.ops.stages import Plan, Stage, TensorNetwork
 
 BLOCK = "block"  # the first axis of every operand
+LARGEST_ORDER = 25  # einsum has 52 letters; the norm of a block term's W needs 2 (d + 1)
+
+
+def reference_product(
+    network: TensorNetwork, x: Float[Tensor, "batch in_features"], operands: Sequence[Tensor]
+) -> Float[Tensor, "batch out_features"]:
+    """Compute W x by its definition: one sum over all input modes, ranks and blocks.
+
+    At order 2 it is einsum("bij, nrs, niur, njvs -> buv", x, core, *factors) for block terms, and
+    einsum("bij, niur, nrjv -> buv", x, *cores) for a tensor train, with one block n.
+
+    Args:
+        network: Names the axes of the operands.
+        x: (B, I), read as (B, I_1, .., I_d).
+        operands: The core tensor and the factors of all blocks, or the TT-cores; each with a first axis of blocks.
+
+    Returns:
+        (B, J).
+    """
+    tensor = x.reshape(-1, *network.shape(network.in_axes))
+    axes = [("batch", *network.in_axes), *((BLOCK, *names) for names in network.operands)]
+    equation = _equation(axes, ("batch", *network.out_axes))
+    return torch.einsum(equation, tensor, *operands).flatten(1)
 
 
 def contract(operands: Sequence[Tensor], axes: Sequence[Sequence[str]], output: Sequence[str]) -> Tensor:
@@ -43,12 +68,12 @@ def contract(operands: Sequence[Tensor], axes: Sequence[Sequence[str]], output: 
 def _equation(inputs: Sequence[Sequence[str]], output: Sequence[str]) -> str:
     """Write einsum's equation for axes with names."""
     names = dict.fromkeys([name for axes in inputs for name in axes])
-    letters = dict(zip(names, ascii_letters, strict=False))
+    letters = dict(zip(names, ascii_letters[: len(names)], strict=True))
     terms = ["".join([letters[name] for name in axes]) for axes in (*inputs, output)]
     return f"{','.join(terms[:-1])}->{terms[-1]}"
 
 
-def plan_for(network: Network, batch_size: int, x: Tensor, operands: Sequence[Tensor]) -> Plan:
+def plan_for(network: TensorNetwork, batch_size: int, x: Tensor, operands: Sequence[Tensor]) -> Plan:
     """Choose the plan for this many rows of the kind of `x`; native where `native.serves` them."""
     training = torch.is_grad_enabled() and any(operand.requires_grad for operand in operands)
     served = native.serves(x, operands)
@@ -69,7 +94,7 @@ def apply_map(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
     network = plan.network
     if plan.method == "dense":
         (stage,) = plan.stages
-        return product(x, _matrices(network, stage, operands).sum(dim=0))
+        return matmul(x, _matrices(network, stage, operands).sum(dim=0))
     run = _run_native if plan.method == "native" else _run_torch
     result = run(plan, x, operands)
     after = plan.stages[-1].after
@@ -77,7 +102,7 @@ def apply_map(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
     return result.reshape(-1, *network.shape(after)).permute(0, *order).flatten(1)
 
 
-def _matrices(network: Network, stage: Stage, operands: Sequence[Tensor]) -> Tensor:
+def _matrices(network: TensorNetwork, stage: Stage, operands: Sequence[Tensor]) -> Tensor:
     """Multiply a stage's operands into its matrix of each block: (N, contracted, columns)."""
     axes = [(BLOCK, *network.operands[k]) for k in stage.operands]
     merged = contract([operands[k] for k in stage.operands], axes, (BLOCK, *stage.contracted, *stage.columns))
@@ -97,11 +122,11 @@ def _run_torch(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _stage(network: Network, stage: Stage, running: Tensor, matrix: Tensor) -> Tensor:
+def _stage(network: TensorNetwork, stage: Stage, running: Tensor, matrix: Tensor) -> Tensor:
     """Multiply the running tensor with a stage's matrix (contracted, columns)."""
     depth = matrix.shape[0]
     if stage.form == "last":
-        return product(running.reshape(-1, depth), matrix)
+        return matmul(running.reshape(-1, depth), matrix)
     if stage.form == "middle":
         first = stage.before.index(stage.contracted[0]) if stage.contracted else len(stage.before)
         inner = network.size(stage.before[first + len(stage.contracted) :])
@@ -109,7 +134,7 @@ def _stage(network: Network, stage: Stage, running: Tensor, matrix: Tensor) -> T
     axes = [*stage.rows, *stage.contracted]
     order = [1 + stage.before.index(axis) for axis in axes]
     tensor = running.reshape(-1, *network.shape(stage.before)).permute(0, *order)
-    return product(tensor.reshape(-1, depth), matrix)
+    return matmul(tensor.reshape(-1, depth), matrix)
 
 
 def _run_native(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
@@ -127,7 +152,7 @@ def _run_native(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
     order = [1 + axes.index(axis) for axis in (*last.rows, BLOCK, *last.contracted)]
     matrix = _matrices(network, last, operands).flatten(0, 1)
     tensor = result.reshape(-1, *shape).permute(0, *order)
-    return product(tensor.reshape(-1, matrix.shape[0]), matrix)
+    return matmul(tensor.reshape(-1, matrix.shape[0]), matrix)
 
 
 class _MiddleProduct(torch.autograd.Function):

@@ -5,7 +5,7 @@ same bits.
 """
 
 from btrnn.ops.native.processor import VECTOR_BYTES
-from btrnn.ops.stages import Network, Plan, Stage
+from btrnn.ops.stages import Plan, Stage, TensorNetwork
 
 OPERATIONS_PER_BYTE = 10  # arithmetic that takes as long as moving one byte to or from memory, on CPUs and GPUs alike
 OPERATIONS_PER_CALL = 1e6  # and as one call of torch: some 5 microseconds
@@ -20,7 +20,7 @@ def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def merge_cost(network: Network, stage: Stage, itemsize: int) -> float:
+def merge_cost(network: TensorNetwork, stage: Stage, itemsize: int) -> float:
     """Cost of multiplying a stage's operands into its matrix, for all blocks."""
     if len(stage.operands) == 1:
         return 0.0
@@ -30,7 +30,7 @@ def merge_cost(network: Network, stage: Stage, itemsize: int) -> float:
     return numbers * (2 * inner + 2 * itemsize * OPERATIONS_PER_BYTE) + (len(stage.operands) - 1) * OPERATIONS_PER_CALL
 
 
-def torch_cost(network: Network, stage: Stage, rows: int, itemsize: int, training: bool) -> float:
+def torch_cost(network: TensorNetwork, stage: Stage, rows: int, itemsize: int, training: bool) -> float:
     """Cost of a stage in torch, for all blocks; the backward pass takes the gradient of M, and that of its input."""
     count, depth = network.size(stage.rows) * rows, network.size(stage.contracted)
     columns = network.size(stage.columns)
@@ -43,7 +43,7 @@ def torch_cost(network: Network, stage: Stage, rows: int, itemsize: int, trainin
     return cost * (1 + training + (training and stage.before != network.in_axes))
 
 
-def native_cost(network: Network, stage: Stage, itemsize: int, training: bool, first: bool) -> float:
+def native_cost(network: TensorNetwork, stage: Stage, itemsize: int, training: bool, first: bool) -> float:
     """Cost of a native stage for one tile and one block, without its calls."""
     lanes = VECTOR_BYTES // itemsize
     rows, depth, columns = (network.size(axes) for axes in (stage.rows, stage.contracted, stage.columns))

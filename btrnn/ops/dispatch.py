@@ -1,8 +1,15 @@
-"""Which tensors a layer can compute with, and which may go to code that torch does not see into, such as a kernel."""
+"""Which tensors a layer can compute with, and which may go to code that torch does not see into, such as a kernel.
+
+`torch.library.custom_op` would leave the question to torch. It was tried and not taken: forward-mode differentiation
+through such an operation gives wrong tangents without an error, modes that count operations see none of its
+arithmetic, and a call with its backward takes longer.
+"""
 
 import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
+
+from btrnn.ops.private_torch import KNOWS_CONTEXT, dispatch_modes_are_active, is_batched, transforms_are_active
 
 
 def is_eager(*tensors: Tensor) -> bool:
@@ -10,12 +17,13 @@ def is_eager(*tensors: Tensor) -> bool:
 
     They are not under torch.compile, torch.export, tracing, torch.func, forward-mode differentiation, autocast, and
     within a dispatch mode (one that counts operations, say), nor if they have no numbers or a class of their own.
+    Where torch does not say which of these is at work, none are taken for plain.
     """
-    return not (
+    return KNOWS_CONTEXT and not (
         torch.compiler.is_compiling()
-        or torch._C._is_tracing()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack() > 0
+        or is_tracing()
+        or transforms_are_active()
+        or dispatch_modes_are_active()
         or tensors[0].is_meta
         or torch.is_autocast_enabled(tensors[0].device.type)
         or any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors)
@@ -24,14 +32,9 @@ def is_eager(*tensors: Tensor) -> bool:
     )
 
 
-def is_batched(tensor: Tensor) -> bool:
-    """Say whether this stands for many tensors, as gradients do in torch.autograd.grad with is_grads_batched."""
-    return torch._C._functorch.is_legacy_batchedtensor(tensor)
-
-
 def is_tracing() -> bool:
     """Say whether torch.jit.trace records: sizes of tensors are tensors then, and comparing them fixes the answer."""
-    return not torch.compiler.is_compiling() and torch._C._is_tracing()
+    return not torch.compiler.is_compiling() and bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 def check_dtype(layer: str, x: Tensor, parameter: Tensor, name: str = "an input") -> None:

@@ -5,56 +5,51 @@ oneDNN, which torch brings along too, does not. Its operations are those that to
 missing, or would be looked into, torch's own serve. The same inputs give the same bits.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from btrnn.ops import private_torch
 from btrnn.ops.dispatch import is_eager
 
 FEWEST_OPERATIONS = 2e7  # below, the longer call costs more than the product gains
+STEP_ROWS, ALL_ROWS, MATRIX_NUMBERS = 4, 256, 2**16  # see `repays_onednn`
 
 
 def has_onednn(tensor: Tensor) -> bool:
     """Say whether oneDNN multiplies tensors of this kind: float32 on the CPU."""
     return (
-        tensor.device.type == "cpu"
+        private_torch.HAS_ONEDNN
+        and tensor.device.type == "cpu"
         and tensor.dtype == torch.float32
-        and torch._C._has_mkldnn
-        and bool(torch._C._get_mkldnn_enabled())
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and bool(torch.backends.mkldnn.enabled)
     )
 
 
-def product(left: Tensor, right: Tensor) -> Tensor:
+def matmul(left: Tensor, right: Tensor) -> Tensor:
     """Multiply two matrices, (M, K) and (K, N); differentiable any number of times."""
     if not (is_eager(left, right) and has_onednn(left) and has_onednn(right)):
         return left @ right
     if 2 * left.shape[0] * right.numel() < FEWEST_OPERATIONS:  # asked last: traced, it would fix the sizes
         return left @ right
-    result: Tensor = _Product.apply(left, right)
+    result: Tensor = _Matmul.apply(left, right)
     return result
 
 
-def onednn_product(left: Tensor, right_t: Tensor) -> Tensor:
-    """Multiply (M, K) with the transpose of (N, K) by oneDNN, unseen by autograd; either may be a transposed view."""
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(left, right_t, None, "none", [], "")
-    return result
-
-
-def onednn_outer_product(left: Tensor, right: Tensor) -> Tensor:
+def _outer_product(left: Tensor, right: Tensor) -> Tensor:
     """Compute left^T right of (M, K) and (M, N) by oneDNN, in the orientation in which it is fast."""
-    return onednn_product(right.t(), left.t()).t()
+    return private_torch.onednn_linear(right.t(), left.t()).t()
 
 
-class _Product(torch.autograd.Function):
+class _Matmul(torch.autograd.Function):
     """The product by oneDNN, and its gradients; those of a backward that is differentiated again by torch."""
 
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
         ctx.save_for_backward(left, right)
-        return onednn_product(left, right.t())
+        return private_torch.onednn_linear(left, right.t())
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -63,5 +58,36 @@ class _Product(torch.autograd.Function):
         need_left, need_right = ctx.needs_input_grad
         if torch.is_grad_enabled() or not is_eager(d_out):
             return d_out @ right.t() if need_left else None, left.t() @ d_out if need_right else None
-        d_left = onednn_product(d_out, right) if need_left else None
-        return d_left, onednn_outer_product(left, d_out) if need_right else None
+        d_left = private_torch.onednn_linear(d_out, right) if need_left else None
+        return d_left, _outer_product(left, d_out) if need_right else None
+
+
+# ---- one matrix at every step of a recurrence
+
+
+def repays_onednn(matrix: Tensor, rows: Sequence[int]) -> bool:
+    """Say whether oneDNN multiplies faster: it lays the matrix out once for all steps, but is slower to call."""
+    large = sum(rows) >= ALL_ROWS and matrix.numel() >= MATRIX_NUMBERS
+    return large and max(rows) >= STEP_ROWS and has_onednn(matrix)
+
+
+def repeated_linear(matrix: Tensor, rows: Sequence[int]) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """Return a function of x and y that computes x matrix^T, plus y unless it is None, unseen by autograd.
+
+    Args:
+        matrix: (N, K).
+        rows: How many rows x has in each of the calls to come.
+    """
+    if repays_onednn(matrix, rows):
+        packed = private_torch.onednn_layout(matrix.detach().contiguous(), max(rows))
+        linear, linear_add = private_torch.onednn_linear, private_torch.onednn_linear_add
+        return lambda x, y: linear(x, packed) if y is None else linear_add(x, y, packed)
+    matrix_t = matrix.t()
+    return lambda x, y: torch.mm(x, matrix_t) if y is None else torch.addmm(y, x, matrix_t)
+
+
+def sum_of_outer_products(left: Tensor, right: Tensor, like: Tensor, rows: Sequence[int]) -> Tensor:
+    """Return left^T right, laid out as `like`: the gradient of the matrix that was used in calls of so many rows."""
+    if repays_onednn(like, rows):
+        return _outer_product(left, right).contiguous()
+    return torch.mm(left.t(), right)

@@ -18,10 +18,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from btrnn.ops.cost import merge_cost, native_cost, torch_cost, whole_native_cost
-from btrnn.ops.stages import Axes, Form, Network, Plan, Stage, make_stage
+from btrnn.ops.stages import Axes, Form, Plan, Stage, TensorNetwork, make_stage
 
 
-def _is_searched(network: Network, absorbed: frozenset[int]) -> bool:
+def _is_searched(network: TensorNetwork, absorbed: frozenset[int]) -> bool:
     """Say whether the search looks at this set of absorbed operands: those of neighbouring modes, and the core tensor.
 
     The axes of x that are left then stand in at most two runs, so that products with them need few transposes.
@@ -31,7 +31,7 @@ def _is_searched(network: Network, absorbed: frozenset[int]) -> bool:
 
 
 def possible_stages(
-    network: Network, before: Axes, absorbed: frozenset[int], allowed: frozenset[int], form: Form
+    network: TensorNetwork, before: Axes, absorbed: frozenset[int], allowed: frozenset[int], form: Form
 ) -> Iterator[Stage]:
     """Give every stage that may come next: all sequences of them, until all operands are absorbed, are plans.
 
@@ -51,13 +51,15 @@ def possible_stages(
                 yield make_stage(network, before, absorbed, group, "inner")
 
 
-def operands_of_tiles(network: Network, tile_modes: int) -> frozenset[int]:
+def operands_of_tiles(network: TensorNetwork, tile_modes: int) -> frozenset[int]:
     """Return the operands that native stages may absorb: those that sum no axis which is split into tiles."""
     split = set(network.in_axes[:tile_modes])
     return frozenset(k for k, axes in enumerate(network.operands) if not split.intersection(axes))
 
 
-def native_plan(network: Network, batch_size: int, tile_modes: int, stages: tuple[Stage, ...], cost: float) -> Plan:
+def native_plan(
+    network: TensorNetwork, batch_size: int, tile_modes: int, stages: tuple[Stage, ...], cost: float
+) -> Plan:
     """Complete native stages to a plan, by a stage of torch that absorbs what they have left."""
     absorbed = frozenset(k for stage in stages for k in stage.operands)
     rest = network.all_operands - absorbed
@@ -67,7 +69,7 @@ def native_plan(network: Network, batch_size: int, tile_modes: int, stages: tupl
     return Plan(network, batch_size, "native", tile_modes, stages, cost)
 
 
-def dense_plan(network: Network, batch_size: int, itemsize: int, training: bool) -> Plan:
+def dense_plan(network: TensorNetwork, batch_size: int, itemsize: int, training: bool) -> Plan:
     """Plan to build W, and multiply with it."""
     whole = make_stage(network, network.in_axes, frozenset(), network.all_operands, "last")
     one_block = replace(network, num_blocks=1)
@@ -76,7 +78,7 @@ def dense_plan(network: Network, batch_size: int, itemsize: int, training: bool)
     return Plan(network, batch_size, "dense", 0, (whole,), product + merging * (1 + training))
 
 
-def torch_plan(network: Network, batch_size: int, itemsize: int, training: bool) -> Plan:
+def torch_plan(network: TensorNetwork, batch_size: int, itemsize: int, training: bool) -> Plan:
     """Plan in products of torch: search the cheapest way to each set of absorbed operands."""
     ways: dict[frozenset[int], tuple[float, tuple[Stage, ...]]] = {frozenset(): (0.0, ())}
     for size in range(len(network.operands)):
@@ -99,7 +101,7 @@ class _Way(NamedTuple):
     stages: tuple[Stage, ...]
 
 
-def cheapest_native_plan(network: Network, batch_size: int, itemsize: int, training: bool) -> Plan:
+def cheapest_native_plan(network: TensorNetwork, batch_size: int, itemsize: int, training: bool) -> Plan:
     """Plan with the native kernel: search what is split into tiles, which stages, and what is left to torch."""
     plans = []
     for tile_modes in range(network.order):
@@ -121,7 +123,7 @@ def cheapest_native_plan(network: Network, batch_size: int, itemsize: int, train
     return min(plans, key=lambda plan: plan.cost)
 
 
-def make_plan(network: Network, batch_size: int, itemsize: int, *, training: bool, native: bool) -> Plan:
+def make_plan(network: TensorNetwork, batch_size: int, itemsize: int, *, training: bool, native: bool) -> Plan:
     """Choose the cheapest plan.
 
     Args:
@@ -135,6 +137,6 @@ def make_plan(network: Network, batch_size: int, itemsize: int, *, training: boo
 
 
 @lru_cache(maxsize=4096)
-def _cheapest_plan(network: Network, batch_size: int, itemsize: int, training: bool, native: bool) -> Plan:
+def _cheapest_plan(network: TensorNetwork, batch_size: int, itemsize: int, training: bool, native: bool) -> Plan:
     makers = [dense_plan, torch_plan, *([cheapest_native_plan] if native else [])]
     return min((make(network, batch_size, itemsize, training) for make in makers), key=lambda plan: plan.cost)

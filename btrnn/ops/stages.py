@@ -16,7 +16,7 @@ SHORTEST_INNER = 64  # columns that make a batched product of the middle axis wo
 
 
 @dataclass(frozen=True)
-class Network:
+class TensorNetwork:
     """One block of a factorised map, as names of axes.
 
     Attributes:
@@ -131,7 +131,7 @@ class Plan:
         cost: In the time of one multiply or add.
     """
 
-    network: Network
+    network: TensorNetwork
     batch_size: int
     method: Method
     tile_modes: int
@@ -165,7 +165,7 @@ class Plan:
         return "\n".join(lines)
 
 
-def _operand_name(network: Network, operand: int) -> str:
+def _operand_name(network: TensorNetwork, operand: int) -> str:
     modes = [axis[1:] for axis in network.operands[operand] if axis[0] == "i"]
     return f"mode {int(modes[0]) + 1}" if modes else "core"
 
@@ -173,7 +173,9 @@ def _operand_name(network: Network, operand: int) -> str:
 # ---- what a stage does
 
 
-def make_stage(network: Network, before: Axes, absorbed: frozenset[int], group: Iterable[int], form: Form) -> Stage:
+def make_stage(
+    network: TensorNetwork, before: Axes, absorbed: frozenset[int], group: Iterable[int], form: Form
+) -> Stage:
     """Work out a stage: which axes the operands of `group` sum and bring, and in which order they come.
 
     Args:

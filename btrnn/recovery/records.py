@@ -1,6 +1,7 @@
 """Run folders of the recovery study to its committed files: results/recovery.csv and results/arrays/recovery.npz."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,8 +64,8 @@ def read_run(run_dir: Path) -> Recovery:
     return Recovery(rows[list(COLUMNS)], {f"{summary['name']}/{key}": matrix for key, matrix in matrices.items()})
 
 
-def collect(results_dir: Path) -> tuple[Recovery, list[Path]]:
-    """Merge the finished run folders into the committed files, without writing them.
+def collect(results_dir: Path, tables_dir: Path) -> tuple[Recovery, list[Path]]:
+    """Merge the finished run folders of `results_dir` into the tables of `tables_dir`, without writing them.
 
     Returns:
         The merged numbers; rows of shapes whose folder is gone stay. And the unfinished run folders.
@@ -74,16 +75,21 @@ def collect(results_dir: Path) -> tuple[Recovery, list[Path]]:
     """
     folders = sorted(path.parent for path in (results_dir / "runs" / EXPERIMENT).glob("*/config.yaml"))
     finished = [path for path in folders if (path / "summary.json").exists()]
-    runs = [read_run(path) for path in finished]
-    before = read(results_dir)
-    names = {str(run.rows["name"].iloc[0]) for run in runs}
-    kept = before.rows[~before.rows["name"].isin(names)]
-    rows = pd.concat([part for part in (kept, *(run.rows for run in runs)) if not part.empty], ignore_index=True)
-    matrices = dict(before.matrices)
-    for run in runs:
-        matrices |= run.matrices
+    merged = merge(read(tables_dir), [read_run(path) for path in finished])
+    return merged, [path for path in folders if path not in finished]
+
+
+def merge(old: Recovery, new: Sequence[Recovery]) -> Recovery:
+    """Return the numbers of both; those of `new` stand where both have a shape."""
+    names = {name for part in new for name in part.rows["name"]}
+    kept = old.rows[~old.rows["name"].isin(names)]
+    parts = [part for part in (kept, *(part.rows for part in new)) if not part.empty]
+    rows = pd.concat(parts, ignore_index=True) if parts else kept
+    matrices = dict(old.matrices)
+    for part in new:
+        matrices |= part.matrices
     ordered = rows.sort_values(["form", "order", "rank"], kind="stable", ignore_index=True)
-    return Recovery(ordered, dict(sorted(matrices.items()))), [path for path in folders if path not in finished]
+    return Recovery(ordered, dict(sorted(matrices.items())))
 
 
 def paths(results_dir: Path) -> tuple[Path, Path]:

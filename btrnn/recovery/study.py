@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from btrnn.engine.config import ConfigError, check_targets, refuse_other_run
-from btrnn.engine.provenance import git_state, reuse_freed_memory
+from btrnn.engine.memory import reuse_freed_memory
+from btrnn.engine.provenance import git_state
 from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.linear import BTLinear, TTLinear
 from btrnn.recovery.fit import Fits, fit

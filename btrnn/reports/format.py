@@ -1,4 +1,4 @@
-"""How numbers and tables are written."""
+"""How numbers are written."""
 
 import math
 from collections.abc import Mapping
@@ -30,18 +30,35 @@ def number(value: float | int, form: str) -> str:
     return "-" if math.isnan(value) else f"{value:{form}}"
 
 
-def difference_text(row: Mapping[Any, Any], form: str, suffix: str = "") -> str:
+def mean_text(row: Mapping[Any, Any], column: str, form: str, *, times: int = 1, interval: bool = True) -> str:
+    """Write mean ± sd (n) [95 % interval] of a row of a summary; at n = 1 the number alone."""
+    if not row["n"]:
+        return "not run"
+    mean, sd, low, high = (times * row[f"{column}{part}"] for part in ("", "_sd", "_low", "_high"))
+    if math.isnan(mean):
+        return "-"
+    if math.isnan(sd):
+        return f"{mean:{form}} (n = 1)"
+    return f"{mean:{form}} ± {sd:{form}} ({row['n']})" + (f" [{low:{form}}, {high:{form}}]" if interval else "")
+
+
+def difference_text(row: Mapping[Any, Any], form: str, times: int = 1) -> str:
     """Write a difference with its interval, where there is one; NaN as a dash.
 
     Args:
         row: Has `mean`, `low` and `high`; the last two are NaN at one seed, which tells nothing of others.
         form: A format without sign, such as ".3f".
-        suffix: Of the three names.
+        times: What all three are multiplied with.
     """
-    mean, low, high = (float(row[f"{name}{suffix}"]) for name in ("mean", "low", "high"))
+    mean, low, high = (times * float(row[name]) for name in ("mean", "low", "high"))
     if math.isnan(mean):
         return "-"
     return f"{mean:+{form}}" + ("" if math.isnan(low) else f" [{low:+{form}}, {high:+{form}}]")
+
+
+def marked(value: str, mark: str) -> str:
+    """Write a number of the paper with its mark; what is known from memory alone is only "reported"."""
+    return f"reported {value} [{mark}]" if "M" in mark else f"{value} [{mark}]"
 
 
 def span(values: pd.Series) -> str:

@@ -1,6 +1,6 @@
 """What the notebooks show, each in one line: claims, tables and figures of the committed results.
 
-The notebooks compute nothing: what they show comes from here, from `btrnn.reports` and from `btrnn.figures.video`.
+The notebooks compute nothing: what they show comes from here, from `btrnn.reports` and from `btrnn.figures`.
 """
 
 import io
@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 
 from btrnn.figures.file import FigureFile, Frames
 from btrnn.figures.style import png_bytes
-from btrnn.reports.claim import VERDICTS, Claim
-from btrnn.reports.claims import all_claims, claims_table, counts_table
-from btrnn.reports.claims_exact import own_counts
+from btrnn.reports.claims.exact import own_counts
+from btrnn.reports.claims.page import all_claims, by_verdict, claims_table
+from btrnn.reports.claims.rules import Claim
+from btrnn.reports.format import markdown_table
 from btrnn.storage.files import ResultsError
 
 RESULTS = Path("..") / "results"  # as seen from notebooks/
@@ -32,18 +33,16 @@ def show_claims(*topics: str) -> None:
 
 
 def show_outcome(*topics: str) -> None:
-    """Say of some topics what was and what was not reproduced."""
-    lines = []
-    for verdict in VERDICTS:
-        said = [f"{claim.topic}: {claim.claim}" for claim in _chosen(topics) if claim.verdict == verdict]
-        if said:
-            lines.append("\n".join([f"**{verdict.capitalize()}**\n", *(f"- {line}" for line in said)]))
-    display(Markdown("\n\n".join(lines)))
+    """Show of some topics what was and what was not reproduced."""
+    parts = []
+    for verdict, claims in by_verdict(_chosen(topics)).items():
+        parts.append("\n".join([f"**{verdict.capitalize()}**\n", *(f"- {c.topic}: {c.claim}" for c in claims)]))
+    display(Markdown("\n\n".join(parts)))
 
 
 def show_counts() -> None:
     """Show what is counted here and stands in no source."""
-    display(Markdown(counts_table(own_counts(RESULTS))))
+    display(Markdown(markdown_table(own_counts(RESULTS))))
 
 
 def _chosen(topics: Iterable[str]) -> list[Claim]:
@@ -92,7 +91,7 @@ def show_section(text: str, heading: str) -> None:
 
 
 def show_figures(files: Iterable[FigureFile], *names: str) -> None:
-    """Draw the figures whose file name ends in one of `names`, in the order of these.
+    """Show the figures whose file name ends in one of `names`, in the order of these.
 
     Raises:
         ResultsError: None ends in one of them.

@@ -1,80 +1,40 @@
-"""Task 4 (c) in Markdown and figures: BT-LSTM's accuracy against core order d, Tucker-rank R and block terms N."""
+"""Task 4 (c): BT-LSTM's accuracy against core order d, Tucker-rank R and block terms N."""
 
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from btrnn.figures import sensitivity as figures
 from btrnn.figures.file import FigureFile
-from btrnn.reports import common, tables, video_remarks
-from btrnn.reports.format import count, markdown_table, number, ratio
-from btrnn.results import comparison
-from btrnn.results.comparison import Row
+from btrnn.figures.sensitivity import heat_maps
+from btrnn.figures.series import draw_series
+from btrnn.figures.style import RANK_STYLES
+from btrnn.reports.format import count, markdown_table, mean_text, number
+from btrnn.reports.page import Page
+from btrnn.reports.tables import Table, run_cells, size_cells
+from btrnn.reports.view import View
 from btrnn.results.statistics import MeanInterval, mean_interval
-from btrnn.results.store import read_results, run_table
-from btrnn.storage.files import ResultsError
+from btrnn.results.summary import Row
 
 FACTORS = {"order": "d", "rank": "R", "num_blocks": "N"}
-METRIC = "test/accuracy"
+_METRIC = "test/accuracy"
 
 
-def terminal_report(results_dir: Path, experiment: str, scale: str) -> str:
-    """Return the table of the runs whose folders are here as plain text.
-
-    Raises:
-        ResultsError: No run of this experiment and scale is finished.
-    """
-    summary = _summary(run_table(results_dir, experiment), experiment, scale, results_dir)
-    return common.terminal_text(tables.heading(summary), _rows(summary))
-
-
-def markdown_report(results_dir: Path, experiment: str, scale: str) -> str:
-    """Return an experiment's tables at one scale, and notes, as Markdown."""
-    runs = read_results(results_dir, experiment).runs
-    summary = _summary(runs, experiment, scale, results_dir)
-    chosen = runs[runs["scale"] == scale]
-    effects = marginal_means(chosen)
-    parts = [
-        f"### {tables.heading(summary)}",
-        f"**In short.** {conclusion(summary, effects)} {without_worst_order(chosen, effects)}".strip(),
-        markdown_table(_rows(summary)),
-        "Averages over all shapes that share a value, seed by seed; 95 % interval over the seeds:",
-        _effects_table(effects),
-        f"{video_remarks.notes(summary)}\n- One learning rate for all shapes, the one chosen for d = 4, R = 4, N = 2.\n"
-        f"{tables.provenance(chosen)}",
-    ]
-    return "\n\n".join(parts)
-
-
-def _summary(runs: pd.DataFrame, experiment: str, scale: str, results_dir: Path) -> pd.DataFrame:
-    """Average the block-term runs of one scale over seeds, ordered by d, R and N; the baseline's row stands last."""
-    chosen = runs[runs["scale"] == scale]
-    if chosen[chosen["model"] == "bt_lstm"].empty:
-        scales = ", ".join(sorted(runs["scale"].unique())) or "none"
-        raise ResultsError(
-            f"no finished run of {experiment!r} at scale {scale!r} in {results_dir}; scales there: {scales}"
-        )
-    return comparison.summarise(chosen).sort_values(list(FACTORS), ignore_index=True)
-
-
-def _rows(summary: pd.DataFrame) -> list[dict[str, str]]:
+def _rows(_: View, panel: pd.DataFrame) -> Table:
     return [
-        {"d": number(row["order"], ".0f"), "R": number(row["rank"], ".0f"), "N": number(row["num_blocks"], ".0f")}
-        | {"model": row["model_label"]}
-        | {"parameters of W": count(row["parameters_input"] or np.nan)}
-        | {"compression of W": ratio(row["parameters_dense_input"] / (row["parameters_input"] or np.nan))}
-        | {"best epoch: mean ± sd (n), 95 % interval": tables.mean_text(row, METRIC)}
-        | {"last epoch": tables.mean_text(row, f"{METRIC}_last")}
+        {letter: number(row[factor], ".0f") for factor, letter in FACTORS.items()}
+        | {"model": row["label"] if pd.isna(row["rank"]) else row["model_label"]}
+        | size_cells(row)
+        | {"test accuracy": mean_text(row, _METRIC, ".3f"), "last epoch": mean_text(row, f"{_METRIC}_last", ".3f")}
         | {"training, last epoch": number(row["train/accuracy_last"], ".3f")}
-        | {"seconds per epoch": number(row["seconds_per_epoch"], ".3g")}
-        for row in summary.to_dict("records")
+        | run_cells(row)
+        for row in panel.sort_values(list(FACTORS)).to_dict("records")
     ]
 
 
 def marginal_means(runs: pd.DataFrame) -> pd.DataFrame:
-    """Average the accuracy over all shapes that share one value of d, R or N.
+    """Compute the mean accuracy over all shapes that share one value of d, R or N.
 
     Only seeds count that have every shape, so that no average is over other shapes than the next. The interval is over
     the seeds.
@@ -82,132 +42,98 @@ def marginal_means(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row for each value: factor ("order", "rank" or "num_blocks"), value, and mean, sd, n, low, high.
     """
-    chosen = runs[runs["model"] == "bt_lstm"]
+    chosen = runs[runs["num_blocks"].notna()]
     shapes = chosen.groupby("seed")["name"].nunique()
     whole = chosen[chosen["seed"].isin(shapes.index[shapes == chosen["name"].nunique()])]
     rows: list[Row] = []
     for factor in FACTORS:
         for value, group in whole.groupby(factor):
-            interval = mean_interval(group.groupby("seed")[METRIC].mean().to_numpy(), bounds=(0.0, 1.0))
+            interval = mean_interval(group.groupby("seed")[_METRIC].mean().to_numpy(), bounds=(0.0, 1.0))
             rows.append({"factor": factor, "value": value} | interval._asdict())
     return pd.DataFrame(rows, columns=["factor", "value", *MeanInterval._fields])
 
 
-def _effects_table(effects: pd.DataFrame) -> str:
-    return markdown_table(
-        [
-            {"averaged over all shapes with": f"{FACTORS[row['factor']]} = {row['value']:g}"}
-            | {"accuracy, best epoch": f"{row['mean']:.3f}{_interval(row)}", "n": str(row["n"])}
-            for row in effects.to_dict("records")
-        ]
-    )
-
-
-def _interval(row: Row) -> str:
-    return "" if np.isnan(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
-
-
-def conclusion(summary: pd.DataFrame, effects: pd.DataFrame) -> str:
-    """Say in Markdown which shape is best and worst, and what d, R and N do on average."""
-    shapes = summary[summary["model"] == "bt_lstm"]
-    ordered = sorted(shapes.to_dict("records"), key=lambda row: (row[METRIC], -row["parameters_input"]))
-    worst, best = ordered[0], ordered[-1]
-    equal = sum(row[METRIC] == best[METRIC] for row in ordered)
-    others = f", as {equal - 1} larger ones do" if equal > 1 else ""
-    data = tables.data_name(summary["source"].iloc[0])
-    parts = [
-        f"On {data} the {len(shapes)} shapes reach from {worst[METRIC]:.3f} ({_shape(worst)}, "
-        f"{count(worst['parameters_input'])} parameters) to {best[METRIC]:.3f} ({_shape(best)}, "
-        f"{count(best['parameters_input'])}){others}."
+def _values(view: View) -> dict[str, Any]:
+    """Return the best and the worst shape, and the averages by factor, also without the worst order."""
+    shapes = view.summary[view.summary["num_blocks"].notna()].to_dict("records")
+    ordered = sorted(shapes, key=lambda row: (row[_METRIC], -row["parameters_input"]))
+    effects = marginal_means(view.results.runs)
+    orders = effects[effects["factor"] == "order"].sort_values("mean")
+    worst = orders["value"].iloc[0] if len(orders) > 1 else np.nan
+    others = marginal_means(view.results.runs[view.results.runs["order"] != worst])
+    table = [
+        {"averaged over all shapes with": f"{FACTORS[row['factor']]} = {row['value']:g}"}
+        | {"accuracy": number(row["mean"], ".3f"), "n": str(row["n"])}
+        | {"95 % CI": f"{number(row['low'], '.3f')} to {number(row['high'], '.3f')}"}
+        for row in effects.to_dict("records")
     ]
-    said = []
-    for factor, letter in FACTORS.items():
-        rows = effects[effects["factor"] == factor].to_dict("records")
-        if len(rows) > 1:
-            means = ", ".join(f"{row['mean']:.3f} at {letter} = {row['value']:g}" for row in rows)
-            said.append(means)
-    if said:
-        parts.append(f"On average over the other two: {'; '.join(said)}.")
-    return " ".join(parts)
+    return {
+        "shapes": len(ordered),
+        "worst": _shape(ordered[0]),
+        "best": _shape(ordered[-1]),
+        "equal": sum(row[_METRIC] == ordered[-1][_METRIC] for row in ordered) - 1,
+        "effects": markdown_table(table),
+        "averages": _averages(effects, tuple(FACTORS)),
+        "worst_order": "" if np.isnan(worst) else f"{worst:g}",
+        "without_worst": _averages(others, ("rank", "num_blocks")) if not np.isnan(worst) else [],
+    }
 
 
-def without_worst_order(runs: pd.DataFrame, effects: pd.DataFrame) -> str:
-    """Say what R and N do where the order with the lowest accuracy is left out, and that one rate served all shapes.
-
-    Args:
-        runs: Of one scale.
-        effects: `marginal_means` of them.
-    """
-    orders = effects[effects["factor"] == "order"]
-    if len(orders) < 2:
-        return ""
-    worst = orders.sort_values("mean")["value"].iloc[0]
-    others = marginal_means(runs[runs["order"] != worst])
-    said = [
-        f"{' / '.join(f'{mean:.3f}' for mean in rows['mean'])} at {FACTORS[factor]} = "
-        f"{', '.join(f'{value:g}' for value in rows['value'])}"
-        for factor in ("rank", "num_blocks")
-        if len(rows := others[others["factor"] == factor]) > 1
-    ]
-    if not said:
-        return ""
-    rates = sorted(runs.loc[runs["model"] == "bt_lstm", "learning_rate"].unique())
-    one = f", at one learning rate for all shapes ({rates[0]:g})" if len(rates) == 1 else ""
-    return f"Without d = {worst:g} these averages are {'; '.join(said)}{one}."
-
-
-def _shape(row: Row) -> str:
-    return ", ".join(f"{letter} = {row[factor]:g}" for factor, letter in FACTORS.items())
-
-
-# ---- files
-
-
-def table_texts(results_dir: Path, experiment: str) -> dict[Path, str]:
-    """Return an experiment's Markdown file, all scales."""
-    runs = read_results(results_dir, experiment).runs
-    note = f"Made by `python experiments/report.py {experiment}` from the CSV files in results/; do not edit."
-    title = f"# {experiment}: {tables.data_name(runs['source'].iloc[0])}"
-    body = "\n\n".join(markdown_report(results_dir, experiment, scale) for scale in _scales(runs))
-    return {results_dir / "tables" / f"{experiment}.md": f"{title}\n\n{note}\n\n{body}\n"}
-
-
-def _scales(runs: pd.DataFrame) -> list[str]:
-    """Return the scales, the one with the most training first."""
-    first = comparison.headline_scale(runs)
-    return [first, *sorted(set(runs["scale"]) - {first})]
-
-
-def figure_files(results_dir: Path, experiment: str) -> list[FigureFile]:
-    """Return an experiment's figures at its largest scale: heat maps and curves of the accuracy."""
-    runs = read_results(results_dir, experiment).runs
-    scale = comparison.headline_scale(runs)
-    summary = _summary(runs, experiment, scale, results_dir)
-    title = f"BT-LSTM on {tables.data_name(summary['source'].iloc[0])}, scale {scale}, n = {summary['n'].max()}"
-    shown = summary[["model", *FACTORS, "n", METRIC, f"{METRIC}_low", f"{METRIC}_high"]]
-    stem = results_dir / "figures" / experiment
+def _averages(effects: pd.DataFrame, factors: tuple[str, ...]) -> list[str]:
+    """Write the averages of each factor that has several values."""
+    tables = {factor: effects[effects["factor"] == factor] for factor in factors}
     return [
-        FigureFile(Path(f"{stem}_{name}.png"), shown, partial(draw, shown, title))
-        for name, draw in (("heat_maps", figures.heat_maps), ("curves", figures.curves))
+        f"{' / '.join(f'{mean:.3f}' for mean in rows['mean'])} at {FACTORS[factor]} = "
+        f"{' / '.join(f'{value:g}' for value in rows['value'])}"
+        for factor, rows in tables.items()
+        if len(rows) > 1
     ]
 
 
-def readme_part(results_dir: Path, experiment: str, place: str) -> str:
-    """Return what README says of an experiment, at its largest scale, in one paragraph.
+def _shape(row: Row) -> dict[str, str]:
+    shape = ", ".join(f"{letter} = {row[factor]:g}" for factor, letter in FACTORS.items())
+    return {"shape": shape, "accuracy": f"{row[_METRIC]:.3f}", "parameters": count(row["parameters_input"])}
 
-    Args:
-        results_dir: Where the committed tables are.
-        experiment: Which of them.
-        place: The path of `results_dir` as README links to it.
-    """
-    runs = read_results(results_dir, experiment).runs
-    scale = comparison.headline_scale(runs)
-    summary = _summary(runs, experiment, scale, results_dir)
-    chosen = runs[runs["scale"] == scale]
-    effects = marginal_means(chosen)
-    text = f"{conclusion(summary, effects)} {without_worst_order(chosen, effects)}".strip()
-    said = f"**Accuracy against d, R and N** (scale `{scale}`, n = {summary['n'].max()}). {text}"
-    return (
-        f"{said} [Curves]({place}/figures/{experiment}_curves.png), "
-        f"[heat maps]({place}/figures/{experiment}_heat_maps.png), [all shapes]({place}/tables/{experiment}.md)."
+
+def _figures(view: View) -> list[FigureFile]:
+    shown = view.summary[[*FACTORS, "model", "label", "n", _METRIC, f"{_METRIC}_low", f"{_METRIC}_high"]]
+    lines = _lines(shown)
+    looks = {f"R = {rank:g}": RANK_STYLES[int(rank)] for rank in shown["rank"].dropna().unique() if rank in RANK_STYLES}
+    title = f"BT-LSTM on {view.title}"
+    draw = partial(
+        draw_series, lines, title, "core order d", "test accuracy", bars=True, looks=looks, limits=(0.0, 1.04)
     )
+    return [
+        FigureFile(view.figure("curves.png"), lines, draw),
+        FigureFile(view.figure("heat_maps.png"), shown, partial(heat_maps, shown, title)),
+    ]
+
+
+def _lines(shown: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy against d, a line for each R and a panel for each N; other models are horizontal lines."""
+    shapes = shown[shown["num_blocks"].notna()].sort_values(["num_blocks", "rank", "order"])
+    rows = []
+    for blocks in shapes["num_blocks"].unique():
+        for row in (*shapes[shapes["num_blocks"] == blocks].to_dict("records"), *_others(shown)):
+            rank = row["rank"]
+            shift = 0.06 * (int(np.nan_to_num(rank)) - 2)  # beside one another, so that bars stay apart
+            rows.append(
+                {"panel": f"N = {blocks:g}", "model": row["model"], "x": row["order"] + shift}
+                | {"label": row["label"] if pd.isna(rank) else f"R = {rank:g}", "mean": row[_METRIC]}
+                | {end: row[f"{_METRIC}_{end}"] for end in ("low", "high")}
+            )
+    return pd.DataFrame(rows)
+
+
+def _others(shown: pd.DataFrame) -> list[Row]:
+    rows: list[Row] = shown[shown["num_blocks"].isna()].to_dict("records")
+    return rows
+
+
+PAGE = Page(
+    template="sensitivity",
+    rows=_rows,
+    brief=("d", "R", "N", "model", "parameters of W", "compression of W", "test accuracy", "last epoch"),
+    figures=_figures,
+    values=_values,
+)

@@ -8,13 +8,16 @@ the cases where seeds vary.
 import numpy as np
 import pandas as pd
 
-from btrnn.results.comparison import PANEL, Row, paper_model, paper_value, rows_of
+from btrnn.results.paper import paper_model, paper_value
+from btrnn.results.schema import DENSE_MODELS, model_of, schema_of
 from btrnn.results.statistics import MeanInterval, mean_interval
+from btrnn.results.store import Results
+from btrnn.results.summary import Row, panels, rows_of
 from btrnn.storage.files import ResultsError
 
 
 def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) -> MeanInterval:
-    """Give the mean of first minus second over the seeds that both have, with its 95 % interval.
+    """Compute the mean of first minus second over the seeds that both have, with its 95 % interval.
 
     Args:
         first: Runs of one setting, a row a seed.
@@ -30,85 +33,114 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
     return mean_interval((values[0] - values[1]).dropna().to_numpy())
 
 
-def settings_difference(
-    first: Row, second: Row, runs: pd.DataFrame, column: str, tests: pd.DataFrame | None = None, unit: str = ""
-) -> MeanInterval:
+def settings_difference(first: Row, second: Row, results: Results, column: str) -> MeanInterval:
     """Compare two settings by `paired_difference`.
 
     Args:
-        first: A row of `btrnn.results.comparison.summarise`.
+        first: A row of `btrnn.results.summary.summarise`.
         second: Another one, of the same table.
-        runs: The experiment's runs.
+        results: Of the same runs; where it has predictions, both must have met the same test examples.
         column: The metric.
-        tests: What the runs said of each test example; where there is such a table, both must have met the same.
-        unit: Its column that names an example.
 
     Raises:
         ResultsError: With one seed, the two were tested on different examples.
     """
-    if tests is not None and not tests.empty:
-        seen = [rows_of(row, tests).groupby("seed")[unit].agg(frozenset) for row in (first, second)]
+    unit = schema_of(first["experiment"]).unit
+    if not results.predictions.empty:
+        seen = [rows_of(row, results.predictions).groupby("seed")[unit].agg(frozenset) for row in (first, second)]
         both = seen[0].index.intersection(seen[1].index)
         if (seen[0][both] != seen[1][both]).any():
             raise ResultsError(
                 f"{first['experiment']}: {first['name']} and {second['name']} were tested on different {unit}s with "
                 "the same seed, so they cannot be paired; were the data changed between them? Run both again"
             )
-    return paired_difference(rows_of(first, runs), rows_of(second, runs), column)
+    return paired_difference(rows_of(first, results.runs), rows_of(second, results.runs), column)
 
 
-def accuracy_differences(
-    panel: pd.DataFrame, runs: pd.DataFrame, predictions: pd.DataFrame, paper: pd.DataFrame
+def model_differences(
+    summary: pd.DataFrame,
+    results: Results,
+    *,
+    column: str = "",
+    references: tuple[str, ...] = DENSE_MODELS,
+    paper: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Compare each of the paper's BT-LSTMs in a panel with its LSTM and TT-LSTM.
+    """Compare every model of each panel with the references there: model A minus model B.
+
+    Rows are compared where they are of one origin and used as many examples; others are another study.
+
+    Args:
+        summary: Of `btrnn.results.summary.summarise`.
+        results: Of the same runs.
+        column: The metric; the task's main one if "".
+        references: The names of models B. A model is compared with each that stands before it in this order; a
+            baseline with the first alone.
+        paper: See `btrnn.results.paper.read_paper`; adds `paper_difference`.
 
     Returns:
-        A row for each pair: the panel's columns, `first`, `second`, `n` (seeds), `mean`, `low`, `high`, under protocol
-        `paper` also `mean_last`, `low_last`, `high_last` (weights of the last epoch; NaN otherwise), and
-        `paper_difference`. At n = 1 there is no interval.
+        A row for each pair that has a seed in common: the panel's columns, origin, first, second (labels), first_model,
+        second_model, compression and compression_total (of the first), n (seeds), mean, low, high. At n = 1 low and
+        high are NaN.
 
     Raises:
-        ResultsError: Two models were not tested on the same clips with one seed.
+        ResultsError: Two models were not tested on the same examples with one seed.
     """
     rows = []
-    records = panel.to_dict("records")
-    for first in [row for row in records if row["model"] == "bt_lstm" and paper_model(row)]:
-        for second in [row for row in records if row["model"] in ("lstm", "tt_lstm")]:
-            chosen, last = (
-                settings_difference(first, second, runs, f"test/accuracy{suffix}", predictions, "clip")
-                for suffix in ("", "_last")
-            )
-            if chosen.n == 0:
-                continue
-            row = {column: first[column] for column in PANEL}
-            row |= {"first": first["label"], "second": second["label"], "n": chosen.n}
-            row |= {"mean": chosen.mean, "low": chosen.low, "high": chosen.high}
-            row |= {"mean_last": last.mean, "low_last": last.low, "high_last": last.high}
-            published = [paper_value(paper, paper_model(which)) for which in (first, second)]
-            rows.append(row | {"paper_difference": published[0] - published[1]})
+    schema = schema_of(summary["experiment"].iloc[0])
+    used = ("origin", "used_fewest", "used_most")
+    for panel in panels(summary):
+        records = panel.to_dict("records")
+        for place, reference in enumerate(references):
+            earlier = references[: place + 1]
+            for second in [row for row in records if row["model"] == reference]:
+                for first in [row for row in records if row["model"] not in earlier]:
+                    if any(first[name] != second[name] for name in used) or (
+                        place and model_of(first["model"]).baseline
+                    ):
+                        continue
+                    found = settings_difference(first, second, results, column or schema.main)
+                    if found.n == 0:
+                        continue
+                    row = {name: first[name] for name in (*schema.panel, "origin")}
+                    row |= {"first": first["label"], "second": second["label"]}
+                    row |= {"first_model": first["model"], "second_model": second["model"]}
+                    row |= {"compression": _ratio(first, "input"), "compression_total": _ratio(first, "total")}
+                    row |= {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high}
+                    if paper is not None:
+                        said = [paper_value(paper, paper_model(which)) for which in (first, second)]
+                        row["paper_difference"] = said[0] - said[1]
+                    rows.append(row)
     return pd.DataFrame(rows)
 
 
+def _ratio(row: Row, part: str) -> float:
+    """Return by how much a model is smaller than the dense one; NaN where it has no W."""
+    whole, own = row[f"parameters_dense_{part}"], row[f"parameters_{part}"]
+    return float(whole / own) if row["parameters_input"] > 0 else float("nan")
+
+
 def convergence(panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/loss") -> pd.DataFrame:
-    """Say when each factorised model reaches the dense model's best validation loss, for each seed.
+    """Compute when each other model reaches the dense model's best validation loss, for each seed.
 
     Args:
-        panel: Rows of `btrnn.results.comparison.summarise` of one panel.
+        panel: Rows of `btrnn.results.summary.summarise` of one panel.
         epochs: The experiment's table of epochs.
         column: The loss that chooses the epoch; smaller is better.
 
     Returns:
-        A row for each factorised setting and seed that the dense model has too: the panel's columns, `model`, `label`,
-        `seed`, `loss` (the dense model's best), and until it is reached `dense_epochs`, `dense_seconds`, `epochs`,
-        `seconds`; the last two NaN where it never is. Seconds are of training and validation.
+        A row for each other setting with epochs and each seed that the dense model has too: the panel's columns,
+        `model`, `label`, `seed`, `loss` (the dense model's best), and until it is reached `dense_epochs`,
+        `dense_seconds`, `epochs`, `seconds`; the last two NaN where it never is. Seconds are of training and
+        validation.
     """
     rows = []
     records = panel.to_dict("records")
-    for dense in [row for row in records if row["model"] == "lstm"]:
-        for other in [row for row in records if row["model"] in ("tt_lstm", "bt_lstm")]:
-            constants = {key: other[key] for key in (*PANEL, "model", "label")}
-            for seed in sorted(_seeds(dense) & _seeds(other)):
-                curves = [_curve(row, seed, epochs) for row in (dense, other)]
+    for dense in [row for row in records if model_of(row["model"]).dense]:
+        for other in [row for row in records if not model_of(row["model"]).dense and row["origin"] == dense["origin"]]:
+            constants = {key: other[key] for key in (*schema_of(other["experiment"]).panel, "model", "label")}
+            runs = [rows_of(row, epochs).sort_values("epoch") for row in (dense, other)]
+            for seed in sorted(set(runs[0]["seed"]) & set(runs[1]["seed"])):
+                curves = [run[run["seed"] == seed] for run in runs]
                 best = curves[0][column].min()
                 times = [_reached(curve, column, best) for curve in curves]
                 rows.append(
@@ -117,16 +149,6 @@ def convergence(panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/lo
                     | {"epochs": times[1][0], "seconds": times[1][1]}
                 )
     return pd.DataFrame(rows)
-
-
-def _seeds(row: Row) -> set[int]:
-    return {int(seed) for seed in row["seeds"].split(",")}
-
-
-def _curve(row: Row, seed: int, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Return one run's rows in the order of epochs."""
-    chosen = rows_of(row, epochs)
-    return chosen[chosen["seed"] == seed].sort_values("epoch")
 
 
 def _reached(curve: pd.DataFrame, column: str, target: float) -> tuple[float, float]:

@@ -1,9 +1,74 @@
-"""What the rows of each task's runs say: settings, measures, and the order of their columns."""
+"""What the rows of runs say: the table of models, and each task's settings, measures and order of columns."""
 
+import zlib
 from dataclasses import dataclass
 from typing import Literal
 
 from btrnn.storage.files import ResultsError
+
+BLUE, GREEN, ORANGE, PURPLE = "#0072B2", "#009E73", "#E69F00", "#CC79A7"  # the colours of Okabe and Ito
+RED, SKY, GREY = "#D55E00", "#56B4E9", "#666666"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the table of models: all that tables and figures know of one.
+
+    Attributes:
+        name: As in the column `model` of runs.
+        label: As it is shown.
+        color, marker, line: As matplotlib writes them; line and marker say without colour what the colour says.
+        dense: Its map is not factorised: the others are compared with it.
+        baseline: It is no recurrent network, and is fitted in one go.
+        shape: What of its shape its label says: letter, column, and the value that the label leaves out.
+        hollow: Drawn larger and hollow, as another model's mark nearly hides it.
+    """
+
+    name: str
+    label: str
+    color: str
+    marker: str
+    line: str
+    dense: bool = False
+    baseline: bool = False
+    shape: tuple[tuple[str, str, int | float | None], ...] = (
+        ("R", "rank", None),
+        ("N", "num_blocks", None),
+        ("d", "order", None),
+    )
+    hollow: bool = False
+
+
+LSTM = Model("lstm", "LSTM", BLUE, "s", "--", dense=True, shape=())
+TT_LSTM = Model("tt_lstm", "TT-LSTM", ORANGE, "^", "-.", shape=(("R", "rank", 4.0), ("d", "order", 4.0)), hollow=True)
+_BT_SHAPE = (("R", "rank", None), ("N", "num_blocks", 2.0), ("d", "order", 4.0))
+BT_LSTM = Model("bt_lstm", "BT-LSTM", GREEN, "o", "-", shape=_BT_SHAPE)
+BASELINE = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", baseline=True, shape=())
+MODELS = (LSTM, TT_LSTM, BT_LSTM, BASELINE)  # in the order of tables and legends
+DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)
+_OTHER_COLORS, _OTHER_MARKERS = (PURPLE, RED, SKY), ("v", "P", "X", "*")
+
+
+def model_of(name: str, label: str = "") -> Model:
+    """Return a model's row of the table; one that is not in it has a row of its own, with a look made of its name.
+
+    Args:
+        name: The column `model` of a run.
+        label: How a model outside the table is shown; its name if "".
+    """
+    for model in MODELS:
+        if model.name == name:
+            return model
+    number = zlib.crc32(name.encode())
+    color, marker = (choice[number % len(choice)] for choice in (_OTHER_COLORS, _OTHER_MARKERS))
+    return Model(name, label or name, color, marker, "-")
+
+
+def model_position(name: str) -> tuple[int, str]:
+    """Return where a model stands in a table, to sort by: in the order of `MODELS`, then by name."""
+    names = [model.name for model in MODELS]
+    return (names.index(name) if name in names else len(names), name)
+
 
 RUN_KEY = ("experiment", "name", "seed")
 _LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "epochs")
@@ -20,17 +85,19 @@ class Schema:
     """The columns of one task's tables.
 
     Attributes:
-        prefix: With which the names of its experiments begin.
+        prefix: With which the names of its experiments begin; it names the task.
         data: What is said of the data and the task. Runs that differ in one of these never stand in one table.
         metrics: Numbers of a finished run, in the order of the table; those of the test split may be absent.
         averaged: Which of them are averaged over seeds.
         bounds: Where those can lie at all.
         main: The metric of the test split that the task is judged by.
+        monitor: Chooses the epoch, and between learning rates; without its split. The lowest is best.
         epoch_metrics: Numbers of an epoch.
         predictions: The file of a run with a row for each test example; "" where a task keeps none.
         prediction_columns: Of such a row.
         pictures: What arrays.npz of a run shows: what its own weights drew, or test data, the same for every run.
         text: Which of `data` and `prediction_columns` are text.
+        other_prefixes: With which names of its experiments begin that are on other data.
     """
 
     prefix: str
@@ -39,23 +106,35 @@ class Schema:
     averaged: tuple[str, ...]
     bounds: tuple[float, float]
     main: str
+    monitor: str
     epoch_metrics: tuple[str, ...]
     predictions: str
     prediction_columns: tuple[str, ...]
     pictures: Literal["none", "of the run", "of the data"]
     text: tuple[str, ...]
+    other_prefixes: tuple[str, ...] = ()
 
     @property
     def settings(self) -> tuple[str, ...]:
         """Runs that differ in any of these are never averaged: what is left to vary among them is the seed."""
-        model = ("experiment", "name", "model", "model_label", "source", "stand_in")
+        model = ("experiment", "origin", "name", "model", "model_label", "source", "stand_in")
         *texts, last = self.data
         return (*model, *texts, "init", "scale", last, *_LAYER)
 
     @property
+    def panel(self) -> tuple[str, ...]:
+        """Rows that differ in any of these never stand in the same table or panel of a figure."""
+        return ("experiment", "source", "stand_in", *self.data, "scale")
+
+    @property
+    def unit(self) -> str:
+        """Return the column that names an example of the test split; "" where predictions are not kept."""
+        return self.prediction_columns[0] if self.predictions else ""
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Of the table of runs."""
-        return (*RUN_KEY, *self.settings[2:], *_PARAMETERS, "epoch_chosen", *self.metrics, *_MACHINE)
+        return (*RUN_KEY, *self.settings[3:], *_PARAMETERS, "epoch_chosen", *self.metrics, *_MACHINE)
 
     @property
     def training_columns(self) -> tuple[str, ...]:
@@ -87,11 +166,13 @@ VIDEO = Schema(
     averaged=_ACCURACIES,
     bounds=(0.0, 1.0),
     main="test/accuracy",
+    monitor="loss",
     epoch_metrics=("train/loss", "train/accuracy", "val/loss", "val/accuracy"),
     predictions="predictions.csv",
     prediction_columns=("clip", "group", "label", "predicted", "predicted_last"),
     pictures="none",
     text=("protocol", "scaling", "clip", "group"),
+    other_prefixes=("ucf101",),
 )
 
 _BOUND = ("nll_bound", "reconstruction", "kl")
@@ -105,6 +186,7 @@ GENERATION = Schema(
     averaged=tuple(f"{split}/{part}" for split in ("train", "val", "test") for part in _BOUND),
     bounds=(0.0, float("inf")),
     main="test/nll_bound",
+    monitor="nll_bound",
     epoch_metrics=tuple(f"{split}/{part}" for split in ("train", "val") for part in _BOUND),
     predictions="",
     prediction_columns=(),
@@ -113,18 +195,17 @@ GENERATION = Schema(
 )
 
 _SCORES = tuple(f"test/{name}" for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"))
-# Of earlier runs: colours and shapes that a caption names and a scene has.
-_PAIRS = tuple(f"test/{name}" for name in ("pairs", "pairs_shuffled", "pairs_any", "pairs_any_shuffled"))
 CAPTIONING = Schema(
     prefix="captioning",
     data=("encoder", "grid", "split", "tokenizer", "vocabulary_size", "beam_size"),
     metrics=(
         *("train/loss_last", "train/loss", "val/loss", "test/loss", "test/perplexity"),
-        *(*_SCORES, "test/cider_constant", "test/cider_true", *_PAIRS),
+        *(*_SCORES, "test/cider_constant", "test/cider_true"),
     ),
-    averaged=("train/loss", "val/loss", "test/perplexity", *_SCORES, "test/cider_constant", "test/cider_true", *_PAIRS),
+    averaged=("train/loss", "val/loss", "test/perplexity", *_SCORES, "test/cider_constant", "test/cider_true"),
     bounds=(0.0, float("inf")),
     main="test/cider",
+    monitor="loss",
     epoch_metrics=("train/loss", "val/loss"),
     predictions="captions.csv",
     prediction_columns=("image", "caption", "cider"),
@@ -142,7 +223,8 @@ def schema_of(experiment: str) -> Schema:
         ResultsError: Its name does not begin with that of a task.
     """
     for schema in SCHEMAS:
-        if experiment == schema.prefix or experiment.startswith(f"{schema.prefix}_"):
-            return schema
-    prefixes = ", ".join(schema.prefix for schema in SCHEMAS)
+        for prefix in (schema.prefix, *schema.other_prefixes):
+            if experiment == prefix or experiment.startswith(f"{prefix}_"):
+                return schema
+    prefixes = ", ".join(prefix for schema in SCHEMAS for prefix in (schema.prefix, *schema.other_prefixes))
     raise ResultsError(f"the name of experiment {experiment!r} does not begin with that of a task: {prefixes}")

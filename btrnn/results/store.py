@@ -9,14 +9,14 @@ so that every table and figure can be made without run folders.
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from btrnn.results.schema import RUN_KEY, Schema, schema_of
+from btrnn.results.schema import BASELINE, RUN_KEY, Schema, schema_of
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import (
     RUN_AGAIN,
@@ -29,7 +29,7 @@ from btrnn.storage.files import (
     table_arrays,
 )
 
-_BASELINE = "logistic_regression"
+PUBLISHED, LOCAL = "published", "local"  # values of the column `origin`; the latter is also the folder
 _BASELINE_COLUMNS = (
     *("experiment", "name", "seed", "model", "model_label", "source", "stand_in", "protocol", "scaling", "scale"),
     *("num_clips", "test/accuracy"),
@@ -90,7 +90,7 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     summary = read_json(path, RUN_AGAIN)
     # a baseline that is fitted in one go may leave out what it does not have; it reads as null
     schema = schema_of(run_dir.parent.parent.name)
-    needed = _BASELINE_COLUMNS if summary.get("model") == _BASELINE else schema.training_columns
+    needed = _BASELINE_COLUMNS if summary.get("model") == BASELINE.name else schema.training_columns
     missing = [column for column in needed if column not in summary]
     if missing:
         raise ResultsError(f"{path} lacks {', '.join(missing)}; was it written by another version of btrnn?")
@@ -128,7 +128,7 @@ def read_run(run_dir: Path) -> Results:
         prefix = f"{summary['name']}/" if schema.pictures == "of the run" else ""
         arrays = read_pictures(run_dir / "arrays.npz", RUN_AGAIN)
         pictures = {f"{prefix}{name}": array for name, array in arrays.items()}
-    if summary["model"] == _BASELINE and not (run_dir / "metrics.csv").exists():
+    if summary["model"] == BASELINE.name and not (run_dir / "metrics.csv").exists():
         epochs = pd.DataFrame()  # it is fitted in one go and has no epochs
     else:
         epochs = read_csv(run_dir / "metrics.csv", ["epoch"], RUN_AGAIN)
@@ -137,23 +137,18 @@ def read_run(run_dir: Path) -> Results:
     return Results(runs, epochs.assign(**key), predictions.assign(**key), pictures)
 
 
-def run_table(results_dir: Path, experiment: str) -> pd.DataFrame:
-    """Return a row for each finished run whose folder is here; committed rows of other runs do not count.
-
-    Raises:
-        ResultsError: See `read_run`.
-    """
-    finished, _ = find_runs(results_dir / "runs", experiment)
-    return _merge(pd.DataFrame(), (read_run(path).runs for path in finished), set(), schema_of(experiment).columns)
-
-
 # ---- committed files
 
 
-def collect(results_dir: Path, experiment: str) -> tuple[Results, list[Path]]:
-    """Merge an experiment's finished run folders into its committed tables, without writing them.
+def collect(results_dir: Path, experiment: str, tables_dir: Path | None = None) -> tuple[Results, list[Path]]:
+    """Merge an experiment's finished run folders into its tables, without writing them.
 
     Rows of a run whose folder is there are replaced; rows of a run whose folder is gone stay.
+
+    Args:
+        results_dir: Has the run folders, in runs/.
+        experiment: Which of them.
+        tables_dir: Has the tables that they are merged into; `results_dir` if None.
 
     Returns:
         The merged tables, sorted, and the unfinished run folders, which are left out.
@@ -162,26 +157,32 @@ def collect(results_dir: Path, experiment: str) -> tuple[Results, list[Path]]:
         ResultsError: See `read_run`.
     """
     finished, unfinished = find_runs(results_dir / "runs", experiment)
-    tables = [read_run(path) for path in finished]
-    merged, schema = read_results(results_dir, experiment), schema_of(experiment)
-    pictures = dict(merged.pictures)
-    for run in reversed(tables):  # of several seeds the first one's stay
+    runs = [read_run(path) for path in finished]
+    return merge(read_results(tables_dir or results_dir, experiment), runs, experiment), unfinished
+
+
+def merge(old: Results, new: Sequence[Results], experiment: str) -> Results:
+    """Return tables with the rows of `old` and of `new`; where both have a run, that of `new` stands, sorted."""
+    schema, pictures = schema_of(experiment), dict(old.pictures)
+    for run in reversed(new):  # of several seeds the first one's stay
         pictures |= run.pictures
-    new_keys = {(str(run.runs["name"].iloc[0]), int(run.runs["seed"].iloc[0])) for run in tables}
-    return (
-        Results(
-            _tidy(_merge(merged.runs, (run.runs for run in tables), new_keys, schema.columns), schema),
-            _merge(merged.epochs, (run.epochs for run in tables), new_keys, schema.epoch_columns),
-            _merge(
-                merged.predictions,
-                (run.predictions for run in tables),
-                new_keys,
-                (*RUN_KEY, *schema.prediction_columns),
-            ),
-            pictures,
-        ),
-        unfinished,
+    keys = {key for run in new for key in zip(run.runs["name"], run.runs["seed"].astype(int), strict=True)}
+    return Results(
+        _tidy(_merge(old.runs, (run.runs for run in new), keys, schema.columns), schema),
+        _merge(old.epochs, (run.epochs for run in new), keys, schema.epoch_columns),
+        _merge(old.predictions, (run.predictions for run in new), keys, (*RUN_KEY, *schema.prediction_columns)),
+        pictures,
     )
+
+
+def without_scale(results: Results, scale: str) -> Results:
+    """Return tables without the runs of one scale; pictures stay."""
+    names = set(results.runs.loc[results.runs["scale"] == scale, "name"])
+    runs, epochs, predictions = (
+        table if table.empty else table[~table["name"].isin(names)]
+        for table in (results.runs, results.epochs, results.predictions)
+    )
+    return Results(runs, epochs, predictions, results.pictures)
 
 
 def _merge(
@@ -239,9 +240,34 @@ def read_results(results_dir: Path, experiment: str) -> Results:
     return Results(runs, epochs, predictions, pictures)
 
 
-def write_results(results: Results, results_dir: Path, experiment: str) -> list[Path]:
+def read_with_local(results_dir: Path, experiment: str) -> Results:
+    """Read the published rows of an experiment and, beside them, the user's, of `results_dir`/local.
+
+    A run of the user's that is published stands there once, as published.
+
+    Returns:
+        Tables with a column `origin`, "published" or "local", which says whose a row is. The names of the user's
+        pictures begin with "local/", but where they show the data, which are taken from one of the two.
+    """
+    published, own = read_results(results_dir, experiment), read_results(results_dir / LOCAL, experiment)
+    known = set(zip(*(published.runs[column] for column in ("name", "seed", "finished")), strict=True))
+    keys = zip(*(own.runs[column] for column in ("name", "seed", "finished")), strict=True)
+    new = {key[:2] for key in keys if key not in known}
+
+    def both(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+        if not second.empty:
+            second = second[[key in new for key in zip(second["name"], second["seed"], strict=True)]]
+        parts = [table.assign(origin=origin) for table, origin in ((first, PUBLISHED), (second, LOCAL))]
+        return pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
+
+    tables = [both(*pair) for pair in zip(published[:3], own[:3], strict=True)]
+    pictures = {f"{LOCAL}/{name}" if "/" in name else name: array for name, array in own.pictures.items()}
+    return Results(tables[0], tables[1], tables[2], pictures | published.pictures)
+
+
+def write_results(results: Results, out_dir: Path, experiment: str) -> list[Path]:
     """Write an experiment's tables; the same tables give the same bytes. Returns the paths written."""
-    paths = result_paths(results_dir, experiment)
+    paths = result_paths(out_dir, experiment)
     for table, path in ((results.runs, paths.runs), (results.epochs, paths.epochs)):
         replace_file(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
     written = [paths.runs, paths.epochs]

@@ -51,7 +51,11 @@ def replace_file(path: Path, content: bytes | str | Callable[[IO[bytes]], object
 
 
 def move_file(old: Path, new: Path) -> None:
-    """Rename a whole file within its folder, and wait until the new name is on disk."""
+    """Rename a whole file, or a folder of whole files, and wait until its content and the new name are on disk."""
+    if old.is_dir():
+        os.sync()  # of all files at once: to wait for each of a hundred thousand pictures would take longer
+    else:
+        _wait_for_disk(old)
     old.replace(new)
     _wait_for_disk(new.parent)
 

@@ -21,8 +21,7 @@ from btrnn.models.captioner import Captioner, caption_loss
 from btrnn.nn.lstm import LSTM
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import arrays_bytes
-from btrnn.tasks.caption_scores import score_captions, tokenizer_name
-from btrnn.tasks.constant_caption import constant_cider, true_cider
+from btrnn.tasks.caption_scores import constant_cider, score_captions, tokenizer_name, true_cider
 from btrnn.tasks.schedule import warmed_up_adam
 from btrnn.tasks.task import Outputs, Task
 

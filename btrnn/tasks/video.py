@@ -8,8 +8,7 @@ import wandb
 from torch import Tensor
 from torch.nn import functional as F
 
-from btrnn.data.module import DataModule
-from btrnn.data.video.dataset import UCF11, VideoBatch
+from btrnn.data.video.batch import ClipData, VideoBatch
 from btrnn.models import VideoClassifier
 from btrnn.nn.lstm import LSTM
 from btrnn.storage.atomic import replace_file
@@ -59,14 +58,17 @@ class VideoClassification(Task):
         """The layer that reads the frames."""
         return self.network.recurrent
 
-    def check_data(self, data: UCF11) -> None:
-        """Check that the layer reads a frame."""
+    def check_data(self, data: ClipData) -> None:
+        """Check that the layer reads a frame, and that there is a score for each class."""
         size = self.recurrent.input_size
         if size != data.input_size:
             raise ValueError(
-                f"modes.input multiply to {size:,}, but a frame has {data.input_size:,} = 120 x 160 x 3 values; "
-                "modes whose product is that would fit, such as [8, 20, 20, 18]"
+                f"modes.input multiply to {size:,}, but a frame has {data.input_size:,} values; "
+                "modes whose product is that would fit"
             )
+        scores = self.network.classifier.out_features
+        if scores != data.num_classes:
+            raise ValueError(f"the network has {scores} classes, but the data have {data.num_classes}")
 
     def loss(self, batch: VideoBatch, split: str) -> Tensor:
         """Compute the loss, and log it with the accuracy."""
@@ -81,18 +83,18 @@ class VideoClassification(Task):
         _, predicted = self._step(batch, "test")
         self.test_predictions.append((batch.clips.cpu(), predicted.cpu()))
 
-    def outputs(self, data: UCF11) -> Outputs:  # noqa: ARG002
+    def outputs(self, data: ClipData) -> Outputs:  # noqa: ARG002
         """Return the last test's rows of the clip table and the labels predicted for them, int (clips,) each."""
         rows, predicted = zip(*self.test_predictions, strict=True)
         return {"rows": torch.cat(rows).numpy(), "predicted": torch.cat(predicted).numpy()}
 
-    def write_outputs(self, run_dir: Path, data: DataModule, chosen: Outputs, last: Outputs) -> None:
+    def write_outputs(self, run_dir: Path, data: ClipData, chosen: Outputs, last: Outputs) -> None:
         """Write predictions.csv, a row for each test clip."""
         added = {"predicted": chosen["predicted"]} | ({"predicted_last": last["predicted"]} if last else {})
         table = data.splits.loc[chosen["rows"], ["clip", "group", "label"]].assign(**added)
         replace_file(run_dir / "predictions.csv", table.to_csv(index=False))
 
-    def media(self, data: UCF11, chosen: Outputs) -> dict[str, Any]:
+    def media(self, data: ClipData, chosen: Outputs) -> dict[str, Any]:
         """Return the confusion matrix."""
         labels = data.splits.loc[chosen["rows"], "label"].tolist()
         matrix = wandb.plot.confusion_matrix(

@@ -14,7 +14,7 @@ from btrnn.benchmark.measure import layers
 from btrnn.benchmark.measure.timing import best_and_median, timer_of
 from btrnn.benchmark.results.costs import Family
 from btrnn.benchmark.results.settings import TINY, Shape
-from btrnn.engine.provenance import peak_memory_mib, reuse_freed_memory, start_memory_anew
+from btrnn.engine.memory import peak_memory_mib, reuse_freed_memory, start_memory_anew
 from btrnn.ops import native
 
 _FAMILIES: dict[str, Family] = {
@@ -33,7 +33,7 @@ class Job:
     Attributes:
         model: The name of an implementation of `btrnn.benchmark.measure.layers`.
         shape: Its shape.
-        reuse: Whether freed memory is kept, as in training (`btrnn.engine.provenance.reuse_freed_memory`).
+        reuse: Whether freed memory is kept, as in training (`btrnn.engine.memory.reuse_freed_memory`).
         steps: How many training steps are timed, after two others.
         device: "cpu" or "cuda".
         threads: Of torch.

@@ -56,8 +56,8 @@ def _read(tensor: Tensor) -> None:
     tensor.sum()
 
 
-def floor_seconds(shape: Shape, family: Family, phase: Phase, rates: Rates) -> tuple[float, float]:
-    """Return the floor of a product by the best and by the median rates, with gradients of the weights alone."""
+def roofline_seconds(shape: Shape, family: Family, phase: Phase, rates: Rates) -> tuple[float, float]:
+    """Return the roofline of a product by the best and by the median rates, with gradients of the weights alone."""
     contraction = cheapest_contraction(shape, family)
     flops = contraction.forward_flops if phase == "forward" else contraction.training_flops
     size = FLOAT_BYTES * shape.rows * shape.in_features

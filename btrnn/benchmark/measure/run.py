@@ -11,12 +11,12 @@ from btrnn.benchmark.measure import layers, memory, products
 from btrnn.benchmark.measure.description import describe_machine
 from btrnn.benchmark.measure.implementations import Built, Implementation, check, step
 from btrnn.benchmark.measure.reference import LARGEST_ERROR, Problem
-from btrnn.benchmark.measure.roofline import Rates, floor_seconds, measure_rates
+from btrnn.benchmark.measure.roofline import Rates, measure_rates, roofline_seconds
 from btrnn.benchmark.measure.timing import QUICK, Effort, best_and_median, time_interleaved, timer_of
 from btrnn.benchmark.results.costs import MEMORY_LIMIT, Family, Phase
 from btrnn.benchmark.results.records import SECTIONS, Record, RecordFile, note_machine, record, section_path
 from btrnn.benchmark.results.settings import INPUT_SHAPES, PAPER, PRODUCT_SWEEPS, TIME_SWEEP, TINY, Point, Shape, visits
-from btrnn.engine.provenance import reuse_freed_memory, start_memory_anew
+from btrnn.engine.memory import reuse_freed_memory, start_memory_anew
 
 PRODUCT_PHASES: tuple[Phase, ...] = ("forward", "forward+backward")
 LAYER_PHASES: tuple[Phase, ...] = (*PRODUCT_PHASES, "training step")
@@ -127,7 +127,7 @@ def _tasks(options: Options, device: torch.device) -> Iterator[Task]:
     if "product" in options.sections:
         implementations = products.PRODUCTS + (products.GRAPHED_PRODUCTS if gpu else [])
         yield visit.task("product", options.paper, paper, implementations, weight=8.0)
-        yield _floor_task(options, device)
+        yield _roofline_task(options, device)
     if "layer" in options.sections:
         implementations = layers.LAYERS + (layers.GRAPHED_LAYERS if gpu else [])
         yield visit.task("layer", options.paper, paper, implementations, weight=8.0, layer=True)
@@ -239,23 +239,25 @@ class Visitor:
         return {"max_error": error}
 
 
-def _floor_task(options: Options, device: torch.device) -> Task:
+def _roofline_task(options: Options, device: torch.device) -> Task:
     """Make the task that measures the machine's rates and says what they allow."""
     point = Point("paper", options.paper.in_features)
 
     def measure(_: float) -> list[Record]:
         rates = measure_rates(device, options.effort, small=options.paper != PAPER)
         families: tuple[Family, ...] = ("BT", "TT")
-        return [_floor(options.paper, point, family, phase, rates) for family in families for phase in PRODUCT_PHASES]
+        return [
+            _roofline(options.paper, point, family, phase, rates) for family in families for phase in PRODUCT_PHASES
+        ]
 
-    return Task("product", "floor", 0.2, measure, list)
+    return Task("product", "roofline", 0.2, measure, list)
 
 
-def _floor(shape: Shape, point: Point, family: Family, phase: Phase, rates: Rates) -> Record:
-    best, middle = floor_seconds(shape, family, phase, rates)
+def _roofline(shape: Shape, point: Point, family: Family, phase: Phase, rates: Rates) -> Record:
+    best, middle = roofline_seconds(shape, family, phase, rates)
     note = f"{rates.flops / 1e9:.0f} GFLOP/s, {rates.bytes_read / 1e9:.1f} GB/s"
     return record(
-        "product", point, f"floor {family}", phase, best_ms=1000 * best, median_ms=1000 * middle, rounds=1, note=note
+        "product", point, f"roofline {family}", phase, best_ms=1000 * best, median_ms=1000 * middle, rounds=1, note=note
     )
 
 

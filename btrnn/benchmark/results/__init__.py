@@ -2,5 +2,5 @@
 
 settings   what is varied                    records             the CSV files
 costs      flops, bytes, complexity laws     targets             what is asked of the numbers
-exponents  how times grow with a shape       report              the tables that show the CSV files
+exponents  how times grow with a shape       tables              the CSV files as rows of text
 """

@@ -9,6 +9,7 @@ all sizes together give a smaller one, constants hide the law below them.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ import pandas as pd
 
 from btrnn.benchmark.results.costs import Family, Phase, cheapest_contraction, law
 from btrnn.benchmark.results.settings import PAPER, SWEEPS, Shape
+from btrnn.benchmark.results.tables import read_all
 from btrnn.results.statistics import SlopeInterval, slope_interval
 
 Quantity = Literal["time forward", "time backward", "memory"]
@@ -30,8 +32,16 @@ TOLERANCE = 0.15  # of an exponent: nearer than this is equal
 WIDEST = 0.3  # half of an exponent's interval: one that is wider tells nothing
 MANY = 5  # sizes: from here on the larger ones are judged alone
 HOLDS, SLOWER, FASTER, UNCLEAR = "holds", "slower", "faster", "cannot be told"
-_PRODUCTS: dict[Family, str] = {"dense": "dense nn.Linear", "TT": "btrnn TT", "BT": "btrnn BT"}
-_LAYERS: dict[Family, str] = {"dense": "btrnn.LSTM", "TT": "btrnn.TTLSTM", "BT": "btrnn.BTLSTM"}
+WORDS = {
+    HOLDS: "holds",
+    SLOWER: "consistent with a bound, not tested",
+    FASTER: "does not hold",
+    UNCLEAR: "not tested, interval too wide",
+}
+# the sections of the benchmark that the laws are compared with
+SECTIONS = ("sweep", "memory", "memory_sweep")
+PRODUCTS: dict[Family, str] = {"dense": "dense nn.Linear", "TT": "btrnn TT", "BT": "btrnn BT"}
+LAYERS: dict[Family, str] = {"dense": "btrnn.LSTM", "TT": "btrnn.TTLSTM", "BT": "btrnn.BTLSTM"}
 _LAW_OF: dict[Quantity, Phase | Literal["memory"]] = {
     "time forward": "forward",
     "time backward": "forward+backward",
@@ -94,8 +104,8 @@ def _numbers(sections: Mapping[str, pd.DataFrame], family: Family, quantity: Qua
         return {}
     table = sections[name][sections[name]["factor"] == factor]
     if quantity == "memory":
-        return dict(table[table["implementation"] == _LAYERS[family]].set_index("value")["peak_mib"])
-    best = table[table["implementation"] == _PRODUCTS[family]].pivot_table(
+        return dict(table[table["implementation"] == LAYERS[family]].set_index("value")["peak_mib"])
+    best = table[table["implementation"] == PRODUCTS[family]].pivot_table(
         index="value", columns="phase", values="best_ms"
     )
     if quantity == "time forward":
@@ -129,6 +139,16 @@ def exponents(measured: pd.DataFrame) -> pd.DataFrame:
         )
     columns = ["family", "quantity", "factor", "n", "n_all", "smallest", "largest", "all_smallest", "slope_all"]
     return pd.DataFrame(rows, columns=[*columns, "law", "slope", "low", "high", "verdict"])
+
+
+def fitted(results_dir: Path) -> pd.DataFrame:
+    """Return the exponents that the committed CSV files give; see `exponents`."""
+    return exponents(measurements(read_all(results_dir, "cpu")))
+
+
+def overall(verdicts: "pd.Series[str]") -> str:
+    """Judge a law by all of its factors: it holds as far as it does in the worst of them."""
+    return next(verdict for verdict in (FASTER, UNCLEAR, SLOWER, HOLDS) if verdict in set(verdicts))
 
 
 def _slope(group: pd.DataFrame, quantity: "pd.Series[float]") -> SlopeInterval:

@@ -1,4 +1,4 @@
-"""What is asked of the numbers: ratios within one run, each a bar that holds or does not. No torch."""
+"""What is asked of the numbers: ratios within one run, each a target that is met or not. No torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ TOLERANCE = 1.1
 
 
 @dataclass(frozen=True)
-class Bar:
+class Target:
     """A ratio and its threshold.
 
     Attributes:
@@ -38,42 +38,42 @@ class Bar:
     factor: str = "paper"
     value: int | None = None
 
-    def without_native_path(self) -> "Bar":
-        """Return the same bar for our implementations on torch's products alone."""
+    def without_native_path(self) -> "Target":
+        """Return the same target for our implementations on torch's products alone."""
         names = (self.numerator, self.denominator)
         plain = [n + PLAIN if n.startswith("btrnn") and n != _ALWAYS_PLAIN else n for n in names]
         return replace(self, numerator=plain[0], denominator=plain[1])
 
 
-def _faster(name: str, section: str, ours: str, other: str, phase: str, threshold: float) -> Bar:
-    return Bar(name, section, other, ours, phase, threshold)
+def _faster(name: str, section: str, ours: str, other: str, phase: str, threshold: float) -> Target:
+    return Target(name, section, other, ours, phase, threshold)
 
 
 _F, _FB, _STEP = "forward", "forward+backward", "training step"
-BARS: Sequence[Bar] = (
-    _faster("BT product, against dense nn.Linear", "product", "btrnn BT", "dense nn.Linear", _F, 4.0),
-    _faster("BT product, against dense nn.Linear", "product", "btrnn BT", "dense nn.Linear", _FB, 3.0),
-    _faster("BT product, against dense nn.Linear (stretch)", "product", "btrnn BT", "dense nn.Linear", _FB, 4.0),
-    _faster("BT product, against tednet", "product", "btrnn BT", "tednet BT", _F, 20.0),
-    _faster("BT product, against tednet", "product", "btrnn BT", "tednet BT", _FB, 20.0),
-    _faster("BT product, against opt_einsum", "product", "btrnn BT", "opt_einsum BT", _F, 1.5),
-    _faster("BT product, against opt_einsum", "product", "btrnn BT", "opt_einsum BT", _FB, 1.5),
-    Bar("BT product, over the floor", "product", "btrnn BT", "floor BT", _F, 3.0, at_most=True),
-    Bar("BT product, over the floor", "product", "btrnn BT", "floor BT", _FB, 3.0, at_most=True),
-    Bar("BT product, over the floor (stretch)", "product", "btrnn BT", "floor BT", _F, 1.5, at_most=True),
-    Bar("BT product, over the floor (stretch)", "product", "btrnn BT", "floor BT", _FB, 1.5, at_most=True),
-    _faster("TT product, against tltorch", "product", "btrnn TT", "tltorch TT", _F, 1.3),
-    _faster("TT product, against tltorch", "product", "btrnn TT", "tltorch TT", _FB, 1.3),
+TARGETS: Sequence[Target] = (
+    _faster("BT matmul, against dense nn.Linear", "product", "btrnn BT", "dense nn.Linear", _F, 4.0),
+    _faster("BT matmul, against dense nn.Linear", "product", "btrnn BT", "dense nn.Linear", _FB, 3.0),
+    _faster("BT matmul, against dense nn.Linear (stretch)", "product", "btrnn BT", "dense nn.Linear", _FB, 4.0),
+    _faster("BT matmul, against tednet", "product", "btrnn BT", "tednet BT", _F, 20.0),
+    _faster("BT matmul, against tednet", "product", "btrnn BT", "tednet BT", _FB, 20.0),
+    _faster("BT matmul, against opt_einsum", "product", "btrnn BT", "opt_einsum BT", _F, 1.5),
+    _faster("BT matmul, against opt_einsum", "product", "btrnn BT", "opt_einsum BT", _FB, 1.5),
+    Target("BT matmul, over the roofline", "product", "btrnn BT", "roofline BT", _F, 3.0, at_most=True),
+    Target("BT matmul, over the roofline", "product", "btrnn BT", "roofline BT", _FB, 3.0, at_most=True),
+    Target("BT matmul, over the roofline (stretch)", "product", "btrnn BT", "roofline BT", _F, 1.5, at_most=True),
+    Target("BT matmul, over the roofline (stretch)", "product", "btrnn BT", "roofline BT", _FB, 1.5, at_most=True),
+    _faster("TT matmul, against tltorch", "product", "btrnn TT", "tltorch TT", _F, 1.3),
+    _faster("TT matmul, against tltorch", "product", "btrnn TT", "tltorch TT", _FB, 1.3),
     _faster("BT-LSTM, against dense nn.LSTM", "layer", "btrnn.BTLSTM", "nn.LSTM", _F, 10.0),
     _faster("BT-LSTM, against dense nn.LSTM", "layer", "btrnn.BTLSTM", "nn.LSTM", _FB, 8.0),
     _faster("BT-LSTM, against dense nn.LSTM", "layer", "btrnn.BTLSTM", "nn.LSTM", _STEP, 10.0),
     _faster("BT-LSTM, against the best dense form", "layer", "btrnn.BTLSTM", "btrnn.LSTM", _STEP, 4.0),
-    Bar(
+    Target(
         *("BT-LSTM, against nn.LSTM at T = 1,000 and 1,024 inputs", "layer_sweep", "nn.LSTM", "btrnn.BTLSTM", _FB, 1.0),
         factor="time",
         value=1_000,
     ),
-    Bar(
+    Target(
         *("BT-LSTM, memory of training over the dense layer's", "memory", "btrnn.BTLSTM", "btrnn.LSTM", _STEP, 0.25),
         at_most=True,
         quantity="peak_mib",
@@ -83,53 +83,53 @@ BARS: Sequence[Bar] = (
 )
 
 
-def judge(bars: Sequence[Bar], sections: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Measure bars, each with and without the native path.
+def judge(targets: Sequence[Target], sections: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Measure targets, each with and without the native path.
 
     Args:
-        bars: The bars.
+        targets: The targets.
         sections: The tables of `records.read_section`, by name; those of other sections are left out.
 
     Returns:
-        A row a bar and path: `bar`, `phase`, `path` ("native" or "plain torch"), `asked`, `best`, `median` (the ratios;
-        both the same where the quantity is memory; not a number where a cell was not measured) and `verdict`.
+        A row a target and path: `target`, `phase`, `path` ("native" or "plain torch"), `asked`, `best`, `median` (the
+        ratios; both the same where the quantity is memory; not a number where a cell was not measured) and `verdict`.
     """
     rows = []
-    for bar in bars:
-        if bar.section not in sections:
+    for target in targets:
+        if target.section not in sections:
             continue
-        for path, variant in (("native", bar), ("plain torch", bar.without_native_path())):
-            best, median = ratios(variant, sections[bar.section])
-            asked = f"{'at most' if bar.at_most else 'at least'} {bar.threshold:g}"
+        for path, variant in (("native", target), ("plain torch", target.without_native_path())):
+            best, median = ratios(variant, sections[target.section])
+            asked = f"{'at most' if target.at_most else 'at least'} {target.threshold:g}"
             rows.append(
-                {"bar": bar.name, "phase": bar.phase, "path": path, "asked": asked}
-                | {"best": best, "median": median, "verdict": verdict(bar, best, median)}
+                {"target": target.name, "phase": target.phase, "path": path, "asked": asked}
+                | {"best": best, "median": median, "verdict": verdict(target, best, median)}
             )
     return pd.DataFrame(rows)
 
 
-def ratios(bar: Bar, table: pd.DataFrame) -> tuple[float, float]:
-    """Return a bar's ratio by the best and by the median rounds."""
-    place = table[(table["factor"] == bar.factor) & (table["phase"] == bar.phase)]
-    if bar.value is not None:
-        place = place[place["value"] == bar.value]
-    columns = ["best_ms", "median_ms"] if bar.quantity == "ms" else ["peak_mib", "peak_mib"]
+def ratios(target: Target, table: pd.DataFrame) -> tuple[float, float]:
+    """Return a target's ratio by the best and by the median rounds."""
+    place = table[(table["factor"] == target.factor) & (table["phase"] == target.phase)]
+    if target.value is not None:
+        place = place[place["value"] == target.value]
+    columns = ["best_ms", "median_ms"] if target.quantity == "ms" else ["peak_mib", "peak_mib"]
     found = []
     for column in columns:
         numbers = place.set_index("implementation")[column]
-        above, below = (float(numbers.get(name, nan)) for name in (bar.numerator, bar.denominator))
+        above, below = (float(numbers.get(name, nan)) for name in (target.numerator, target.denominator))
         found.append(above / below)
     return found[0], found[1]
 
 
-def verdict(bar: Bar, best: float, median: float) -> str:
-    """Say whether a bar holds, by both of its ratios."""
+def verdict(target: Target, best: float, median: float) -> str:
+    """Say whether a target is met, by both of its ratios."""
     if isnan(best) or isnan(median):
         return "not measured"
-    holds = [ratio <= bar.threshold if bar.at_most else ratio >= bar.threshold for ratio in (best, median)]
-    if all(holds):
-        return "holds"
-    return "does not hold" if not any(holds) else f"holds by the {'best' if holds[0] else 'median'} alone"
+    met = [ratio <= target.threshold if target.at_most else ratio >= target.threshold for ratio in (best, median)]
+    if all(met):
+        return "met"
+    return "not met" if not any(met) else f"met by the {'best' if met[0] else 'median'} alone"
 
 
 def compare_sweep(sweep: pd.DataFrame, family: str, *, plain: bool = False) -> pd.DataFrame:

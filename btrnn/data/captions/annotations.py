@@ -16,6 +16,7 @@ Source = Literal["coco", "scenes"]
 
 PARTS = {"coco": ("train2014", "val2014"), "scenes": ("train", "val", "test")}  # files and folders of a source
 KARPATHY_FILE = "dataset_coco.json"
+SPLITS = ("train", "val", "test")
 KARPATHY_SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 NUM_HELD_OUT = 5000  # images for validation, and for test, as in Karpathy's split; the rest of val2014 is for training
 _SPLIT_SEED = 0  # one split for all seeds of runs

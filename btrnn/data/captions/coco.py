@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from btrnn.data.captions.annotations import (
+    SPLITS,
     AnnotationError,
     Annotations,
     Source,
@@ -23,7 +24,7 @@ from btrnn.data.captions.features import Features, extract_features
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError
 from btrnn.data.loading import BatchOrder, Item
 from btrnn.data.module import DataModule
-from btrnn.data.standins.scenes import NUM_TRAIN, SPLITS, make_scenes
+from btrnn.data.stand_in import stand_in
 
 __all__ = ["COCO", "MAX_WORDS", "AnnotationError", "CaptionBatch", "Captions", "features_dir"]
 
@@ -141,7 +142,8 @@ class COCO(DataModule):
         """Make the stand-in's missing files, and the features, where they are not there yet."""
         if self._captions is None:
             if self.source == "scenes":
-                make_scenes(self.root, self.num_train or NUM_TRAIN)
+                scenes = stand_in("scenes")
+                scenes.make_scenes(self.root, self.num_train or scenes.NUM_TRAIN)
             self._read()
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  (Lightning passes it)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from btrnn.data.fetch import DownloadError, download
 from btrnn.data.progress import show_progress
+from btrnn.storage.atomic import move_file
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def unpack(path: Path, folder: Path, wanted: tuple[str, ...]) -> None:
                     advance(1)
         for name in wanted:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (unpacking / name).replace(folder / name)
+            move_file(unpacking / name, folder / name)
     except FileNotFoundError:
         raise DownloadError(f"{path} lacks one of {', '.join(wanted)}: replace it, or delete it") from None
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from btrnn.data.captions.annotations import SPLITS
 from btrnn.data.loading import generator
 from btrnn.data.standins.making import check_numbers, claim, make_in_parallel, remove_leftovers
 from btrnn.storage.atomic import replace_file, replacing
@@ -27,7 +28,6 @@ __all__ = ["INFO_FILE", "NUM_TRAIN", "SPLITS", "describe", "draw_scene", "make_s
 
 VERSION = 4  # to be raised with every change that alters a pixel or a word
 INFO_FILE = "scenes.json"
-SPLITS = ("train", "val", "test")
 NUM_TRAIN, NUM_HELD_OUT = 2000, 500
 NUM_CAPTIONS = 5
 IMAGE_SIZE = 224  # pixels a side

@@ -1,10 +1,12 @@
 """From folders of videos to a table of clips, and from a table to train, val and test."""
 
+import hashlib
 import logging
+import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from btrnn.data.video.subset import clips_per_group
 
 logger = logging.getLogger(__name__)
 
-Protocol = Literal["paper", "grouped"]
+Protocol = Literal["paper", "paper_validated", "grouped"]
 
 UCF11_FOLDER = "UCF11_updated_mpg"
 UCF11_CLASSES = {  # folder: stem of its files; the label is the position
@@ -32,10 +34,44 @@ UCF11_CLASSES = {  # folder: stem of its files; the label is the position
 }
 VIDEO_SUFFIXES = (".mpg", ".mpeg", ".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".wmv", ".flv")
 HOW_TO_GET = "`make data-ucf11` gets UCF11; `python scripts/make_motions.py` makes its stand-in"
+# Eleven of the 101 classes of UCF101: six are UCF11's own, HorseRace is its horse riding in kind.
+UCF101_CLASS_NAMES = (
+    *("Basketball", "BasketballDunk", "Biking", "CricketShot", "Diving", "HorseRace"),
+    *("JugglingBalls", "Surfing", "Swing", "TennisSwing", "WalkingWithDog"),
+)
+UCF101_CLASSES = {name: f"v_{name}" for name in UCF101_CLASS_NAMES}
 
 
-def index_clips(root: str | Path, classes: Mapping[str, str], num_clips: int | None = None) -> pd.DataFrame:
-    """List the clips below `root`, laid out `<class>/<stem>_<gg>/<stem>_<gg>_<cc>.mpg`.
+class Layout(NamedTuple):
+    """How a data set names its clips.
+
+    Attributes:
+        example: Path of a clip, with {folder} and {stem} of its class.
+        marks: What stands before the numbers of the group and of the clip.
+        whole: Whether a class folder that is not asked for is a mistake.
+        how_to_get: What to do where files are missing.
+    """
+
+    example: str
+    marks: tuple[str, str]
+    whole: bool
+    how_to_get: str
+
+
+UCF11_LAYOUT = Layout("{folder}/{stem}_01/{stem}_01_01.mpg", ("", ""), whole=True, how_to_get=HOW_TO_GET)
+UCF101_LAYOUT = Layout(
+    "{folder}/{stem}_g01_c01.avi",
+    ("g", "c"),
+    whole=False,
+    how_to_get="Unpack UCF101 (https://www.crcv.ucf.edu/data/UCF101/UCF101.rar) so that its class folders stand there, "
+    "or choose another data_dir",
+)
+
+
+def index_clips(
+    root: str | Path, classes: Mapping[str, str], num_clips: int | None = None, layout: Layout = UCF11_LAYOUT
+) -> pd.DataFrame:
+    """List the clips below `root`, laid out as UCF11, `<class>/<stem>_<gg>/<stem>_<gg>_<cc>.mpg`, or as UCF101.
 
     Any of `VIDEO_SUFFIXES` will do in place of .mpg, in small or capital letters. Links are followed, also those
     of whole folders; a clip that is reached twice through them counts once. Folders named Annotation, and hidden
@@ -46,6 +82,7 @@ def index_clips(root: str | Path, classes: Mapping[str, str], num_clips: int | N
         root: the folder that holds the class folders.
         classes: class folder -> stem of its files; the label is the position.
         num_clips: how many clips to keep, chosen as `clips_per_group` says; all without it.
+        layout: of the data set.
 
     Returns:
         Columns clip (name, unique), class_name, label (int64), group ("<class>/<gg>") and path (relative to
@@ -56,14 +93,14 @@ def index_clips(root: str | Path, classes: Mapping[str, str], num_clips: int | N
         ValueError: if there is an unknown class folder, or two files of one clip.
     """
     root = Path(root)
-    folders = _class_folders(root, classes)
+    folders = _class_folders(root, classes, layout)
     rows: list[tuple[int, int, int, str, str, str]] = []
     for label, (class_name, stem) in enumerate(classes.items()):
-        found = _clips_of_class(folders[class_name], stem) if class_name in folders else []
+        found = _clips_of_class(folders[class_name], stem, layout) if class_name in folders else []
         if not found:
             raise FileNotFoundError(
                 f"no clips of class {class_name!r}: expected files like "
-                f"{class_name}/{stem}_01/{stem}_01_01.mpg below {root}. {HOW_TO_GET}."
+                f"{layout.example.format(folder=class_name, stem=stem)} below {root}. {layout.how_to_get}."
             )
         rows += [
             (label, group, number, path.stem, class_name, path.relative_to(root).as_posix())
@@ -79,41 +116,42 @@ def index_clips(root: str | Path, classes: Mapping[str, str], num_clips: int | N
     return table.assign(group=groups)[["clip", "class_name", "label", "group", "path"]].reset_index(drop=True)
 
 
-def _class_folders(root: Path, classes: Mapping[str, str]) -> dict[str, Path]:
+def _class_folders(root: Path, classes: Mapping[str, str], layout: Layout) -> dict[str, Path]:
     """Find the class folders of `root`; raise if there are none, or another folder is among them."""
     if not root.is_dir():
-        raise FileNotFoundError(f"no folder of videos at {root}. {HOW_TO_GET}.")
+        raise FileNotFoundError(f"no folder of videos at {root}. {layout.how_to_get}.")
     inside = [path for path in sorted(root.iterdir()) if not path.name.startswith(".")]
     folders = {path.name: path for path in inside if path.is_dir()}
     if broken := [path.name for path in inside if path.is_symlink() and not path.exists()]:
         logger.warning("%s: these links lead nowhere: %s", root, ", ".join(broken))
     if not folders:
-        raise FileNotFoundError(f"the folder of videos {root} holds no class folder. {HOW_TO_GET}.")
+        raise FileNotFoundError(f"the folder of videos {root} holds no class folder. {layout.how_to_get}.")
     unknown = sorted(folders.keys() - classes.keys())
-    if unknown:
+    if unknown and layout.whole:
         raise ValueError(
             f"unknown class folder {', '.join(map(repr, unknown))} in {root}; known are {', '.join(classes)}"
         )
     return folders
 
 
-def _clips_of_class(folder: Path, stem: str) -> list[tuple[int, int, Path]]:
+def _clips_of_class(folder: Path, stem: str, layout: Layout) -> list[tuple[int, int, Path]]:
     """List (group, number, path) of the clips in a class folder, warning of what may have been meant as one."""
     clips: dict[tuple[int, int, Path], Path] = {}  # by group, number and the file behind all links
     strange, broken = [], []
+    of_group, of_clip = layout.marks
+    numbered = re.compile(rf"{re.escape(stem)}_{of_group}(\d+)_{of_clip}(\d+)")
     for path in _files_below(folder):
         name, _, suffix = path.name.partition(".")
-        parts = name.rsplit("_", 2)
-        named = len(parts) == 3 and parts[0] == stem and parts[1].isdecimal() and parts[2].isdecimal()
+        named = numbered.fullmatch(name)
         video = path.suffix.lower() in VIDEO_SUFFIXES
         if not path.is_file():
             if path.is_symlink() or named or video:
                 broken.append(path)
         elif named and video and f".{suffix}" == path.suffix:
-            clips.setdefault((int(parts[1]), int(parts[2]), path.resolve()), path)
+            clips.setdefault((int(named[1]), int(named[2]), path.resolve()), path)
         elif named or video:
             strange.append(path)
-    rule = f"named {stem}_<group>_<clip> and ending in one of {', '.join(VIDEO_SUFFIXES)}"
+    rule = f"named {stem}_{of_group}<group>_{of_clip}<clip> and ending in one of {', '.join(VIDEO_SUFFIXES)}"
     for left_out, reason in (
         (strange, f"a clip must be {rule}"),
         (broken, "these are no files, or links that lead nowhere"),
@@ -164,16 +202,26 @@ def _subset(table: pd.DataFrame, num_clips: int, num_classes: int) -> pd.DataFra
     return table[clip_position.to_numpy() < limit[table["label"], group_position]]
 
 
+def files_digest(root: Path, paths: Iterable[str]) -> str:
+    """Take the SHA-256 over a line `<sha256>  <root's name>/<path>` for each file below `root`, sorted by path."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        with (root / path).open("rb") as file:
+            digest.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {root.name}/{path}\n".encode())
+    return digest.hexdigest()
+
+
 def split_clips(table: pd.DataFrame, protocol: Protocol, seed: int) -> pd.Series:
     """Assign each clip to a split, as a function of the table and the seed alone.
 
     "paper": a random 80 % of the clips train, the others test; no validation set, and clips of one group
-    stand on both sides (the authors' released code). "grouped": of each class, random groups make 60 %
+    stand on both sides (the authors' released code). "paper_validated": the same, but a tenth of the training clips
+    is the validation set. "grouped": of each class, random groups make 60 %
     train, 20 % val and 20 % test (15, 5 and 5 of 25); no group is in two splits.
 
     Args:
         table: columns label and group, one row a clip.
-        protocol: "paper" or "grouped".
+        protocol: "paper", "paper_validated" or "grouped".
         seed: seed of the run.
 
     Returns:
@@ -181,17 +229,21 @@ def split_clips(table: pd.DataFrame, protocol: Protocol, seed: int) -> pd.Series
 
     Raises:
         ValueError: if the protocol is unknown, or there are fewer than 3 groups in a class ("grouped") or
-            fewer than 2 clips ("paper").
+            fewer than 2 clips ("paper") or 3 ("paper_validated").
     """
-    if protocol == "paper":
-        if len(table) < 2:
-            raise ValueError(f"protocol 'paper' needs at least 2 clips, got {len(table)}")
+    if protocol in ("paper", "paper_validated"):
+        num_needed = 2 if protocol == "paper" else 3
+        if len(table) < num_needed:
+            raise ValueError(f"protocol {protocol!r} needs at least {num_needed} clips, got {len(table)}")
         order = generator(seed, SPLIT_STREAM).permutation(len(table))
+        training = order[: len(table) * 4 // 5]
         splits = np.full(len(table), "test", dtype=object)
-        splits[order[: len(table) * 4 // 5]] = "train"
+        splits[training] = "train"
+        if protocol == "paper_validated":
+            splits[training[-max(1, len(training) // 10) :]] = "val"
         return pd.Series(splits, index=table.index, name="split")
     if protocol != "grouped":
-        raise ValueError(f"protocol must be 'paper' or 'grouped', got {protocol!r}")
+        raise ValueError(f"protocol must be 'paper_validated', 'paper' or 'grouped', got {protocol!r}")
     split_of: dict[str, str] = {}
     for label, groups in table.groupby("label")["group"].unique().items():
         if len(groups) < 3:

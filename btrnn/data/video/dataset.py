@@ -1,54 +1,39 @@
 """UCF11 (YouTube Action) as a Lightning data module.
 
-The stand-in data set has the same layout of folders and goes the same way.
+The stand-in data set has the same layout of folders and goes the same way, and so do eleven classes of UCF101.
 """
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from btrnn.data.loading import FRAME_STREAM, BatchOrder, Item, generator
-from btrnn.data.module import DataModule
-from btrnn.data.standins.motions import MOTION_CLASSES, make_motions
-from btrnn.data.video.clips import UCF11_CLASSES, Protocol, index_clips, split_clips
+from btrnn.data.stand_in import stand_in
+from btrnn.data.video.batch import ClipData, VideoBatch
+from btrnn.data.video.clips import (
+    UCF11_CLASSES,
+    UCF11_LAYOUT,
+    UCF101_CLASSES,
+    UCF101_LAYOUT,
+    Protocol,
+    files_digest,
+    index_clips,
+    split_clips,
+)
 from btrnn.data.video.decoding import VALUES_PER_FRAME
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
 
-__all__ = [
-    "UCF11",
-    "UCF11_CLASSES",
-    "CachedClips",
-    "VideoBatch",
-    "channel_statistics",
-    "index_clips",
-    "split_clips",
-]
-
-Source = Literal["ucf11", "motions"]
+Source = Literal["ucf11", "ucf101", "motions"]
 Scaling = Literal["raw", "normalized"]
 Sampling = Literal["fixed", "resampled"]
 
+CLASSES = {"ucf11": UCF11_CLASSES, "ucf101": UCF101_CLASSES}
+LAYOUTS = {"ucf11": UCF11_LAYOUT, "ucf101": UCF101_LAYOUT, "motions": UCF11_LAYOUT}
 FULL_SIZE = 1600
-
-
-class VideoBatch(NamedTuple):
-    """A batch of clips; short clips have zero frames in front.
-
-    frames: (B, T, 57600), uint8 from the loader, float32 from `UCF11.on_after_batch_transfer`.
-    mask: (B, T) bool, True where a frame is real.
-    labels: (B,) int64.
-    clips: (B,) int64, row of the clip in `UCF11.splits`.
-    """
-
-    frames: Tensor
-    mask: Tensor
-    labels: Tensor
-    clips: Tensor
 
 
 class CachedClips(Dataset[VideoBatch]):
@@ -118,15 +103,15 @@ def channel_statistics(clips: CachedClips, rows: np.ndarray) -> tuple[np.ndarray
     return mean, np.sqrt(variance)
 
 
-class UCF11(DataModule):
-    """UCF11, or its stand-in, as batches of a few frames a clip.
+class UCF11(ClipData):
+    """UCF11, eleven classes of UCF101, or the stand-in, as batches of a few frames a clip.
 
     Args:
-        source: "ucf11" or "motions" (the stand-in, made where files are missing).
+        source: "ucf11", "ucf101" or "motions" (the stand-in, made where files are missing).
         root: the folder that holds the class folders.
         cache_dir: folder of the frame cache.
-        num_clips: clips used; all 1,600 without it.
-        protocol: "paper" or "grouped", see `split_clips`.
+        num_clips: clips used; all without it, 1,600 of UCF11.
+        protocol: "paper", "paper_validated" or "grouped", see `split_clips`.
         scaling: "raw" gives -128 to 127 (the paper), "normalized" mean 0 and sd 1 a colour channel over the
             training frames.
         sampling: "fixed" draws the training frames once (the paper), "resampled" in every epoch. Validation
@@ -160,8 +145,8 @@ class UCF11(DataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check_choice("source", source, ("ucf11", "motions"))
-        _check_choice("protocol", protocol, ("paper", "grouped"))
+        _check_choice("source", source, tuple(LAYOUTS))
+        _check_choice("protocol", protocol, ("paper", "paper_validated", "grouped"))
         _check_choice("scaling", scaling, ("raw", "normalized"))
         _check_choice("sampling", sampling, ("fixed", "resampled"))
         _check_choice("decoder", decoder, ("pyav", "skvideo"))
@@ -183,9 +168,8 @@ class UCF11(DataModule):
         self.decoder = decoder
         self.batch_size = batch_size
         self.seed = seed
-        self.classes = UCF11_CLASSES if source == "ucf11" else MOTION_CLASSES
+        self.classes: dict[str, str] = CLASSES.get(source) or stand_in("motions").MOTION_CLASSES
         self.class_names = list(self.classes)
-        self.num_classes = len(self.classes)
         self.splits = pd.DataFrame(columns=["clip", "group", "label", "split"])
         self.channel_mean = torch.full((3,), 128.0)
         self.channel_sd = torch.ones(3)
@@ -196,11 +180,20 @@ class UCF11(DataModule):
         """Whether validation is done on the test split, as the authors did."""
         return self.protocol == "paper"
 
+    @property
+    def last_tested(self) -> bool:
+        """Whether the last weights are tested beside the chosen ones."""
+        return self.protocol in ("paper", "paper_validated")
+
     def facts(self) -> dict[str, object]:
-        """Say what a run's summary tells of its data."""
+        """Say what a run's summary tells of its data; of real clips also which files were read."""
+        digest = {}
+        if self.source != "motions" and self._cache is not None:
+            digest["data_digest"] = files_digest(self.root, self._cache.table["path"])
         return {
             "source": self.source,
-            "stand_in": self.source != "ucf11",
+            "stand_in": self.source == "motions",
+            **digest,
             "protocol": self.protocol,
             "scaling": self.scaling,
             "sampling": self.sampling,
@@ -211,13 +204,13 @@ class UCF11(DataModule):
         """Make the stand-in's missing files, and the frame cache, where they are not there yet."""
         if self._cache is None:
             if self.source == "motions":
-                make_motions(self.root, self.num_clips or FULL_SIZE)
+                stand_in("motions").make_motions(self.root, self.num_clips or FULL_SIZE)
             self._open_cache()
 
     def _open_cache(self) -> FrameCache:
         """Open the frame cache, which is built where it does not fit the files."""
         return build_frame_cache(
-            index_clips(self.root, self.classes, self.num_clips),
+            index_clips(self.root, self.classes, self.num_clips, LAYOUTS[self.source]),
             self.root,
             self.cache_dir,
             frames_cached=self.frames_cached,

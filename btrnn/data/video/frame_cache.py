@@ -11,7 +11,6 @@ Files of a cache folder:
 
 import json
 import logging
-import os
 import zlib
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from jaxtyping import Int, UInt8
 from btrnn.data.progress import show_progress
 from btrnn.data.video.decode_pool import DecodedClip, DecodeTask, decode_clips, row_bytes
 from btrnn.data.video.decoding import VALUES_PER_FRAME, Decoder, VideoError, require_decoder
-from btrnn.storage.atomic import replace_file
+from btrnn.storage.atomic import move_file, replace_file
 from btrnn.storage.locks import locked, reserve
 
 logger = logging.getLogger(__name__)
@@ -251,9 +250,7 @@ def _finish(root: Path, cache_dir: Path, settings: Settings, results: list[Decod
     array = cache_dir / "frames.partial"
     if bad:
         array = _copy_rows(array, [clip.row for clip in good], row_bytes(settings["frames_cached"]))
-    with array.open("rb") as file:
-        os.fsync(file.fileno())
-    array.rename(cache_dir / "frames.u8")
+    move_file(array, cache_dir / "frames.u8")
     mark = {"settings": settings, "clips": [asdict(clip) for clip in good]}
     replace_file(cache_dir / "cache.json", json.dumps(mark))
     for name in ("progress.jsonl", "frames.partial"):

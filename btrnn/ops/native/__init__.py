@@ -12,7 +12,6 @@ import os
 import shutil
 import stat
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from btrnn.ops.dispatch import is_eager
 from btrnn.ops.native.processor import VECTOR_BYTES, processor_text
+from btrnn.storage.atomic import replacing
 
 log = logging.getLogger(__name__)
 
@@ -112,13 +112,10 @@ def _compiled() -> Path:
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     path = _cache_folder() / f"native-{key}.so"
     if not _is_private(path):
-        # renamed when whole: processes may do this at once
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            result = Path(scratch) / path.name
-            command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(result)]
+        with replacing(path) as part:  # processes may do this at once
+            command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(part)]
             subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
-            result.chmod(0o700)
-            result.replace(path)
+            part.chmod(0o700)
     return path
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from btrnn.ops import native
-from btrnn.ops.dispatch import is_batched
 from btrnn.ops.native.processor import VECTOR_BYTES
-from btrnn.ops.stages import Axes, Network, Stage
+from btrnn.ops.private_torch import is_batched
+from btrnn.ops.stages import Axes, Stage, TensorNetwork
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Chain:
         sum_blocks: Whether the last stage adds up the blocks.
     """
 
-    network: Network
+    network: TensorNetwork
     tile_modes: int
     stages: tuple[Stage, ...]
     sum_blocks: bool

@@ -1,0 +1,231 @@
+"""The maps from the input to the gates, as objects: what a recurrent layer's W is made of, and how large.
+
+A recurrent layer is given one such object, and asks it for the module that computes W x in each of its layers and
+directions. `Dense`, `TensorTrain` and `BlockTerm` are the paper's; a map of one's own is a class with `build`:
+
+    @dataclass(frozen=True)
+    class LowRank(InputMap):
+        rank: int
+
+        def build(self, place: MapPlace) -> nn.Module:
+            down = nn.Linear(place.in_features, self.rank, bias=False, **place.factory)
+            return nn.Sequential(down, nn.Linear(self.rank, place.out_features, bias=False, **place.factory))
+
+    layer = LSTM(57_600, 256, input_map=LowRank(4))
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod, sqrt
+from typing import NamedTuple, Protocol, TypedDict, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from btrnn.complexity import check_count, check_modes, one_or_more_ranks
+from btrnn.nn.linear import BTLinear, TTLinear
+from btrnn.nn.parameters import to_fill
+from btrnn.ops.matmul import matmul
+
+
+class Factory(TypedDict):
+    """Keyword arguments with which torch's modules make their parameters."""
+
+    device: torch.device | str | None
+    dtype: torch.dtype | None
+
+
+class MapPlace(NamedTuple):
+    """Where a map stands in a stack of recurrent layers, and what its parameters are.
+
+    layer: Which layer, 0 for the lowest.
+    num_directions: 1, or 2 where the layers are bidirectional.
+    num_gates: How many gates W serves, 4 of an LSTM; gate q is rows q H .. (q + 1) H.
+    in_features: What the layer reads: I, or above the lowest the H x directions of the layer below.
+    hidden_size: H.
+    factory: The parameters' device and type.
+    """
+
+    layer: int
+    num_directions: int
+    num_gates: int
+    in_features: int
+    hidden_size: int
+    factory: Factory
+
+    @property
+    def out_features(self) -> int:
+        """The rows of W."""
+        return self.num_gates * self.hidden_size
+
+
+class MapFacts(NamedTuple):
+    """What a table says of a map; a map without modes or ranks leaves them out.
+
+    in_modes: I_1 .. I_d of the first layer.
+    hidden_modes: J_1 .. J_d.
+    rank: One number, or one for each place.
+    num_blocks: How many terms are summed.
+    """
+
+    in_modes: Sequence[int] = ()
+    hidden_modes: Sequence[int] = ()
+    rank: int | Sequence[int] | None = None
+    num_blocks: int | None = None
+
+    @property
+    def order(self) -> int | None:
+        """How many modes there are; None where there are none."""
+        return len(self.in_modes) or None
+
+
+@runtime_checkable
+class InputMap(Protocol):
+    """What makes W of every layer and direction of a recurrent layer."""
+
+    def build(self, place: MapPlace) -> nn.Module:
+        """Make W of one layer and direction.
+
+        Returns:
+            A module that maps (.., in_features) to (.., out_features), without bias.
+
+        Raises:
+            ValueError: The map does not fit the layer's sizes.
+        """
+        ...
+
+    def facts(self) -> MapFacts:
+        """Return what a table says of the map."""
+        return MapFacts()
+
+
+@dataclass(frozen=True)
+class Dense(InputMap):
+    """One dense matrix, as in nn.LSTM."""
+
+    def build(self, place: MapPlace) -> nn.Module:
+        """Make a matrix of as many rows as the gates have numbers."""
+        return DenseMap(place.in_features, place.out_features, bias=False, **place.factory)
+
+
+@dataclass(frozen=True)
+class _Factorised(InputMap):
+    """What maps with modes share.
+
+    Args:
+        in_modes: I_1 .. I_d, whose product is the input size.
+        hidden_modes: J_1 .. J_d, whose product is the hidden size.
+    """
+
+    in_modes: Sequence[int]
+    hidden_modes: Sequence[int]
+
+    def __post_init__(self) -> None:
+        in_modes, hidden_modes = check_modes(self.in_modes, self.hidden_modes, "hidden_modes")
+        object.__setattr__(self, "in_modes", in_modes)  # the only way to complete what is frozen
+        object.__setattr__(self, "hidden_modes", hidden_modes)
+
+    @property
+    def input_size(self) -> int:
+        """I."""
+        return prod(self.in_modes)
+
+    @property
+    def hidden_size(self) -> int:
+        """H."""
+        return prod(self.hidden_modes)
+
+    def modes(self, place: MapPlace) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the input and output modes of a layer, with the gates folded into the first output mode.
+
+        Above the lowest layer the input has the hidden modes, the first times the directions.
+
+        Raises:
+            ValueError: They do not multiply to the layer's sizes.
+        """
+        first, *rest = self.hidden_modes
+        in_modes = tuple(self.in_modes) if place.layer == 0 else (first * place.num_directions, *rest)
+        if (prod(in_modes), self.hidden_size) != (place.in_features, place.hidden_size):
+            raise ValueError(
+                f"in_modes {in_modes} and hidden_modes {self.hidden_modes} multiply to {prod(in_modes)} and "
+                f"{self.hidden_size}, but the layer's sizes are {place.in_features} and {place.hidden_size}"
+            )
+        return in_modes, (place.num_gates * first, *rest)
+
+
+@dataclass(frozen=True)
+class TensorTrain(_Factorised):
+    """A tensor train (Yang et al., ICML 2017): `TTLinear` in every layer and direction.
+
+    Args:
+        in_modes: I_1 .. I_d, whose product is the input size.
+        hidden_modes: J_1 .. J_d, whose product is the hidden size.
+        rank: One inner TT-rank, or the d - 1 inner ranks.
+
+    Raises:
+        ValueError: Modes of different length, or a mode or rank below 1.
+    """
+
+    rank: int | Sequence[int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "rank", one_or_more_ranks(self.rank))
+
+    def build(self, place: MapPlace) -> nn.Module:
+        """Make TT-cores of the layer's modes."""
+        return TTLinear(*self.modes(place), tt_rank=self.rank, bias=False, **place.factory)
+
+    def facts(self) -> MapFacts:
+        """Return modes and ranks."""
+        return MapFacts(self.in_modes, self.hidden_modes, self.rank)
+
+
+@dataclass(frozen=True)
+class BlockTerm(_Factorised):
+    """A sum of block terms (Ye et al., CVPR 2018): `BTLinear` in every layer and direction.
+
+    Args:
+        in_modes: I_1 .. I_d, whose product is the input size.
+        hidden_modes: J_1 .. J_d, whose product is the hidden size.
+        rank: R, the size of every axis of the core tensors.
+        num_blocks: N, the number of block terms.
+
+    Raises:
+        ValueError: Modes of different length, or a mode, the rank or the block count below 1.
+    """
+
+    rank: int
+    num_blocks: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "rank", check_count("rank", self.rank))
+        object.__setattr__(self, "num_blocks", check_count("num_blocks", self.num_blocks))
+
+    def build(self, place: MapPlace) -> nn.Module:
+        """Make the core tensors and factors of the layer's modes."""
+        rank, num_blocks = self.rank, self.num_blocks
+        return BTLinear(*self.modes(place), tucker_rank=rank, num_blocks=num_blocks, bias=False, **place.factory)
+
+    def facts(self) -> MapFacts:
+        """Return modes, rank and blocks."""
+        return MapFacts(self.in_modes, self.hidden_modes, self.rank, self.num_blocks)
+
+
+DENSE = Dense()
+
+
+class DenseMap(nn.Linear):
+    """nn.Linear without a bias, by the faster of torch's matrix products."""
+
+    def reset_parameters(self) -> None:
+        """Draw W anew, as nn.Linear."""
+        with to_fill([(self, "weight")]) as (weight,):
+            nn.init.kaiming_uniform_(weight, a=sqrt(5))
+
+    def forward(self, x: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
+        """Compute W x for every vector of `x`."""
+        rows = x.reshape(-1, self.in_features)
+        return matmul(rows, self.weight.t()).reshape(*x.shape[:-1], self.out_features)

@@ -1,0 +1,138 @@
+"""Pages and figures to files: the published ones of results/, or the user's own in results/local."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from btrnn.figures.file import FigureFile
+from btrnn.figures.method import block_term
+from btrnn.reports import benchmark, choosing_ranks, complexity, model_cards, parameters, recovery
+from btrnn.reports.claims import page as claims
+from btrnn.reports.pages import page_of
+from btrnn.reports.readme import readme_block, speed_block
+from btrnn.results.store import LOCAL, collected_experiments
+from btrnn.storage.atomic import replace_file
+from btrnn.storage.files import ResultsError
+
+
+class Report(NamedTuple):
+    """Files to be written, by their paths below an output folder."""
+
+    texts: dict[Path, str]
+    figures: list[FigureFile]
+
+
+def published_report(results_dir: Path) -> Report:
+    """Return every page and figure of the published rows."""
+    texts, figures = _pages(results_dir, collected_experiments(results_dir), local=False)
+    for made_of_no_run in (parameters, benchmark, complexity, choosing_ranks, recovery):
+        texts |= made_of_no_run.table_texts(results_dir)
+        figures += made_of_no_run.figure_files(results_dir)
+    texts |= model_cards.card_texts(results_dir)
+    figures.append(FigureFile(Path("figures", "block_term.png"), [], block_term))  # it shows no results
+    written = [*texts, *(figure.path for figure in figures)]
+    return Report(texts | claims.page_texts(results_dir, written), figures)  # the claims speak of every experiment
+
+
+def own_report(results_dir: Path, experiments: Sequence[str] = ()) -> Report:
+    """Return the pages and figures of the user's rows, with the published rows beside them.
+
+    Args:
+        results_dir: The published results; the user's rows are in its folder local/.
+        experiments: Which of them; all that were collected if empty.
+
+    Raises:
+        ResultsError: One of them was not collected.
+    """
+    own = results_dir / LOCAL
+    present = collected_experiments(own) + ["recovery"] * recovery.is_collected(own)
+    if unknown := [name for name in experiments if name not in present]:
+        raise ResultsError(
+            f"{', '.join(unknown)} is not collected in {own} (there: {', '.join(present) or 'none'}); "
+            f"run `python experiments/collect.py {' '.join(unknown)}` first"
+        )
+    chosen = list(experiments) or present
+    texts, figures = _pages(results_dir, [name for name in chosen if name != "recovery"], local=True)
+    if "recovery" in chosen:
+        texts |= recovery.table_texts(own)
+        figures += recovery.figure_files(own)
+    return Report(texts, figures)
+
+
+def _pages(results_dir: Path, experiments: Sequence[str], *, local: bool) -> Report:
+    texts: dict[Path, str] = {}
+    figures: list[FigureFile] = []
+    for name in experiments:
+        page = page_of(name)
+        texts |= page.table_texts(results_dir, name, local=local)
+        figures += page.figure_files(results_dir, name, local=local)
+    return Report(texts, figures)
+
+
+def write(report: Report, out_dir: Path) -> list[Path]:
+    """Write a report's files below a folder and return their paths; what is current already is left alone."""
+    for path, text in report.texts.items():
+        if not _is_current(out_dir / path, text):
+            replace_file(out_dir / path, text)
+    for figure in report.figures:
+        if not figure.is_current(out_dir):
+            figure.write(out_dir)
+    return [out_dir / path for path in (*report.texts, *(figure.path for figure in report.figures))]
+
+
+def stale(report: Report, out_dir: Path) -> list[Path]:
+    """Return the paths of the files that are not there or show something else."""
+    texts = [out_dir / path for path, text in report.texts.items() if not _is_current(out_dir / path, text)]
+    return texts + [out_dir / figure.path for figure in report.figures if not figure.is_current(out_dir)]
+
+
+def _is_current(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
+def with_blocks(readme: Path, results_dir: Path) -> str:
+    """Return README's text with its generated blocks filled anew.
+
+    Raises:
+        ResultsError: The two markers of a block do not each stand there once, in order.
+    """
+    text = readme.read_text(encoding="utf-8")
+    for name, block in (("results", readme_block(results_dir)), ("speed", speed_block(results_dir))):
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+            raise ResultsError(f"{readme} must have the lines {begin} and {end} once each, in this order")
+        text = f"{text[: text.index(begin)]}{begin}\n\n{block}\n\n{text[text.index(end) :]}"
+    return text
+
+
+def write_published(results_dir: Path) -> None:
+    """Write the published pages and figures, and the blocks of the README beside `results_dir`; print their paths."""
+    written = write(published_report(results_dir), results_dir)
+    readme = results_dir.parent / "README.md"
+    if readme.exists():
+        replace_file(readme, with_blocks(readme, results_dir))
+        written.append(readme)
+    print("\n".join(f"wrote {path}" for path in written))
+
+
+def check_published(results_dir: Path) -> None:
+    """Compare the published pages and figures, and the README beside them, with what the CSV files give.
+
+    Raises:
+        ResultsError: A file is out of date; the message names all that are.
+    """
+    found, readme = stale(published_report(results_dir), results_dir), results_dir.parent / "README.md"
+    if readme.exists() and with_blocks(readme, results_dir) != readme.read_text(encoding="utf-8"):
+        found.append(readme)
+    if found:
+        names = ", ".join(os.path.relpath(path) for path in found)
+        raise ResultsError(f"out of date: {names}; run `python experiments/publish.py --pages`")
+
+
+def report_own(results_dir: Path, experiments: Sequence[str], scale: str | None) -> None:
+    """Write the user's pages and figures into `results_dir`/local; with a scale, print the tables of it."""
+    for path in write(own_report(results_dir, experiments), results_dir / LOCAL):
+        print(f"wrote {path}")
+    for name in experiments if scale else ():
+        print(f"\n{page_of(name).terminal_report(results_dir, name, str(scale))}\n")

@@ -1,0 +1,141 @@
+"""What the site takes from the repository as it is built: results, notebooks, notes; and the drawing of a plan.
+
+`results/`, `notebooks/`, `data/README.md`, `CONTRIBUTING.md` and `CHANGELOG.md` keep their places, so that their links
+to one another hold. Links from them to other files of the repository become plain text: those are not part of the site.
+"""
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from plan_drawing import draw_plan
+
+import btrnn
+
+ROOT = Path(__file__).resolve().parent.parent
+TAKEN = (
+    *("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "notebooks/*.ipynb"),
+    *("results/*.md", "results/*.csv", "results/tables/*.md", "results/figures/*", "results/weights/*.md"),
+)
+_MARKDOWN_LINK = re.compile(r"(?<![\w)\]])(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+_HTML_LINK = re.compile(r'<a href="(?P<target>[^"]+)"(?P<rest>[^>]*)>(?P<text>.*?)</a>', re.DOTALL)
+_LONG_CELL = re.compile(r"<td(?=[^>]*>[^<]{60})")
+_SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
+
+
+@event_priority(100)  # before the plugin that renders notebooks looks for them
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add what the repository has to the pages of docs/, and the pages of results to the navigation."""
+    for path in _taken():
+        files.append(File(path.as_posix(), str(ROOT), config.site_dir, config.use_directory_urls))
+    files.append(File.generated(config, "results/figures/README.md", content=_gallery()))
+    for entry in config.nav or []:
+        if "Results" in entry:
+            entry["Results"] = _navigation()
+    return files
+
+
+def _taken() -> list[Path]:
+    return sorted(path.relative_to(ROOT) for pattern in TAKEN for path in ROOT.glob(pattern) if path.is_file())
+
+
+def _navigation() -> list[dict[str, Any]]:
+    """List the pages of results: claims, figures, tables, notebooks, and what they rest on."""
+    paths = [path for path in _taken() if path.suffix in (".md", ".ipynb")]
+
+    def pages(folder: str) -> list[dict[str, str]]:
+        return [{_title(path): path.as_posix()} for path in paths if path.parent.as_posix() == folder]
+
+    return [
+        {"Claims": "results/README.md"},
+        {"Figures": "results/figures/README.md"},
+        {"Tables": pages("results/tables")},
+        {"Notebooks": pages("notebooks")},
+        {"Deviations from the paper": "results/deviations.md"},
+        {"Data": "data/README.md"},
+        {"Trained models": pages("results/weights")},
+    ]
+
+
+def _title(path: Path) -> str:
+    if path.suffix == ".ipynb":
+        text = str(nbformat.read(ROOT / path, as_version=4).cells[0].source)
+    else:
+        text = (ROOT / path).read_text(encoding="utf-8")
+    heading = next((line for line in text.splitlines() if line.startswith("# ")), path.stem)
+    return heading.removeprefix("# ").replace("`", "").strip()
+
+
+def _gallery() -> str:
+    """Write the page of all figures, each beside the name of the file that it is."""
+    lines = ["# Figures", "", "All that is drawn, from the CSV files alone. A picture opens in full size.", ""]
+    lines.append('<div class="gallery" markdown>')
+    for path in sorted((ROOT / "results" / "figures").iterdir()):
+        name = path.stem.replace("_", " ")
+        lines += ["", f"[![{name}]({path.name})]({path.name})<br>{name}"]
+    return "\n".join([*lines, "", "</div>", ""])
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Lead links from places of the repository to those of the site, and fill the places for what is made."""
+    made = page.file.abs_src_path is None
+    of_docs = not made and str(page.file.abs_src_path).startswith(config.docs_dir)
+    source = f"docs/{page.file.src_uri}" if of_docs else page.file.src_uri
+
+    def link(match: re.Match[str]) -> str:
+        place = _place(match["target"], source)
+        if place is None:
+            return match[0]
+        if files.get_file_from_path(place) is None:
+            place = f"{place}/README.md"  # of a folder, if it has one
+        if files.get_file_from_path(place) is None:
+            return match["text"]
+        target = posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or ".")
+        fragment = urlsplit(match["target"]).fragment
+        return f"{match['image']}[{match['text']}]({target}{f'#{fragment}' if fragment else ''})"
+
+    if not made:
+        markdown = _MARKDOWN_LINK.sub(link, markdown)
+    if "<!-- plan -->" in markdown:
+        markdown = markdown.replace("<!-- plan -->", draw_plan())
+    return markdown.replace("<!-- public names -->", _public_names())
+
+
+def _public_names() -> str:
+    """Ask for the docstring of every public class, in the order of the alphabet."""
+    names = sorted(name for name in btrnn.__all__ if name[0].isupper())
+    return "\n\n".join(f"::: btrnn.{name}" for name in names)
+
+
+def on_page_content(html: str, page: Page, files: Files, **_: object) -> str:
+    """Mark cells that need width; give notebooks links within the site, and take out what they would fetch."""
+
+    def link(match: re.Match[str]) -> str:
+        target = _place(match["target"], page.file.src_uri)
+        if target is None:
+            return match[0]
+        found = files.get_file_from_path(target)
+        if found is None:
+            return match["text"]
+        fragment = urlsplit(match["target"]).fragment
+        address = found.url_relative_to(page.file) + (f"#{fragment}" if fragment else "")
+        return f'<a href="{address}"{match["rest"]}>{match["text"]}</a>'
+
+    html = _LONG_CELL.sub('<td class="long"', html)
+    return _HTML_LINK.sub(link, _SCRIPT.sub("", html)) if page.file.src_uri.endswith(".ipynb") else html
+
+
+def _place(target: str, source: str) -> str | None:
+    """Return where a link of the repository leads in the site; None for the network and places of its own page."""
+    parts = urlsplit(target)
+    if parts.scheme or not parts.path:
+        return None
+    place = posixpath.normpath(posixpath.join(posixpath.dirname(source), parts.path))
+    return place.removeprefix("docs/")

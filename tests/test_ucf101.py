@@ -1,0 +1,82 @@
+"""Eleven classes of UCF101 in their original layout: the index, a run, and the protocol with validation clips."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from omegaconf import DictConfig
+
+from btrnn.data.video.clips import UCF101_CLASSES, UCF101_LAYOUT, files_digest, index_clips, split_clips
+from btrnn.engine import run
+
+from .clips import write_clip
+
+
+@pytest.fixture(scope="module")
+def ucf101(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data_dir with a tiny UCF-101: 2 groups of 2 clips a class, and a class that is not asked for."""
+    root = tmp_path_factory.mktemp("data") / "UCF-101"
+    for label, class_name in enumerate([*UCF101_CLASSES, "YoYo"]):
+        for group in (1, 2):
+            for clip in (1, 2):
+                path = root / class_name / f"v_{class_name}_g{group:02d}_c{clip:02d}.avi"
+                write_clip(path, 8 + label, noise=5 * label, codec="mpeg4")
+    return root.parent
+
+
+def test_the_original_layout_is_read(ucf101: Path) -> None:
+    table = index_clips(ucf101 / "UCF-101", UCF101_CLASSES, layout=UCF101_LAYOUT)
+    assert len(UCF101_CLASSES) == 11
+    assert len(table) == 44
+    assert list(table["label"]) == [label for label in range(11) for _ in range(4)]
+    assert list(table["clip"][:3]) == ["v_Basketball_g01_c01", "v_Basketball_g01_c02", "v_Basketball_g02_c01"]
+    assert list(table["group"][:3]) == ["Basketball/01", "Basketball/01", "Basketball/02"]
+    assert table["path"].iloc[-1] == "WalkingWithDog/v_WalkingWithDog_g02_c02.avi"
+    fewer = index_clips(ucf101 / "UCF-101", UCF101_CLASSES, 22, UCF101_LAYOUT)
+    assert fewer["label"].value_counts().unique().tolist() == [2]
+
+
+def test_missing_files_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"no folder of videos at {tmp_path}/UCF-101.*UCF101.*data_dir"):
+        index_clips(tmp_path / "UCF-101", UCF101_CLASSES, layout=UCF101_LAYOUT)
+    (tmp_path / "Basketball").mkdir()
+    (tmp_path / "Basketball" / "v_Basketball_01_01.avi").touch()
+    with pytest.raises(FileNotFoundError, match=r"'Basketball'.*Basketball/v_Basketball_g01_c01\.avi below"):
+        index_clips(tmp_path, UCF101_CLASSES, layout=UCF101_LAYOUT)
+    assert "named v_Basketball_g<group>_c<clip>" in caplog.text
+
+
+def test_digest_is_that_of_lines_of_files(tmp_path: Path) -> None:
+    root = tmp_path / "UCF-101"
+    root.mkdir()
+    for name in ("b", "a"):
+        (root / name).write_text(name)
+    lines = "".join(f"{hashlib.sha256(name.encode()).hexdigest()}  UCF-101/{name}\n" for name in ("a", "b"))
+    assert files_digest(root, ["b", "a"]) == hashlib.sha256(lines.encode()).hexdigest()
+
+
+def test_validation_clips_come_from_the_training_clips_of_the_paper_s_split() -> None:
+    table = pd.DataFrame({"label": np.arange(1407) % 11, "group": "a/1"})
+    paper, validated = (split_clips(table, protocol, 3) for protocol in ("paper", "paper_validated"))
+    assert validated.value_counts().to_dict() == {"train": 1013, "test": 282, "val": 112}
+    assert (paper == "test").equals(validated == "test")
+
+
+def test_a_run_is_chosen_on_validation_clips_and_tests_the_last_epoch_too(
+    ucf101: Path, make_config: Callable[..., DictConfig]
+) -> None:
+    config = make_config("experiment=ucf101_rates", "scale=smoke", "model=bt_lstm", f"data_dir={ucf101}")
+    assert config.data.num_clips is None
+    summary = run.train(config)
+    expected = {"source": "ucf101", "stand_in": False, "num_clips": 44, "num_train": 32, "num_val": 3, "num_test": 9}
+    assert summary.items() >= expected.items()
+    assert {"val/accuracy", "test/accuracy", "test/accuracy_last"} <= summary.keys()
+    paths = index_clips(ucf101 / "UCF-101", UCF101_CLASSES, layout=UCF101_LAYOUT)["path"]
+    assert summary["data_digest"] == files_digest(ucf101 / "UCF-101", paths)
+    predictions = pd.read_csv(Path(config.run_dir) / "predictions.csv")
+    assert {"predicted", "predicted_last"} <= set(predictions)
+    splits = pd.read_csv(Path(config.run_dir) / "splits.csv")
+    assert set(predictions["clip"]) == set(splits["clip"][splits["split"] == "test"])
