@@ -122,7 +122,7 @@ def test_the_places_in_all_frames_tell_the_class() -> None:
     paths = [motions._places(label, np.random.default_rng(number)) for number, label in enumerate(labels.tolist())]
     steps = 2 * np.pi * np.diff(np.array(paths) / (motions.HEIGHT, motions.WIDTH), axis=1)
     inputs = np.concatenate([np.cos(steps), np.sin(steps)], axis=-1).reshape(len(labels), -1)
-    assert right(RidgeClassifier(), inputs, labels) >= 90, "the jitter leaves it visible"
+    assert right(RidgeClassifier(), inputs, labels) >= 105, "the jitter leaves it visible"
 
 
 # Clips
