@@ -7,7 +7,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
+.PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 rates-ucf101 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce reproduce-sensitivity complexity dashboard \
 	notebooks docs collect tables figures publish bench test lint format clean
 
@@ -35,6 +35,11 @@ rates-ucf11: setup ## choose each model's learning rate on validation data
 
 rate-curves-ucf11: setup ## accuracy against the learning rate on the paper's random split, three seeds (3 hours; SEEDS=0 one)
 	@$(RUN) experiments/reproduce.py experiment=ucf11_rates_random_split scale=$(SCALE) $(SEED)
+
+rates-ucf101: setup ## the same on eleven classes of UCF101, which must be in data/UCF-101: 156 runs (minutes on a GPU, a day on 2 cores)
+	@$(RUN) experiments/reproduce.py experiment=ucf101_rates scale=$(SCALE) $(SEED)
+	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_raw scale=$(SCALE) $(SEED)
+	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_no_dropout scale=$(SCALE) $(SEED)
 
 data-ucf11: setup ## download and unpack UCF11 (about 1 GB)
 	$(RUN) scripts/download_ucf11.py

@@ -84,7 +84,8 @@ def _figures(view: View) -> list[FigureFile]:
         shown = shown.assign(low=shown["mean"], high=shown["mean"])
     several = tables.varied(summary, view.schema)
     shown["panel"] = [panel_name(row) if several else "" for row in summary.to_dict("records")]
-    draw = partial(draw_series, shown, view.title, "Adam's learning rate", "test accuracy, best epoch", log_x=True)
+    title = view.title if several else f"{view.title}; {view.first['scaling']} input"
+    draw = partial(draw_series, shown, title, "Adam's learning rate", "test accuracy, best epoch", log_x=True)
     rate = _paper_rate(view)
     draw = partial(draw, limits=(0.0, 1.04), vertical=(rate, f"the paper's rate, {rate:g}"))
     return [FigureFile(view.figure(""), shown, draw)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from btrnn.reports import tables
+from btrnn.reports.format import span
 from btrnn.results.paper import read_paper
 from btrnn.results.schema import Schema, schema_of
 from btrnn.results.store import Results, read_results, read_with_local
@@ -60,7 +61,7 @@ class View:
     @property
     def title(self) -> str:
         """What stands above every figure."""
-        return f"{self.data}, scale {self.first['scale']}, n = {self.summary['n'].max()}"
+        return f"{self.data}, scale {self.first['scale']}, n = {span(self.summary['n'])}"
 
     def link(self, experiment: str) -> str:
         """Return a link from this page to the published page of another experiment."""
