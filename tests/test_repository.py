@@ -4,9 +4,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from btrnn.results.store import read_results
+from btrnn.results.summary import rates
 
 from .conftest import ROOT
 
@@ -88,34 +92,31 @@ def test_make_lists_its_targets(target):
     assert "train LSTM, TT-LSTM and BT-LSTM" in outcome.stdout
 
 
-def test_the_scales_learning_rates_are_those_that_the_committed_study_chose():
-    from btrnn.results.store import read_results
+def rates_of(experiment: str) -> dict[str, Any]:
+    """Return the learning rates that an experiment's file gives at scale `default`."""
+    return yaml.safe_load((ROOT / "configs" / "experiment" / f"{experiment}.yaml").read_text())["rates"]["default"]
 
+
+def test_the_learning_rates_of_task_1_are_those_that_the_committed_study_chose():
     runs = read_results(ROOT / "results", "ucf11_rates_actions").runs
     rows = rates(runs[runs["scale"] == "default"])
     assert len(rows) == 24
-    scale = yaml.safe_load((ROOT / "configs" / "scale" / "default.yaml").read_text())
     for row in rows[rows["chosen"]].to_dict("records"):
-        assert float(scale["video"]["learning_rate"][row["scaling"]][row["model"]]) == row["learning_rate"]
+        assert float(rates_of("ucf11")[row["scaling"]][row["model"]]) == row["learning_rate"]
 
 
 @pytest.mark.parametrize(
-    ("study", "monitor", "place"),
+    ("study", "monitor", "experiment"),
     [
-        ("draw_rates_mnist_5k", "val/nll_bound", ("generation", "learning_rate", "whole")),
-        ("draw_attention_rates_mnist_5k", "val/nll_bound", ("generation", "learning_rate", "attention")),
-        ("captioning_rates_scenes", "val/loss", ("captioning", "learning_rate")),
+        ("draw_rates_mnist_5k", "val/nll_bound", "draw"),
+        ("draw_attention_rates_mnist_5k", "val/nll_bound", "draw_attention"),
+        ("captioning_rates_scenes", "val/loss", "captioning"),
     ],
 )
-def test_the_rates_of_tasks_2_and_3_are_inside_what_was_tried_and_the_best_of_it(study, monitor, place):
-    from btrnn.results.store import read_results
-
+def test_the_rates_of_tasks_2_and_3_are_inside_what_was_tried_and_the_best_of_it(study, monitor, experiment):
     runs = read_results(ROOT / "results", study).runs
     assert set(runs["scale"]) == {"default"}
-    scale = yaml.safe_load((ROOT / "configs" / "scale" / "default.yaml").read_text())
-    for key in place:
-        scale = scale[key]
     for model, tried in runs.groupby("model"):
         best = tried.loc[tried[monitor].idxmin(), "learning_rate"]
         assert tried["learning_rate"].min() < best < tried["learning_rate"].max()
-        assert float(scale[model]) == best
+        assert float(rates_of(experiment)[model]) == best
