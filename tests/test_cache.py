@@ -417,15 +417,15 @@ def test_a_clip_whose_decoder_raises_is_left_out_and_named(
         (root / f"clip_{index:02}.mpg").write_bytes(clip_bytes[2])
     python = tmp_path / "python"
     code = (
-        "from btrnn.data import video; open_file = video.av.open\n"
+        "from btrnn.data.video import decoding; open_file = decoding.av.open\n"
         "def fail(path, *a, **k):\n"
         "    if 'clip_07' in path: raise UnicodeDecodeError('utf-8', b'x', 0, 1, 'no text')\n"
         "    return open_file(path, *a, **k)\n"
-        "video.av.open = fail\n"
+        "decoding.av.open = fail\n"
     )
     (tmp_path / "failing.py").write_text(
         f"{code}\nimport sys; from pathlib import Path\n"
-        "from btrnn.data import decode_pool; decode_pool._serve(Path(sys.argv[-1]))\n"
+        "from btrnn.data.video import decode_pool; decode_pool._serve(Path(sys.argv[-1]))\n"
     )
     python.write_text(f'#!/bin/sh\nexec {sys.executable} {tmp_path / "failing.py"} "$@"\n')
     python.chmod(0o755)
@@ -482,7 +482,7 @@ def crashing_worker(folder: Path, number: int) -> Path:
     """Write a stand-in for Python that runs the worker with a decoder that dies at clip_1."""
     script = folder / "python"
     code = (
-        "import os, sys; from pathlib import Path; from btrnn.data import decode_pool as pool; "
+        "import os, sys; from pathlib import Path; from btrnn.data.video import decode_pool as pool; "
         "decode = pool.decode_clip; "
         "pool.decode_clip = lambda task, file: "
         f"os.kill(os.getpid(), {int(number)}) if task.clip == 'clip_1' else decode(task, file); "

@@ -334,8 +334,13 @@ def test_nothing_is_loaded_that_another_user_can_write(tmp_path, monkeypatch):
 
 
 WIDTHS = """
-import sys
-from btrnn.ops.native import processor
+import importlib.util, sys
+from pathlib import Path
+import btrnn
+path = Path(btrnn.__file__).parent / "ops" / "native" / "processor.py"  # before its package is imported, which reads it
+spec = importlib.util.spec_from_file_location("btrnn.ops.native.processor", path)
+processor = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(processor)
 processor.VECTOR_BYTES = int(sys.argv[1])
 import torch
 from btrnn import BTLSTM, LSTM, BTLinear, TTLinear

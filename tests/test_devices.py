@@ -73,7 +73,14 @@ def test_captioner_learns_on_the_device(model: str, device: str) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_run_records_the_device_that_trained_it(device: str, tmp_path: Path) -> None:
-    words = ["experiment=draw", "scale=smoke", "model=bt_lstm", f"results_dir={tmp_path}", "logger=none"]
+    words = [
+        "experiment=draw",
+        "data=mnist_5k",
+        "scale=smoke",
+        "model=bt_lstm",
+        f"results_dir={tmp_path}",
+        "logger=none",
+    ]
     words += [f"trainer.accelerator={device}", "+trainer.limit_train_batches=2"]
     register()
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):

@@ -379,8 +379,9 @@ def test_the_seed_draws_split_and_weights(make_config):
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")))
 @pytest.mark.parametrize("model", ["tt_lstm", "bt_lstm"])
 def test_every_experiment_trains_on_two_batches(make_config, experiment, model):
-    overrides = [f"experiment={experiment}", f"model={model}"]
-    section = make_config(*overrides).section
+    data = {"video": "ucf11", "generation": "mnist_5k", "captioning": "scenes"}
+    section = make_config(f"experiment={experiment}").section
+    overrides = [f"experiment={experiment}", f"model={model}", f"data={data[section]}"]
     overrides.append(f"scale.{section}.max_epochs=1")
     summary = run.train(make_config(*overrides, "+trainer.limit_train_batches=2"))
     assert summary["epochs"] == 1
@@ -430,7 +431,9 @@ def test_a_run_of_draw_leaves_bounds_and_pictures_that_its_weights_give_again(ma
 
 def test_wandb_gets_the_pictures_of_draw(make_config, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    config = make_config("experiment=draw", "model=tt_lstm", "logger=wandb", "scale.generation.max_epochs=1")
+    config = make_config(
+        "experiment=draw", "data=mnist_5k", "model=tt_lstm", "logger=wandb", "scale.generation.max_epochs=1"
+    )
     run.train(config)
     (logged,) = Path(config.run_dir).glob("wandb/offline-run-*/run-*.wandb")
     for text in (b"val/nll_bound", b"test/samples", b"test/canvases", b"test/reconstructions"):
