@@ -335,7 +335,15 @@ def test_wandb_that_refuses_leaves_a_way_on(make_config, monkeypatch):
 
 def test_a_full_disk_ends_the_command_in_one_line_and_the_repeated_one_goes_on(tmp_path):
     """A limit of a file's size stands for the disk: the system refuses the write that passes it."""
-    words = ["experiment=draw", "scale=smoke", "model=bt_lstm", "seed=0", "logger=none", "resume_every_seconds=0"]
+    words = [
+        "experiment=draw",
+        "data=mnist_5k",
+        "scale=smoke",
+        "model=bt_lstm",
+        "seed=0",
+        "logger=none",
+        "resume_every_seconds=0",
+    ]
     words += [f"results_dir={tmp_path}", f"data_dir={tmp_path}"]
     command = [sys.executable, str(ROOT / "experiments" / "train.py"), *words]
     limit = 100_000
