@@ -200,7 +200,8 @@ def make_stage(
         before: The axes of the running tensor.
         absorbed: The operands that earlier stages have absorbed.
         group: The operands to absorb now.
-        form: As in `Stage`; "last" becomes "middle" or "permuted" where the contracted axes do not stand last.
+        form: As in `Stage`; "last" becomes "middle" or "permuted" where the contracted axes do not stand last, and
+            "permuted" becomes "last" where they do.
     """
     operands = tuple(sorted(group))
     own = {axis for k in operands for axis in network.operands[k]}
@@ -222,7 +223,7 @@ def make_stage(
         inner = before[first + len(contracted) :]
         if together and not inner:
             form = "last"
-        elif together and network.size(inner) >= SHORTEST_INNER:
+        elif together and form != "permuted" and network.size(inner) >= SHORTEST_INNER:
             form, after = "middle", before[:first] + columns + inner
         else:
             form = "permuted"
