@@ -126,7 +126,7 @@ def test_errors_never_grow_and_the_last_is_that_of_the_map(shape, rank, blocks):
     assert all(later <= earlier + 1e-14 for earlier, later in zip(result.errors, result.errors[1:], strict=False))
     assert result.core.shape == (blocks, *[rank] * len(in_modes))
     layer = BTLinear(in_modes, out_modes, tucker_rank=rank, num_blocks=blocks, dtype=torch.float64)
-    layer._fill([layer.core, *layer.factors], [result.core, *result.factors], None)
+    layer.fill([result.core, *result.factors], None)
     assert layer.relative_error(weight) == pytest.approx(result.errors[-1], abs=1e-9)
 
 

@@ -1,23 +1,24 @@
 """The maps from the input to the gates, as objects: what a recurrent layer's W is made of, and how large.
 
 A recurrent layer is given one such object, and asks it for the module that computes W x in each of its layers and
-directions. `Dense`, `TensorTrain` and `BlockTerm` are the paper's; a map of one's own is a class with `build`:
+directions. `Dense`, `TensorTrain` and `BlockTerm` are the paper's, each further form has a module of its own
+(`btrnn.nn.tensor_ring` and so on); a map of one's own is a class with `build`:
 
     @dataclass(frozen=True)
-    class LowRank(InputMap):
-        rank: int
+    class Bottleneck(InputMap):
+        size: int
 
         def build(self, place: MapPlace) -> nn.Module:
-            down = nn.Linear(place.in_features, self.rank, bias=False, **place.factory)
-            return nn.Sequential(down, nn.Linear(self.rank, place.out_features, bias=False, **place.factory))
+            down = nn.Linear(place.in_features, self.size, bias=False, **place.factory)
+            return nn.Sequential(down, nn.Linear(self.size, place.out_features, bias=False, **place.factory))
 
-    layer = LSTM(57_600, 256, input_map=LowRank(4))
+    layer = LSTM(57_600, 256, input_map=Bottleneck(4))
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import NamedTuple, Protocol, TypedDict, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, TypedDict, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -110,7 +111,7 @@ class Dense(InputMap):
 
 
 @dataclass(frozen=True)
-class _Factorised(InputMap):
+class FactorisedMap(InputMap):
     """What maps with modes share.
 
     Args:
@@ -120,9 +121,13 @@ class _Factorised(InputMap):
 
     in_modes: Sequence[int]
     hidden_modes: Sequence[int]
+    paired: ClassVar[bool] = True  # whether mode k of the input belongs to mode k of the output
+    fewest: ClassVar[int] = 1  # how many modes there must be
 
     def __post_init__(self) -> None:
-        in_modes, hidden_modes = check_modes(self.in_modes, self.hidden_modes, "hidden_modes")
+        in_modes, hidden_modes = check_modes(
+            self.in_modes, self.hidden_modes, "hidden_modes", paired=self.paired, fewest=self.fewest
+        )
         object.__setattr__(self, "in_modes", in_modes)  # the only way to complete what is frozen
         object.__setattr__(self, "hidden_modes", hidden_modes)
 
@@ -155,7 +160,7 @@ class _Factorised(InputMap):
 
 
 @dataclass(frozen=True)
-class TensorTrain(_Factorised):
+class TensorTrain(FactorisedMap):
     """A tensor train (Yang et al., ICML 2017): `TTLinear` in every layer and direction.
 
     Args:
@@ -183,7 +188,7 @@ class TensorTrain(_Factorised):
 
 
 @dataclass(frozen=True)
-class BlockTerm(_Factorised):
+class BlockTerm(FactorisedMap):
     """A sum of block terms (Ye et al., CVPR 2018): `BTLinear` in every layer and direction.
 
     Args:
