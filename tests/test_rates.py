@@ -33,7 +33,7 @@ def rates(model: nn.Module, lr: float = 1.0, **options) -> dict[str, float]:
 def moved(layer: nn.Module, x: torch.Tensor, only: str = "") -> float:
     """Return how far one step of Adam from zero moves W x, as a root mean square in units of 256 lr."""
     before = layer(x).detach()
-    groups = [group for group in parameter_groups(layer, LR)]
+    groups = parameter_groups(layer, LR)
     if only:
         groups = [group for group in groups if group["params"][0] is dict(layer.named_parameters())[only]]
     optimizer = torch.optim.Adam(groups, eps=1e-300)

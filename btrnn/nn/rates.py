@@ -24,8 +24,9 @@ number T that the other tensors and x make. The signs of the terms are random at
 rms(T) times the root of their number. A step gives each entry the sign of its gradient, which is a sum over the J_A
 outputs that share the entry. Along A's input modes the T are alike, as neighbouring pixels are, so I_A changes pull one
 way. Along its ranks they are not: of R_A terms each pulls the way of one output by sqrt(2 / (pi J_A)) of its size, and
-the rest adds up at random. That is rms(W x) sqrt(F) / rms(A) a step of unit size; each of the K tensors, which all step
-at once, may move the output a K-th of the way. Where the ranks of A stand alone (J_A = 1) this is the rule of Qiu et al.
+the rest adds up at random. That is rms(W x) sqrt(F) / rms(A) for a step of unit size; each of the K tensors, which all
+step at once, may move the output a K-th of the way. Where one output alone decides a sign (J_A = 1), F is the fan-in of
+Qiu et al. but for the 2 / pi.
 
 The rule is meant for inputs of about unit size, and for optimisers whose steps have the size of the rate: Adam, AdamW,
 Lion, but not plain SGD. Decoupled weight decay, as AdamW's, acts in proportion to each group's rate.
@@ -123,7 +124,7 @@ def _of_factors(path: str, layer: FactorisedLinear, fan_in: int) -> Iterator[tup
         in_modes, out_modes, ranks = (prod(network.sizes[axis] for axis in axes if axis[0] == kind) for kind in "ijr")
         sharing = layer.out_features / out_modes  # the outputs that share an entry
         pulls = in_modes * (1 + 2 / pi * (network.num_blocks * ranks - 1) / sharing)
-        rms = float(operand.double().square().mean().sqrt())
+        rms = float(operand.detach().double().square().mean().sqrt())
         yield owner, name, fan_in / len(operands) * rms / (sqrt(pulls) * size)
 
 
@@ -131,6 +132,6 @@ def _stored(owner: nn.Module, name: str) -> list[nn.Parameter]:
     """List the parameters behind a tensor that have its shape: itself, or what pruning and the like compute it from."""
     known: list[Any] = [owner._parameters.get(key) for key in (name, f"{name}_orig")]
     if is_parametrized(owner, name):
-        known += owner.parametrizations[name].parameters()  # type: ignore[union-attr, operator]
+        known += owner.get_submodule(f"parametrizations.{name}").parameters()
     shape = getattr(owner, name).shape
     return [parameter for parameter in known if parameter is not None and parameter.shape == shape]
