@@ -32,7 +32,7 @@ class Task(LightningModule, ABC):
     metrics: ClassVar[tuple[str, ...]]
     monitor: ClassVar[str] = "val/loss"
     learning_rate: float
-    scaled: bool
+    scaled: bool = False
 
     @property
     @abstractmethod
