@@ -64,6 +64,24 @@ def test_a_model_that_no_search_was_for_has_the_rate_of_any():
     assert config.task.learning_rate == config.rates.default.any == 1e-3
 
 
+@pytest.mark.parametrize("experiment", ["ucf11", "draw", "captioning"])
+def test_scaled_rates_reach_the_task_and_stand_in_the_name(experiment):
+    one, each = (composed(f"experiment={experiment}", f"optimizer.scaled={scaled}") for scaled in ("false", "true"))
+    assert (one.task.scaled, each.task.scaled) == (False, True)
+    assert each.name == f"{one.name}-scaled"
+    assert one.run_dir == composed(f"experiment={experiment}").run_dir
+
+
+def test_a_run_from_before_there_were_scaled_rates_is_known_again(tmp_path):
+    config = composed("model=lstm")
+    older = OmegaConf.to_container(config, resolve=True)
+    del older["optimizer"], older["task"]["scaled"]
+    OmegaConf.save(older, tmp_path / "config.yaml")
+    refuse_other_run(config, tmp_path / "config.yaml")
+    with pytest.raises(ConfigError, match=r"task\.scaled: False there, True now"):
+        refuse_other_run(composed("model=lstm", "optimizer.scaled=true"), tmp_path / "config.yaml")
+
+
 def test_names_tell_apart_all_that_is_swept():
     choices = [
         composed(f"model={model}", f"scale={scale}", f"data.protocol={protocol}", f"data.scaling={scaling}").run_dir

@@ -19,7 +19,7 @@ from btrnn.complexity import bt_parameters
 from btrnn.results.differences import model_differences, paired_difference
 from btrnn.results.paper import beside_paper, read_paper
 from btrnn.results.schema import MODELS as MODELS_TABLE
-from btrnn.results.schema import model_of, model_position
+from btrnn.results.schema import model_of, model_position, schema_of
 from btrnn.results.statistics import mean_interval
 from btrnn.results.store import collect, read_results, read_with_local, result_paths, write_results
 from btrnn.results.summary import (
@@ -228,6 +228,15 @@ def test_a_baseline_may_leave_out_what_it_does_not_have(tmp_path: Path) -> None:
     (run / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(ResultsError, match=r"summary\.json lacks test/accuracy;"):
         collect(tmp_path, EXPERIMENT)
+
+
+def test_runs_with_scaled_rates_stand_apart_from_older_ones_that_do_not_say(tmp_path: Path) -> None:
+    write_run(tmp_path, "bt_lstm", 0)
+    write_run(tmp_path, "bt_lstm", 0, scale="again", changes={"scaled": True})
+    collect_all(tmp_path)
+    runs = read_results(tmp_path, EXPERIMENT).runs
+    assert dict(zip(runs["scale"], runs["scaled"], strict=True)) == {"study": False, "again": True}
+    assert {"scaled"} <= set(schema_of(EXPERIMENT).panel) & set(summarise(runs).columns)
 
 
 def test_a_summary_in_a_foreign_folder_is_refused(tmp_path: Path) -> None:

@@ -101,3 +101,17 @@ def test_test_keeps_the_predictions_of_the_last_test_only(monkeypatch):
 def test_what_a_run_asks_of_a_task_and_of_data_cannot_be_left_out(kind):
     with pytest.raises(TypeError, match="abstract"):
         type("Incomplete", (kind,), {})()
+
+
+def test_each_layer_has_its_own_rate_where_they_are_scaled():
+    scaled, plain = task(scaled=True), task()
+    rates = {
+        name: group["lr"]
+        for group in scaled.configure_optimizers()["optimizer"].param_groups
+        for name, parameter in scaled.named_parameters()
+        if any(parameter is one for one in group["params"])
+    }
+    assert rates["network.recurrent.input_maps.0.weight"] == pytest.approx(1e-3 * 256 / 6)
+    assert rates["network.classifier.weight"] == pytest.approx(1e-3 * 256 / 4)
+    assert rates["network.classifier.bias"] == 1e-3
+    assert [group["lr"] for group in plain.configure_optimizers()["optimizer"].param_groups] == [1e-3]

@@ -52,6 +52,13 @@ class Ranks:
 
 
 @dataclass
+class Optimizer:
+    """What is said of the optimiser, whichever the task."""
+
+    scaled: bool = False  # the learning rate by layer, see btrnn.nn.rates; else one number for all
+
+
+@dataclass
 class Dataset:
     """What a member of the group `data` says to the rest of the configuration."""
 
@@ -77,6 +84,7 @@ class RootConfig:
     cell: Cell = field(default_factory=Cell)
     ranks: Ranks = field(default_factory=Ranks)
     dataset: Dataset = field(default_factory=Dataset)
+    optimizer: Optimizer = field(default_factory=Optimizer)
     rates: dict[str, Any] = field(default_factory=dict)  # learning rates of the experiment, by scale and model
     follows: dict[str, Any] = field(default_factory=dict)  # values that follow from another choice, to be interpolated
     task: dict[str, Any] = MISSING
@@ -91,14 +99,22 @@ class RootConfig:
 
 # Where a run computes, reads and writes changes nothing in what it finds; of what is looked up, what is found counts.
 NOT_SCIENCE = (
-    *("dataset", "rates", "follows"),
+    *("dataset", "rates", "follows", "optimizer"),
     *("results_dir", "data_dir", "run_dir", "logger", "tags", "resume_every_seconds"),
     *("data.root", "data.cache_dir", "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar"),
 )
+LATER = {"task.scaled": False}  # what runs of older versions do not say, and did
 # What the run's name already says, so that it need not be said again by the list of overrides.
 NAMED = (
     *("experiment", "name", "seed", "task", "model", "data", "scale", "data.protocol", "data.scaling"),
-    *("task.network.num_glimpses", "modes", "ranks.tucker", "ranks.num_blocks", "ranks.tensor_train"),
+    *(
+        "task.network.num_glimpses",
+        "optimizer.scaled",
+        "modes",
+        "ranks.tucker",
+        "ranks.num_blocks",
+        "ranks.tensor_train",
+    ),
 )
 
 
@@ -108,6 +124,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("product", lambda modes: prod(modes), replace=True)
     OmegaConf.register_new_resolver("length", lambda modes: len(modes), replace=True)
     OmegaConf.register_new_resolver("variant", _variant, replace=True)
+    OmegaConf.register_new_resolver("suffix", lambda name, said: f"-{name}" if said else "", replace=True)
 
 
 def _variant() -> str:
@@ -233,7 +250,7 @@ def refuse_other_run(config: DictConfig, saved_path: Path) -> None:
     Raises:
         ConfigError: They differ in something that changes the science, which the message lists, or it is damaged.
     """
-    new, old = science(config), science(read_config(saved_path))
+    new, old = science(config), LATER | science(read_config(saved_path))
     changed = [
         f"{key}: {old.get(key, 'absent')} there, {new.get(key, 'absent')} now"
         for key in sorted(old.keys() | new.keys())

@@ -55,6 +55,7 @@ def summarise(
         "num_blocks": of_map.num_blocks,
         "order": of_map.order,
         "learning_rate": task.learning_rate,
+        "scaled": task.scaled,
         "epochs": len(rows),
         "parameters_input": of_w,
         "parameters_total": parameters,

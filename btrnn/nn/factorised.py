@@ -92,6 +92,15 @@ class FactorisedLinear(nn.Module):
         """Entries of the dense W over the parameters that stand for it."""
         return self.in_features * self.out_features / self.num_weights
 
+    def weight_places(self) -> list[tuple[nn.Module, str]]:
+        """Return which module holds each of `operands()`, and under which name."""
+        return [(self.get_submodule(path), name) for path, name in self._weight_names]
+
+    @torch.no_grad()
+    def output_size(self) -> float:
+        """Compute the root mean square of W x for white x of unit variance, ||W|| / sqrt(J), without W."""
+        return float(self._dense_norm(self.operands())) / sqrt(self.out_features)
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draw all parameters anew.
@@ -99,7 +108,7 @@ class FactorisedLinear(nn.Module):
         W has exactly the norm that nn.Linear's W has on average, so that W x has a root mean square of 1/sqrt(3) for
         white x of unit variance, whatever the rank and the number of blocks.
         """
-        with to_fill([(self.get_submodule(path), name) for path, name in self._weight_names]) as weights:
+        with to_fill(self.weight_places()) as weights:
             if weights[0].is_meta:  # shapes without numbers, as nn.Linear allows
                 return
             for weight in weights:

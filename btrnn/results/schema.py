@@ -79,7 +79,8 @@ def model_position(name: str) -> tuple[int, str]:
 
 
 RUN_KEY = ("experiment", "name", "seed")
-_LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "epochs")
+LATER = {"scaled": False}  # columns that runs of older versions do not have, and what they would say
+_LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "scaled", "epochs")
 _PARAMETERS = ("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total")
 _MACHINE = (
     *("num_train", "num_val", "num_test", "seconds", "seconds_per_epoch", "steps_per_second", "peak_memory_mib"),
@@ -132,7 +133,7 @@ class Schema:
     @property
     def panel(self) -> tuple[str, ...]:
         """Rows that differ in any of these never stand in the same table or panel of a figure."""
-        return ("experiment", "source", "stand_in", *self.data, "scale")
+        return ("experiment", "source", "stand_in", *self.data, "scale", "scaled")
 
     @property
     def unit(self) -> str:
@@ -146,8 +147,8 @@ class Schema:
 
     @property
     def training_columns(self) -> tuple[str, ...]:
-        """Of a run that did not touch the test split."""
-        return tuple(column for column in self.columns if not column.startswith("test/"))
+        """Of every run, also one that did not touch the test split; without those of `LATER`."""
+        return tuple(column for column in self.columns if not column.startswith("test/") and column not in LATER)
 
     @property
     def epoch_columns(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from btrnn.results.schema import BASELINE, RUN_KEY, Schema, schema_of
+from btrnn.results.schema import BASELINE, LATER, RUN_KEY, Schema, schema_of
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import (
     RUN_AGAIN,
@@ -211,6 +211,8 @@ def _tidy(runs: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             runs[column] = pd.Series([_text(value) for value in runs[column]], runs.index, dtype="str")
         elif column == "seed":
             runs[column] = runs[column].astype("int64")
+        elif column in LATER:
+            runs[column] = [LATER[column] if pd.isna(value) else value for value in runs[column]]
         elif column != "stand_in":  # float also where no value is missing: a type must not depend on the other rows
             runs[column] = pd.to_numeric(runs[column]).astype("float64")
     return runs
@@ -230,7 +232,7 @@ def read_results(results_dir: Path, experiment: str) -> Results:
     runs, epochs, predictions = pd.DataFrame(columns=list(schema.columns)), pd.DataFrame(), pd.DataFrame()
     pictures: dict[str, np.ndarray] = {}
     if paths.runs.exists():
-        runs = _tidy(read_csv(paths.runs, list(schema.columns), _COLLECT_AGAIN), schema)
+        runs = _tidy(read_csv(paths.runs, list(schema.training_columns), _COLLECT_AGAIN), schema)
     if paths.epochs.exists():
         epochs = read_csv(paths.epochs, [*RUN_KEY, "epoch"], _COLLECT_AGAIN)
     if paths.predictions.exists():

@@ -42,6 +42,7 @@ class Captioning(Task):
         beam_size: Captions that the search keeps for each image.
         max_length: Most words of a caption.
         length_penalty: Power of the length that a caption's log-probability is divided by.
+        scaled: Whether each layer gets its own rate by `btrnn.nn.rates`.
 
     Raises:
         ValueError: The captioner cannot be made, whatever the data.
@@ -58,12 +59,13 @@ class Captioning(Task):
         beam_size: int = 3,
         max_length: int = 20,
         length_penalty: float = 1.0,
+        scaled: bool = False,
     ) -> None:
         super().__init__()
         self._network, self._random_state = network, torch.get_rng_state()
         self.network = network(vocabulary_size=1, num_channels=1)  # until `complete`; a mistake shows before data do
         self.learning_rate, self.beam_size, self.max_length = learning_rate, beam_size, max_length
-        self.length_penalty, self.decay_epochs = length_penalty, decay_epochs
+        self.length_penalty, self.decay_epochs, self.scaled = length_penalty, decay_epochs, scaled
         self._losses: list[tuple[float, int]] = []  # of the test's batches: mean over the words, and their number
         self._captions: list[str] = []  # of the test images
         self._cider = np.empty(0)

@@ -30,6 +30,7 @@ class Generation(Task):
         network: DRAW.
         learning_rate: Adam's rate after a linear warm-up of 100 steps; it then falls linearly to 2 % of it.
         importance_samples: At test, also estimate the likelihood by so many importance samples an image; 0 does not.
+        scaled: Whether each layer gets its own rate by `btrnn.nn.rates`.
     """
 
     metrics = (
@@ -38,10 +39,12 @@ class Generation(Task):
     )
     monitor = "val/nll_bound"
 
-    def __init__(self, network: DRAW, *, learning_rate: float, importance_samples: int = 0) -> None:
+    def __init__(
+        self, network: DRAW, *, learning_rate: float, importance_samples: int = 0, scaled: bool = False
+    ) -> None:
         super().__init__()
         self.network = network
-        self.learning_rate, self.importance_samples = learning_rate, importance_samples
+        self.learning_rate, self.importance_samples, self.scaled = learning_rate, importance_samples, scaled
 
     @property
     def recurrent(self) -> LSTM:

@@ -17,7 +17,7 @@ def warmed_up_adam(task: Task, decay_epochs: int | None = None) -> dict[str, Any
         task: What is trained, by a trainer with a number of epochs.
         decay_epochs: Epochs after which the decay ends; those of the trainer without it.
     """
-    optimizer = torch.optim.Adam(task.parameters(), lr=task.learning_rate, fused=True)
+    optimizer = task.adam()
     total = float(task.trainer.estimated_stepping_batches)
     if decay_epochs is not None:
         assert task.trainer.max_epochs is not None

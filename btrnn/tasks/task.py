@@ -10,6 +10,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from btrnn.nn.lstm import LSTM
+from btrnn.nn.rates import parameter_groups
 
 Outputs = dict[str, np.ndarray]  # what a test gives beside its metrics
 
@@ -25,11 +26,13 @@ class Task(LightningModule, ABC):
         metrics: What is logged of training and validation, in the order of metrics.csv.
         monitor: The metric whose smallest value marks the epoch whose weights are kept.
         learning_rate: Of the optimiser at its highest.
+        scaled: Whether each layer gets the rate by which a step moves its output as far: see `btrnn.nn.rates`.
     """
 
     metrics: ClassVar[tuple[str, ...]]
     monitor: ClassVar[str] = "val/loss"
     learning_rate: float
+    scaled: bool = False
 
     @property
     @abstractmethod
@@ -61,6 +64,11 @@ class Task(LightningModule, ABC):
     def media(self, data: Any, chosen: Outputs) -> dict[str, Any]:  # noqa: ARG002
         """Return what W&B shows of the outputs."""
         return {}
+
+    def adam(self) -> torch.optim.Adam:
+        """Make the optimiser, at its highest rate."""
+        parameters = parameter_groups(self, self.learning_rate) if self.scaled else self.parameters()
+        return torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
 
     def training_step(self, batch: Any) -> Tensor:
         """Compute the loss of one batch.

@@ -22,6 +22,7 @@ class VideoClassification(Task):
         network: The classifier.
         learning_rate: Adam's rate at step 0.
         learning_rate_decay: k in lr_t = lr / (1 + k t) at step t, as in the released code.
+        scaled: Whether each layer gets its own rate by `btrnn.nn.rates`.
         classifier_l2: The loss has this times the sum of squares of the classifier's weight, and so does every
             logged loss.
     """
@@ -35,11 +36,12 @@ class VideoClassification(Task):
         learning_rate: float,
         learning_rate_decay: float,
         classifier_l2: float,
+        scaled: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.learning_rate, self.learning_rate_decay = learning_rate, learning_rate_decay
-        self.classifier_l2 = classifier_l2
+        self.classifier_l2, self.scaled = classifier_l2, scaled
         self.test_predictions: list[tuple[Tensor, Tensor]] = []  # (rows of the clip table, predicted labels)
 
     def _step(self, batch: VideoBatch, split: str) -> tuple[Tensor, Tensor]:
@@ -104,6 +106,6 @@ class VideoClassification(Task):
 
     def configure_optimizers(self) -> Any:
         """Return Adam with the released code's decay, stepped at every batch."""
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
+        optimizer = self.adam()
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + self.learning_rate_decay * step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
