@@ -7,9 +7,11 @@ What needs more is therefore imported in the fixture that uses it.
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import jaxtyping
@@ -19,8 +21,32 @@ from jaxtyping import install_import_hook
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+
+def check_annotations() -> None:
+    """Execute the annotations of the package's modules that are imported from here on.
+
+    jaxtyping's own loader renames the bytecode of all that is imported while a module is: of the libraries too. They
+    would be compiled again by every process, for 15 seconds, where bytecode is not written.
+    """
+    hook = install_import_hook("btrnn", "beartype.beartype").hook
+    find = hook.find_spec
+
+    def find_and_load_alone(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        spec = find(name, path, target)
+        if spec is not None:
+            loader = spec.loader
+
+            def execute(module: ModuleType) -> None:
+                exec(loader.source_to_code(loader.get_data(loader.path), loader.path), vars(module))
+
+            loader.exec_module = execute
+        return spec
+
+    hook.find_spec = find_and_load_alone
+
+
 if find_spec("beartype"):
-    install_import_hook("btrnn", "beartype.beartype")
+    check_annotations()
 os.environ["WANDB_MODE"] = "disabled"
 # no test depends on the time that an example takes: machines are shared
 hypothesis.settings.register_profile("btrnn", deadline=None)
