@@ -25,11 +25,11 @@ LAYERS = {
     "dense": lambda **options: LSTM(16, 8, **options),
     "tt": lambda **options: TTLSTM((4, 4), (2, 4), tt_rank=2, **options),
     "bt": lambda **options: BTLSTM((4, 4), (2, 4), tucker_rank=2, **options),
-    "bt hidden": lambda **options: BTLSTM((4, 4), (2, 4), tucker_rank=2, hidden_map=HIDDEN_MAP, **options),
+    "bt-hidden": lambda **options: BTLSTM((4, 4), (2, 4), tucker_rank=2, hidden_map=HIDDEN_MAP, **options),
     "gru": lambda **options: GRU(16, 8, **options),
-    "tt gru": lambda **options: TTGRU((4, 4), (2, 4), tt_rank=2, **options),
-    "bt gru": lambda **options: BTGRU((4, 4), (2, 4), tucker_rank=2, **options),
-    "gru hidden": lambda **options: GRU(16, 8, hidden_map=HIDDEN_MAP, **options),
+    "tt-gru": lambda **options: TTGRU((4, 4), (2, 4), tt_rank=2, **options),
+    "bt-gru": lambda **options: BTGRU((4, 4), (2, 4), tucker_rank=2, **options),
+    "gru-hidden": lambda **options: GRU(16, 8, hidden_map=HIDDEN_MAP, **options),
 }
 OF_LSTM = {"forget_bias"}  # the options that an LSTM alone has
 MAPS = {
@@ -92,7 +92,7 @@ def test_a_sequence_without_steps_is_refused_by_its_length(make, shape):
         make(batch_first=shape[0] == 3)(torch.randn(shape))
 
 
-@pytest.mark.parametrize("kind", ["gru", "bt gru", "gru hidden"])
+@pytest.mark.parametrize("kind", ["gru", "bt-gru", "gru-hidden"])
 def test_a_gru_refuses_other_states_than_one_tensor(kind, unchecked):
     layer, x, state = LAYERS[kind](), torch.randn(5, 3, 16), torch.zeros(1, 3, 8)
     for given, said in (((state, state), "one tensor.*tuple"), (state.half(), "a state.*float16")):

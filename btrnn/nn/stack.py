@@ -81,7 +81,7 @@ class RecurrentStack(nn.Module):
         for name, shape in self._parameter_shapes().items():
             for suffix in self._suffixes:
                 self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
-        self.reset_recurrent_parameters()
+        self._draw_parameters()  # the maps have drawn theirs
         self.register_load_state_dict_pre_hook(accept_other_keys)  # type: ignore[no-untyped-call]
 
     # ---- parameters
@@ -117,11 +117,15 @@ class RecurrentStack(nn.Module):
             reset(input_map)
         self.reset_recurrent_parameters()
 
-    @torch.no_grad()
     def reset_recurrent_parameters(self) -> None:
         """Draw U and the bias anew."""
         for hidden_map in self.hidden_maps:
             reset(hidden_map)
+        self._draw_parameters()
+
+    @torch.no_grad()
+    def _draw_parameters(self) -> None:
+        """Draw all parameters that no map holds."""
         bound = 1 / sqrt(self.hidden_size)
         for name, parameter in self.named_parameters():  # under other names too, from which a hook computes U
             if name.startswith(("input_maps.", "hidden_maps.")):
