@@ -1,4 +1,4 @@
-"""Compact recurrent networks: LSTMs whose input-to-hidden matrix is dense, a tensor train, block terms, and so on.
+"""Compact recurrent networks: LSTMs and GRUs whose input-to-hidden matrix is dense, a tensor train, block terms, ...
 
 The letters used in shapes everywhere: B batch, T time, I and H input and hidden features, I_k and J_k the modes of the
 input and the output, d the order (how many modes), N block terms, R rank, V vocabulary.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from btrnn import complexity
+    from btrnn.nn.gru import BTGRU, GRU, TTGRU
     from btrnn.nn.hierarchical_tucker import HTLSTM, HTLinear
     from btrnn.nn.kronecker import CPLSTM, CPLinear, KroneckerLinear, KroneckerLSTM
     from btrnn.nn.linear import BTLinear, TTLinear
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from btrnn.ops import native
 
 __all__ = [
+    "BTGRU",
     "BTLSTM",
     "CPLSTM",
+    "GRU",
     "HTLSTM",
     "LSTM",
     "TRLSTM",
+    "TTGRU",
     "TTLSTM",
     "BTLinear",
     "CPLinear",
@@ -61,6 +65,9 @@ _HOME = {
     "LowRankLSTM": "btrnn.nn.low_rank",
     "TRLSTM": "btrnn.nn.tensor_ring",
     "TuckerLSTM": "btrnn.nn.tucker",
+    "GRU": "btrnn.nn.gru",
+    "TTGRU": "btrnn.nn.gru",
+    "BTGRU": "btrnn.nn.gru",
 }
 
 

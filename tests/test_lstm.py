@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, LSTMState, TTLinear
 from btrnn.nn.input_map import TensorTrain
-from btrnn.ops.lstm import hard_sigmoid
+from btrnn.ops.activations import hard_sigmoid
 
 OPTIONS = st.fixed_dictionaries(
     {
