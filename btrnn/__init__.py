@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from btrnn import complexity
+    from btrnn.nn.compress import compress
     from btrnn.nn.linear import BTLinear, TTLinear
     from btrnn.nn.lstm import BTLSTM, LSTM, TTLSTM, LSTMState
     from btrnn.ops import native
 
-__all__ = ["BTLSTM", "LSTM", "TTLSTM", "BTLinear", "LSTMState", "TTLinear", "complexity", "native"]
+__all__ = ["BTLSTM", "LSTM", "TTLSTM", "BTLinear", "LSTMState", "TTLinear", "complexity", "compress", "native"]
 
 _HOME = {
     "BTLinear": "btrnn.nn.linear",
@@ -23,6 +24,7 @@ _HOME = {
     "TTLSTM": "btrnn.nn.lstm",
     "BTLSTM": "btrnn.nn.lstm",
     "LSTMState": "btrnn.nn.lstm",
+    "compress": "btrnn.nn.compress",
 }
 
 
