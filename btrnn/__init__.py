@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from btrnn import complexity
+    from btrnn.nn.compress import compress
     from btrnn.nn.gru import BTGRU, GRU, TTGRU
     from btrnn.nn.hierarchical_tucker import HTLSTM, HTLinear
     from btrnn.nn.kronecker import CPLSTM, CPLinear, KroneckerLinear, KroneckerLSTM
@@ -43,10 +44,12 @@ __all__ = [
     "TuckerLSTM",
     "TuckerLinear",
     "complexity",
+    "compress",
     "native",
 ]
 
 _HOME = {
+    "compress": "btrnn.nn.compress",
     "BTLinear": "btrnn.nn.linear",
     "TTLinear": "btrnn.nn.linear",
     "CPLinear": "btrnn.nn.kronecker",

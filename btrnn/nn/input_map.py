@@ -96,6 +96,22 @@ class InputMap(Protocol):
         """
         ...
 
+    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> nn.Module:  # noqa: ARG002
+        """Make W of one layer and direction so that it is near to a dense one: `btrnn.compress` calls this.
+
+        Args:
+            place: Where it stands.
+            weight: (out_features, in_features), laid out as nn.Linear.weight, of the place's device and type.
+            bias: (out_features,), of an nn.Linear that is replaced; None for a map without bias.
+
+        Returns:
+            A module as `build` makes, with `to_dense()`, which gives W, and with the bias if there is one.
+
+        Raises:
+            ValueError: The map does not fit the sizes, or has no way to be made from a matrix.
+        """
+        raise ValueError(f"{type(self).__name__} has no way from a dense matrix: it must define from_dense")
+
     def facts(self) -> MapFacts:
         """Return what a table says of the map."""
         return MapFacts()
@@ -182,6 +198,10 @@ class TensorTrain(FactorisedMap):
         """Make TT-cores of the layer's modes."""
         return TTLinear(*self.modes(place), tt_rank=self.rank, bias=False, **place.factory)
 
+    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+        """Compute TT-cores near to W: see `TTLinear.from_dense`."""
+        return TTLinear.from_dense(weight, *self.modes(place), tt_rank=self.rank, bias=bias)
+
     def facts(self) -> MapFacts:
         """Return modes and ranks."""
         return MapFacts(self.in_modes, self.hidden_modes, self.rank)
@@ -213,6 +233,11 @@ class BlockTerm(FactorisedMap):
         """Make the core tensors and factors of the layer's modes."""
         rank, num_blocks = self.rank, self.num_blocks
         return BTLinear(*self.modes(place), tucker_rank=rank, num_blocks=num_blocks, bias=False, **place.factory)
+
+    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+        """Fit core tensors and factors to W: see `BTLinear.from_dense`."""
+        rank, num_blocks = self.rank, self.num_blocks
+        return BTLinear.from_dense(weight, *self.modes(place), tucker_rank=rank, num_blocks=num_blocks, bias=bias)
 
     def facts(self) -> MapFacts:
         """Return modes, rank and blocks."""
