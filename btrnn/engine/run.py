@@ -26,9 +26,8 @@ from btrnn.engine.logs import logged, quiet_lightning
 from btrnn.engine.memory import reuse_freed_memory, start_memory_anew
 from btrnn.engine.summary import summarise
 from btrnn.engine.weights import moved, read_state, read_weights
-from btrnn.storage.atomic import replace_file
+from btrnn.storage.atomic import locked, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
-from btrnn.storage.locks import locked
 from btrnn.tasks import NonFiniteLossError, Outputs, Task
 
 log = logging.getLogger(__name__)

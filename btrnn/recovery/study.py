@@ -26,9 +26,8 @@ from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.linear import BTLinear, TTLinear
 from btrnn.recovery.fit import Fits, fit
 from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
-from btrnn.storage.atomic import replace_file
+from btrnn.storage.atomic import locked, replace_file
 from btrnn.storage.files import arrays_bytes
-from btrnn.storage.locks import locked
 
 log = logging.getLogger(__name__)
 SAME_SHAPE = "same_shape"
