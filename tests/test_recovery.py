@@ -16,9 +16,8 @@ from omegaconf import DictConfig
 from btrnn import BTLinear, TTLinear
 from btrnn.engine.config import ConfigError, register
 from btrnn.recovery import records
-from btrnn.recovery.fit import dense_weights, draw_inputs, fit, second_moment
-from btrnn.recovery.study import run
-from btrnn.recovery.summary import SAME_SHAPE, compare_with_rank, shape_name, summarise
+from btrnn.recovery.records import SAME_SHAPE, compare_with_rank, shape_name, summarise
+from btrnn.recovery.study import dense_weights, draw_inputs, fit, run, second_moment
 from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
 from btrnn.reports import parameters, recovery
 from btrnn.results.paper import read_paper

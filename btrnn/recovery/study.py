@@ -1,5 +1,6 @@
-"""A run of the recovery study: one shape of map, all truths, seeds and restarts; skipped if finished.
+"""The recovery study: maps of one shape fitted to matrices, and a run of it; skipped if finished.
 
+A run has all truths, seeds and restarts of one shape of map, trained as one: each is an entry of a batch of parameters.
 The run folder holds config.yaml, fits.csv (a row for each truth, seed and restart), truths.csv (a row for each truth
 and seed), matrices.npz (the truths of seed 0 and the best that was learnt of each) and summary.json.
 """
@@ -8,30 +9,129 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from hydra.utils import instantiate
+from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from btrnn.engine.config import ConfigError, check_targets, refuse_other_run
-from btrnn.engine.memory import reuse_freed_memory
-from btrnn.engine.provenance import git_state
+from btrnn.engine.machine import git_state, reuse_freed_memory
 from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.linear import BTLinear, TTLinear
-from btrnn.recovery.fit import Fits, fit
+from btrnn.ops.contraction import BLOCK, contract
+from btrnn.recovery.records import SAME_SHAPE
 from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
 from btrnn.storage.atomic import locked, replace_file
 from btrnn.storage.files import arrays_bytes
 
 log = logging.getLogger(__name__)
-SAME_SHAPE = "same_shape"
+FIT = "fit"  # the axis of the batch
+_SHOWN_EVERY = 500  # steps
+Progress = Callable[[int, float], None]  # step, median of the relative errors on the pairs
 _FIRST_SEED_OF_TRUTHS = 1_000_000  # of truths of the map's own shape: none is the start of a fit
+
+
+class Fits(NamedTuple):
+    """What training gave.
+
+    weights: (fits, J, I).
+    errors: (fits,), the Frobenius norm of what is missed over that of the truth.
+    """
+
+    weights: Tensor
+    errors: Tensor
+
+
+def dense_weights(
+    layer: FactorisedLinear, operands: Sequence[Tensor]
+) -> Float[Tensor, "fits out_features in_features"]:
+    """Reconstruct W of every entry of a batch of operands, each (fits, blocks, its own axes)."""
+    network = layer.network
+    axes = [(FIT, BLOCK, *names) for names in network.operands]
+    dense = contract(operands, axes, (FIT, *network.out_axes, *network.in_axes))
+    return dense.reshape(-1, layer.out_features, layer.in_features)
+
+
+def fit(
+    layer: FactorisedLinear,
+    truths: Float[Tensor, "fits out_features in_features"],
+    *,
+    num_pairs: int,
+    num_steps: int,
+    learning_rate: float,
+    seed: int,
+    show: Progress | None = None,
+) -> Fits:
+    """Train a map of a layer's shape for each truth, on pairs (x, y = W x), all of them as one batch.
+
+    All fits see the same x, drawn as white normal noise, and all pairs at each step. The loss is the mean over pairs of
+    |W' x - y|^2, divided by that of the answer 0. Its gradient with respect to W' is 2 (W' - W) M with the second
+    moment M = sum x x^T / n, which is how it is computed: 64 columns instead of n. For many pairs M tends to the
+    identity, and the loss to the square of the relative error that is reported; where the map can be W, both are 0 at
+    the same place for any n of at least 64.
+
+    Args:
+        layer: Gives the shape and the initialisation; its parameters are drawn anew.
+        truths: W of each fit; a truth that stands there several times has as many restarts.
+        num_pairs: n.
+        num_steps: Of Adam.
+        learning_rate: At first; it falls to 0 along a cosine.
+        seed: Of the pairs and the initialisations.
+        show: Called now and then.
+    """
+    moment = second_moment(draw_inputs(num_pairs, layer.in_features, seed)).float()
+    # the norm that the layer's initialisation has: learning a scale is not what is to be measured
+    norms = truths.flatten(1).norm(dim=1)[:, None, None]
+    scale = (layer.out_features / 3) ** 0.5 / norms
+    targets = (scale * truths).float()
+    answer_zero = ((targets @ moment) * targets).sum(dim=(1, 2), keepdim=True)
+    operands = _initial(layer, len(targets), seed)
+    optimizer = torch.optim.Adam(operands, lr=learning_rate, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
+    for step in range(num_steps):
+        optimizer.zero_grad()
+        weights = dense_weights(layer, operands)
+        missed = weights.detach() - targets
+        gradients = (missed @ moment).div_(answer_zero)  # half of them: Adam does not see a factor
+        torch.autograd.backward(weights, gradients)
+        optimizer.step()
+        schedule.step()
+        if show is not None and (step + 1) % _SHOWN_EVERY == 0:
+            losses = (gradients * missed).sum(dim=(1, 2))
+            show(step + 1, float(losses.median().sqrt()))
+    with torch.no_grad():
+        learnt = dense_weights(layer, operands).double() / scale
+    return Fits(learnt, (learnt - truths).flatten(1).norm(dim=1) / norms.flatten())
+
+
+def draw_inputs(num_pairs: int, size: int, seed: int) -> Float[Tensor, "pairs size"]:
+    """Draw white normal x, one a row, in float64."""
+    return torch.randn(num_pairs, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def second_moment(x: Float[Tensor, "pairs size"]) -> Float[Tensor, "size size"]:
+    """Give M = sum x x^T / n over the rows x: the mean of |W x|^2 is the sum of W M times W, for any W."""
+    moment: Tensor = x.mT @ x / len(x)
+    return moment
+
+
+def _initial(layer: FactorisedLinear, count: int, seed: int) -> list[Tensor]:
+    """Draw the layer's parameters `count` times: its operands with an axis of fits in front."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        drawn = []
+        for _ in range(count):
+            layer.reset_parameters()
+            drawn.append([operand.detach().clone() for operand in layer.operands()])
+    return [torch.stack(operand).requires_grad_() for operand in zip(*drawn, strict=True)]
 
 
 def run(config: DictConfig) -> dict[str, Any]:

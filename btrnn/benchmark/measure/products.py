@@ -10,17 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from btrnn import BTLinear, TTLinear
-from btrnn.benchmark.measure.implementations import Built, Bytes, Implementation, gradient, graphed, leaves
-from btrnn.benchmark.measure.reference import Problem
-from btrnn.benchmark.results.costs import (
+from btrnn.benchmark.measure.implementations import Built, Bytes, Implementation, Problem, gradient, graphed, leaves
+from btrnn.benchmark.settings import (
     Family,
+    Shape,
     dense_bytes,
     factored_bytes,
     mode_by_mode_bytes,
     product_equation,
     weight_equation,
 )
-from btrnn.benchmark.results.settings import Shape
 from btrnn.ops import native
 
 
