@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from btrnn.data.captions.encoders import ImageError, load_encoder, read_image
 from btrnn.data.captions.vocabulary import Vocabulary
-from btrnn.data.video.batch import ClipData
+from btrnn.data.module import ClipData
 from btrnn.engine.config import ConfigError, read_config
 from btrnn.engine.weights import SUFFIX, load_weights, read_weights
 from btrnn.results.schema import BASELINE

@@ -14,7 +14,7 @@ from PIL import ImageOps
 from torch import Tensor
 
 from btrnn.data.captions.coco import COCO, CaptionBatch
-from btrnn.data.captions.pictures import read_picture
+from btrnn.data.captions.encoders import read_picture
 from btrnn.data.captions.vocabulary import Vocabulary
 from btrnn.models.captioner import Captioner, beam_search, caption_loss
 from btrnn.nn.lstm import LSTM
