@@ -8,6 +8,7 @@ import platform
 import resource
 import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -83,6 +84,16 @@ def git_state() -> dict[str, Any]:
 
     status = ask("status", "--porcelain", "--untracked-files=no")
     return {"git_commit": ask("rev-parse", "HEAD"), "git_dirty": None if status is None else bool(status)}
+
+
+def provenance() -> dict[str, Any]:
+    """Return how a run was made, once it is: threads, commit, command and the time (UTC)."""
+    return {
+        "threads": torch.get_num_threads(),
+        **git_state(),
+        "command": " ".join(["python", *sys.argv]),
+        "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:

@@ -8,13 +8,11 @@ import json
 import logging
 import signal
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -35,7 +33,7 @@ from btrnn.engine.callbacks import (
     quiet_lightning,
 )
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
-from btrnn.engine.machine import git_state, peak_memory_mib, reuse_freed_memory, start_memory_anew
+from btrnn.engine.machine import peak_memory_mib, provenance, reuse_freed_memory, start_memory_anew
 from btrnn.engine.weights import load_weights, moved, read_state, read_weights
 from btrnn.ops import native
 from btrnn.results.schema import model_of
@@ -278,10 +276,7 @@ def summarise(
         "steps_per_second": trainer.global_step / seconds,
         "peak_memory_mib": peak_memory_mib(device),
         "device": str(device),
-        "threads": torch.get_num_threads(),
         "native_kernel": device.type == "cpu" and native.available(),
         "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "av", "btrnn")},
-        **git_state(),
-        "command": " ".join(["python", *sys.argv]),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **provenance(),
     }

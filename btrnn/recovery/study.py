@@ -1,13 +1,13 @@
-"""The recovery study: maps of one shape fitted to matrices, and a run of it; skipped if finished.
+"""The recovery study: matrices of several kinds, maps of one shape fitted to them, and a run of it.
 
-A run has all truths, seeds and restarts of one shape of map, trained as one: each is an entry of a batch of parameters.
-The run folder holds config.yaml, fits.csv (a row for each truth, seed and restart), truths.csv (a row for each truth
-and seed), matrices.npz (the truths of seed 0 and the best that was learnt of each) and summary.json.
+A run that is finished is skipped. It has all truths, seeds and restarts of one shape of map, trained as one: each is an
+entry of a batch of parameters. The run folder holds config.yaml, fits.csv (a row for each truth, seed and restart),
+truths.csv (a row for each truth and seed), matrices.npz (the truths of seed 0 and the best that was learnt of each) and
+summary.json.
 """
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -20,22 +20,89 @@ import torch
 from hydra.utils import instantiate
 from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
+from scipy.ndimage import gaussian_filter, zoom
+from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from btrnn.engine.config import ConfigError, check_targets, refuse_other_run
-from btrnn.engine.machine import git_state, reuse_freed_memory
+from btrnn.engine.machine import provenance, reuse_freed_memory
 from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.linear import BTLinear, TTLinear
 from btrnn.ops.contraction import BLOCK, contract
 from btrnn.recovery.records import SAME_SHAPE
-from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
 from btrnn.storage.atomic import locked, replace_file
 from btrnn.storage.files import arrays_bytes
+
+SIZE = 64
+Matrix = Float[np.ndarray, "64 64"]
+_PHOTOGRAPHS = ("china.jpg", "flower.jpg")  # the two that scikit-learn ships
+_REDUCTION = 1 / 3  # of a photograph before a patch is cut out of it, so that the patch holds more than one thing
+_SMOOTHING = 6.0  # pixels, the standard deviation of the Gaussian filter
+_RANK = 4
+
+
+def photograph(draw: np.random.Generator) -> Matrix:
+    """Cut a patch out of a photograph, in grey, without its mean."""
+    picture = load_sample_image(_PHOTOGRAPHS[draw.integers(len(_PHOTOGRAPHS))]).mean(axis=2)
+    small = zoom(gaussian_filter(picture, 0.5 / _REDUCTION), _REDUCTION, order=1)
+    row, column = (draw.integers(side - SIZE + 1) for side in small.shape)
+    patch = small[row : row + SIZE, column : column + SIZE]
+    centred: np.ndarray = patch - patch.mean()
+    return centred
+
+
+def smooth_field(draw: np.random.Generator) -> Matrix:
+    """Blur white noise, and take off its mean."""
+    field = gaussian_filter(draw.normal(size=(SIZE, SIZE)), _SMOOTHING, mode="wrap")
+    centred: np.ndarray = field - field.mean()
+    return centred
+
+
+def low_rank(draw: np.random.Generator) -> Matrix:
+    """Multiply two random matrices of rank 4."""
+    return draw.normal(size=(SIZE, _RANK)) @ draw.normal(size=(_RANK, SIZE))
+
+
+def kronecker(draw: np.random.Generator) -> Matrix:
+    """Take the Kronecker product of two random 8 x 8 matrices: a block term of d = 2, R = 1."""
+    return np.kron(draw.normal(size=(8, 8)), draw.normal(size=(8, 8)))
+
+
+def random(draw: np.random.Generator) -> Matrix:
+    """Draw independent normal numbers: no structure at all."""
+    return draw.normal(size=(SIZE, SIZE))
+
+
+KINDS: dict[str, Callable[[np.random.Generator], Matrix]] = {
+    "photograph": photograph,
+    "smooth": smooth_field,
+    "low_rank": low_rank,
+    "kronecker": kronecker,
+    "random": random,
+}
+
+
+def make_truth(kind: str, seed: int) -> Matrix:
+    """Make a matrix of one kind, of Frobenius norm 1."""
+    matrix = KINDS[kind](np.random.default_rng([seed, sorted(KINDS).index(kind)]))
+    scaled: np.ndarray = matrix / np.linalg.norm(matrix)
+    return scaled
+
+
+def best_rank_error(truth: Matrix, num_parameters: int) -> float:
+    """Give the relative error of the best approximation U V with U (64, r), V (r, 64) of at most so many numbers.
+
+    By the theorem of Eckart and Young it leaves the singular values after the r-th; r is num_parameters / 128, rounded
+    down, so that below 128 parameters nothing is left but zero, of error 1.
+    """
+    values = np.linalg.svd(truth, compute_uv=False)
+    rank = num_parameters // (2 * SIZE)
+    return float(np.linalg.norm(values[rank:]) / np.linalg.norm(values))
+
 
 log = logging.getLogger(__name__)
 FIT = "fit"  # the axis of the batch
 _SHOWN_EVERY = 500  # steps
-Progress = Callable[[int, float], None]  # step, median of the relative errors on the pairs
 _FIRST_SEED_OF_TRUTHS = 1_000_000  # of truths of the map's own shape: none is the start of a fit
 
 
@@ -68,7 +135,6 @@ def fit(
     num_steps: int,
     learning_rate: float,
     seed: int,
-    show: Progress | None = None,
 ) -> Fits:
     """Train a map of a layer's shape for each truth, on pairs (x, y = W x), all of them as one batch.
 
@@ -85,7 +151,6 @@ def fit(
         num_steps: Of Adam.
         learning_rate: At first; it falls to 0 along a cosine.
         seed: Of the pairs and the initialisations.
-        show: Called now and then.
     """
     moment = second_moment(draw_inputs(num_pairs, layer.in_features, seed)).float()
     # the norm that the layer's initialisation has: learning a scale is not what is to be measured
@@ -104,9 +169,9 @@ def fit(
         torch.autograd.backward(weights, gradients)
         optimizer.step()
         schedule.step()
-        if show is not None and (step + 1) % _SHOWN_EVERY == 0:
-            losses = (gradients * missed).sum(dim=(1, 2))
-            show(step + 1, float(losses.median().sqrt()))
+        if (step + 1) % _SHOWN_EVERY == 0:  # on the pairs
+            error = (gradients * missed).sum(dim=(1, 2)).median().sqrt()
+            log.info("  step %d, median relative error %.3g", step + 1, error)
     with torch.no_grad():
         learnt = dense_weights(layer, operands).double() / scale
     return Fits(learnt, (learnt - truths).flatten(1).norm(dim=1) / norms.flatten())
@@ -177,7 +242,6 @@ def _run(config: DictConfig, run_dir: Path) -> dict[str, Any]:
         num_steps=config.num_steps,
         learning_rate=config.learning_rate,
         seed=config.seed,
-        show=lambda step, error: log.info("  step %d, median relative error %.3g", step, error),
     )
     table = pd.DataFrame(keys, columns=["truth", "seed", "restart"]).assign(error=fits.errors.numpy())
     others = pd.DataFrame(list(truths), columns=["truth", "seed"]).assign(
@@ -196,11 +260,8 @@ def _run(config: DictConfig, run_dir: Path) -> dict[str, Any]:
         "parameters": layer.num_weights,
         **{key: config[key] for key in ("num_pairs", "num_steps", "learning_rate")},
         "seconds": time.perf_counter() - started,
-        "threads": torch.get_num_threads(),
         "torch": version("torch"),
-        **git_state(),
-        "command": " ".join(["python", *sys.argv]),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **provenance(),
     }
     replace_file(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
