@@ -171,7 +171,7 @@ def test_best_and_median():
 def test_every_implementation_gives_the_reference(shape, layer):
     problem = Problem(shape, CPU, layer=layer)
     for implementation in layers.LAYERS if layer else products.PRODUCTS:
-        if implementation.installed:
+        if not implementation.left_out(shape, training=True):
             built = implementation.build(problem)
             for phase in PRODUCT_PHASES:
                 assert check(built, problem, implementation.family, phase) < 1e-5, (implementation.name, phase)
