@@ -115,8 +115,6 @@ def _in_grey(numbers: np.ndarray, scale: tuple[float, float], clear: int | None)
     return Image.fromarray(np.rint(255 * grey).astype(np.uint8)).convert("RGB")
 
 
-__all__ = ["ENCODERS", "Encoder", "EncoderError", "EncoderName", "ImageError", "load_encoder", "read_image"]
-
 EncoderName = Literal["efficientnet_lite0", "inception_v3", "resnet50", "resnet101"]
 ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
 
