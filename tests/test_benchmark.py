@@ -90,7 +90,7 @@ def test_fewest_operations_are_those_of_the_paper_s_setting():
 def test_a_cell_over_the_limit_is_known_before_anything_is_allocated():
     largest = INPUT_SHAPES[1_048_576]
     assert dense_bytes(largest, training=False) < MEMORY_LIMIT < dense_bytes(largest, training=True)
-    assert factored_bytes(largest, "BT", training=True) < MEMORY_LIMIT
+    assert factored_bytes(largest, training=True, family="BT") < MEMORY_LIMIT
     visitor = Visitor(CPU, QUICK)
     problem = Problem(TINY, CPU)
     vast = replace(products.DENSE, bytes_needed=lambda shape, training: 2 * MEMORY_LIMIT if training else 0)

@@ -190,20 +190,20 @@ def _absorbs_x(step: str, order: int) -> bool:
     return any(set(term) == x for term in step.split("->")[0].split(","))
 
 
-def dense_bytes(shape: Shape, *, training: bool) -> int:
+def dense_bytes(shape: Shape, training: bool) -> int:
     """Count the bytes of W, x and W x; with the gradients of W and W x where training."""
     weight, output = shape.in_features * shape.out_features, shape.rows * shape.out_features
     return FLOAT_BYTES * ((weight + output) * (1 + training) + shape.rows * shape.in_features)
 
 
-def factored_bytes(shape: Shape, family: Family, *, training: bool) -> int:
+def factored_bytes(shape: Shape, training: bool, family: Family) -> int:
     """Estimate the bytes of x and of the intermediates of the cheapest contraction: all of them where training."""
     contraction = cheapest_contraction(shape, family)
     held = contraction.total + 2 * contraction.largest if training else 2 * contraction.largest
     return FLOAT_BYTES * (shape.rows * shape.in_features + held)
 
 
-def mode_by_mode_bytes(shape: Shape, *, training: bool) -> int:
+def mode_by_mode_bytes(shape: Shape, training: bool) -> int:
     """Estimate the bytes of contracting a block's modes from the first to the last, and its core at the end.
 
     Each intermediate is made twice, once more with its axes moved, and stands beside the next.

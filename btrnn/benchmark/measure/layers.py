@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -111,29 +112,22 @@ def tednet_call(layer: Any, shape: Shape) -> Callable[[Tensor], Tensor]:
 
 def _with_adam(shape: Shape, training: bool) -> int:
     """Count W, x and W x; where training also the gradient of W and its two moments in Adam."""
-    return dense_bytes(shape, training=training) + training * 2 * dense_bytes(shape, training=False)
+    return dense_bytes(shape, training) + training * 2 * dense_bytes(shape, False)
 
 
-def _with_states(product_bytes: Callable[[Shape, bool], int]) -> Bytes:
+def _with_states(product_bytes: Bytes) -> Bytes:
     """Add a dozen numbers for each row and hidden feature to what the product needs."""
     return lambda shape, training: product_bytes(shape, training) + 48 * shape.rows * shape.hidden_size
 
 
-def _factored(family: Family) -> Bytes:
-    return _with_states(lambda shape, training: factored_bytes(shape, family, training=training))
-
-
-def _mode_by_mode(shape: Shape, training: bool) -> int:
-    return mode_by_mode_bytes(shape, training=training)
-
-
+_BT_BYTES, _TT_BYTES = (_with_states(partial(factored_bytes, family=family)) for family in ("BT", "TT"))
 TORCH = Implementation("nn.LSTM", "dense", torch_lstm, _with_adam)
 DENSE = Implementation("btrnn.LSTM", "dense", ours("dense"), _with_adam)
-OURS_BT = Implementation("btrnn.BTLSTM", "BT", ours("BT"), _factored("BT"))
-PLAIN_BT = Implementation("btrnn.BTLSTM, plain torch", "BT", ours("BT", plain=True), _factored("BT"))
-OURS_TT = Implementation("btrnn.TTLSTM", "TT", ours("TT"), _factored("TT"))
-PLAIN_TT = Implementation("btrnn.TTLSTM, plain torch", "TT", ours("TT", plain=True), _factored("TT"))
-TEDNET = Implementation("tednet BTTLSTM", "BT", tednet, _with_states(_mode_by_mode), package="tednet")
+OURS_BT = Implementation("btrnn.BTLSTM", "BT", ours("BT"), _BT_BYTES)
+PLAIN_BT = Implementation("btrnn.BTLSTM, plain torch", "BT", ours("BT", plain=True), _BT_BYTES)
+OURS_TT = Implementation("btrnn.TTLSTM", "TT", ours("TT"), _TT_BYTES)
+PLAIN_TT = Implementation("btrnn.TTLSTM, plain torch", "TT", ours("TT", plain=True), _TT_BYTES)
+TEDNET = Implementation("tednet BTTLSTM", "BT", tednet, _with_states(mode_by_mode_bytes), package="tednet")
 
 LAYERS = [TORCH, DENSE, OURS_BT, PLAIN_BT, TEDNET, OURS_TT, PLAIN_TT]
 GRAPHED_LAYERS = [graphed(one) for one in (TORCH, DENSE, OURS_BT, OURS_TT)]
