@@ -1,42 +1,30 @@
 """The paper's complexity laws beside measured exponents: `make complexity`.
 
-Measures the sections of the benchmark that are not in results/local yet (minutes), and writes tables/complexity.md and
-its figure there. Where all is measured, only these are written.
+Measures the sections of the benchmark that are not in results/local yet (minutes); tables/complexity.md goes there too.
 """
 
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-import benchmark
-
-from btrnn.benchmark.results.exponents import SECTIONS
-from btrnn.benchmark.results.records import measured_sections
-from btrnn.reports import complexity
+from btrnn.benchmark.exponents import missing_sections
+from btrnn.benchmark.measure.run import measure
+from btrnn.engine.command import exit_status
+from btrnn.reports.complexity import figure_files, table_texts
 from btrnn.reports.publishing import local_dir
-from btrnn.storage.atomic import replace_file
+from btrnn.reports.writing import Report, write
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns 130 when it was interrupted."""
+def main() -> None:
+    """Parse the command line, measure what is missing and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0, help="for what is measured (default: %(default)s)")
     parser.add_argument("--results-dir", type=Path, help="default: results/local")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     results_dir: Path = options.results_dir or local_dir(Path("results"))
-    missing = [name for name in SECTIONS if name not in measured_sections(results_dir)]
-    if missing:
-        made = ["--only", *missing, "--minutes", str(options.minutes), "--results-dir", str(results_dir)]
-        if status := benchmark.main(made):
-            return status
-    for path, text in complexity.table_texts(results_dir).items():
-        replace_file(results_dir / path, text)
-        print(text)
-    for file in complexity.figure_files(results_dir):
-        file.write(results_dir)
-    return 0
+    measure(results_dir, missing_sections(results_dir), options.minutes)
+    write(report := Report(table_texts(results_dir), figure_files(results_dir)), results_dir)
+    print(*report.texts.values(), sep="\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(exit_status(main))

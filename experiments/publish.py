@@ -1,10 +1,7 @@
 """Your own results become the published ones: `make publish`, the only command that changes what is published.
 
-    python experiments/publish.py                   # all of results/local
-    python experiments/publish.py ucf11_motions     # one experiment
-    python experiments/publish.py --pages           # no new rows: pages, figures and README from the published rows
-
-Runs of scale `smoke` are left out, and a run by code that is not committed is refused.
+`--pages` takes over no new rows: pages, figures and README from the published ones. Runs of scale `smoke` are left out,
+and a run by code that is not committed is refused.
 """
 
 import argparse

@@ -1,8 +1,6 @@
 """Rows to pages and figures, in results/local: your own, with the published ones beside them.
 
-python experiments/report.py                                   # all that is collected
-python experiments/report.py ucf11_motions --scale default     # one of them, and print its table
-python experiments/report.py --check                           # are the published pages what the CSV files give?
+`python experiments/report.py ucf11_motions --scale default` does one of them, and prints its table.
 """
 
 import argparse

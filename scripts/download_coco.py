@@ -5,7 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
-from btrnn.data.captions.download import COCO_URL, KARPATHY_URL, download_coco
+from btrnn.data.archives import COCO_URL, KARPATHY_URL, download_coco
 from btrnn.data.fetch import DownloadError
 from btrnn.engine.command import exit_status
 

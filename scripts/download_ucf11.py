@@ -5,7 +5,8 @@ import logging
 import sys
 from pathlib import Path
 
-from btrnn.data.fetch import UCF11_URL, DownloadError, download_ucf11
+from btrnn.data.archives import UCF11_URL, download_ucf11
+from btrnn.data.fetch import DownloadError
 from btrnn.engine.command import exit_status
 
 

@@ -16,8 +16,7 @@ from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import SUFFIX, export_weights
 from btrnn.reports.model_cards import card_texts
 from btrnn.storage.atomic import replace_file
-from btrnn.storage.files import RUN_AGAIN, ResultsError, read_json
-from btrnn.storage.weights_index import LARGEST_BYTES, add_to_index, stem, weights_dir
+from btrnn.storage.files import LARGEST_BYTES, RUN_AGAIN, ResultsError, add_to_index, read_json, stem, weights_dir
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from btrnn import BTLSTM, LSTM, TTLSTM
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError, words_of
-from btrnn.models.beam_search import beam_search, greedy
-from btrnn.models.captioner import Captioner, caption_loss
+from btrnn.models.captioner import Captioner, beam_search, caption_loss, greedy
 
 
 def captioner(vocabulary_size: int = 7, seed: int = 0, **options) -> Captioner:

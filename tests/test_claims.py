@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from btrnn.benchmark.results.records import RecordFile, record, section_path
-from btrnn.benchmark.results.settings import Point
+from btrnn.benchmark.records import RecordFile, record, section_path
+from btrnn.benchmark.settings import Point
 from btrnn.recovery import records
 from btrnn.reports import choosing_ranks
 from btrnn.reports.claims import page

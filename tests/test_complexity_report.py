@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from btrnn.benchmark import exponents
+from btrnn.benchmark.exponents import FASTER, HOLDS, SLOWER, UNCLEAR, judge, measurements, ratios
 from btrnn.benchmark.measure.run import quick_options, run
-from btrnn.benchmark.results import exponents
-from btrnn.benchmark.results.costs import Family, law
-from btrnn.benchmark.results.exponents import FASTER, HOLDS, SLOWER, UNCLEAR, judge, measurements, ratios
-from btrnn.benchmark.results.records import RecordFile, read_section, record, section_path
-from btrnn.benchmark.results.settings import INPUT_SHAPES, PAPER, SWEEPS, Point
+from btrnn.benchmark.records import RecordFile, read_section, record, section_path
+from btrnn.benchmark.settings import INPUT_SHAPES, PAPER, SWEEPS, Family, Point, law
 from btrnn.reports import complexity
 from btrnn.results.statistics import SlopeInterval, slope_interval
 

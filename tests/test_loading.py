@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.fabric.utilities.data import _set_sampler_epoch
 
-from btrnn.data.loading import BatchOrder, generator
+from btrnn.data import generator
+from btrnn.data.module import BatchOrder
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*isinstance.treespec.*")
 

@@ -4,8 +4,7 @@ import subprocess
 
 import torch
 
-from btrnn.engine.memory import peak_memory_mib, start_memory_anew
-from btrnn.engine.provenance import git_state
+from btrnn.engine.machine import git_state, peak_memory_mib, start_memory_anew
 
 from .conftest import ROOT
 

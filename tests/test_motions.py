@@ -27,7 +27,7 @@ from btrnn.data.standins.motions import (
     make_motions,
     write_video,
 )
-from btrnn.data.video.subset import clips_per_group
+from btrnn.data.video.clips import clips_per_group
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "make_motions.py"
 NUM_CLASSES = len(MOTION_CLASSES)

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from setuptools import find_packages
 
-from btrnn.data.stand_in import stand_in
+from btrnn.data.module import stand_in
 
 from .conftest import ROOT
 

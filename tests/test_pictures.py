@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from btrnn.data.captions.encoders import read_image
-from btrnn.data.captions.pictures import ImageError, read_picture
+from btrnn.data.captions.encoders import ImageError, read_image, read_picture
 from btrnn.tasks import captioning
 
 SIZE = (64, 48)

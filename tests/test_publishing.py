@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from btrnn.benchmark.results.records import note_machine, read_machines, section_path
+from btrnn.benchmark.records import note_machine, read_machines, section_path
 from btrnn.reports.publishing import collect, publish
 from btrnn.reports.writing import own_report, published_report, stale, write
 from btrnn.results.store import read_results

@@ -16,10 +16,8 @@ from omegaconf import DictConfig
 from btrnn import BTLinear, TTLinear
 from btrnn.engine.config import ConfigError, register
 from btrnn.recovery import records
-from btrnn.recovery.fit import dense_weights, draw_inputs, fit, second_moment
-from btrnn.recovery.study import run
-from btrnn.recovery.summary import SAME_SHAPE, compare_with_rank, shape_name, summarise
-from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
+from btrnn.recovery.records import SAME_SHAPE, compare_with_rank, shape_name, summarise
+from btrnn.recovery.study import KINDS, best_rank_error, dense_weights, draw_inputs, fit, make_truth, run, second_moment
 from btrnn.reports import parameters, recovery
 from btrnn.results.paper import read_paper
 from btrnn.storage.files import ResultsError
@@ -106,7 +104,8 @@ def test_the_gradient_is_that_of_the_mean_squared_error_over_the_pairs():
     torch.testing.assert_close(many, torch.eye(5, dtype=torch.float64), rtol=0, atol=0.02)
 
 
-def test_fits_recover_what_their_map_can_be_and_say_how_far_they_are():
+def test_fits_recover_what_their_map_can_be_and_say_how_far_they_are(caplog):
+    caplog.set_level("INFO")
     torch.manual_seed(0)
     layer = BTLinear((4, 4), (4, 4), tucker_rank=1, bias=False)
     truths = []
@@ -115,15 +114,14 @@ def test_fits_recover_what_their_map_can_be_and_say_how_far_they_are():
         truths.append(scale * layer.to_dense().detach().double())
     truths.append(torch.randn(16, 16, dtype=torch.float64))
     stacked = torch.stack(truths).repeat_interleave(4, dim=0)
-    shown: list[tuple[int, float]] = []
     options = {"num_pairs": 64, "num_steps": 500, "learning_rate": 0.1, "seed": 1}
-    fits = fit(layer, stacked, show=lambda step, error: shown.append((step, error)), **options)
+    fits = fit(layer, stacked, **options)
     errors = fits.errors.reshape(3, 4)
     assert float(errors[:2].amin(dim=1).max()) < 1e-3
     assert float(errors[2].min()) > 0.5
     missed = (fits.weights - stacked).flatten(1).norm(dim=1) / stacked.flatten(1).norm(dim=1)
     torch.testing.assert_close(fits.errors, missed)
-    assert [step for step, _ in shown] == [500]
+    assert [message.split(",")[0] for message in caplog.messages] == ["  step 500"]
     again = fit(layer, stacked, **options)
     assert torch.equal(again.errors, fits.errors)
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import coco
 
+from btrnn.data import generator
 from btrnn.data.captions.vocabulary import Vocabulary, words_of
-from btrnn.data.loading import generator
 from btrnn.data.standins import scenes
 from btrnn.data.standins.scenes import (
     COLOURS,

@@ -5,8 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from btrnn import LSTM, TTLSTM
-from btrnn.data.module import DataModule
-from btrnn.data.video.batch import VideoBatch
+from btrnn.data.module import DataModule, VideoBatch
 from btrnn.data.video.dataset import UCF11
 from btrnn.models import VideoClassifier
 from btrnn.tasks import NonFiniteLossError, Task, VideoClassification

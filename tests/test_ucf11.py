@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
+from btrnn.data.module import VideoBatch
 from btrnn.data.standins.motions import MOTION_CLASSES
 from btrnn.data.video import dataset as module
-from btrnn.data.video.batch import VideoBatch
 from btrnn.data.video.clips import UCF11_CLASSES, split_clips
 from btrnn.data.video.dataset import UCF11, CachedClips, channel_statistics
 from btrnn.data.video.frame_cache import FrameCache

@@ -18,8 +18,7 @@ from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import export_weights, moved, read_weights
 from btrnn.reports import model_cards
 from btrnn.results.store import collect, write_results
-from btrnn.storage.files import ResultsError
-from btrnn.storage.weights_index import LARGEST_BYTES, add_to_index
+from btrnn.storage.files import LARGEST_BYTES, ResultsError, add_to_index
 from tests.run_folders import write_run
 
 from .conftest import ROOT

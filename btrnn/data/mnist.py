@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from btrnn.data.loading import BINARY_STREAM, BatchOrder, Item, generator
-from btrnn.data.module import DataModule
+from btrnn.data import BINARY_STREAM, generator
+from btrnn.data.module import BatchOrder, DataModule, Item
 from btrnn.storage.atomic import replacing
 
 Source = Literal["mnist", "mnist_5k", "fashion_mnist"]

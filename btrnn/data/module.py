@@ -1,9 +1,73 @@
-"""What a run asks of any task's data."""
+"""What a run asks of any task's data: batches in an exact order, three splits, and the way to a stand-in's generator.
+
+Which item comes when is a function of (seed, epoch) alone. So a run that was stopped and goes on from the end of an
+epoch sees the batches that the unbroken run would have seen.
+"""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from btrnn.data import ORDER_STREAM, generator
+
+Item = tuple[int, int]
+
+
+class BatchOrder(Sampler[list[Item]]):
+    """The batches of an epoch, each a list of (row, epoch).
+
+    The epoch travels with the row, so that a data set which draws anew in each epoch needs no state.
+    Give it to a loader as `sampler` with `batch_size=None`: Lightning (2.6) calls `set_epoch` on
+    `loader.sampler`, but never on `loader.batch_sampler` itself.
+
+    Args:
+        rows: rows of the data set that belong to this split.
+        batch_size: rows in a batch; the last batch holds what is left.
+        seed: seed of the run.
+        shuffle: a new order in every epoch; else `rows` as given.
+
+    Raises:
+        ValueError: if there are no rows, or `batch_size` is below 1.
+    """
+
+    def __init__(self, rows: Sequence[int] | np.ndarray, batch_size: int, seed: int, *, shuffle: bool) -> None:
+        if len(rows) == 0:
+            raise ValueError("a split without a single row gives no batches")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.rows) // self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (from 0) of the next iteration; called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        """Give the batches of the current epoch."""
+        # This body runs at the first `next`, and it must: Lightning makes the iterator of the first epoch
+        # before it calls `set_epoch`.
+        epoch = self.epoch
+        order = self.rows
+        if self.shuffle:
+            order = generator(self.seed, ORDER_STREAM, epoch).permutation(order)
+        for index in range(len(self)):
+            batch = order[index * self.batch_size : (index + 1) * self.batch_size]
+            yield [(int(row), epoch) for row in batch]
 
 
 class DataModule(LightningDataModule, ABC):
@@ -28,3 +92,51 @@ class DataModule(LightningDataModule, ABC):
     @abstractmethod
     def facts(self) -> dict[str, object]:
         """Say what a run's summary tells of its data; at least "source" and "stand_in"."""
+
+
+class VideoBatch(NamedTuple):
+    """A batch of clips; short clips have zero frames in front.
+
+    frames: (B, T, I), I values a frame; where the loader's are uint8, `on_after_batch_transfer` makes them float32.
+    mask: (B, T) bool, True where a frame is real.
+    labels: (B,) int64.
+    clips: (B,) int64, row of the clip in the data's `splits`.
+    """
+
+    frames: Tensor
+    mask: Tensor
+    labels: Tensor
+    clips: Tensor
+
+
+class ClipData(DataModule):
+    """Clips, each of one class; `splits` has the columns clip, group, label and split.
+
+    Attributes:
+        input_size: I, the values of a frame.
+        class_names: Of label 0, 1, ..
+    """
+
+    input_size: int
+    class_names: list[str]
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+
+def stand_in(name: str) -> ModuleType:
+    """Return the module of `btrnn.data.standins` that makes a stand-in.
+
+    Raises:
+        ModuleNotFoundError: The package was installed without the generators; the message says what to do.
+    """
+    try:
+        return import_module(f"btrnn.data.standins.{name}")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"the stand-in {name} is made by code that the installed package leaves out: install a clone of the "
+            "repository with `pip install --editable .`, or name real data",
+            name=error.name,
+        ) from error

@@ -1,14 +1,23 @@
-"""What a run needs beyond Lightning's Trainer: exact resume, a log that survives it, and a quiet progress line."""
+"""What a run needs beyond Lightning's Trainer: exact resume, logs that survive it, a progress line, fewer notes."""
 
+import logging
 import math
+import os
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
+import wandb
+from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from omegaconf import DictConfig, OmegaConf
 
 from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import epoch_of, save_whole, write_state
@@ -192,3 +201,45 @@ class WholeCheckpointIO(TorchCheckpointIO):
         if missing:
             raise ConfigError(f"{path} is not a run's checkpoint, it lacks {', '.join(sorted(missing))}: {_ANEW}")
         return checkpoint
+
+
+@contextmanager
+def logged(config: DictConfig) -> Iterator[WandbLogger | None]:
+    """Give the run's logger, and end its W&B run in any case, so that the next one of a sweep gets its own.
+
+    Raises:
+        ConfigError: W&B refuses, as it does without a login or a connection; the message says how to do without.
+    """
+    os.environ.setdefault("WANDB_SILENT", "true")  # its banner would come once a run; WANDB_SILENT=false brings it back
+    logger: WandbLogger | None = instantiate(config.logger) if config.logger else None
+    try:
+        if logger is not None:
+            try:
+                logger.log_hyperparams(cast("dict[str, Any]", OmegaConf.to_container(config)))
+            except (wandb.errors.Error, ValueError) as error:
+                raise ConfigError(
+                    f"W&B takes no log of this run: {str(error).rstrip('.')}. With WANDB_MODE=offline it needs no "
+                    "account and no connection; `wandb login` opens one; logger=none does without. Then repeat the "
+                    "command"
+                ) from error
+        yield logger
+    finally:
+        if logger is not None:
+            wandb.finish()
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Leave out Lightning's notes and tips; its warnings of what may be wrong stay."""
+    names = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda")
+    levels = [logging.getLogger(name).level for name in names]
+    for name in names:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            yield
+    finally:
+        for name, level in zip(names, levels, strict=True):
+            logging.getLogger(name).setLevel(level)

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 _FULL = "HYDRA_FULL_ERROR"
 _WAY_ON = {
@@ -61,3 +64,42 @@ def exit_status(work: Callable[[], object], *errors: type[Exception]) -> int:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def mendable() -> tuple[type[Exception], ...]:
+    """Return what can fail in a run because of the machine, the data or a setting, so that its user can mend it.
+
+    The messages say what is wrong, where, and the way on; anything else is a defect, and ends with its traceback.
+    """
+    # imported here: not every script that ends by `exit_status` needs torch
+    import torch
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from btrnn.data.captions.annotations import AnnotationError
+    from btrnn.data.captions.encoders import EncoderError, ImageError
+    from btrnn.data.captions.features import FeatureError
+    from btrnn.data.captions.vocabulary import VocabularyError
+    from btrnn.data.mnist import MNISTError
+    from btrnn.data.video.decoding import DecoderMissingError, VideoError
+    from btrnn.engine.config import ConfigError
+    from btrnn.storage.files import ResultsError
+    from btrnn.tasks import NonFiniteLossError
+    from btrnn.tasks.caption_scores import ScorerError
+
+    return (
+        *(OSError, ConfigError, ResultsError, NonFiniteLossError, ScorerError),
+        *(AnnotationError, DecoderMissingError, EncoderError, FeatureError, ImageError, MNISTError, VideoError),
+        *(VocabularyError, MisconfigurationException, torch.OutOfMemoryError),
+    )
+
+
+def run_script(path: Path, *arguments: str) -> None:
+    """Run a script in a process of its own, and leave with its exit status if it fails; Ctrl-C is left to it."""
+    process = subprocess.Popen([sys.executable, str(path), *arguments])
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        status = process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if status:
+        sys.exit(status)

@@ -171,10 +171,6 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
             _parsed(words)  # nothing is run, or from other files: Hydra alone knows what it will compose
         else:
             checked, config = checked_command(words, config_dir, name)
-            for word in checked[len(words) :]:
-                print(
-                    f"the data are not in {config.data_dir}/: with their stand-in, {word}", file=sys.stderr, flush=True
-                )
             sys.argv[1:] = checked  # from which Hydra reads
             Path(config.results_dir, "runs", config.experiment).mkdir(parents=True, exist_ok=True)  # or Hydra fails
     except (ConfigError, OSError) as error:

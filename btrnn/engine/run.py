@@ -8,9 +8,11 @@ import json
 import logging
 import signal
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -20,15 +22,23 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from btrnn.data.module import DataModule
-from btrnn.engine.callbacks import EpochLine, History, ResumePoint, SeedEveryStep, WholeCheckpointIO
+from btrnn.engine.callbacks import (
+    EpochLine,
+    History,
+    ResumePoint,
+    Row,
+    SeedEveryStep,
+    WholeCheckpointIO,
+    logged,
+    quiet_lightning,
+)
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
-from btrnn.engine.logs import logged, quiet_lightning
-from btrnn.engine.memory import reuse_freed_memory, start_memory_anew
-from btrnn.engine.summary import summarise
-from btrnn.engine.weights import moved, read_state, read_weights
-from btrnn.storage.atomic import replace_file
+from btrnn.engine.machine import peak_memory_mib, provenance, reuse_freed_memory, start_memory_anew
+from btrnn.engine.weights import load_weights, moved, read_state, read_weights
+from btrnn.ops import native
+from btrnn.results.schema import model_of
+from btrnn.storage.atomic import locked, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
-from btrnn.storage.locks import locked
 from btrnn.tasks import NonFiniteLossError, Outputs, Task
 
 log = logging.getLogger(__name__)
@@ -212,19 +222,62 @@ def _test(
     return metrics, task.outputs(data), last
 
 
-def load_weights(task: Task, weights: dict[str, Tensor], place: Path) -> None:
-    """Put weights into a task.
-
-    Raises:
-        ConfigError: They are those of another network.
-    """
-    try:
-        task.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"{place} does not hold weights of the network that its configuration says: {error}"
-        ) from None
-
-
 def _test_once(trainer: Trainer, task: Task, data: DataModule) -> dict[str, float]:
     return {key: float(value) for key, value in trainer.test(task, datamodule=data, verbose=False)[0].items()}
+
+
+def summarise(
+    config: DictConfig, task: Task, data: DataModule, trainer: Trainer, rows: list[Row], best: Row
+) -> dict[str, Any]:
+    """Return what summary.json says of a run that was trained: all but its test.
+
+    Args:
+        config: Without interpolations.
+        task: Trained.
+        data: On which it was.
+        trainer: Which did it.
+        rows: Of all epochs.
+        best: Of the epoch whose weights are kept.
+    """
+    model, recurrent = config.model.name, task.recurrent
+    of_map = recurrent.input_map.facts()
+    seconds = sum(row["seconds"] for row in rows)  # of the epochs
+    parameters = sum(parameter.numel() for parameter in task.parameters())
+    of_w, dense = recurrent.num_input_parameters, recurrent.num_dense_input_parameters
+    sizes = data.splits["split"].value_counts()
+    device = trainer.strategy.root_device  # Lightning has moved the task back to the CPU
+    return {
+        "experiment": config.experiment,
+        "name": config.name,
+        "seed": config.seed,
+        "model": model,
+        "model_label": model_of(model).label,
+        **data.facts(),
+        **task.facts(),
+        "init": config.cell.init,
+        "scale": config.scale.name,
+        "in_modes": "x".join(map(str, of_map.in_modes)),
+        "hidden_modes": "x".join(map(str, of_map.hidden_modes)),
+        "rank": of_map.rank,
+        "num_blocks": of_map.num_blocks,
+        "order": of_map.order,
+        "learning_rate": task.learning_rate,
+        "scaled": task.scaled,
+        "epochs": len(rows),
+        "parameters_input": of_w,
+        "parameters_total": parameters,
+        "parameters_dense_input": dense,
+        "parameters_dense_total": parameters - of_w + dense,
+        "epoch_chosen": int(best["epoch"]),
+        **{f"{metric}_last": rows[-1][metric] for metric in task.metrics if metric.startswith("train/")},
+        **{metric: best[metric] for metric in task.metrics},
+        **{f"num_{split}": int(sizes.get(split, 0)) for split in ("train", "val", "test")},
+        "seconds": seconds,
+        "seconds_per_epoch": float(pd.Series([row["seconds"] for row in rows]).median()),
+        "steps_per_second": trainer.global_step / seconds,
+        "peak_memory_mib": peak_memory_mib(device),
+        "device": str(device),
+        "native_kernel": device.type == "cpu" and native.available(),
+        "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "av", "btrnn")},
+        **provenance(),
+    }

@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from btrnn.engine.config import ConfigError, read_config
 from btrnn.storage.atomic import replace_file
@@ -85,6 +85,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict):
         raise ConfigError(f"{path} does not hold weights but a {type(state).__name__}")
     return state
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], place: Path) -> None:
+    """Put weights into a network or a task.
+
+    Raises:
+        ConfigError: They are those of another network.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{place} does not hold weights of the network that its configuration says: {error}"
+        ) from None
 
 
 def epoch_of(path: Path) -> int | None:

@@ -10,12 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from btrnn.benchmark.results.costs import law
-from btrnn.benchmark.results.exponents import LAYERS, PRODUCTS, exponents, measurements
-from btrnn.benchmark.results.records import device_suffix
-from btrnn.benchmark.results.settings import SWEEPS
-from btrnn.benchmark.results.tables import FACTORS, read_all, rows_of
-from btrnn.benchmark.results.targets import PLAIN
+from btrnn.benchmark.exponents import LAYERS, PRODUCTS, exponents, measurements
+from btrnn.benchmark.records import device_suffix
+from btrnn.benchmark.settings import SWEEPS, law
+from btrnn.benchmark.tables import FACTORS, PLAIN, read_all, rows_of
 from btrnn.figures.file import FigureFile
 from btrnn.figures.style import drawing
 from btrnn.results.schema import BT_LSTM, GREY, LSTM, PURPLE, RED, SKY, TT_LSTM
@@ -92,8 +90,8 @@ def exponents_against_input(measured: pd.DataFrame, fits: pd.DataFrame) -> Figur
     """Draw what the laws speak of against the number of inputs, with each slope; dashed: the law at the largest size.
 
     Args:
-        measured: `btrnn.benchmark.results.exponents.measurements`, of the factor "input".
-        fits: `btrnn.benchmark.results.exponents.exponents` of it.
+        measured: `btrnn.benchmark.exponents.measurements`, of the factor "input".
+        fits: `btrnn.benchmark.exponents.exponents` of it.
     """
     slopes = fits.set_index(["family", "quantity"])["slope"]
     quantities = list(dict.fromkeys(measured["quantity"]))

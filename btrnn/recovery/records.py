@@ -1,6 +1,5 @@
-"""Run folders of the recovery study to its committed files: results/recovery.csv and results/arrays/recovery.npz."""
+"""The recovery study's numbers: from run folders to recovery.csv and arrays/recovery.npz, and their averages."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from btrnn.results.statistics import mean_interval
 from btrnn.storage.atomic import replace_file
-from btrnn.storage.files import ResultsError, arrays_bytes, read_csv, read_pictures
+from btrnn.storage.files import RUN_AGAIN, ResultsError, arrays_bytes, read_csv, read_json, read_pictures
 
 EXPERIMENT = "recovery"
 PANELS = ("bt_d2_r1_n1", "bt_d2_r4_n1", "bt_d2_r1_n2", "bt_d3_r4_n1", "bt_d4_r4_n1")  # the paper's, in its order
@@ -19,8 +19,19 @@ _ERRORS = ("error_best", "error_median", "error_worst", "share_recovered", "erro
 _SETTINGS = ("num_pairs", "num_steps", "learning_rate")
 _MACHINE = ("seconds", "threads", "torch", "git_commit", "git_dirty", "command", "finished")
 COLUMNS = (*_SHAPE, "truth", "seed", *_ERRORS, "num_restarts", *_SETTINGS, *_MACHINE)
-_RUN_AGAIN = "delete the run's folder and run it again"
 _COLLECT_AGAIN = "collect the runs again, or restore the committed file"
+SAME_SHAPE = "same_shape"
+TRUTHS = {  # in the order of tables and figures
+    "photograph": "photograph",
+    "smooth": "smooth field",
+    "low_rank": "low rank (4)",
+    "kronecker": "Kronecker product",
+    "random": "random",
+    SAME_SHAPE: "a map of the same shape",
+}
+_NUMBERS_OF_A_RANK = 128  # 64 + 64
+NEARER = 0.9  # times the best rank's error: what is less ahead may come from ranks being whole numbers
+_AVERAGED = ["name", "form", "order", "rank", "num_blocks", "parameters", "num_restarts"]
 
 
 class Recovery(NamedTuple):
@@ -41,15 +52,12 @@ def read_run(run_dir: Path) -> Recovery:
         ResultsError: A file is missing, cannot be parsed or lacks a column.
     """
     path = run_dir / "summary.json"
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultsError(f"{path} is not valid JSON ({error}); {_RUN_AGAIN}") from None
+    summary = read_json(path, RUN_AGAIN)
     missing = [column for column in (*_SHAPE, *_SETTINGS, *_MACHINE) if column not in summary]
     if missing:
-        raise ResultsError(f"{path} lacks {', '.join(missing)}; {_RUN_AGAIN}")
-    fits = read_csv(run_dir / "fits.csv", ["truth", "seed", "restart", "error"], _RUN_AGAIN)
-    truths = read_csv(run_dir / "truths.csv", ["truth", "seed", "error_from_dense", "error_best_rank"], _RUN_AGAIN)
+        raise ResultsError(f"{path} lacks {', '.join(missing)}; {RUN_AGAIN}")
+    fits = read_csv(run_dir / "fits.csv", ["truth", "seed", "restart", "error"], RUN_AGAIN)
+    truths = read_csv(run_dir / "truths.csv", ["truth", "seed", "error_from_dense", "error_best_rank"], RUN_AGAIN)
     fits["recovered"] = fits["error"] < RECOVERED
     over_restarts = fits.groupby(["truth", "seed"], sort=False).agg(
         error_best=("error", "min"),
@@ -60,7 +68,7 @@ def read_run(run_dir: Path) -> Recovery:
     )
     rows = truths.merge(over_restarts.reset_index(), on=["truth", "seed"], validate="one_to_one")
     rows = rows.assign(**{column: summary[column] for column in (*_SHAPE, *_SETTINGS, *_MACHINE)})
-    matrices = read_pictures(run_dir / "matrices.npz", _RUN_AGAIN) if summary["name"] in PANELS else {}
+    matrices = read_pictures(run_dir / "matrices.npz", RUN_AGAIN) if summary["name"] in PANELS else {}
     return Recovery(rows[list(COLUMNS)], {f"{summary['name']}/{key}": matrix for key, matrix in matrices.items()})
 
 
@@ -116,3 +124,57 @@ def write(recovery: Recovery, results_dir: Path) -> list[Path]:
     replace_file(rows_path, recovery.rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     replace_file(matrices_path, arrays_bytes(recovery.matrices))
     return [rows_path, matrices_path]
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average over the truths of a kind: a row for each shape and kind, kinds in the order of `TRUTHS`.
+
+    Columns: the shape's, truth, n, share_recovered, median_best (over the truths, of the best restart), and of
+    `error_best`, `error_median`, `error_from_dense`, `error_best_rank` the mean, `_low` and `_high` (95 %, by t).
+    """
+    summaries = []
+    for (_, truth), group in rows.groupby(["name", "truth"], sort=False):
+        row = {str(column): group[column].iloc[0] for column in _AVERAGED}
+        row |= {"truth": truth, "n": len(group), "share_recovered": group["share_recovered"].mean()}
+        row |= {"median_best": group["error_best"].median()}
+        for column in ("error_best", "error_median", "error_from_dense", "error_best_rank"):
+            interval = mean_interval(group[column].to_numpy(), bounds=(0.0, float("inf")))
+            row |= {column: interval.mean, f"{column}_low": interval.low, f"{column}_high": interval.high}
+        summaries.append(row)
+    table = pd.DataFrame(summaries)
+    table["truth"] = pd.Categorical(table["truth"], list(TRUTHS))
+    table = table.sort_values(["truth", "parameters", "name"], ignore_index=True)
+    return table.assign(truth=table["truth"].astype(str))
+
+
+def compare_with_rank(table: pd.DataFrame) -> pd.DataFrame:
+    """Count, for each kind of truth, the block-term shapes that come nearer than the best rank of as many numbers.
+
+    Nearer by a tenth (`NEARER`), that is; and only shapes count that have the numbers for a rank of 1.
+
+    Args:
+        table: Of `summarise`.
+
+    Returns:
+        A row for each: truth, nearer, shapes, and the shape whose error is smallest beside the best rank's: name,
+        parameters, error_best, error_best_rank.
+    """
+    rows = []
+    chosen = table[table["form"].str.startswith("bt") & (table["parameters"] >= _NUMBERS_OF_A_RANK)]
+    for truth, group in chosen.groupby("truth", sort=False):
+        nearer = int((group["error_best"] < NEARER * group["error_best_rank"]).sum())
+        ratios = group["error_best"].clip(lower=RECOVERED) / group["error_best_rank"].clip(lower=RECOVERED)
+        best = group.iloc[
+            int(ratios.to_numpy().argmin())
+        ]  # of equals that with the fewest parameters, which stands first
+        shown = {key: best[key] for key in ("name", "parameters", "error_best", "error_best_rank")}
+        rows.append({"truth": truth, "nearer": nearer, "shapes": len(group)} | shown)
+    return pd.DataFrame(rows)
+
+
+def shape_name(name: str) -> str:
+    """Write bt_d2_r4_n1 as "BT, d = 2, R = 4, N = 1"."""
+    form, *letters = name.split("_")
+    return ", ".join(
+        [form.upper(), *(f"{'d' if part[0] == 'd' else part[0].upper()} = {part[1:]}" for part in letters)]
+    )

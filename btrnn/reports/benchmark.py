@@ -4,9 +4,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from btrnn.benchmark.results import tables
-from btrnn.benchmark.results.settings import SWEEPS
-from btrnn.benchmark.results.targets import TOLERANCE
+from btrnn.benchmark import tables
+from btrnn.benchmark.settings import SWEEPS
+from btrnn.benchmark.tables import TOLERANCE
 from btrnn.figures import benchmark as figures
 from btrnn.figures.file import FigureFile
 from btrnn.reports.render import render

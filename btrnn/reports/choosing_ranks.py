@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from btrnn.benchmark.results.settings import SWEEPS
-from btrnn.benchmark.results.tables import read_all
+from btrnn.benchmark.settings import SWEEPS
+from btrnn.benchmark.tables import read_all
 from btrnn.complexity import bt_parameters, tt_parameters
 from btrnn.figures.file import FigureFile
 from btrnn.figures.sizes import against_parameters

@@ -4,9 +4,9 @@ import math
 from itertools import product
 from pathlib import Path
 
-from btrnn.benchmark.results import exponents
-from btrnn.benchmark.results.exponents import FACTORS, FAMILIES, QUANTITIES, TOLERANCE, WORDS, fitted, overall, ratios
-from btrnn.benchmark.results.tables import read_all
+from btrnn.benchmark import exponents
+from btrnn.benchmark.exponents import FACTORS, FAMILIES, QUANTITIES, TOLERANCE, WORDS, fitted, overall, ratios
+from btrnn.benchmark.tables import read_all
 from btrnn.figures.benchmark import complexity_files as figure_files
 from btrnn.reports.claims.rules import paper_values
 from btrnn.reports.render import render

@@ -13,8 +13,7 @@ from btrnn.reports.tables import data_name
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, schema_of
 from btrnn.results.store import read_results
 from btrnn.results.summary import Row, summarise
-from btrnn.storage.files import ResultsError
-from btrnn.storage.weights_index import LARGEST_BYTES, read_index, stem, weights_dir
+from btrnn.storage.files import LARGEST_BYTES, ResultsError, read_index, stem, weights_dir
 
 _TASKS = {VIDEO: "action recognition", GENERATION: "image generation by DRAW", CAPTIONING: "image captioning"}
 

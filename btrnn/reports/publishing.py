@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from btrnn.benchmark.results.records import machine_path, measured_sections, note_machine, read_machines, section_path
+from btrnn.benchmark.records import machine_path, measured_sections, note_machine, read_machines, section_path
 from btrnn.recovery import records
 from btrnn.results import store
 from btrnn.results.store import LOCAL

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from btrnn.benchmark.results.records import read_machines
-from btrnn.benchmark.results.tables import medians, read_all
+from btrnn.benchmark.records import read_machines
+from btrnn.benchmark.tables import medians, read_all
 from btrnn.reports import headline
 from btrnn.reports.claims.page import all_claims, by_verdict
 from btrnn.reports.render import render

@@ -9,8 +9,18 @@ import pandas as pd
 from btrnn.figures import recovery as figures
 from btrnn.figures.file import FigureFile
 from btrnn.figures.recovery import PanelRow
-from btrnn.recovery.records import PANELS, RECOVERED, Recovery, paths, read
-from btrnn.recovery.summary import SAME_SHAPE, TRUTHS, compare_with_rank, shape_name, summarise
+from btrnn.recovery.records import (
+    PANELS,
+    RECOVERED,
+    SAME_SHAPE,
+    TRUTHS,
+    Recovery,
+    compare_with_rank,
+    paths,
+    read,
+    shape_name,
+    summarise,
+)
 from btrnn.reports.claims.rules import paper_values
 from btrnn.reports.format import span
 from btrnn.reports.render import render

@@ -14,16 +14,14 @@ from PIL import ImageOps
 from torch import Tensor
 
 from btrnn.data.captions.coco import COCO, CaptionBatch
-from btrnn.data.captions.pictures import read_picture
+from btrnn.data.captions.encoders import read_picture
 from btrnn.data.captions.vocabulary import Vocabulary
-from btrnn.models.beam_search import beam_search
-from btrnn.models.captioner import Captioner, caption_loss
+from btrnn.models.captioner import Captioner, beam_search, caption_loss
 from btrnn.nn.lstm import LSTM
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import arrays_bytes
 from btrnn.tasks.caption_scores import constant_cider, score_captions, tokenizer_name, true_cider
-from btrnn.tasks.schedule import warmed_up_adam
-from btrnn.tasks.task import Outputs, Task
+from btrnn.tasks.task import Outputs, Task, warmed_up_adam
 
 log = logging.getLogger(__name__)
 NUM_SHOWN = 6  # test images whose pictures are kept: the first ones, whatever is said of them

@@ -15,8 +15,7 @@ from btrnn.models.draw import DRAW, DRAWOutput
 from btrnn.nn.lstm import LSTM
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import arrays_bytes
-from btrnn.tasks.schedule import warmed_up_adam
-from btrnn.tasks.task import Outputs, Task
+from btrnn.tasks.task import Outputs, Task, warmed_up_adam
 
 NUM_SAMPLES = 100  # images drawn from the prior after a test
 NUM_SHOWN = 10  # of them with all canvases, and test images with their reconstructions

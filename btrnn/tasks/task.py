@@ -1,4 +1,4 @@
-"""What every task has in common, and what a run asks of one."""
+"""What every task has in common, what a run asks of one, and the optimiser of those whose papers give none."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -13,6 +13,8 @@ from btrnn.nn.lstm import LSTM
 from btrnn.nn.rates import parameter_groups
 
 Outputs = dict[str, np.ndarray]  # what a test gives beside its metrics
+_WARM_UP_STEPS = 100
+_LOWEST_RATE = 0.02  # share of the learning rate at which the schedule ends
 
 
 class NonFiniteLossError(RuntimeError):
@@ -87,3 +89,23 @@ class Task(LightningModule, ABC):
     def validation_step(self, batch: Any) -> None:
         """Log loss and metrics on the split that chooses the epoch."""
         self.loss(batch, "val")
+
+
+def warmed_up_adam(task: Task, decay_epochs: int | None = None) -> dict[str, Any]:
+    """Return Adam with a linear warm-up of 100 steps, then a linear decay to 2 % of the rate.
+
+    Args:
+        task: What is trained, by a trainer with a number of epochs.
+        decay_epochs: Epochs after which the decay ends; those of the trainer without it.
+    """
+    optimizer = task.adam()
+    total = float(task.trainer.estimated_stepping_batches)
+    if decay_epochs is not None:
+        assert task.trainer.max_epochs is not None
+        total *= decay_epochs / task.trainer.max_epochs
+
+    def factor(step: int) -> float:
+        return min((step + 1) / _WARM_UP_STEPS, max(_LOWEST_RATE, 1 - step / total))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

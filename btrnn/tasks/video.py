@@ -8,7 +8,7 @@ import wandb
 from torch import Tensor
 from torch.nn import functional as F
 
-from btrnn.data.video.batch import ClipData, VideoBatch
+from btrnn.data.module import ClipData, VideoBatch
 from btrnn.models import VideoClassifier
 from btrnn.nn.lstm import LSTM
 from btrnn.storage.atomic import replace_file

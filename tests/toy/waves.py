@@ -5,8 +5,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from btrnn.data.loading import BatchOrder, Item
-from btrnn.data.video.batch import ClipData, VideoBatch
+from btrnn.data.module import BatchOrder, ClipData, Item, VideoBatch
 
 NUM_FRAMES, NUM_VALUES, NUM_CLASSES = 4, 24, 3
 

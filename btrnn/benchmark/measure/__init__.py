@@ -1,7 +1,7 @@
 """What is timed and how.
 
-products, layers   the implementations, each as one call    reference     the float64 numbers that check them
-timing             interleaved rounds                        memory        peak memory, a process for each model
-roofline           what the machine allows                   description   on what it ran
+products, layers   the implementations, each as one call; the layers' peak memory, a process for each
+implementations    what they have in common, and the float64 numbers that check them
+timing             interleaved rounds, and the roofline: what the machine allows
 run                all of that in order
 """

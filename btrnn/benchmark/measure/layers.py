@@ -1,19 +1,34 @@
-"""Whole recurrent layers, in all the ways that are compared."""
+"""Whole recurrent layers, in all the ways that are compared, and the peak memory of training one.
+
+Memory is measured in a new process for each: `python -m btrnn.benchmark.measure.layers '{...}'`.
+"""
 
 import io
+import json
+import subprocess
+import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, TTLinear
-from btrnn.benchmark.measure.implementations import Built, Bytes, Implementation, gradient, graphed
+from btrnn.benchmark.measure.implementations import (
+    Built,
+    Bytes,
+    Implementation,
+    Problem,
+    gradient,
+    graphed,
+)
 from btrnn.benchmark.measure.products import fill, fill_tednet, map_parameters, tednet_gradients, tednet_parameters
-from btrnn.benchmark.measure.reference import Problem
-from btrnn.benchmark.results.costs import Family, dense_bytes, factored_bytes, mode_by_mode_bytes
-from btrnn.benchmark.results.settings import Shape
+from btrnn.benchmark.measure.timing import best_and_median, timer_of
+from btrnn.benchmark.settings import TINY, Family, Shape, dense_bytes, factored_bytes, mode_by_mode_bytes
+from btrnn.engine.machine import peak_memory_mib, reuse_freed_memory, start_memory_anew
 from btrnn.ops import native
 
 
@@ -97,29 +112,131 @@ def tednet_call(layer: Any, shape: Shape) -> Callable[[Tensor], Tensor]:
 
 def _with_adam(shape: Shape, training: bool) -> int:
     """Count W, x and W x; where training also the gradient of W and its two moments in Adam."""
-    return dense_bytes(shape, training=training) + training * 2 * dense_bytes(shape, training=False)
+    return dense_bytes(shape, training) + training * 2 * dense_bytes(shape, False)
 
 
-def _with_states(product_bytes: Callable[[Shape, bool], int]) -> Bytes:
+def _with_states(product_bytes: Bytes) -> Bytes:
     """Add a dozen numbers for each row and hidden feature to what the product needs."""
     return lambda shape, training: product_bytes(shape, training) + 48 * shape.rows * shape.hidden_size
 
 
-def _factored(family: Family) -> Bytes:
-    return _with_states(lambda shape, training: factored_bytes(shape, family, training=training))
-
-
-def _mode_by_mode(shape: Shape, training: bool) -> int:
-    return mode_by_mode_bytes(shape, training=training)
-
-
+_BT_BYTES, _TT_BYTES = (_with_states(partial(factored_bytes, family=family)) for family in ("BT", "TT"))
 TORCH = Implementation("nn.LSTM", "dense", torch_lstm, _with_adam)
 DENSE = Implementation("btrnn.LSTM", "dense", ours("dense"), _with_adam)
-OURS_BT = Implementation("btrnn.BTLSTM", "BT", ours("BT"), _factored("BT"))
-PLAIN_BT = Implementation("btrnn.BTLSTM, plain torch", "BT", ours("BT", plain=True), _factored("BT"))
-OURS_TT = Implementation("btrnn.TTLSTM", "TT", ours("TT"), _factored("TT"))
-PLAIN_TT = Implementation("btrnn.TTLSTM, plain torch", "TT", ours("TT", plain=True), _factored("TT"))
-TEDNET = Implementation("tednet BTTLSTM", "BT", tednet, _with_states(_mode_by_mode), package="tednet")
+OURS_BT = Implementation("btrnn.BTLSTM", "BT", ours("BT"), _BT_BYTES)
+PLAIN_BT = Implementation("btrnn.BTLSTM, plain torch", "BT", ours("BT", plain=True), _BT_BYTES)
+OURS_TT = Implementation("btrnn.TTLSTM", "TT", ours("TT"), _TT_BYTES)
+PLAIN_TT = Implementation("btrnn.TTLSTM, plain torch", "TT", ours("TT", plain=True), _TT_BYTES)
+TEDNET = Implementation("tednet BTTLSTM", "BT", tednet, _with_states(mode_by_mode_bytes), package="tednet")
 
 LAYERS = [TORCH, DENSE, OURS_BT, PLAIN_BT, TEDNET, OURS_TT, PLAIN_TT]
 GRAPHED_LAYERS = [graphed(one) for one in (TORCH, DENSE, OURS_BT, OURS_TT)]
+
+
+_FAMILIES: dict[str, Family] = {
+    DENSE.name: "dense",
+    OURS_BT.name: "BT",
+    PLAIN_BT.name: "BT",
+    OURS_TT.name: "TT",
+    PLAIN_TT.name: "TT",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is asked to measure.
+
+    Attributes:
+        model: The name of an implementation.
+        shape: Its shape.
+        reuse: Whether freed memory is kept, as in training (`reuse_freed_memory`).
+        steps: How many training steps are timed, after two others.
+        device: "cpu" or "cuda".
+        threads: Of torch.
+    """
+
+    model: str
+    shape: Shape
+    reuse: bool
+    steps: int
+    device: str
+    threads: int
+
+
+def measure_apart(job: Job) -> dict[str, Any]:
+    """Measure in a fresh process.
+
+    Returns:
+        The columns `peak_mib`, `best_ms`, `median_ms` and `rounds` of a record, or a `note` where the process failed.
+    """
+    command = [sys.executable, "-m", "btrnn.benchmark.measure.layers", json.dumps(asdict(job))]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+    if outcome.returncode:
+        last = outcome.stderr.strip().splitlines()[-1:] or [f"exit status {outcome.returncode}"]
+        return {"note": f"failed: {last[0]}"}
+    columns: dict[str, Any] = json.loads(outcome.stdout.splitlines()[-1])
+    return columns
+
+
+def measure(job: Job) -> dict[str, float | int]:
+    """Train a layer on noise in this process.
+
+    A tiny layer of the same kind is trained before: what torch loads at a first step counts as import, not as memory.
+    """
+    device = torch.device(job.device)
+    torch.set_num_threads(job.threads)
+    if job.reuse:
+        reuse_freed_memory()
+    plain = job.model in (PLAIN_BT.name, PLAIN_TT.name)
+    with native.disabled() if plain else nullcontext():
+        _train(replace(job, shape=TINY, steps=1), device)
+        start_memory_anew()
+        before = peak_memory_mib(device)
+        seconds = _train(job, device)
+    return {"peak_mib": peak_memory_mib(device) - before, **best_and_median(seconds)}
+
+
+def _train(job: Job, device: torch.device) -> list[float]:
+    """Return the seconds of each training step."""
+    module, call = _make(job, device)
+    shape, adam = job.shape, torch.optim.Adam(module.parameters(), lr=1e-7, fused=True)
+    x = torch.randn(shape.time, shape.batch, shape.in_features, device=device)
+    d_output = torch.randn(shape.time, shape.batch, shape.hidden_size, device=device)
+
+    def step() -> None:
+        adam.zero_grad()
+        torch.autograd.backward(call(x), d_output)
+        adam.step()
+
+    timer = timer_of(device)
+    return [timer(step) for _ in range(2 + job.steps)][2:]
+
+
+def _make(job: Job, device: torch.device) -> tuple[nn.Module, Any]:
+    """Return a layer as its library initialises it, and its call."""
+    shape = job.shape
+    if job.model == TEDNET.name:
+        layer = make_tednet(shape, device)
+        return layer, tednet_call(layer, shape)
+    module: nn.Module
+    if job.model == TORCH.name:
+        module = nn.LSTM(shape.in_features, shape.hidden_size, device=device)
+    else:
+        module = make_layer(shape, _FAMILIES[job.model], device)
+
+    def call(x: Tensor) -> Tensor:
+        output: Tensor = module(x)[0]
+        return output
+
+    return module, call
+
+
+def _job(text: str) -> Job:
+    fields = json.loads(text)
+    shape: dict[str, Any] = fields["shape"]
+    shape |= {name: tuple(shape[name]) for name in ("in_modes", "hidden_modes")}
+    return Job(**{**fields, "shape": Shape(**shape)})
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(_job(sys.argv[1]))))

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from typing import Any
 
 import opt_einsum
@@ -10,17 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from btrnn import BTLinear, TTLinear
-from btrnn.benchmark.measure.implementations import Built, Bytes, Implementation, gradient, graphed, leaves
-from btrnn.benchmark.measure.reference import Problem
-from btrnn.benchmark.results.costs import (
+from btrnn.benchmark.measure.implementations import Built, Implementation, Problem, gradient, graphed, leaves
+from btrnn.benchmark.settings import (
     Family,
+    Shape,
     dense_bytes,
     factored_bytes,
     mode_by_mode_bytes,
     product_equation,
     weight_equation,
 )
-from btrnn.benchmark.results.settings import Shape
 from btrnn.ops import native
 
 
@@ -206,43 +206,29 @@ def tltorch(problem: Problem) -> Built:
     return Built(layer, parameters, lambda: [gradient(parameter).permute(0, 2, 1, 3) for parameter in parameters])
 
 
-def _dense(shape: Shape, training: bool) -> int:
-    return dense_bytes(shape, training=training)
+def _rebuilt_bytes(shape: Shape, training: bool) -> int:
+    return 2 * dense_bytes(shape, training)
 
 
-def _rebuilt(shape: Shape, training: bool) -> int:
-    return 2 * dense_bytes(shape, training=training)
-
-
-def _mode_by_mode(shape: Shape, training: bool) -> int:
-    return mode_by_mode_bytes(shape, training=training)
-
-
-def _factored(family: Family) -> Bytes:
-    def bytes_needed(shape: Shape, training: bool) -> int:
-        return factored_bytes(shape, family, training=training)
-
-    return bytes_needed
-
-
-DENSE = Implementation("dense nn.Linear", "dense", dense, _dense)
-OURS_BT = Implementation("btrnn BT", "BT", ours("BT"), _factored("BT"))
-PLAIN_BT = Implementation("btrnn BT, plain torch", "BT", ours("BT", plain=True), _factored("BT"))
-OURS_TT = Implementation("btrnn TT", "TT", ours("TT"), _factored("TT"))
-PLAIN_TT = Implementation("btrnn TT, plain torch", "TT", ours("TT", plain=True), _factored("TT"))
-OPTIMAL_BT = Implementation("opt_einsum BT", "BT", optimal_path("BT"), _factored("BT"))
-OPTIMAL_TT = Implementation("opt_einsum TT", "TT", optimal_path("TT"), _factored("TT"))
-TEDNET = Implementation("tednet BT", "BT", tednet, _mode_by_mode, package="tednet")
-TLTORCH = Implementation("tltorch TT", "TT", tltorch, _factored("TT"), package="tltorch")
+_BT_BYTES, _TT_BYTES = (partial(factored_bytes, family=family) for family in ("BT", "TT"))
+DENSE = Implementation("dense nn.Linear", "dense", dense, dense_bytes)
+OURS_BT = Implementation("btrnn BT", "BT", ours("BT"), _BT_BYTES)
+PLAIN_BT = Implementation("btrnn BT, plain torch", "BT", ours("BT", plain=True), _BT_BYTES)
+OURS_TT = Implementation("btrnn TT", "TT", ours("TT"), _TT_BYTES)
+PLAIN_TT = Implementation("btrnn TT, plain torch", "TT", ours("TT", plain=True), _TT_BYTES)
+OPTIMAL_BT = Implementation("opt_einsum BT", "BT", optimal_path("BT"), _BT_BYTES)
+OPTIMAL_TT = Implementation("opt_einsum TT", "TT", optimal_path("TT"), _TT_BYTES)
+TEDNET = Implementation("tednet BT", "BT", tednet, mode_by_mode_bytes, package="tednet")
+TLTORCH = Implementation("tltorch TT", "TT", tltorch, _TT_BYTES, package="tltorch")
 
 PRODUCTS = [
     DENSE,
     OURS_BT,
     PLAIN_BT,
     OPTIMAL_BT,
-    Implementation("torch.einsum BT, without opt_einsum", "BT", one_einsum, _mode_by_mode),
-    Implementation("authors' order BT", "BT", authors_order, _mode_by_mode),
-    Implementation("rebuild W, then x W", "BT", rebuilt, _rebuilt),
+    Implementation("torch.einsum BT, without opt_einsum", "BT", one_einsum, mode_by_mode_bytes),
+    Implementation("authors' order BT", "BT", authors_order, mode_by_mode_bytes),
+    Implementation("rebuild W, then x W", "BT", rebuilt, _rebuilt_bytes),
     TEDNET,
     OURS_TT,
     PLAIN_TT,

@@ -1,27 +1,39 @@
 """The whole benchmark: which settings, in which order, within which time."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 
 import torch
 
-from btrnn.benchmark.measure import layers, memory, products
-from btrnn.benchmark.measure.description import describe_machine
-from btrnn.benchmark.measure.implementations import Built, Implementation, check, step
-from btrnn.benchmark.measure.reference import LARGEST_ERROR, Problem
-from btrnn.benchmark.measure.roofline import Rates, measure_rates, roofline_seconds
-from btrnn.benchmark.measure.timing import QUICK, Effort, best_and_median, time_interleaved, timer_of
-from btrnn.benchmark.results.costs import MEMORY_LIMIT, Family, Phase
-from btrnn.benchmark.results.records import SECTIONS, Record, RecordFile, note_machine, record, section_path
-from btrnn.benchmark.results.settings import INPUT_SHAPES, PAPER, PRODUCT_SWEEPS, TIME_SWEEP, TINY, Point, Shape, visits
-from btrnn.engine.memory import reuse_freed_memory, start_memory_anew
+from btrnn.benchmark.measure import layers, products
+from btrnn.benchmark.measure.implementations import Implementation, Problem
+from btrnn.benchmark.measure.timing import QUICK, Cells, Effort, Visitor, measure_rates, roofline_seconds
+from btrnn.benchmark.records import SECTIONS, Record, RecordFile, note_machine, record, section_path
+from btrnn.benchmark.settings import (
+    INPUT_SHAPES,
+    PAPER,
+    PRODUCT_SWEEPS,
+    TIME_SWEEP,
+    TINY,
+    Family,
+    Phase,
+    Point,
+    Shape,
+    visits,
+)
+from btrnn.engine.machine import describe_machine, reuse_freed_memory, start_memory_anew
 
+log = logging.getLogger(__name__)
 PRODUCT_PHASES: tuple[Phase, ...] = ("forward", "forward+backward")
 LAYER_PHASES: tuple[Phase, ...] = (*PRODUCT_PHASES, "training step")
 TIME_IS_UP = "left out: the time was over"
 MEMORY_FACTORS = ("rank", "blocks", "order")
+_SPARE = 0.95  # of the time: a setting that has begun is finished
 Sweeps = dict[str, dict[int, Shape]]
 
 
@@ -80,15 +92,13 @@ class Task:
         section: Of which section.
         title: For the progress bar.
         weight: Its share of the time.
-        measure: Returns its rows; is told when to end, in `perf_counter`'s seconds.
-        skipped: Returns its rows where the time is over before it begins.
+        measure: Returns its rows; is told when to end, in `perf_counter`'s seconds, which may be now.
     """
 
     section: str
     title: str
     weight: float
     measure: Callable[[float], list[Record]]
-    skipped: Callable[[], list[Record]]
 
 
 def run(options: Options, progress: Callable[[int, int, str], None]) -> None:
@@ -111,26 +121,46 @@ def run(options: Options, progress: Callable[[int, int, str], None]) -> None:
         progress(number, len(tasks), task.title)
         start_memory_anew()  # what the last part needed is given back
         now, weights = perf_counter(), sum(other.weight for other in tasks[number:])
-        late = now >= end and task.section in ("layer_sweep", "sweep")
-        rows = task.skipped() if late else task.measure(now + max(end - now, 0.0) * task.weight / weights)
+        rows = task.measure(now + max(end - now, 0.0) * task.weight / weights)
         if not files[task.section].records:
             note_machine(options.results_dir, task.section, options.device, machine)
         files[task.section].add(rows)
     progress(len(tasks), len(tasks), "done")
 
 
+def measure(results_dir: Path, sections: Sequence[str], minutes: float, *, quick: bool = False) -> list[str]:
+    """Measure some sections on the CPU, and on a GPU if there is one, and log how far it is; returns these devices.
+
+    Args:
+        results_dir: Where the CSV files go; those of other sections stay.
+        sections: Of `SECTIONS`.
+        minutes: For everything together.
+        quick: Tiny shapes and few rounds instead, whatever the time.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    if not sections:
+        return []
+    for device in devices:
+        options = Options(results_dir, device, 60 * minutes * _SPARE / len(devices), tuple(sections))
+        if quick:
+            options = quick_options(results_dir, device, tuple(sections))
+        run(options, partial(log.info, f"{device}, %d of %d: %s"))
+    return devices
+
+
 def _tasks(options: Options, device: torch.device) -> Iterator[Task]:
     """Yield all parts, the most wanted first."""
     paper = [Point("paper", options.paper.in_features)]
-    visit = Visitor(device, options.effort)
+    visitor = Visitor(device, options.effort)
     gpu = device.type == "cuda"
     if "product" in options.sections:
         implementations = products.PRODUCTS + (products.GRAPHED_PRODUCTS if gpu else [])
-        yield visit.task("product", options.paper, paper, implementations, weight=8.0)
+        yield _visit_task(visitor, "product", options.paper, paper, implementations, weight=8.0)
         yield _roofline_task(options, device)
     if "layer" in options.sections:
         implementations = layers.LAYERS + (layers.GRAPHED_LAYERS if gpu else [])
-        yield visit.task("layer", options.paper, paper, implementations, weight=8.0, layer=True)
+        yield _visit_task(visitor, "layer", options.paper, paper, implementations, weight=8.0, layer=True)
     if "memory" in options.sections:
         yield from _memory_tasks(options)
     if "memory_sweep" in options.sections:
@@ -141,124 +171,57 @@ def _tasks(options: Options, device: torch.device) -> Iterator[Task]:
     if "layer_sweep" in options.sections:
         peerless = [layers.TORCH, layers.DENSE, layers.OURS_BT, layers.PLAIN_BT, layers.OURS_TT, layers.PLAIN_TT]
         for shape, points in visits(options.time_sweep):
-            yield visit.task("layer_sweep", shape, points, peerless, layer=True)
+            yield _visit_task(visitor, "layer_sweep", shape, points, peerless, layer=True)
     if "sweep" in options.sections:
         for shape, points in visits(options.product_sweeps):
-            yield visit.task("sweep", shape, points, products.SWEPT_PRODUCTS)
+            yield _visit_task(visitor, "sweep", shape, points, products.SWEPT_PRODUCTS)
 
 
-@dataclass(frozen=True)
-class Visitor:
-    """Measures all implementations at one shape."""
+def _visit_task(
+    visitor: Visitor,
+    section: str,
+    shape: Shape,
+    points: list[Point],
+    implementations: Sequence[Implementation],
+    *,
+    weight: float = 1.0,
+    layer: bool = False,
+) -> Task:
+    """Make the task of a shape, which stands for some points."""
+    phases = LAYER_PHASES if section == "layer" else PRODUCT_PHASES
+    title = ", ".join(f"{point.factor} {point.value:,}" for point in points)
 
-    device: torch.device
-    effort: Effort
+    def measure(end: float) -> list[Record]:
+        cells: Cells
+        if section.endswith("sweep") and perf_counter() >= end:
+            cells = {(each.name, phase): {"note": TIME_IS_UP} for each, phase in product(implementations, phases)}
+        else:
+            cells = visitor.visit(Problem(shape, visitor.device, layer=layer), implementations, phases, end)
+        return [
+            record(section, point, name, phase, **numbers)
+            for point in points
+            for (name, phase), numbers in cells.items()
+        ]
 
-    def task(
-        self,
-        section: str,
-        shape: Shape,
-        points: list[Point],
-        implementations: Sequence[Implementation],
-        *,
-        weight: float = 1.0,
-        layer: bool = False,
-    ) -> Task:
-        """Make the task of a shape, which stands for some points."""
-        phases = LAYER_PHASES if section == "layer" else PRODUCT_PHASES
-        title = ", ".join(f"{point.factor} {point.value:,}" for point in points)
-
-        def measure(end: float) -> list[Record]:
-            cells = self.visit(Problem(shape, self.device, layer=layer), implementations, phases, end)
-            return [
-                record(section, point, name, phase, **numbers)
-                for point in points
-                for (name, phase), numbers in cells.items()
-            ]
-
-        def skipped() -> list[Record]:
-            return [
-                record(section, point, implementation.name, phase, note=TIME_IS_UP)
-                for point in points
-                for implementation in implementations
-                for phase in phases
-            ]
-
-        return Task(section, f"{section}: {title}", weight, measure, skipped)
-
-    def visit(
-        self, problem: Problem, implementations: Sequence[Implementation], phases: Sequence[Phase], end: float
-    ) -> dict[tuple[str, str], dict[str, object]]:
-        """Check and time all implementations in all phases.
-
-        Returns:
-            The columns of a record, by implementation and phase, in the order of the implementations.
-        """
-        cells: dict[tuple[str, str], dict[str, object]] = {
-            (implementation.name, phase): {} for implementation in implementations for phase in phases
-        }
-        built: dict[str, Built] = {}
-        for implementation in implementations:
-            for phase in phases:
-                cell = cells[implementation.name, phase]
-                cell |= self._prepare(problem, implementation, phase, built)
-        problem.forget_answers()
-        for number, phase in enumerate(phases):
-            now = perf_counter()
-            share = max(end - now, 0.0) / (len(phases) - number)
-            calls = {
-                name: step(made, problem, phase) for name, made in built.items() if "note" not in cells[name, phase]
-            }
-            for name, seconds in time_interleaved(calls, now + share, timer_of(self.device), self.effort).items():
-                cells[name, phase] |= best_and_median(seconds)
-        return cells
-
-    def _prepare(
-        self, problem: Problem, implementation: Implementation, phase: Phase, built: dict[str, Built]
-    ) -> dict[str, object]:
-        """Build an implementation if it is not built, and check it; returns the error, or a note why not to time it."""
-        name, shape = implementation.name, problem.shape
-        if not implementation.installed:
-            return {"note": f"left out: {implementation.package} is not installed"}
-        needed = implementation.bytes_needed(shape, phase != "forward")
-        if needed > MEMORY_LIMIT:
-            return {"note": f"left out: needs {needed / 1e9:.1f} GB"}
-        try:
-            if name not in built:
-                built[name] = implementation.build(problem)
-            error = check(built[name], problem, implementation.family, phase)
-            seconds = timer_of(self.device)(step(built[name], problem, phase)) if implementation.package else 0.0
-        except Exception as failure:
-            if not implementation.package:  # a failure of our own code is not a result
-                raise
-            return {"note": f"failed: {type(failure).__name__}: {str(failure).splitlines()[0]}"}
-        if error > LARGEST_ERROR:
-            return {"max_error": error, "note": f"wrong: error {error:.1e}"}
-        if seconds > self.effort.longest_seconds:
-            return {"max_error": error, "note": f"left out: a call takes {seconds:.1f} s"}
-        return {"max_error": error}
+    return Task(section, f"{section}: {title}", weight, measure)
 
 
 def _roofline_task(options: Options, device: torch.device) -> Task:
     """Make the task that measures the machine's rates and says what they allow."""
-    point = Point("paper", options.paper.in_features)
+    shape, point = options.paper, Point("paper", options.paper.in_features)
+    families: tuple[Family, ...] = ("BT", "TT")
 
     def measure(_: float) -> list[Record]:
-        rates = measure_rates(device, options.effort, small=options.paper != PAPER)
-        families: tuple[Family, ...] = ("BT", "TT")
-        return [
-            _roofline(options.paper, point, family, phase, rates) for family in families for phase in PRODUCT_PHASES
-        ]
+        rates = measure_rates(device, options.effort, small=shape != PAPER)
+        note = f"{rates.flops / 1e9:.0f} GFLOP/s, {rates.bytes_read / 1e9:.1f} GB/s"
+        rows = []
+        for family, phase in product(families, PRODUCT_PHASES):
+            best, middle = (1000 * seconds for seconds in roofline_seconds(shape, family, phase, rates))
+            times = {"best_ms": best, "median_ms": middle, "rounds": 1}
+            rows.append(record("product", point, f"roofline {family}", phase, **times, note=note))
+        return rows
 
-    return Task("product", "roofline", 0.2, measure, list)
-
-
-def _roofline(shape: Shape, point: Point, family: Family, phase: Phase, rates: Rates) -> Record:
-    best, middle = roofline_seconds(shape, family, phase, rates)
-    note = f"{rates.flops / 1e9:.0f} GFLOP/s, {rates.bytes_read / 1e9:.1f} GB/s"
-    return record(
-        "product", point, f"roofline {family}", phase, best_ms=1000 * best, median_ms=1000 * middle, rounds=1, note=note
-    )
+    return Task("product", "roofline", 0.2, measure)
 
 
 def _memory_tasks(options: Options) -> Iterator[Task]:
@@ -284,19 +247,13 @@ def _memory_task(
     """Make the task of a process that trains a model at a shape, which stands for some points."""
 
     def measure(_: float) -> list[Record]:
-        needed = model.bytes_needed(shape, True)
-        if not model.installed:
-            columns: dict[str, object] = {"note": f"left out: {model.package} is not installed"}
-        elif needed > MEMORY_LIMIT:
-            columns = {"note": f"left out: needs {needed / 1e9:.1f} GB"}
-        else:
-            steps = options.effort.least_rounds
-            columns = memory.measure_apart(
-                memory.Job(model.name, shape, reuse, steps, options.device, torch.get_num_threads())
-            )
+        columns: dict[str, object] = {"note": model.left_out(shape, training=True)}
+        if not columns["note"]:
+            steps, threads = options.effort.least_rounds, torch.get_num_threads()
+            columns = layers.measure_apart(layers.Job(model.name, shape, reuse, steps, options.device, threads))
         if section == "memory_sweep":  # its few steps are no measure of time
             columns = {name: value for name, value in columns.items() if name in ("peak_mib", "note")}
         return [record(section, point, model.name, "training step", **columns) for point in points]
 
     title = ", ".join(f"{point.factor} {point.value:,}" for point in points)
-    return Task(section, f"{section}: {model.name}, {title}", 0.3, measure, list)
+    return Task(section, f"{section}: {model.name}, {title}", 0.3, measure)

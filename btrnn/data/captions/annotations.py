@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from btrnn.data import SPLIT_STREAM, generator
 from btrnn.data.captions.vocabulary import words_of
-from btrnn.data.loading import SPLIT_STREAM, generator
 
 Source = Literal["coco", "scenes"]
 

@@ -22,9 +22,7 @@ from btrnn.data.captions.annotations import (
 from btrnn.data.captions.encoders import ENCODERS, EncoderName
 from btrnn.data.captions.features import Features, extract_features
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError
-from btrnn.data.loading import BatchOrder, Item
-from btrnn.data.module import DataModule
-from btrnn.data.stand_in import stand_in
+from btrnn.data.module import BatchOrder, DataModule, Item, stand_in
 
 __all__ = ["COCO", "MAX_WORDS", "AnnotationError", "CaptionBatch", "Captions", "features_dir"]
 

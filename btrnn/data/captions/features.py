@@ -22,11 +22,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16, Int
 
-from btrnn.data.captions.encoders import EncoderName, load_encoder, read_image
-from btrnn.data.captions.pictures import ImageError
-from btrnn.data.progress import show_progress
-from btrnn.storage.atomic import replace_file, replacing
-from btrnn.storage.locks import locked, reserve
+from btrnn.data.captions.encoders import EncoderName, ImageError, load_encoder, read_image
+from btrnn.data.fetch import show_progress
+from btrnn.storage.atomic import locked, replace_file, replacing, reserve
 
 logger = logging.getLogger(__name__)
 

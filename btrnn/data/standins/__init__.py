@@ -1,1 +1,117 @@
-"""Stand-ins: files in a data set's own format, made here, for machines that cannot get the data set."""
+"""Stand-ins: files in a data set's own format, made here, for machines that cannot get the data set.
+
+They are made in parallel processes, each file whole or not there, in a folder that says its maker.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from btrnn.data.fetch import show_progress
+from btrnn.storage.atomic import replace_file
+
+STALE_SECONDS = 60  # a file is written within a second: an older temporary file was left by a killed process
+
+Task = TypeVar("Task")
+
+
+def check_numbers(seed: int, num_workers: int | None) -> None:
+    """Refuse a negative seed and fewer than one process.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    if num_workers is not None and num_workers < 1:
+        raise ValueError(f"num_workers must be at least 1, got {num_workers}")
+
+
+def claim(path: Path, ours: dict[str, object], folders: Iterable[str]) -> None:
+    """Note in a folder what made it; refuse one that something else made.
+
+    Args:
+        path: The file that says so.
+        ours: What it says.
+        folders: Names beside it that only the maker makes.
+
+    Raises:
+        ValueError: The file says something else, or the folders are there without it.
+    """
+    root = path.parent
+    if path.is_file():
+        try:
+            theirs = json.loads(path.read_text())
+        except json.JSONDecodeError:
+            theirs = "nothing that can be read"
+        if theirs != ours:
+            raise ValueError(f"{path} says {theirs}, but {ours} was asked for: take another folder, or delete {root}")
+        return
+    foreign = [name for name in folders if (root / name).exists()]
+    if foreign:
+        raise ValueError(f"{root} has folders {foreign} but no {path.name}: it was not made here; take another folder")
+    replace_file(path, json.dumps(ours) + "\n")
+
+
+def remove_leftovers(root: Path, pattern: str) -> None:
+    """Delete temporary files of processes that were killed; `pattern` is that of their folders."""
+    for path in root.glob(f"{pattern}/.*.part"):
+        if time.time() - path.stat().st_mtime > STALE_SECONDS:
+            path.unlink(missing_ok=True)
+
+
+def make_in_parallel(
+    make: Callable[[Task], int], tasks: Sequence[Task], *, title: str, total: int, num_workers: int | None
+) -> None:
+    """Call a function on each task, in several processes, and show how far it is; Ctrl-C ends it at once.
+
+    Args:
+        make: Makes the files of one task and returns how many; a function of a module, or a partial of one.
+        tasks: What is to be made.
+        title: What is done, for the reader.
+        total: Sum of the numbers that `make` returns.
+        num_workers: Processes; all cores by default. With 1 the work is done in this process.
+
+    Raises:
+        ChildProcessError: The system ended one of the processes.
+    """
+    workers = min(num_workers or os.cpu_count() or 1, len(tasks))
+    with show_progress(title, total) as advance:
+        if workers <= 1:
+            for task in tasks:
+                advance(make(task))
+            return
+        # Spawned, because a forked child of a process with threads (torch's) may hang.
+        if multiprocessing.get_start_method() == "loky":
+            # A worker of joblib, as Hydra's joblib launcher makes it: new interpreters do not know how it was started.
+            multiprocessing.set_start_method("spawn", force=True)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_take_one_thread) as pool:
+            # The workers, begun by the first submit, inherit the mask: Ctrl-C ends this process, which ends them.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            jobs = [pool.submit(make, task) for task in tasks]
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            try:
+                for job in as_completed(jobs):
+                    advance(job.result())
+            except BrokenProcessPool as error:
+                raise ChildProcessError(
+                    f"{title}: the system ended a worker, as it does when memory runs out; the same command goes on"
+                ) from error
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _take_one_thread() -> None:
+    """Let a worker's matrix products use one thread: as many for each of as many workers make all half as fast."""
+    threadpool_limits(1)

@@ -17,9 +17,9 @@ import av
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from btrnn.data.loading import generator
-from btrnn.data.standins.making import check_numbers, claim, make_in_parallel, remove_leftovers
-from btrnn.data.video.subset import clips_per_group
+from btrnn.data import generator
+from btrnn.data.standins import check_numbers, claim, make_in_parallel, remove_leftovers
+from btrnn.data.video.clips import clips_per_group
 from btrnn.storage.atomic import replacing
 
 __all__ = ["INFO_FILE", "MOTION_CLASSES", "VERSION", "clip_path", "draw_clip", "make_motions", "write_video"]
@@ -145,7 +145,7 @@ def _write_group(root: Path, seed: int, task: Task) -> int:
 def make_motions(root: str | Path, num_clips: int, *, seed: int = 0, num_workers: int | None = None) -> None:
     """Write the video files that are missing, as `<root>/<class>/v_<class>_<gg>/v_<class>_<gg>_<cc>.mpg`.
 
-    Which clips make up a set of `num_clips` is the rule of `subset.clips_per_group`. A call that was stopped is
+    Which clips make up a set of `num_clips` is the rule of `clips_per_group`. A call that was stopped is
     repeated to go on; several processes may make the same set at once.
 
     Args:

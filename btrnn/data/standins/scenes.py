@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from btrnn.data import generator
 from btrnn.data.captions.annotations import SPLITS
-from btrnn.data.loading import generator
-from btrnn.data.standins.making import check_numbers, claim, make_in_parallel, remove_leftovers
+from btrnn.data.standins import check_numbers, claim, make_in_parallel, remove_leftovers
 from btrnn.storage.atomic import replace_file, replacing
 
 __all__ = ["INFO_FILE", "NUM_TRAIN", "SPLITS", "describe", "draw_scene", "make_scenes", "sample_scene", "split_sizes"]

@@ -21,11 +21,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int, UInt8
 
-from btrnn.data.progress import show_progress
+from btrnn.data.fetch import show_progress
 from btrnn.data.video.decode_pool import DecodedClip, DecodeTask, decode_clips, row_bytes
 from btrnn.data.video.decoding import VALUES_PER_FRAME, Decoder, VideoError, require_decoder
-from btrnn.storage.atomic import move_file, replace_file
-from btrnn.storage.locks import locked, reserve
+from btrnn.storage.atomic import locked, move_file, replace_file, reserve
 
 logger = logging.getLogger(__name__)
 

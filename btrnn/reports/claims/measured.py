@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from btrnn.benchmark.results.exponents import FASTER, HOLDS, WORDS, fitted, overall
-from btrnn.benchmark.results.tables import medians
+from btrnn.benchmark.exponents import FASTER, HOLDS, WORDS, fitted, overall
+from btrnn.benchmark.tables import medians
 from btrnn.recovery import records
-from btrnn.recovery.summary import SAME_SHAPE
-from btrnn.recovery.summary import summarise as summarise_recovery
+from btrnn.recovery.records import SAME_SHAPE
+from btrnn.recovery.records import summarise as summarise_recovery
 from btrnn.reports.claims import rules
 from btrnn.reports.claims.rules import Finding, Verdict, above_zero, in_share, read_texts, tells_apart
 from btrnn.reports.format import count, difference_text

@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from btrnn.benchmark.results.costs import Family, Phase, cheapest_contraction, law
-from btrnn.benchmark.results.settings import PAPER, SWEEPS, Shape
-from btrnn.benchmark.results.tables import read_all
+from btrnn.benchmark.records import measured_sections
+from btrnn.benchmark.settings import PAPER, SWEEPS, Family, Phase, Shape, cheapest_contraction, law
+from btrnn.benchmark.tables import read_all
 from btrnn.results.statistics import SlopeInterval, slope_interval
 
 Quantity = Literal["time forward", "time backward", "memory"]
@@ -77,7 +77,7 @@ def measurements(sections: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     of the backward pass.
 
     Args:
-        sections: The tables of `btrnn.benchmark.results.records.read_section`, by name.
+        sections: The tables of `btrnn.benchmark.records.read_section`, by name.
 
     Returns:
         A row for each size: `family`, `quantity`, `factor`, `value`, `measured` (ms or MiB) and `law`.
@@ -144,6 +144,11 @@ def exponents(measured: pd.DataFrame) -> pd.DataFrame:
 def fitted(results_dir: Path) -> pd.DataFrame:
     """Return the exponents that the committed CSV files give; see `exponents`."""
     return exponents(measurements(read_all(results_dir, "cpu")))
+
+
+def missing_sections(results_dir: Path) -> list[str]:
+    """List the sections that the laws are compared with and that were not measured yet."""
+    return [name for name in SECTIONS if name not in measured_sections(results_dir)]
 
 
 def overall(verdicts: "pd.Series[str]") -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from btrnn.benchmark.results.settings import Point
+from btrnn.benchmark.settings import Point
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import read_csv
 

@@ -1,0 +1,205 @@
+"""UCF11 and COCO from their sites to their folders; what is there is not fetched again."""
+
+import logging
+import shutil
+import subprocess
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+from btrnn.data.fetch import DownloadError, bytes_in, download, folder_to_unpack_in, show_progress, size_text
+from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER, index_clips
+from btrnn.storage.atomic import move_file
+
+logger = logging.getLogger(__name__)
+
+UCF11_URL = "https://www.crcv.ucf.edu/data/UCF11_updated_mpg.rar"
+UCF11_ARCHIVE = "UCF11_updated_mpg.rar"
+UCF11_BYTES = 1_050_000_000  # about; the server's own figure is what the file is held to
+COCO_URL = "http://images.cocodataset.org"
+KARPATHY_URL = "https://cs.stanford.edu/people/karpathy/deepimagesent"
+
+
+def download_ucf11(data_dir: str | Path, url: str = UCF11_URL, about_bytes: int = UCF11_BYTES) -> Path:
+    """Download and unpack UCF11 into `data_dir`; what is there is not fetched again.
+
+    Returns:
+        The folder that holds the class folders.
+
+    Raises:
+        DownloadError: if no program can unpack RAR, the download fails, or the archive is damaged. A partial
+            download and a damaged archive are kept; a folder that is only half unpacked is not.
+    """
+    data_dir = Path(data_dir)
+    folder, archive = data_dir / UCF11_FOLDER, data_dir / UCF11_ARCHIVE
+    if folder.is_dir():
+        try:
+            num_clips = len(index_clips(folder, UCF11_CLASSES))
+        except (FileNotFoundError, ValueError) as error:
+            raise DownloadError(
+                f"{error}\nTo get UCF11 anew, move {folder} away and repeat `make data-ucf11`."
+            ) from error
+        logger.info("UCF11 is there already: %d clips in %s", num_clips, folder)
+        return folder
+    _unpackers()  # asked first: to learn after 1 GB that it cannot be unpacked would be late
+    if archive.is_file():
+        logger.info("using the archive %s (%s)", archive, size_text(archive.stat().st_size))
+    else:
+        try:
+            download(url, archive, about_bytes=about_bytes)
+        except DownloadError as error:
+            raise DownloadError(
+                f"{error}\nOr get the archive another way, put it at {archive} and repeat `make data-ucf11`."
+            ) from error
+    unpack_ucf11(archive, folder)
+    logger.info("UCF11 is ready: %d clips in %s", len(index_clips(folder, UCF11_CLASSES)), folder)
+    return folder
+
+
+def _unpackers() -> list[str]:
+    """Find the programs that can unpack RAR."""
+    found = [name for name in ("bsdtar", "unrar") if shutil.which(name)]
+    if not found:
+        raise DownloadError(
+            "no program to unpack a RAR archive: install bsdtar (`apt-get install libarchive-tools`) or "
+            "unrar (`apt-get install unrar`, in Debian's non-free section)."
+        )
+    return found
+
+
+def _run(name: str, archive: Path, folder: Path) -> None:
+    """Unpack an archive into a folder; raise CalledProcessError when the program complains."""
+    commands = {
+        "bsdtar": ["bsdtar", "-x", "-f", str(archive), "-C", str(folder)],
+        "unrar": ["unrar", "x", "-y", "-idq", str(archive), f"{folder}/"],
+    }
+    subprocess.run(commands[name], check=True, capture_output=True, text=True, errors="replace")
+
+
+def unpack_ucf11(archive: Path, folder: Path) -> None:
+    """Unpack the archive of UCF11, so that `folder` holds the class folders; all or nothing.
+
+    Raises:
+        DownloadError: if no program for it is installed, or the archive is damaged or another one.
+    """
+    unpacking = folder.with_name(folder.name + ".unpacking")
+    complaints = []
+    for name in _unpackers():
+        try:
+            with folder_to_unpack_in(unpacking):
+                logger.info("unpacking %s with %s", archive, name)
+                _run(name, archive, unpacking)
+                # The archive may or may not have a folder around its class folders.
+                inner = unpacking / folder.name
+                content = inner if inner.is_dir() else unpacking
+                index_clips(content, UCF11_CLASSES)
+                move_file(content, folder)
+                return
+        except (subprocess.CalledProcessError, FileNotFoundError, ValueError) as error:
+            detail = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
+            complaints.append(f"{name}: {detail.splitlines()[-1] if detail else error}")
+    raise DownloadError(
+        f"cannot unpack {archive} ({size_text(bytes_in(archive))}); it may be cut short or not be UCF11. "
+        f"{'; '.join(complaints)}. The archive is kept: replace or delete it and run `make data-ucf11` again."
+    )
+
+
+class Archive(NamedTuple):
+    """A zip file: its path below a site's address, about how many bytes it has, and what is wanted of it."""
+
+    path: str
+    about_bytes: int
+    wanted: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.path.rpartition("/")[2]
+
+
+# Captions come last: where their folder stands, the configuration takes COCO to be there.
+IMAGES = (
+    Archive("/zips/val2014.zip", 6_645_000_000, ("val2014",)),
+    Archive("/zips/train2014.zip", 13_511_000_000, ("train2014",)),
+)
+KARPATHY = Archive("/caption_datasets.zip", 36_700_000, ("dataset_coco.json",))
+CAPTIONS = Archive(
+    "/annotations/annotations_trainval2014.zip",
+    253_000_000,
+    ("annotations/captions_train2014.json", "annotations/captions_val2014.json"),
+)
+
+
+def download_coco(folder: str | Path, coco_url: str = COCO_URL, karpathy_url: str = KARPATHY_URL) -> None:
+    """Download and unpack what is missing of COCO 2014: images, captions and Karpathy's split.
+
+    Without that split a seeded one is used in its place, so it is only a warning that it cannot be had.
+
+    Args:
+        folder: Where it is to be.
+        coco_url: The site of COCO's archives.
+        karpathy_url: The site of the split.
+
+    Raises:
+        DownloadError: A download fails, an archive is damaged, or the disk is too small. What has come is kept, and
+            the same call goes on from there.
+    """
+    folder = Path(folder)
+    sites = dict.fromkeys((*IMAGES, CAPTIONS), coco_url) | {KARPATHY: karpathy_url}
+    missing = [archive for archive in (*IMAGES, KARPATHY, CAPTIONS) if not _is_there(folder, archive)]
+    for archive in missing:
+        logger.info("missing: %s, %s", sites[archive] + archive.path, size_text(archive.about_bytes))
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_space(folder, missing)
+    for archive in missing:
+        path = folder / archive.name
+        try:
+            if not path.is_file():
+                download(sites[archive] + archive.path, path, about_bytes=archive.about_bytes)
+            unpack_zip(path, folder, archive.wanted)
+        except DownloadError as error:
+            if archive is not KARPATHY:
+                raise DownloadError(f"{error}\nOr get it another way, put it at {path} and repeat this.") from error
+            logger.warning("%s\nWithout %s a seeded split in its sizes is used.", error, KARPATHY.wanted[0])
+    logger.info("COCO is in %s; its archives (*.zip) are no longer needed", folder)
+
+
+def unpack_zip(path: Path, folder: Path, wanted: tuple[str, ...]) -> None:
+    """Unpack some files or folders of an archive; each appears whole or not at all.
+
+    Raises:
+        DownloadError: The archive is damaged, or lacks one of them.
+    """
+    unpacking = folder / f"{path.name}.unpacking"
+    try:
+        with folder_to_unpack_in(unpacking), zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.startswith(wanted)]
+            with show_progress(f"unpacking {path.name}", len(names)) as advance:
+                for name in names:
+                    archive.extract(name, unpacking)
+                    advance(1)
+            for name in wanted:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                move_file(unpacking / name, folder / name)
+    except FileNotFoundError:
+        raise DownloadError(f"{path} lacks one of {', '.join(wanted)}: replace it, or delete it") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DownloadError(f"{path} is damaged ({error}): replace it, or delete it") from error
+
+
+def _is_there(folder: Path, archive: Archive) -> bool:
+    return all((folder / name).exists() for name in archive.wanted)
+
+
+def _check_space(folder: Path, missing: list[Archive]) -> None:
+    """Refuse to begin where archives and their content, which is no larger, do not fit."""
+    packed = [folder / name for archive in missing for name in (archive.name, f"{archive.name}.part")]
+    needed = 2 * sum(archive.about_bytes for archive in missing)
+    needed -= sum(path.stat().st_size for path in packed if path.is_file())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DownloadError(
+            f"{folder} has {size_text(free)} free, but archives and their content need {size_text(needed)}: "
+            "free some space, or choose another disk with --data-dir"
+        )

@@ -1,0 +1,168 @@
+"""What finished runs are put to: captions of any pictures, and the baseline beside the runs of an experiment.
+
+The baseline is what a linear classifier makes of the mean frame: how much of a video data set is scenery. No motion and
+no order of frames is left in a mean frame, so what is scored here needs no recurrent network.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from btrnn.data.captions.encoders import ImageError, load_encoder, read_image
+from btrnn.data.captions.vocabulary import Vocabulary
+from btrnn.data.module import ClipData
+from btrnn.engine.config import ConfigError, read_config
+from btrnn.engine.weights import SUFFIX, load_weights, read_weights
+from btrnn.results.schema import BASELINE
+from btrnn.storage.atomic import replace_file
+from btrnn.storage.files import RUN_AGAIN, read_json
+from btrnn.tasks import Captioning
+
+_COPIED = (  # of a run's summary that also hold for the baseline on the same data
+    *("experiment", "seed", "source", "stand_in", "protocol", "scaling", "sampling", "scale", "num_clips"),
+    *("parameters_dense_input", "parameters_dense_total", "num_train", "num_val", "num_test", "versions"),
+    *("git_commit", "git_dirty"),
+)
+
+
+def last_captioning_run(results_dir: Path) -> Path:
+    """Return the captioning run that was finished last, or else the file of weights of the smallest model.
+
+    Raises:
+        FileNotFoundError: There is neither.
+    """
+    finished = results_dir.glob("runs/captioning*/*/seed*/vocabulary.json")
+    files = results_dir.glob(f"weights/captioning*{SUFFIX}")
+    found = [path.parent for path in sorted(finished, key=lambda path: path.stat().st_mtime, reverse=True)]
+    found += sorted(files, key=lambda path: (path.stat().st_size, path.name))
+    if not found:
+        raise FileNotFoundError(
+            f"no captioning run is finished in {results_dir}/runs, and {results_dir}/weights has no weights of one: "
+            "`make reproduce-captioning` trains them, or name one with --run"
+        )
+    print(f"with {found[0]}", file=sys.stderr)
+    return found[0]
+
+
+def caption_pictures(run: Path, paths: Sequence[Path]) -> None:
+    """Print a caption for each picture; those that cannot be read are named on stderr.
+
+    Args:
+        run: A finished captioning run's folder, or a file of weights.
+        paths: The pictures.
+
+    Raises:
+        FileNotFoundError: `run` is neither.
+        ConfigError: It is not of captioning.
+        ImageError: Some pictures could not be read; the others have their captions.
+    """
+    weights = read_weights(run)
+    config = weights.config
+    if config.section != "captioning":
+        raise ConfigError(f"{run} is of experiment={config.experiment}, which makes no captions")
+    if not weights.vocabulary:
+        raise ConfigError(f"{run} was not tested, or is not finished: its words were not kept; take another run")
+    vocabulary = Vocabulary.parse(weights.vocabulary, run)
+    encoder = load_encoder(config.data.encoder)
+    task: Captioning = instantiate(config.task)
+    task.make_network(len(vocabulary), encoder.channels)
+    load_weights(task, weights.state, run)
+    task.eval()
+    failed = 0
+    for path in paths:
+        try:
+            pixels, _ = read_image(path, encoder.input_size)
+        except ImageError as error:
+            print(f"{path}: not captioned: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        feature = torch.from_numpy(encoder.encode(pixels[np.newaxis], config.data.grid))
+        print(f"{path}: {task.captions(feature, vocabulary)[0]}", flush=True)
+    if failed:
+        raise ImageError(f"{failed} of {len(paths)} pictures could not be read")
+
+
+def add_baseline(experiment_dir: Path) -> None:
+    """Fit the baseline on the very splits and frames of an experiment's finished runs.
+
+    It gets one run folder for each protocol, scaling, scale and seed; those that exist are left.
+
+    Args:
+        experiment_dir: Folder of the experiment's runs.
+    """
+    for path in sorted(experiment_dir.glob("*/seed*/summary.json")):
+        summary = read_json(path, RUN_AGAIN)
+        if summary["model"] == BASELINE.name or "test/accuracy" not in summary:
+            continue
+        name = "-".join([BASELINE.name, summary["protocol"], summary["scaling"], summary["scale"]])
+        run_dir = experiment_dir / name / path.parent.name
+        if not (run_dir / "summary.json").exists():
+            common = {key: summary[key] if key in _COPIED else None for key in summary} | {"name": name}
+            _add(path.parent, run_dir, common)
+
+
+def _add(source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
+    """Fit on the data of the run in `source_dir`, and write the files of a finished run."""
+    print(f"fitting {run_dir}", flush=True)
+    started = time.perf_counter()
+    metrics, data, predictions = fit_baseline(read_config(source_dir / "config.yaml"))
+    summary = {  # what a linear model does not have stays None
+        **common,
+        **metrics,
+        "model": BASELINE.name,
+        "model_label": BASELINE.label,
+        "seconds": time.perf_counter() - started,
+        "command": f"python experiments/baseline.py {run_dir.parent.parent}",
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    for name, table in (("predictions.csv", predictions), ("splits.csv", data.splits)):
+        replace_file(run_dir / name, table.to_csv(index=False))
+    replace_file(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+
+
+def fit_baseline(config: DictConfig) -> tuple[dict[str, Any], ClipData, pd.DataFrame]:
+    """Fit logistic regression on the mean frames of the training clips that `config.data` draws, and test it.
+
+    Returns:
+        The metrics of training and test, the data module, and a row of predictions for each test clip.
+    """
+    data: ClipData = instantiate(config.data)
+    data.prepare_data()
+    data.setup("fit")
+    features, labels, _ = _mean_frames(data, data.train_dataloader())
+    test_features, test_labels, test_rows = _mean_frames(data, data.test_dataloader())
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    model.fit(features, labels)
+    predicted = model.predict(test_features)
+    metrics = {
+        "train/accuracy": float(model.score(features, labels)),
+        "test/accuracy": float((predicted == test_labels).mean()),
+        "test/loss": float(log_loss(test_labels, model.predict_proba(test_features), labels=range(data.num_classes))),
+        "parameters_total": (features.shape[1] + 1) * data.num_classes,
+    }
+    table = data.splits.loc[test_rows, ["clip", "group", "label"]].assign(predicted=predicted)
+    return metrics, data, table
+
+
+def _mean_frames(data: ClipData, loader: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean frame (clips, I), the label and the row of each clip."""
+    means, labels, rows = [], [], []
+    for batch in loader:
+        scaled = data.on_after_batch_transfer(batch, 0)
+        means.append(scaled.frames.sum(dim=1) / scaled.mask.sum(dim=1, keepdim=True))
+        labels.append(scaled.labels)
+        rows.append(scaled.clips)
+    return torch.cat(means).numpy(), torch.cat(labels).numpy(), torch.cat(rows).numpy()

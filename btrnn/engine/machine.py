@@ -1,0 +1,142 @@
+"""The machine that a run is on: its memory, kept by the process and measured; and which commit runs on what."""
+
+import ctypes
+import gc
+import logging
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from btrnn.ops import native
+
+log = logging.getLogger(__name__)
+_PACKAGES = ("torch", "opt_einsum", "tednet", "tensorly-torch", "tensorly")
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """Return the C library where it is glibc."""
+    try:
+        return ctypes.CDLL("libc.so.6")
+    except OSError:
+        return None
+
+
+def reuse_freed_memory() -> None:
+    """Tell glibc to keep freed memory instead of giving it back to the system and faulting it in anew at each step.
+
+    Large temporaries make this worth a good part of a training step on a CPU, for somewhat more memory. Does nothing
+    without glibc.
+    """
+    if libc := _glibc():
+        mmap_max, trim_threshold, top_pad = -4, -1, -2  # the names' values in malloc.h
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(top_pad, 64 * 2**20)
+
+
+def start_memory_anew() -> None:
+    """Free what an earlier run of this process left, and start the measurement of `peak_memory_mib` from there.
+
+    Lightning's trainer, module and optimiser refer to one another, so that a dense model's 700 MB would otherwise stay
+    until Python's garbage collector happens to look.
+    """
+    gc.collect()
+    if libc := _glibc():
+        libc.malloc_trim(0)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        log.debug("this system cannot reset a process's peak memory: it counts from the process's start")
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Measure the most memory that was used since the last reset, in MiB: the device's, or the process's on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def git_state() -> dict[str, Any]:
+    """Name the commit that runs, and whether the working tree differs from it; None where there is no git."""
+
+    def ask(*words: str) -> str | None:
+        try:
+            return subprocess.run(
+                ["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, check=True
+            ).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+
+    status = ask("status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": ask("rev-parse", "HEAD"), "git_dirty": None if status is None else bool(status)}
+
+
+def provenance() -> dict[str, Any]:
+    """Return how a run was made, once it is: threads, commit, command and the time (UTC)."""
+    return {
+        "threads": torch.get_num_threads(),
+        **git_state(),
+        "command": " ".join(["python", *sys.argv]),
+        "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Return processor, memory, threads, versions, the native path and its compiler, date and commit."""
+    return {
+        "processor": _line("/proc/cpuinfo", "model name") or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(int((_line("/proc/meminfo", "MemTotal") or "0 kB").split()[0]) / 2**20, 1),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "native": native.available(),
+        "compiler": _compiler(),
+        "reuses_freed_memory": True,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),  # on a shared machine, waiting threads decide
+        "date": datetime.now(UTC).date().isoformat(),
+        **git_state(),
+    }
+
+
+def _line(path: str, name: str) -> str | None:
+    """Return what stands behind a name in one of the system's tables."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), None)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _compiler() -> str | None:
+    """Return the first line that the C++ compiler says of itself."""
+    command = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if command is None:
+        return None
+    try:
+        outcome = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return outcome.stdout.splitlines()[0]
