@@ -66,10 +66,9 @@ class HTLinear(FactorisedLinear):
         names = {(k, k + 1): f"r{k}" for k in range(self.order)}
         names |= {(first, last): f"r{self.order + n}" for n, (first, _, last) in enumerate(tree[1:])}
         sizes = {name: self.leaf_rank if last - first == 1 else self.ht_rank for (first, last), name in names.items()}
-        axes = [(names[first, middle], names[middle, last]) for first, middle, last in tree]
         axes = [
-            axes[0],
-            *((names[first, last], *own) for (first, _, last), own in zip(tree[1:], axes[1:], strict=True)),
+            (*([names[first, last]] if last - first < self.order else []), names[first, middle], names[middle, last])
+            for first, middle, last in tree
         ]
         self.transfers = CalledParameters.empty(([sizes[name] for name in own] for own in axes), device, dtype)
         pairs = zip(self.in_modes, self.out_modes, strict=True)
@@ -188,8 +187,8 @@ class HierarchicalTucker(FactorisedMap):
 
     def build(self, place: MapPlace) -> nn.Module:
         """Make the transfer tensors and factors of the layer's modes."""
-        ranks = {"ht_rank": self.rank, "leaf_rank": self.leaf_rank}
-        return HTLinear(*self.modes(place), **ranks, bias=False, **place.factory)
+        modes = self.modes(place)
+        return HTLinear(*modes, ht_rank=self.rank, leaf_rank=self.leaf_rank, bias=False, **place.factory)
 
     def facts(self) -> MapFacts:
         """Return modes and rank."""
