@@ -10,7 +10,7 @@ from btrnn.nn.kronecker import CanonicalPolyadic, Kronecker
 
 def test_w_is_a_sum_of_kronecker_products():
     layer = KroneckerLinear((2, 3, 2), (3, 1, 2), num_terms=2, bias=False, dtype=torch.float64)
-    first, second, third = (factor.detach().mT for factor in layer.factors)
+    first, second, third = (factor.detach().mT.contiguous() for factor in layer.factors)
     wanted = sum(torch.kron(torch.kron(first[n], second[n]), third[n]) for n in range(2))
     torch.testing.assert_close(layer.to_dense(), wanted)
     assert layer.num_weights == kronecker_parameters((2, 3, 2), (3, 1, 2), 2) == 2 * (6 + 3 + 4)

@@ -140,7 +140,7 @@ class KroneckerLinear(_SumOfProducts):
 
     Examples:
         >>> layer = KroneckerLinear((2, 3), (2, 1), num_terms=1, bias=False)
-        >>> first, second = (factor[0].T for factor in layer.factors)
+        >>> first, second = (factor[0].T.contiguous() for factor in layer.factors)
         >>> bool(torch.allclose(layer.to_dense(), torch.kron(first, second)))
         True
     """
