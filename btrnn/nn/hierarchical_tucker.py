@@ -30,8 +30,7 @@ class HTLinear(FactorisedLinear):
         out_modes: J_1 .. J_d; their product is `out_features`.
         ht_rank: The rank of every node that has children, but of the root, which has none.
         leaf_rank: The rank of the leaves; `ht_rank` if None.
-        bias: Whether to add a learnt vector of J numbers.
-        device, dtype: Of the parameters.
+        bias, device, dtype: As in nn.Linear.
 
     Attributes:
         transfers: A tensor for each node that has children, from the root down as in
@@ -88,13 +87,7 @@ class HTLinear(FactorisedLinear):
     ) -> "HTLinear":
         """Make the map that is close to a trained dense layer; see `hierarchical_tucker`.
 
-        Args:
-            weight: W, laid out as nn.Linear.weight; it gives the new parameters' device and type.
-            in_modes: I_1 .. I_d.
-            out_modes: J_1 .. J_d.
-            ht_rank: The rank of every node that has children.
-            leaf_rank: The rank of the leaves; `ht_rank` if None.
-            bias: Taken over as it is; without one the map has none.
+        The arguments are those of the class, and `weight` and `bias` as in `BTLinear.from_dense`.
 
         Returns:
             The map; `relative_error(weight)` says how close it is.
