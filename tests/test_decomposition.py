@@ -195,7 +195,7 @@ def test_a_fit_is_of_the_weights_type_and_better_than_none_and_can_be_trained(ki
     assert layer.weights()[0].dtype == torch.float32
     assert layer.bias is None
     assert before < 1
-    optimizer = torch.optim.SGD(layer.parameters(), lr=1e-3)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1e-5)  # the numbers of a ring may cancel: small steps
     for _ in range(3):
         optimizer.zero_grad()
         (layer.to_dense() - weight).square().sum().backward()
