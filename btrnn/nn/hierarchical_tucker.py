@@ -30,8 +30,7 @@ class HTLinear(FactorisedLinear):
         out_modes: J_1 .. J_d; their product is `out_features`.
         ht_rank: The rank of every node that has children, but of the root, which has none.
         leaf_rank: The rank of the leaves; `ht_rank` if None.
-        bias: Whether to add a learnt vector of J numbers.
-        device, dtype: Of the parameters.
+        bias, device, dtype: As in nn.Linear.
 
     Attributes:
         transfers: A tensor for each node that has children, from the root down as in
@@ -66,10 +65,9 @@ class HTLinear(FactorisedLinear):
         names = {(k, k + 1): f"r{k}" for k in range(self.order)}
         names |= {(first, last): f"r{self.order + n}" for n, (first, _, last) in enumerate(tree[1:])}
         sizes = {name: self.leaf_rank if last - first == 1 else self.ht_rank for (first, last), name in names.items()}
-        axes = [(names[first, middle], names[middle, last]) for first, middle, last in tree]
         axes = [
-            axes[0],
-            *((names[first, last], *own) for (first, _, last), own in zip(tree[1:], axes[1:], strict=True)),
+            (*([names[first, last]] if last - first < self.order else []), names[first, middle], names[middle, last])
+            for first, middle, last in tree
         ]
         self.transfers = CalledParameters.empty(([sizes[name] for name in own] for own in axes), device, dtype)
         pairs = zip(self.in_modes, self.out_modes, strict=True)
@@ -89,13 +87,7 @@ class HTLinear(FactorisedLinear):
     ) -> "HTLinear":
         """Make the map that is close to a trained dense layer; see `hierarchical_tucker`.
 
-        Args:
-            weight: W, laid out as nn.Linear.weight; it gives the new parameters' device and type.
-            in_modes: I_1 .. I_d.
-            out_modes: J_1 .. J_d.
-            ht_rank: The rank of every node that has children.
-            leaf_rank: The rank of the leaves; `ht_rank` if None.
-            bias: Taken over as it is; without one the map has none.
+        The arguments are those of the class, and `weight` and `bias` as in `BTLinear.from_dense`.
 
         Returns:
             The map; `relative_error(weight)` says how close it is.
@@ -188,8 +180,8 @@ class HierarchicalTucker(FactorisedMap):
 
     def build(self, place: MapPlace) -> nn.Module:
         """Make the transfer tensors and factors of the layer's modes."""
-        ranks = {"ht_rank": self.rank, "leaf_rank": self.leaf_rank}
-        return HTLinear(*self.modes(place), **ranks, bias=False, **place.factory)
+        modes = self.modes(place)
+        return HTLinear(*modes, ht_rank=self.rank, leaf_rank=self.leaf_rank, bias=False, **place.factory)
 
     def facts(self) -> MapFacts:
         """Return modes and rank."""

@@ -61,8 +61,7 @@ class CPLinear(_SumOfProducts):
         in_modes: I_1 .. I_d; their product is `in_features`.
         out_modes: J_1 .. J_d; their product is `out_features`.
         cp_rank: R, the number of terms.
-        bias: Whether to add a learnt vector of J numbers.
-        device, dtype: Of the parameters.
+        bias, device, dtype: As in nn.Linear.
 
     Attributes:
         factors: d tensors (R, I_k, J_k).
@@ -103,12 +102,7 @@ class CPLinear(_SumOfProducts):
     ) -> "CPLinear":
         """Make the map that is close to a trained dense layer: `btrnn.nn.decomposition.block_terms` of rank 1.
 
-        Args:
-            weight: W, laid out as nn.Linear.weight; it gives the new parameters' device and type.
-            in_modes: I_1 .. I_d.
-            out_modes: J_1 .. J_d.
-            cp_rank: R.
-            bias: Taken over as it is; without one the map has none.
+        The arguments are those of the class, and `weight` and `bias` as in `BTLinear.from_dense`.
 
         Returns:
             The map; `relative_error(weight)` says how close it is.
@@ -129,8 +123,7 @@ class KroneckerLinear(_SumOfProducts):
         in_modes: I_1 .. I_d, the columns of the matrices; their product is `in_features`.
         out_modes: J_1 .. J_d, their rows; their product is `out_features`.
         num_terms: N.
-        bias: Whether to add a learnt vector of J numbers.
-        device, dtype: Of the parameters.
+        bias, device, dtype: As in nn.Linear.
 
     Attributes:
         factors: d tensors (N, I_k, J_k): the transposed matrices of all terms.
@@ -140,7 +133,7 @@ class KroneckerLinear(_SumOfProducts):
 
     Examples:
         >>> layer = KroneckerLinear((2, 3), (2, 1), num_terms=1, bias=False)
-        >>> first, second = (factor[0].T for factor in layer.factors)
+        >>> first, second = (factor[0].T.contiguous() for factor in layer.factors)
         >>> bool(torch.allclose(layer.to_dense(), torch.kron(first, second)))
         True
     """
@@ -172,12 +165,7 @@ class KroneckerLinear(_SumOfProducts):
     ) -> "KroneckerLinear":
         """Make the map that is close to a trained dense layer; of two matrices the nearest (Van Loan, Pitsianis, 1993).
 
-        Args:
-            weight: W, laid out as nn.Linear.weight; it gives the new parameters' device and type.
-            in_modes: I_1 .. I_d.
-            out_modes: J_1 .. J_d.
-            num_terms: N.
-            bias: Taken over as it is; without one the map has none.
+        The arguments are those of the class, and `weight` and `bias` as in `BTLinear.from_dense`.
 
         Returns:
             The map; `relative_error(weight)` says how close it is.
@@ -200,8 +188,7 @@ class CanonicalPolyadic(FactorisedMap):
     """A sum of outer products: `CPLinear` in every layer and direction.
 
     Args:
-        in_modes: I_1 .. I_d, whose product is the input size.
-        hidden_modes: J_1 .. J_d, whose product is the hidden size.
+        in_modes, hidden_modes: I_1 .. I_d and J_1 .. J_d; their products are the input size and the hidden size.
         rank: R, the number of terms.
 
     Raises:
@@ -228,8 +215,7 @@ class Kronecker(FactorisedMap):
     """A sum of Kronecker products: `KroneckerLinear` in every layer and direction.
 
     Args:
-        in_modes: I_1 .. I_d, whose product is the input size.
-        hidden_modes: J_1 .. J_d, whose product is the hidden size.
+        in_modes, hidden_modes: I_1 .. I_d and J_1 .. J_d; their products are the input size and the hidden size.
         num_terms: N.
 
     Raises:
@@ -256,8 +242,7 @@ class CPLSTM(LSTM):
     """An LSTM whose input-to-hidden matrix is a sum of outer products.
 
     Args:
-        in_modes: I_1 .. I_d, whose product is the input size.
-        hidden_modes: J_1 .. J_d, whose product is the hidden size.
+        in_modes, hidden_modes: I_1 .. I_d and J_1 .. J_d; their products are the input size and the hidden size.
         cp_rank: R, the number of terms.
         options: As for `LSTM`.
 
@@ -279,8 +264,7 @@ class KroneckerLSTM(LSTM):
     """An LSTM whose input-to-hidden matrix is a sum of Kronecker products.
 
     Args:
-        in_modes: I_1 .. I_d, whose product is the input size.
-        hidden_modes: J_1 .. J_d, whose product is the hidden size.
+        in_modes, hidden_modes: I_1 .. I_d and J_1 .. J_d; their products are the input size and the hidden size.
         num_terms: N.
         options: As for `LSTM`.
 

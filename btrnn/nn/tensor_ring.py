@@ -31,8 +31,7 @@ class TRLinear(FactorisedLinear):
         in_modes: I_1 .. I_m; their product is `in_features`.
         out_modes: J_1 .. J_n; their product is `out_features`. There may be more or fewer of them.
         tr_rank: One rank for all places, or one for each core, r_0 first.
-        bias: Whether to add a learnt vector of J numbers.
-        device, dtype: Of the parameters.
+        bias, device, dtype: As in nn.Linear.
 
     Attributes:
         cores: The cores of the input modes (r_k, I_k, r_{k+1}), then those of the output modes (r_k, J_k, r_{k+1}),
@@ -82,12 +81,7 @@ class TRLinear(FactorisedLinear):
     ) -> "TRLinear":
         """Make the map that is close to a trained dense layer; see `tensor_ring`.
 
-        Args:
-            weight: W, laid out as nn.Linear.weight; it gives the new parameters' device and type.
-            in_modes: I_1 .. I_m.
-            out_modes: J_1 .. J_n.
-            tr_rank: One rank for all places, or one for each core.
-            bias: Taken over as it is; without one the map has none.
+        The arguments are those of the class, and `weight` and `bias` as in `BTLinear.from_dense`.
 
         Returns:
             The map; `relative_error(weight)` says how close it is.

@@ -28,8 +28,7 @@ class TuckerLinear(FactorisedLinear):
         in_modes: I_1 .. I_d; their product is `in_features`.
         out_modes: J_1 .. J_d; their product is `out_features`.
         tucker_rank: One rank for all modes, or R_1 .. R_d.
-        bias: Whether to add a learnt vector of J numbers.
-        device, dtype: Of the parameters.
+        bias, device, dtype: As in nn.Linear.
 
     Attributes:
         core: (R_1, .., R_d).
@@ -76,12 +75,7 @@ class TuckerLinear(FactorisedLinear):
     ) -> "TuckerLinear":
         """Make the map that is close to a trained dense layer, by higher-order SVD and alternating least squares.
 
-        Args:
-            weight: W, laid out as nn.Linear.weight; it gives the new parameters' device and type.
-            in_modes: I_1 .. I_d.
-            out_modes: J_1 .. J_d.
-            tucker_rank: One rank for all modes, or R_1 .. R_d.
-            bias: Taken over as it is; without one the map has none.
+        The arguments are those of the class, and `weight` and `bias` as in `BTLinear.from_dense`.
 
         Returns:
             The map; `relative_error(weight)` says how close it is: at most sqrt(d) times the smallest there is.
@@ -103,8 +97,7 @@ class Tucker(FactorisedMap):
     """A Tucker tensor: `TuckerLinear` in every layer and direction.
 
     Args:
-        in_modes: I_1 .. I_d, whose product is the input size.
-        hidden_modes: J_1 .. J_d, whose product is the hidden size.
+        in_modes, hidden_modes: I_1 .. I_d and J_1 .. J_d; their products are the input size and the hidden size.
         rank: One rank for all modes, or R_1 .. R_d.
 
     Raises:
@@ -131,8 +124,7 @@ class TuckerLSTM(LSTM):
     """An LSTM whose input-to-hidden matrix is a Tucker tensor.
 
     Args:
-        in_modes: I_1 .. I_d, whose product is the input size.
-        hidden_modes: J_1 .. J_d, whose product is the hidden size.
+        in_modes, hidden_modes: I_1 .. I_d and J_1 .. J_d; their products are the input size and the hidden size.
         tucker_rank: One rank for all modes, or R_1 .. R_d.
         options: As for `LSTM`.
 
