@@ -50,9 +50,12 @@ TUCKER_LSTM = Model("tucker_lstm", "Tucker-LSTM", SKY, "X", "-.")
 HT_LSTM = Model("ht_lstm", "HT-LSTM", YELLOW, "<", "-.")
 KRONECKER_LSTM = Model("kronecker_lstm", "Kronecker-LSTM", BROWN, ">", "-.", shape=(("N", "num_blocks", None),))
 LOW_RANK_LSTM = Model("low_rank_lstm", "low-rank LSTM", BLACK, "*", "--", shape=(("R", "rank", None),))
+GRU = Model("gru", "GRU", BLUE, "p", "--", dense=True, shape=())
+TT_GRU = Model("tt_gru", "TT-GRU", ORANGE, "d", "-.", shape=TT_LSTM.shape)
+BT_GRU = Model("bt_gru", "BT-GRU", GREEN, "h", "-", shape=_BT_SHAPE)
 BASELINE = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", baseline=True, shape=())
 _OTHER_MAPS = (TR_LSTM, CP_LSTM, TUCKER_LSTM, HT_LSTM, KRONECKER_LSTM, LOW_RANK_LSTM)
-MODELS = (LSTM, TT_LSTM, BT_LSTM, *_OTHER_MAPS, BASELINE)  # in the order of tables and legends
+MODELS = (LSTM, TT_LSTM, BT_LSTM, *_OTHER_MAPS, GRU, TT_GRU, BT_GRU, BASELINE)  # in the order of tables and legends
 DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)
 _OTHER_COLORS, _OTHER_MARKERS = (PURPLE, RED, SKY), ("v", "P", "X", "*")
 
