@@ -138,7 +138,8 @@ def _fill(empty: Any, maps: Sequence[nn.Module], layer: nn.Module) -> nn.Module:
     filled.load_state_dict({name: tensor.detach().clone() for name, tensor in old.items()}, strict=False, assign=True)
     for name, parameter in filled.named_parameters():
         if not name.startswith(_OF_W):
-            word, suffix = name.split("_", 1)
-            alike = [old[name]] if name in old else [old[f"{word}_{kind}_{suffix}"] for kind in ("ih", "hh")]
+            suffix = name[name.index("_l") :]  # such as "_l0_reverse"
+            biases = [tensor for key, tensor in old.items() if key.startswith("bias") and key.endswith(suffix)]
+            alike = [old[name]] if name in old else biases
             parameter.requires_grad_(any(tensor.requires_grad for tensor in alike))
     return filled
