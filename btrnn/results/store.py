@@ -205,15 +205,13 @@ def _arrange(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
 
 def _tidy(runs: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Give the run table its column order, and text columns that are text also where they are empty."""
-    runs = _arrange(runs, schema.columns)
+    runs = _arrange(runs.assign(**{name: LATER[name] for name in LATER if name not in runs}), schema.columns)
     for column in schema.columns:
         if column in schema.text_columns:
             runs[column] = pd.Series([_text(value) for value in runs[column]], runs.index, dtype="str")
         elif column == "seed":
             runs[column] = runs[column].astype("int64")
-        elif column in LATER:
-            runs[column] = [LATER[column] if pd.isna(value) else value for value in runs[column]]
-        elif column != "stand_in":  # float also where no value is missing: a type must not depend on the other rows
+        elif column not in ("stand_in", *LATER):  # float also where none is missing: no type depends on other rows
             runs[column] = pd.to_numeric(runs[column]).astype("float64")
     return runs
 
