@@ -2,10 +2,7 @@
 
 import json
 import os
-import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +23,9 @@ from btrnn.storage.files import ResultsError
 from btrnn.tasks import NonFiniteLossError, VideoClassification
 
 from .conftest import ROOT, wandb_record
+from .processes import Script, run_script
 
+TRAIN = ROOT / "experiments" / "train.py"
 TIMES = ["examples_per_second", "seconds"]
 # as in a job of SLURM, for which Lightning has a behaviour of its own
 SLURM = {f"SLURM_{name}": "0" for name in ("PROCID", "LOCALID", "NODEID")}
@@ -37,33 +36,27 @@ def without_times(run_dir: Path) -> pd.DataFrame:
     return pd.read_csv(run_dir / "metrics.csv").drop(columns=TIMES)
 
 
-def start(videos_dir: Path, results_dir: Path, *overrides: str) -> subprocess.Popen[str]:
+def start(videos_dir: Path, results_dir: Path, *overrides: str) -> Script:
     words = [f"data_dir={videos_dir}", f"results_dir={results_dir}", "logger=none", "resume_every_seconds=0"]
-    command = [sys.executable, str(ROOT / "experiments" / "train.py"), *words, *overrides]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | SLURM,
-        start_new_session=True,  # with its workers a group of its own, as a command on a terminal is
-        # a background job, as CI may be, has Ctrl-C switched off, and its children inherit that
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    return Script(TRAIN, *words, *overrides, environment=SLURM)
 
 
-def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+def output_of(process: Script) -> str:
+    """Wait for the end; return all that was said, the errors last."""
+    return "".join(process.communicate())
+
+
+def wait_until(process: Script, condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if condition():
             return
-        assert process.poll() is None, process.communicate()[0]
+        assert process.returncode is None, output_of(process)
         time.sleep(0.01)
     raise AssertionError("the run does not get on")
 
 
-def wait_for_rows(process: subprocess.Popen[str], results_dir: Path, rows: int) -> None:
+def wait_for_rows(process: Script, results_dir: Path, rows: int) -> None:
     """Wait until the run has finished `rows` epochs."""
 
     def has_rows() -> bool:
@@ -87,14 +80,14 @@ def test_a_run_ended_by_signals_amid_epochs_ends_with_the_same_weights(videos_di
         wait_for_rows(process, killed, rows)
         time.sleep(0.2)
         os.kill(process.pid, number)
-        output = process.communicate(timeout=120)[0]
+        output = output_of(process)
         assert process.returncode != 0
         assert ("the same command goes on" in output) == (number == signal.SIGUSR1)
         assert not list(killed.glob("**/summary.json"))
         assert not list(killed.glob("**/hpc_ckpt*"))
     for results_dir in (killed, whole):
         process = start(videos_dir, results_dir, *overrides)
-        output = process.communicate(timeout=300)[0]
+        output = output_of(process)
         assert process.returncode == 0, output
     (whole_dir,), (killed_dir,) = (list(p.glob("runs/*/*/seed0")) for p in (whole, killed))
     pd.testing.assert_frame_equal(without_times(killed_dir), without_times(whole_dir), check_exact=True)
@@ -108,15 +101,15 @@ def test_ctrl_c_leaves_a_run_that_goes_on(videos_dir, tmp_path):
     overrides = ["model=tt_lstm", "scale.video.max_epochs=3"]
     process = start(videos_dir, tmp_path, *overrides)
     wait_until(process, lambda: any(tmp_path.glob("runs/*/*/*/checkpoints/last.ckpt")))
-    process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=120)[0]
+    os.kill(process.pid, signal.SIGINT)
+    output = output_of(process)
     assert process.returncode != 0
     assert "the same command goes on" in output
     assert "Traceback" not in output
     (run_dir,) = tmp_path.glob("runs/*/*/seed0")
     assert (run_dir / "checkpoints" / "last.ckpt").exists()
     process = start(videos_dir, tmp_path, *overrides)
-    output = process.communicate(timeout=300)[0]
+    output = output_of(process)
     assert process.returncode == 0, output
     assert "resuming" in output
     assert pd.read_csv(run_dir / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
@@ -129,13 +122,13 @@ def test_ctrl_c_while_clips_are_drawn_or_decoded_leaves_what_goes_on(tmp_path, m
     process = start(data_dir, results_dir, *overrides)
     wait_until(process, lambda: any(data_dir.glob(made)))
     os.killpg(process.pid, signal.SIGINT)
-    output = process.communicate(timeout=120)[0]
+    output = output_of(process)
     assert process.returncode != 0
     assert output.splitlines()[-1] == "stopped: the same command goes on"
     assert "Traceback" not in output
     before = {path: path.stat().st_mtime_ns for path in data_dir.glob("motions/**/*.mpg")}
     process = start(data_dir, results_dir, *overrides)
-    output = process.communicate(timeout=300)[0]
+    output = output_of(process)
     assert process.returncode == 0, output
     after = {path: path.stat().st_mtime_ns for path in data_dir.glob("motions/**/*.mpg")}
     assert len(after) == 55
@@ -149,13 +142,13 @@ def test_a_failed_job_leaves_the_others_results_and_a_second_call_fills_the_gap(
     blocked.parent.mkdir(parents=True)
     blocked.write_text("a file where the folder should be")
     process = start(videos_dir, tmp_path, *overrides)
-    output = process.communicate(timeout=300)[0]
+    output = output_of(process)
     assert process.returncode != 0
     assert "cannot be written" in output
     assert (blocked.parent / "seed1" / "summary.json").exists()
     blocked.unlink()
     process = start(videos_dir, tmp_path, *overrides)
-    output = process.communicate(timeout=300)[0]
+    output = output_of(process)
     assert process.returncode == 0, output
     assert "nothing to do" in output
     assert (blocked / "summary.json").exists()
@@ -347,19 +340,13 @@ def test_a_full_disk_ends_the_command_in_one_line_and_the_repeated_one_goes_on(t
         "resume_every_seconds=0",
     ]
     words += [f"results_dir={tmp_path}", f"data_dir={tmp_path}"]
-    command = [sys.executable, str(ROOT / "experiments" / "train.py"), *words]
-    limit = 100_000
-
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    full = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, preexec_fn=limited)
+    full = run_script(TRAIN, *words, largest_file=100_000)
     assert full.returncode == 1
     (line,) = full.stderr.splitlines()
     assert "best.pt" in line
     assert "the same command" in line
     assert not list(tmp_path.glob("**/*.part"))
-    again = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    again = run_script(TRAIN, *words)
     assert again.returncode == 0, again.stderr
     assert list(tmp_path.glob("runs/*/*/seed0/summary.json"))
 
@@ -473,15 +460,17 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
     config = make_config("scale.video.max_epochs=1", "data.protocol=grouped")
     run.train(config)
     experiment_dir = Path(config.run_dir).parent.parent
-    command = [sys.executable, str(ROOT / "experiments" / "baseline.py"), str(experiment_dir)]
-    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.startswith("fitting")
+    fitted = run_script(ROOT / "experiments" / "baseline.py", experiment_dir)
+    assert fitted.returncode == 0, fitted.stderr
+    assert fitted.stdout.startswith("fitting")
     run_dir = experiment_dir / "logistic_regression-grouped-raw-smoke" / "seed0"
     summary = json.loads((run_dir / "summary.json").read_text())
     predictions = pd.read_csv(run_dir / "predictions.csv")
     assert (predictions["label"] == predictions["predicted"]).mean() == pytest.approx(summary["test/accuracy"])
     assert summary["test/accuracy"] > 0.9  # the tiny set's classes differ in brightness
     assert (run_dir / "splits.csv").read_text() == (Path(config.run_dir) / "splits.csv").read_text()
-    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == ""
+    again = run_script(ROOT / "experiments" / "baseline.py", experiment_dir)
+    assert (again.returncode, again.stdout) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -520,7 +509,7 @@ def test_two_processes_asked_for_one_run_do_it_once(videos_dir, tmp_path):
     first = start(videos_dir, tmp_path, *overrides)
     wait_for_rows(first, tmp_path, 1)
     second = start(videos_dir, tmp_path, *overrides)
-    outputs = [process.communicate(timeout=300)[0] for process in (first, second)]
+    outputs = [output_of(process) for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     assert "nothing to do" in outputs[1]
     (run_dir,) = tmp_path.glob("runs/*/*/seed0")

@@ -1,7 +1,6 @@
 """Exported weights: the same numbers bit for bit, and nothing else passes for them."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from btrnn.storage.files import LARGEST_BYTES, ResultsError, add_to_index
 from tests.run_folders import write_run
 
 from .conftest import ROOT
+from .processes import run_script
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import export_weights as script
@@ -56,8 +56,8 @@ def test_exported_weights_give_the_reported_numbers_bit_for_bit(trained, videos_
     assert weights.state.keys() == best.keys()
     assert all(torch.equal(weights.state[name], best[name]) for name in best)
     assert weights.reported == {key: value for key, value in summary.items() if key.startswith("test/")}
-    command = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), str(path), "--data-dir", str(videos_dir)]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    outcome = run_script(ROOT / "experiments" / "evaluate.py", path, "--data-dir", videos_dir)
+    assert outcome.returncode == 0, outcome.stderr
     metrics = json.loads(outcome.stdout)
     assert metrics == {key: summary[key] for key in ("test/loss", "test/accuracy")}
     assert f'"test/accuracy": {summary["test/accuracy"]}' in outcome.stderr

@@ -7,10 +7,12 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -98,7 +100,8 @@ def make_in_parallel(
         with ProcessPoolExecutor(workers, mp_context=context, initializer=_take_one_thread) as pool:
             # The workers, begun by the first submit, inherit the mask: Ctrl-C ends this process, which ends them.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            jobs = [pool.submit(make, task) for task in tasks]
+            with _without_main_script():
+                jobs = [pool.submit(make, task) for task in tasks]
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             try:
                 for job in as_completed(jobs):
@@ -110,6 +113,18 @@ def make_in_parallel(
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+@contextmanager
+def _without_main_script() -> Iterator[None]:
+    """Keep new interpreters from running the caller's script again, which imports what they need not, for seconds."""
+    main = vars(sys.modules["__main__"])
+    path = main.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if path is not None:
+            main["__file__"] = path
 
 
 def _take_one_thread() -> None:
