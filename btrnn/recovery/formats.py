@@ -11,11 +11,11 @@ from torch import Tensor
 
 import btrnn
 from btrnn.nn.factorised import FactorisedLinear
-from btrnn.recovery.truths import KINDS, SIZE, make_truth
+from btrnn.recovery.study import KINDS, SIZE, make_truth
 
 ROWS = 96  # vectors: six frames of each of 16 clips
 _MODES = ((8, 20, 20, 18), (16, 4, 4, 4))  # a frame, and the gates of 256 units
-_CUBE = ((4, 4, 4), (4, 4, 4))  # of the matrices of `btrnn.recovery.truths`
+_CUBE = ((4, 4, 4), (4, 4, 4))  # of the matrices of `btrnn.recovery.study`
 
 
 class Format(NamedTuple):
