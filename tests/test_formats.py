@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 import torch
-from btrnn.recovery.truths import KINDS, make_truth
 
 from btrnn import LowRankLinear, TTLinear
 from btrnn.recovery.formats import FORMATS, fit_error, kept_bytes
+from btrnn.recovery.study import KINDS, make_truth
 
 from .conftest import ROOT
 
