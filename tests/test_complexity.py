@@ -44,7 +44,7 @@ def test_counts_of_the_other_formats():
     assert tucker_parameters(IN_MODES, OUT_MODES, (1, 2, 3, 4)) == 128 + 160 + 240 + 288 + 24
     assert low_rank_parameters(57_600, 1_024, 3) == 3 * 58_624
     for wrong in (lambda: tr_parameters((2,), (2,), (1, 2, 3)), lambda: tucker_parameters((2,), (2,), (1, 2))):
-        with pytest.raises(ValueError, match="it needs one integer or [12] ranks"):
+        with pytest.raises(ValueError, match=r"it needs one integer or [12] ranks"):
             wrong()
 
 
@@ -148,5 +148,5 @@ def test_torch_is_not_imported():
 def test_unknown_public_name_lists_the_known_ones():
     import btrnn
 
-    with pytest.raises(AttributeError, match="BTLSTM, .*LSTM"):
+    with pytest.raises(AttributeError, match=r"BTLSTM, .*LSTM"):
         btrnn.BTLstm  # noqa: B018
