@@ -1,4 +1,4 @@
-"""Compact recurrent networks: LSTMs whose input-to-hidden matrix is dense, a tensor train, or block terms.
+"""Compact recurrent networks: LSTMs and GRUs whose input-to-hidden matrix is dense, a tensor train, or block terms.
 
 The letters used in shapes everywhere: B batch, T time, I and H input and hidden features, I_k and J_k the modes of the
 input and the output, d the order (how many modes), N block terms, R rank, V vocabulary.
@@ -11,11 +11,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from btrnn import complexity
     from btrnn.nn.compress import compress
+    from btrnn.nn.gru import BTGRU, GRU, TTGRU
     from btrnn.nn.linear import BTLinear, TTLinear
     from btrnn.nn.lstm import BTLSTM, LSTM, TTLSTM, LSTMState
     from btrnn.ops import native
 
-__all__ = ["BTLSTM", "LSTM", "TTLSTM", "BTLinear", "LSTMState", "TTLinear", "complexity", "compress", "native"]
+__all__ = [
+    "BTGRU",
+    "BTLSTM",
+    "GRU",
+    "LSTM",
+    "TTGRU",
+    "TTLSTM",
+    "BTLinear",
+    "LSTMState",
+    "TTLinear",
+    "complexity",
+    "compress",
+    "native",
+]
 
 _HOME = {
     "BTLinear": "btrnn.nn.linear",
@@ -25,6 +39,9 @@ _HOME = {
     "BTLSTM": "btrnn.nn.lstm",
     "LSTMState": "btrnn.nn.lstm",
     "compress": "btrnn.nn.compress",
+    "GRU": "btrnn.nn.gru",
+    "TTGRU": "btrnn.nn.gru",
+    "BTGRU": "btrnn.nn.gru",
 }
 
 

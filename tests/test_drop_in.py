@@ -1,4 +1,4 @@
-"""What code around nn.LSTM calls, reads and gives, and may expect of the three layers: nn.LSTM is the reference."""
+"""What code around nn.LSTM or nn.GRU calls, reads and gives, and may expect of ours; torch's are the reference."""
 
 import subprocess
 import sys
@@ -14,22 +14,42 @@ from torch.nn.utils import parametrizations, prune, weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import btrnn
-from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, TTLinear
+from btrnn import BTGRU, BTLSTM, GRU, LSTM, TTGRU, TTLSTM, BTLinear, TTLinear
+from btrnn.nn.input_map import BlockTerm
 from btrnn.ops import native
 
 from .conftest import ROOT
 
+HIDDEN_MAP = BlockTerm((2, 4), (2, 4), 2)
 LAYERS = {
     "dense": lambda **options: LSTM(16, 8, **options),
     "tt": lambda **options: TTLSTM((4, 4), (2, 4), tt_rank=2, **options),
     "bt": lambda **options: BTLSTM((4, 4), (2, 4), tucker_rank=2, **options),
+    "bt-hidden": lambda **options: BTLSTM((4, 4), (2, 4), tucker_rank=2, hidden_map=HIDDEN_MAP, **options),
+    "gru": lambda **options: GRU(16, 8, **options),
+    "tt-gru": lambda **options: TTGRU((4, 4), (2, 4), tt_rank=2, **options),
+    "bt-gru": lambda **options: BTGRU((4, 4), (2, 4), tucker_rank=2, **options),
+    "gru-hidden": lambda **options: GRU(16, 8, hidden_map=HIDDEN_MAP, **options),
 }
+OF_LSTM = {"forget_bias"}  # the options that an LSTM alone has
 MAPS = {
     "tt": lambda **options: TTLinear((4, 4), (2, 4), tt_rank=2, **options),
     "bt": lambda **options: BTLinear((4, 4), (2, 4), tucker_rank=2, **options),
 }
 each_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+each_lstm = pytest.mark.parametrize("make", [LAYERS[kind] for kind in ("dense", "tt", "bt")])
 each_map = pytest.mark.parametrize("make", MAPS.values(), ids=MAPS)
+
+
+def state_of(layer, *batch, dtype=None):
+    """Draw what a layer of 8 hidden numbers carries: h and c of an LSTM, h of a GRU."""
+    shape = (layer.num_layers * layer.num_directions, *batch, 8)
+    parts = tuple(torch.randn(shape, dtype=dtype) for _ in range(layer.num_states))
+    return parts if layer.mode == "LSTM" else parts[0]
+
+
+def parts_of(state):
+    return (state,) if isinstance(state, torch.Tensor) else state
 
 
 # ---- shapes
@@ -53,14 +73,14 @@ def test_a_batch_of_no_sequences_gives_empty_tensors_and_gradients_of_zero(make,
     shape = (0, 5, 16) if layer.batch_first else (5, 0, 16)
     x = torch.randn(shape, **kind, requires_grad=True)
     rows = layer.num_layers * layer.num_directions
-    state = (torch.zeros(rows, 0, 8, **kind), torch.zeros(rows, 0, 8, **kind)) if with_state else None
+    state = state_of(layer, 0, **kind) if with_state else None
     with way():
-        output, (hidden, cell) = layer(x, state)
-        (output.sum() + cell.sum()).backward()
+        output, final = layer(x, state)
+        (output.sum() + sum(part.sum() for part in parts_of(final))).backward()
         with torch.no_grad():
             assert layer(x, state)[0].shape == output.shape
     assert output.shape == (*shape[:2], 8 * layer.num_directions)
-    assert hidden.shape == cell.shape == (rows, 0, 8)
+    assert {part.shape for part in parts_of(final)} == {(rows, 0, 8)}
     assert x.grad.shape == shape
     assert all((parameter.grad == 0).all() for parameter in layer.parameters())
 
@@ -72,7 +92,19 @@ def test_a_sequence_without_steps_is_refused_by_its_length(make, shape):
         make(batch_first=shape[0] == 3)(torch.randn(shape))
 
 
-@each_layer
+@pytest.mark.parametrize("kind", ["gru", "bt-gru", "gru-hidden"])
+def test_a_gru_refuses_other_states_than_one_tensor(kind, unchecked):
+    layer, x, state = LAYERS[kind](), torch.randn(5, 3, 16), torch.zeros(1, 3, 8)
+    for given, said in (((state, state), "one tensor.*tuple"), (state.half(), "a state.*float16")):
+        with pytest.raises(ValueError, match=said):
+            layer(x, given)
+    with pytest.raises(ValueError, match=r"\(1, 3, 8\), got \[\(1, 2, 8\)\]"):
+        layer(x, state[:, :2])
+    with pytest.raises(ValueError, match=r"float32.*float64"):
+        layer(x.double())
+
+
+@each_lstm
 def test_wrong_types_and_states_are_refused(make, unchecked):
     layer, x, state = make(), torch.randn(5, 3, 16), torch.zeros(1, 3, 8)
     packed = pack_padded_sequence(x[..., 1:], torch.tensor([5, 3, 1]))
@@ -131,17 +163,19 @@ def test_sizes_that_are_no_integers_and_probabilities_that_are_no_numbers_are_re
 
 
 @each_layer
-def test_it_is_called_by_nn_lstms_names(make):
-    layer, x, state = make(), torch.randn(5, 3, 16), (torch.randn(1, 3, 8), torch.randn(1, 3, 8))
+def test_it_is_called_by_torchs_names(make):
+    layer, x = make(), torch.randn(5, 3, 16)
+    state = state_of(layer, 3)
     assert torch.equal(layer(input=x, hx=state)[0], layer(x, state)[0])
     assert torch.equal(layer(hx=None, input=x)[0], layer(x)[0])
 
 
 @each_layer
 @pytest.mark.parametrize("bias", [False, True])
-def test_it_has_nn_lstms_attributes(make, bias):
+def test_it_has_torchs_attributes(make, bias):
     options = {"bias": bias, "num_layers": 2, "bidirectional": True, "dropout": 0.25, "batch_first": True}
-    layer, reference = make(**options), nn.LSTM(16, 8, **options)
+    layer = make(**options)
+    reference = getattr(nn, layer.mode)(16, 8, **options)
     for name in (*options, "input_size", "hidden_size", "proj_size", "mode"):
         assert getattr(layer, name) == getattr(reference, name), name
         assert type(getattr(layer, name)) is type(getattr(reference, name)), name
@@ -160,12 +194,19 @@ def test_arguments_by_place_and_the_projection():
 
 
 @each_layer
-def test_parameters_have_nn_lstms_names_and_earlier_names_load(make):
+def test_parameters_have_torchs_names(make):
     options = {"num_layers": 2, "bidirectional": True}
-    layer, reference = make(**options), nn.LSTM(16, 8, **options)
-    named = {name for name, _ in layer.named_parameters() if not name.startswith("input_maps.")}
-    theirs = dict(reference.named_parameters())
-    assert named == {name.replace("bias_hh", "bias") for name in theirs if "_hh" in name}
+    layer = make(**options)
+    named = {name for name, _ in layer.named_parameters() if "_maps." not in name and "bias_hn" not in name}
+    theirs = dict(getattr(nn, layer.mode)(16, 8, **options).named_parameters())
+    hidden = {name for name in theirs if "weight_hh" in name and not layer.hidden_maps}
+    assert named == hidden | {name.replace("bias_hh", "bias") for name in theirs if "bias_hh" in name}
+
+
+@each_lstm
+def test_earlier_names_load(make):
+    options = {"num_layers": 2, "bidirectional": True}
+    layer = make(**options)
     earlier = {
         name.replace("_l0_reverse", ".1").replace("_l1_reverse", ".3").replace("_l0", ".0").replace("_l1", ".2"): value
         for name, value in layer.state_dict().items()
@@ -177,8 +218,10 @@ def test_parameters_have_nn_lstms_names_and_earlier_names_load(make):
     assert torch.equal(other(x)[0], layer(x)[0])
 
 
-def test_a_pruned_nn_lstm_loads():
-    reference, layer = nn.LSTM(16, 8), LSTM(16, 8)
+@pytest.mark.parametrize("kind", ["dense", "gru"])
+def test_a_pruned_layer_of_torchs_loads(kind):
+    layer = LAYERS[kind]()
+    reference = getattr(nn, layer.mode)(16, 8)
     for name in ("weight_ih_l0", "weight_hh_l0"):
         prune.random_unstructured(reference, name, amount=0.5)
     prune.random_unstructured(layer.input_maps[0], "weight", amount=0.1)
@@ -204,9 +247,18 @@ RESETS = [
 ]
 
 
+def drawable(make, options):
+    """Leave out what a layer does not have."""
+    layer = make()
+    without = OF_LSTM if layer.mode == "GRU" else set()
+    without = without | ({"recurrent_init"} if layer.hidden_maps else set())
+    return {name: value for name, value in options.items() if name not in without}
+
+
 @each_layer
 @pytest.mark.parametrize("options", RESETS)
 def test_a_reset_draws_everything_as_the_layer_was_made(make, options):
+    options = drawable(make, options)
     torch.manual_seed(3)
     layer = make(**options)
     drawn = {name: value.clone() for name, value in layer.state_dict().items()}
@@ -220,7 +272,7 @@ def test_a_reset_draws_everything_as_the_layer_was_made(make, options):
     layer.apply(reset)
     assert all(p.isfinite().all() for p in layer.parameters())
     assert all(
-        not torch.equal(p, drawn[name]) or (name.startswith("bias") and "forget_bias" in options)
+        not torch.equal(p, drawn[name]) or (name.startswith("bias_l") and "forget_bias" in options)
         for name, p in layer.named_parameters()
     )
 
@@ -228,9 +280,9 @@ def test_a_reset_draws_everything_as_the_layer_was_made(make, options):
 @each_layer
 @pytest.mark.parametrize("options", RESETS)
 def test_a_layer_without_numbers_is_initialised_by_a_reset(make, options):
-    layer = make(device="meta", **options)
+    layer = make(device="meta", **drawable(make, options))
     layer.apply(reset)
-    assert layer.weight_hh_l0.is_meta
+    assert all(parameter.is_meta for parameter in layer.parameters())
     layer = layer.to_empty(device="cpu")
     layer.apply(reset)
     assert layer(torch.randn(5, 3, 16))[0].isfinite().all()
@@ -307,8 +359,7 @@ def test_a_trace_takes_any_batch_size_but_refuses_another_length(make, options, 
     assert_same(traced, layer, x[:1] if layer.batch_first else x[:, :1])
     with pytest.raises(RuntimeError):
         traced(x[:, :2] if layer.batch_first else x[:2])
-    rows = layer.num_layers * layer.num_directions
-    state = (torch.randn(rows, 2, 8), torch.randn(rows, 2, 8))
+    state = state_of(layer, 2)
     assert_same(trace(layer, x, state), layer, x, state)
     with torch.no_grad():
         assert_same(trace(layer.eval(), torch.randn(3, 16)), layer, torch.randn(3, 16))
@@ -388,8 +439,9 @@ def one_by_one(output, sources, weights):
 def test_a_saved_state_loads_without_trust(make, tmp_path):
     _, state = make()(torch.randn(5, 3, 16))
     torch.save(state, tmp_path / "state.pt")
-    for saved, part in zip(torch.load(tmp_path / "state.pt", weights_only=True), state, strict=True):
-        assert torch.equal(saved, part)
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    for of_saved, part in zip(parts_of(saved), parts_of(state), strict=True):
+        assert torch.equal(of_saved, part)
 
 
 @each_layer

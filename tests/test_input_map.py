@@ -130,11 +130,8 @@ class PlainGRU(Recurrent):
     def _states(self, hx):
         return (hx,)
 
-    def _unroll(self, suffix, gates, batch_sizes, initial, mask, reverse):
-        from btrnn.ops.steps import Steps
-
-        steps, weight = Steps(batch_sizes, reverse), getattr(self, f"weight_hh{suffix}")
-        by_step, hidden = steps.split(gates), {}
+    def _unroll(self, gates, steps, initial, tensors, mask):
+        (weight,), by_step, hidden = tensors, steps.split(gates), {}
         for t in steps.order():
             before = steps.before(hidden, t, initial[0])
             reset, update, new = by_step[t].chunk(3, dim=1)

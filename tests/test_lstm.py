@@ -1,4 +1,4 @@
-"""LSTM against nn.LSTM, and the factorised layers against the dense layer with the reconstructed matrix."""
+"""LSTM and GRU against torch's, and the factorised layers against the dense ones with the reconstructed matrices."""
 
 import copy
 
@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, LSTMState, TTLinear
-from btrnn.nn.input_map import TensorTrain
-from btrnn.ops.lstm import hard_sigmoid
+from btrnn import BTGRU, BTLSTM, GRU, LSTM, TTGRU, TTLSTM, BTLinear, LSTMState, TTLinear
+from btrnn.nn.input_map import BlockTerm, InputMap, MapPlace, TensorTrain
+from btrnn.nn.recurrent import Recurrent
+from btrnn.ops.activations import hard_sigmoid
 
 OPTIONS = st.fixed_dictionaries(
     {
@@ -23,34 +24,68 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-def ours_from_torch(reference: nn.LSTM, **options) -> LSTM:
-    ours = LSTM(reference.input_size, reference.hidden_size, dtype=torch.float64, **options)
-    ours.load_state_dict(reference.state_dict())
-    return ours
+CELLS = {"lstm": (LSTM, nn.LSTM), "gru": (GRU, nn.GRU)}
+each_cell = pytest.mark.parametrize("cell", CELLS)
 
 
+def made(cell: str, *sizes: int, **options) -> tuple[nn.RNNBase, Recurrent]:
+    """Make torch's layer and ours, of the same numbers in float64."""
+    ours, theirs = (kind(*sizes, dtype=torch.float64, **options) for kind in CELLS[cell])
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+def random_state(cell: str, *shape: int):
+    """Draw h and c of an LSTM, or h of a GRU."""
+    hidden, other = torch.randn(2, *shape, dtype=torch.float64)
+    return (hidden, other) if cell == "lstm" else hidden
+
+
+def parts_of(result):
+    return (result,) if isinstance(result, torch.Tensor) else result
+
+
+def assert_same_results(got, wanted, tolerance=1e-12):
+    """Compare outputs, packed or not, and final states, whatever they consist of."""
+    for one, other in zip(got, wanted, strict=True):
+        if isinstance(one, PackedSequence):
+            assert torch.equal(one.batch_sizes, other.batch_sizes)
+            one, other = one.data, other.data
+        for part, of_other in zip(parts_of(one), parts_of(other), strict=True):
+            torch.testing.assert_close(part, of_other, rtol=0, atol=tolerance)
+
+
+def total(output, state, weights):
+    """Weigh what a layer gives, so that every entry has a gradient of its own."""
+    return (output * weights).sum() + sum(part.sin().sum() for part in parts_of(state))
+
+
+@each_cell
 @settings(max_examples=40)
 @given(options=OPTIONS, with_state=st.booleans(), seed=st.integers(0, 2**31))
-def test_equals_torch_lstm_with_gradients(options, with_state, seed):
+def test_equals_torchs_layer_with_gradients(cell, options, with_state, seed):
     torch.manual_seed(seed)
     batch, time = int(torch.randint(1, 4, ())), int(torch.randint(1, 6, ()))
-    reference = nn.LSTM(5, 4, dtype=torch.float64, **options)
-    ours = ours_from_torch(reference, **options)
+    reference, ours = made(cell, 5, 4, **options)
     shape = (batch, time, 5) if options["batch_first"] else (time, batch, 5)
     x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     rows = options["num_layers"] * (2 if options["bidirectional"] else 1)
-    state = (torch.randn(rows, batch, 4).double(), torch.randn(rows, batch, 4).double()) if with_state else None
-    expected, (hidden, cell) = reference(x, state)
-    output, final = ours(x, state)
-    assert isinstance(final, LSTMState)
-    for got, want in ((output, expected), (final.hidden, hidden), (final.cell, cell)):
-        torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
-    weights = torch.randn_like(output)
-    (wanted,) = torch.autograd.grad((expected * weights).sum() + cell.sum(), x)
-    (gotten,) = torch.autograd.grad((output * weights).sum() + final.cell.sum(), x)
-    torch.testing.assert_close(gotten, wanted, rtol=0, atol=1e-11)
+    state = random_state(cell, rows, batch, 4) if with_state else None
+    expected, found = reference(x, state), ours(x, state)
+    assert isinstance(found[1], LSTMState if cell == "lstm" else torch.Tensor)
+    assert_same_results(found, expected)
+    weights = torch.randn_like(found[0])
+    sources = [
+        [x, *(getattr(layer, f"weight_hh_l{k}") for k in range(layer.num_layers))] for layer in (ours, reference)
+    ]
+    gradients = [
+        torch.autograd.grad(total(*results, weights), each)
+        for results, each in zip((found, expected), sources, strict=True)
+    ]
+    assert_same_results(*gradients, tolerance=1e-11)
 
 
+@each_cell
 @settings(max_examples=30)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5),
@@ -58,54 +93,111 @@ def test_equals_torch_lstm_with_gradients(options, with_state, seed):
     with_state=st.booleans(),
     enforce_sorted=st.booleans(),
 )
-def test_packed_sequences_equal_torch(lengths, bidirectional, with_state, enforce_sorted):
+def test_packed_sequences_equal_torch(cell, lengths, bidirectional, with_state, enforce_sorted):
     lengths = sorted(lengths, reverse=True) if enforce_sorted else lengths
     torch.manual_seed(sum(lengths))
-    reference = nn.LSTM(3, 4, num_layers=2, bidirectional=bidirectional, dtype=torch.float64)
-    ours = ours_from_torch(reference, num_layers=2, bidirectional=bidirectional)
+    reference, ours = made(cell, 3, 4, num_layers=2, bidirectional=bidirectional)
     x = torch.randn(max(lengths), len(lengths), 3, dtype=torch.float64)
     packed = pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=enforce_sorted)
-    rows = 4 if bidirectional else 2
-    state = tuple(torch.randn(rows, len(lengths), 4).double() for _ in range(2)) if with_state else None
-    expected, (hidden, cell) = reference(packed, state)
-    output, final = ours(packed, state)
-    assert isinstance(output, PackedSequence)
-    torch.testing.assert_close(output.data, expected.data, rtol=0, atol=1e-12)
-    assert torch.equal(output.batch_sizes, expected.batch_sizes)
-    torch.testing.assert_close(final.hidden, hidden, rtol=0, atol=1e-12)
-    torch.testing.assert_close(final.cell, cell, rtol=0, atol=1e-12)
+    state = random_state(cell, 4 if bidirectional else 2, len(lengths), 4) if with_state else None
+    found = ours(packed, state)
+    assert isinstance(found[0], PackedSequence)
+    assert_same_results(found, reference(packed, state))
 
 
+@each_cell
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_without_a_batch_equals_torch(batch_first):
-    reference = nn.LSTM(3, 4, batch_first=batch_first, dtype=torch.float64)
-    ours = ours_from_torch(reference, batch_first=batch_first)
-    x, state = torch.randn(5, 3).double(), (torch.randn(1, 4).double(), torch.randn(1, 4).double())
-    output, (hidden, cell) = ours(x, state)
-    expected, (expected_hidden, expected_cell) = reference(x, state)
-    assert output.shape == (5, 4)
-    torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(hidden, expected_hidden, rtol=0, atol=1e-12)
-    torch.testing.assert_close(cell, expected_cell, rtol=0, atol=1e-12)
+def test_without_a_batch_equals_torch(cell, batch_first):
+    reference, ours = made(cell, 3, 4, batch_first=batch_first)
+    x, state = torch.randn(5, 3).double(), random_state(cell, 1, 4)
+    found = ours(x, state)
+    assert found[0].shape == (5, 4)
+    assert_same_results(found, reference(x, state))
+
+
+@each_cell
+def test_dropout_between_layers_is_torchs(cell):
+    reference, ours = made(cell, 3, 4, num_layers=3, dropout=0.5)
+    results, x = [], torch.randn(5, 2, 3, dtype=torch.float64)
+    for layer in (ours, reference):
+        torch.manual_seed(3)
+        results.append(layer(x))
+    assert_same_results(*results)
+    assert not torch.equal(results[0][0], ours.eval()(x)[0])
 
 
 MAKERS = {
     "tt": lambda **options: TTLSTM((2, 3), (3, 2), tt_rank=2, **options),
     "bt": lambda **options: BTLSTM((2, 3), (3, 2), tucker_rank=2, num_blocks=2, **options),
+    "tt gru": lambda **options: TTGRU((2, 3), (3, 2), tt_rank=2, **options),
+    "bt gru": lambda **options: BTGRU((2, 3), (3, 2), tucker_rank=2, num_blocks=2, **options),
 }
 
 
+class ByModules(InputMap):
+    """A map without `to_dense`, as users make them."""
+
+    def build(self, place: MapPlace) -> nn.Module:
+        down = nn.Linear(place.in_features, 2, bias=False, **place.factory)
+        return nn.Sequential(down, nn.Linear(2, place.out_features, bias=False, **place.factory))
+
+
+HIDDEN_MAPS = {
+    "dense": {},
+    "bt hidden": {"hidden_map": BlockTerm((3, 2), (3, 2), 2)},
+    "tt hidden": {"hidden_map": TensorTrain((2, 3), (3, 2), 2)},
+    "own hidden": {"hidden_map": ByModules()},
+}
+
+
+def dense_of(module: nn.Module) -> torch.Tensor:
+    return module.to_dense() if hasattr(module, "to_dense") else module[1].weight @ module[0].weight
+
+
 @pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("hidden", HIDDEN_MAPS)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_factorised_layer_is_the_dense_layer_with_the_reconstructed_matrix(kind, bidirectional):
+def test_factorised_layer_is_the_dense_layer_with_the_reconstructed_matrices(kind, hidden, bidirectional):
     options = {"num_layers": 2, "bidirectional": bidirectional, "dtype": torch.float64}
-    factorised = MAKERS[kind](**options)
-    dense = LSTM(6, 6, **options)
-    state = {k: v for k, v in factorised.state_dict().items() if not k.startswith("input_maps")}
+    factorised = MAKERS[kind](**options, **HIDDEN_MAPS[hidden])
+    dense = (GRU if "gru" in kind else LSTM)(6, 6, **options)
+    state = {k: v for k, v in factorised.state_dict().items() if "_maps." not in k}
     state |= {f"input_maps.{k}.weight": m.to_dense() for k, m in enumerate(factorised.input_maps)}
+    state |= {
+        f"weight_hh{suffix}": dense_of(m)
+        for m, suffix in zip(factorised.hidden_maps, factorised._suffixes, strict=False)
+    }
     dense.load_state_dict(state)
-    x = torch.randn(4, 3, 6).double()
-    torch.testing.assert_close(factorised(x)[0], dense(x)[0], rtol=0, atol=1e-12)
+    x = torch.randn(4, 3, 6, dtype=torch.float64, requires_grad=True)
+    found, expected = factorised(x), dense(x)
+    assert_same_results(found, expected)
+    weights = torch.randn_like(found[0])
+    parameters = [*factorised.hidden_maps.parameters()]
+    gradients = torch.autograd.grad(total(*found, weights), [x, *parameters])
+    sources = [x, *(getattr(dense, f"weight_hh{suffix}") for suffix in dense._suffixes)]
+    of_x, *of_u = torch.autograd.grad(total(*expected, weights), sources)
+    rebuilt = [dense_of(m) for m in factorised.hidden_maps]
+    through = torch.autograd.grad(rebuilt, parameters, of_u) if rebuilt else ()
+    assert_same_results(gradients, (of_x, *through), tolerance=1e-11)
+
+
+@pytest.mark.parametrize("make", [LSTM, GRU])
+def test_a_factorised_u_is_counted_and_begins_at_torchs_scale(make):
+    hidden_map = BlockTerm((8, 8), (8, 8), 2, 2)
+    layer, dense = make(5, 64, num_layers=2, hidden_map=hidden_map), make(5, 64, num_layers=2)
+    gates = layer.num_gates
+    assert layer.num_hidden_parameters == 2 * 2 * (2 * 2 + 2 * 8 * 8 * gates + 2 * 8 * 8)
+    assert layer.num_dense_hidden_parameters == dense.num_hidden_parameters == 2 * gates * 64 * 64
+    assert layer.num_input_parameters == dense.num_input_parameters
+    assert f"U: {layer.num_hidden_parameters:,} parameters for" in repr(layer)
+    for hidden in layer.hidden_maps:
+        assert float(hidden.to_dense().detach().square().mean()) == pytest.approx(1 / (3 * 64), rel=1e-4)
+    names = [name for name in layer.state_dict() if "hidden_maps" in name]
+    assert names[:3] == ["hidden_maps.0.core", "hidden_maps.0.factors.0", "hidden_maps.0.factors.1"]
+    with pytest.raises(ValueError, match=r"orthogonal.*BlockTerm"):
+        make(5, 64, hidden_map=hidden_map, recurrent_init="orthogonal")
+    with pytest.raises(ValueError, match=r"multiply to 16 and 64, but the layer's sizes are 64 and 64"):
+        make(5, 64, hidden_map=BlockTerm((4, 4), (8, 8), 2))
 
 
 def test_gates_are_row_blocks_of_the_reconstructed_matrix():
@@ -141,6 +233,15 @@ def test_callers_lists_are_not_changed():
     lstm = BTLSTM(in_modes, hidden_modes, tucker_rank=2, num_layers=2)
     assert (in_modes, hidden_modes) == ([2, 3], [3, 2])
     assert isinstance(lstm.input_maps[0], BTLinear)
+
+
+def test_gru_gates_are_row_blocks_of_the_reconstructed_matrix():
+    gru = BTGRU((2, 3), (3, 2), tucker_rank=2, dtype=torch.float64)
+    x = torch.randn(1, 1, 6).double()
+    gates = [gru.input_maps[0].to_dense()[q * 6 : (q + 1) * 6] @ x[0, 0] for q in range(3)]
+    reset, update, new = (gate + bias for gate, bias in zip(gates, gru.bias_l0.chunk(3), strict=True))
+    wanted = (1 - torch.sigmoid(update)) * torch.tanh(new + torch.sigmoid(reset) * gru.bias_hn_l0)
+    torch.testing.assert_close(gru(x)[0][0, 0], wanted, rtol=0, atol=1e-12)
 
 
 def test_torch_keys_do_not_load_into_a_factorised_layer():

@@ -21,6 +21,7 @@ from btrnn.engine import run
 from btrnn.engine.callbacks import WholeCheckpointIO
 from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import epoch_of
+from btrnn.results.schema import model_of
 from btrnn.storage.files import ResultsError
 from btrnn.tasks import NonFiniteLossError, VideoClassification
 
@@ -394,6 +395,25 @@ def test_every_experiment_trains_on_two_batches(make_config, experiment, model):
     summary = run.train(make_config(*overrides, "+trainer.limit_train_batches=2"))
     assert summary["epochs"] == 1
     assert (Path(make_config(*overrides).run_dir) / "checkpoints" / "best.pt").exists()
+
+
+@pytest.mark.parametrize("model", ["gru", "tt_gru", "bt_gru"])
+def test_a_gru_trains_as_the_lstm_does(make_config, model):
+    words = ["experiment=ucf11", f"model={model}", "scale.video.max_epochs=1"]
+    summary = run.train(make_config(*words, "+trainer.limit_train_batches=2"))
+    assert (summary["model"], summary["model_label"]) == (model, model_of(model).label)
+    assert summary["parameters_dense_input"] == 57_600 * 3 * 256
+    assert 0 <= summary["test/accuracy"] <= 1
+
+
+def test_a_factorised_u_is_a_choice_of_the_configuration(make_config):
+    block_term = "{_target_: btrnn.nn.input_map.BlockTerm, in_modes: [4,4,4,4], hidden_modes: [4,4,4,4], rank: 2}"
+    words = ["experiment=ucf11", "model=bt_gru", f"+model.layer.hidden_map={block_term}", "cell.recurrent_init=uniform"]
+    words += ["scale.video.max_epochs=1", "+trainer.limit_train_batches=2", "name=factorised_u"]
+    summary = run.train(make_config(*words))
+    of_u, of_rest = 2**4 + (12 * 4 + 3 * 16) * 2, 4 * 256 + 257 * 11  # of the rest: the biases and the classifier
+    assert summary["parameters_total"] - summary["parameters_input"] == of_u + of_rest
+    assert summary["parameters_dense_total"] == 57_600 * 3 * 256 + 3 * 256 * 256 + of_rest
 
 
 def test_wandb_gets_the_curves_and_the_confusion_matrix(make_config, tmp_path, monkeypatch):

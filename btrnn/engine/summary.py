@@ -37,6 +37,7 @@ def summarise(
     seconds = sum(row["seconds"] for row in rows)  # of the epochs
     parameters = sum(parameter.numel() for parameter in task.parameters())
     of_w, dense = recurrent.num_input_parameters, recurrent.num_dense_input_parameters
+    dense_hidden = recurrent.num_dense_hidden_parameters
     sizes = data.splits["split"].value_counts()
     device = trainer.strategy.root_device  # Lightning has moved the task back to the CPU
     return {
@@ -59,7 +60,7 @@ def summarise(
         "parameters_input": of_w,
         "parameters_total": parameters,
         "parameters_dense_input": dense,
-        "parameters_dense_total": parameters - of_w + dense,
+        "parameters_dense_total": parameters - of_w + dense - recurrent.num_hidden_parameters + dense_hidden,
         "epoch_chosen": int(best["epoch"]),
         **{f"{metric}_last": rows[-1][metric] for metric in task.metrics if metric.startswith("train/")},
         **{metric: best[metric] for metric in task.metrics},

@@ -5,17 +5,18 @@ standard deviation, at whatever scale results; so it belongs to the experiment a
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from btrnn.nn.input_map import DenseMap
 from btrnn.nn.linear import BTLinear, TTLinear
-from btrnn.nn.lstm import LSTM
 from btrnn.nn.parameters import reset, to_fill
+from btrnn.nn.recurrent import Recurrent
 
 InitName = Literal["default", "paper"]
+_Layer = TypeVar("_Layer", bound=Recurrent)
 DENSE_STD = 0.1  # of a dense input-to-hidden matrix
 TT_STD = 0.08  # of the TT-cores
 
@@ -55,7 +56,7 @@ def draw_map(input_map: nn.Module) -> None:
             _truncated_normal(weight, std)
 
 
-def draw(layer: LSTM) -> None:
+def draw(layer: Recurrent) -> None:
     """Draw all parameters anew: W as the released code, U and the bias by the layer's own choices.
 
     Raises:
@@ -66,7 +67,7 @@ def draw(layer: LSTM) -> None:
     layer.reset_recurrent_parameters()
 
 
-def initialised(layer: Callable[[], LSTM], init: InitName) -> LSTM:
+def initialised(layer: Callable[[], _Layer], init: InitName) -> _Layer:
     """Make a layer with the initial numbers of a choice.
 
     Args:

@@ -5,18 +5,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from btrnn.nn.lstm import LSTM
+from btrnn.nn.recurrent import Recurrent
 
 
 class VideoClassifier(nn.Module):
     """Classify a clip from the state that a recurrent layer has after its last frame.
 
     Args:
-        recurrent: The layer that reads the frames; its kind is all that differs between the paper's three models.
+        recurrent: The layer that reads the frames, an LSTM or a GRU; its kind is all that differs between the models.
         num_classes: How many classes there are.
     """
 
-    def __init__(self, recurrent: LSTM, num_classes: int) -> None:
+    def __init__(self, recurrent: Recurrent, num_classes: int) -> None:
         super().__init__()
         self.recurrent = recurrent
         self.classifier = nn.Linear(recurrent.hidden_size * recurrent.num_directions, num_classes)
@@ -41,6 +41,7 @@ class VideoClassifier(nn.Module):
             _, state = self.recurrent(
                 pack_padded_sequence(moved, lengths.cpu(), batch_first=True, enforce_sorted=False)
             )
-        last = state.hidden[-self.recurrent.num_directions :]
+        hidden = state if isinstance(state, Tensor) else state.hidden
+        last = hidden[-self.recurrent.num_directions :]
         scores: Tensor = self.classifier(last.transpose(0, 1).reshape(batch, -1))
         return scores

@@ -23,10 +23,11 @@ from torch.nn.utils.rnn import PackedSequence
 from btrnn.complexity import check_count, one_or_more_ranks
 from btrnn.nn.input_map import DENSE, BlockTerm, InputMap, TensorTrain
 from btrnn.nn.options import RecurrentInit, RecurrentOptions
-from btrnn.nn.parameters import accept_other_keys
-from btrnn.nn.recurrent import Recurrent, States
-from btrnn.ops.lstm import ActivationName
+from btrnn.nn.recurrent import Recurrent
+from btrnn.nn.stack import States
+from btrnn.ops.activations import ActivationName
 from btrnn.ops.lstm_fast import unroll
+from btrnn.ops.steps import Steps
 
 
 class LSTMState(NamedTuple):
@@ -99,6 +100,7 @@ class LSTM(Recurrent):
         proj_size: int = 0,
         *,
         input_map: InputMap = DENSE,
+        hidden_map: InputMap = DENSE,
         gate_activation: ActivationName = "sigmoid",
         forget_bias: float | None = None,
         recurrent_init: RecurrentInit = "uniform",
@@ -117,6 +119,7 @@ class LSTM(Recurrent):
             input_size,
             hidden_size,
             input_map=input_map,
+            hidden_map=hidden_map,
             num_layers=num_layers,
             bias=bias,
             batch_first=batch_first,
@@ -129,7 +132,6 @@ class LSTM(Recurrent):
             device=device,
             dtype=dtype,
         )
-        self.register_load_state_dict_pre_hook(accept_other_keys)  # type: ignore[no-untyped-call]
 
     def _draw_bias(self, bias: Tensor, bound: float) -> None:
         if self.forget_bias is None:
@@ -174,12 +176,11 @@ class LSTM(Recurrent):
         return tuple(hx)
 
     def _unroll(
-        self, suffix: str, gates: Tensor, batch_sizes: list[int], initial: States, mask: Tensor | None, reverse: bool
+        self, gates: Tensor, steps: Steps, initial: States, tensors: tuple[Any, ...], mask: Tensor | None
     ) -> tuple[Tensor, States]:
         """Run one layer in one direction over all steps: see `btrnn.ops.lstm_fast.unroll`."""
-        weight = getattr(self, f"weight_hh{suffix}")
-        hidden_0, cell_0 = initial
-        output, *final = unroll(gates, batch_sizes, hidden_0, cell_0, weight, mask, self.gate_activation, reverse)
+        (hidden_0, cell_0), (weight,) = initial, tensors
+        output, *final = unroll(gates, steps, hidden_0, cell_0, weight, mask, self.gate_activation)
         return output, tuple(final)
 
 

@@ -5,7 +5,8 @@ from typing import Literal, TypedDict, TypeVar
 
 import torch
 
-from btrnn.ops.lstm import ActivationName
+from btrnn.nn.input_map import InputMap
+from btrnn.ops.activations import ActivationName
 
 RecurrentInit = Literal["uniform", "orthogonal"]
 _Choice = TypeVar("_Choice", bound=str)
@@ -19,6 +20,7 @@ class RecurrentOptions(TypedDict, total=False):
     batch_first: bool
     dropout: float
     bidirectional: bool
+    hidden_map: InputMap
     gate_activation: ActivationName
     recurrent_init: RecurrentInit
     input_dropout: float

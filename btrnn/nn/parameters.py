@@ -56,6 +56,21 @@ def reset(module: nn.Module) -> None:
             reset(part)
 
 
+def dense_weight(linear_map: nn.Module, in_features: int) -> Tensor:
+    """Return the matrix (out_features, in_features) that a linear map without a bias stands for; differentiable.
+
+    A map that says it itself, by `to_dense()`, is asked, unless it has hooks: those run where a module is called, so it
+    is called then, with the identity.
+    """
+    hooks = (linear_map._forward_pre_hooks, linear_map._forward_hooks, linear_map._backward_hooks)
+    to_dense: Callable[[], Tensor] | None = getattr(linear_map, "to_dense", None)
+    if to_dense is not None and not any(hooks):
+        return to_dense()
+    parameter = next(linear_map.parameters())
+    mapped: Tensor = linear_map(torch.eye(in_features, dtype=parameter.dtype, device=parameter.device))
+    return mapped.t()
+
+
 class CalledParameters(nn.ParameterList):
     """A ParameterList that its module calls to get its tensors, so that its hooks run."""
 
@@ -195,10 +210,10 @@ def _name_on_layer(name: str, names: Sequence[str]) -> str:
 
 
 def accept_other_keys(module: Any, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Rename parameters in `state_dict` that have nn.LSTM's names, or this layer's earlier ones (weight_hh.0, bias.0).
+    """Rename parameters in `state_dict` that have torch's names, or this layer's earlier ones (weight_hh.0, bias.0).
 
-    nn.LSTM's two bias vectors are added. A factorised map has nothing of the name that its weight_ih is given, so
-    load_state_dict names it as unexpected there.
+    Torch's two bias vectors become what the layer makes of them. A factorised map has nothing of the name that its
+    weight_ih is given, so load_state_dict names it as unexpected there.
     """
     for k, suffix in enumerate(module._suffixes):
         for old, new in (
@@ -211,4 +226,5 @@ def accept_other_keys(module: Any, state_dict: dict[str, Any], prefix: str, *_: 
                     state_dict[prefix + new + rest] = state_dict.pop(prefix + old + rest)
         both = [f"{prefix}bias_{kind}{suffix}" for kind in ("ih", "hh")]
         if all(name in state_dict for name in both):
-            state_dict[f"{prefix}bias{suffix}"] = state_dict.pop(both[0]) + state_dict.pop(both[1])
+            made = module._biases_from_torch(*(state_dict.pop(name) for name in both))
+            state_dict.update({f"{prefix}{name}{suffix}": bias for name, bias in made.items()})

@@ -8,24 +8,16 @@ r"""The LSTM by its definition: one step of the cell, and the loop over the step
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
+from btrnn.ops.activations import ActivationName, activation_of
 from btrnn.ops.steps import Steps
 
-ActivationName: TypeAlias = Literal["sigmoid", "hard_sigmoid"]
 Unrolled: TypeAlias = tuple[Float[Tensor, "rows hidden"], Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]
-
-HARD_SLOPE = 0.2
-
-
-def hard_sigmoid(x: Tensor) -> Tensor:
-    """Compute clip(0.2 x + 0.5, 0, 1), the released code's gate (torch's own hardsigmoid has slope 1/6)."""
-    return F.hardtanh(HARD_SLOPE * x + 0.5, 0.0, 1.0)  # unlike clamp's, its slope is 0 on the bounds
 
 
 def lstm_cell(gates: Tensor, cell: Tensor, activation: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
@@ -73,7 +65,7 @@ def plain_unroll(steps: Steps, operands: Operands, activation: ActivationName) -
         h of every step, rows as in `gates`, (rows, H); h and c after each sequence's last step, (B, H) each.
     """
     _, hidden_0, cell_0, weight, mask = operands
-    gate = hard_sigmoid if activation == "hard_sigmoid" else torch.sigmoid
+    gate = activation_of(activation)
     gates, weight_t = steps.split(operands.gates), weight.t()
     hidden: dict[int, Tensor] = {}
     cell: dict[int, Tensor] = {}

@@ -1,28 +1,27 @@
-"""The gradients of a recurrence by hand: the backward passes of `btrnn.ops.lstm_fast`, in three ways that agree."""
+"""The gradients of an LSTM's recurrence by hand: the backward of `btrnn.ops.lstm_fast`, in two ways that agree."""
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from btrnn.ops.lstm import HARD_SLOPE, ActivationName, Operands, plain_unroll
+from btrnn.ops.activations import ActivationName, gate_slopes
+from btrnn.ops.lstm import Operands
 from btrnn.ops.matmul import repeated_linear, sum_of_outer_products
 from btrnn.ops.native import recurrence as native_recurrence
 from btrnn.ops.native.recurrence import Kept
+from btrnn.ops.recurrence import Gradients, Tensors, chunks_from_the_end, seen, started
 from btrnn.ops.steps import Steps
-
-CHUNK_ROWS = 256  # the backward prepares so many rows at a time, few enough to stay in the processor's cache
 
 
 def backward(
     steps: Steps,
     operands: Operands,
     activation: ActivationName,
-    kept: Kept,
+    kept: Tensors,
     grads: Sequence[Tensor | None],
     needed: Sequence[bool],
-) -> tuple[Tensor | None, ...]:
+) -> Gradients:
     """Compute the gradients of the gates, hidden_0, cell_0 and U, in place and without a graph.
 
     Args:
@@ -37,16 +36,13 @@ def backward(
     cells, activations = kept
     size = weight.shape[1]
     wanted, into_hidden, into_cell = grads
-    grad_hidden, grad_cell = _started(into_hidden, hidden_0), _started(into_cell, cell_0)
+    grad_hidden, grad_cell = started(into_hidden, hidden_0), started(into_cell, cell_0)
     grad_outputs = None if wanted is None else steps.split(wanted)
     grad_gates, hidden = torch.empty_like(activations), torch.empty_like(cells)
     cell_by_step, gates_by_step = steps.split(cells), steps.split(grad_gates)
-    starts = [0, *accumulate(steps.sizes)]
-    order, linear = steps.order()[::-1], repeated_linear(weight.t(), steps.sizes)
-    count = max(1, CHUNK_ROWS // max(1, max(steps.sizes)))
-    for chunk in (order[k : k + count] for k in range(0, len(order), count)):
+    first_step, linear = steps.order()[0], repeated_linear(weight.t(), steps.sizes)
+    for chunk, rows in chunks_from_the_end(steps):
         low, high = min(chunk), max(chunk) + 1
-        rows = slice(starts[low], starts[high])
         cell_before = torch.cat([steps.before(cell_by_step, t, cell_0) for t in range(low, high)])
         # The slopes of the whole chunk, which its steps turn into gradients in place.
         slope = _slopes(activations[rows], cells[rows], cell_before, activation, grad_gates[rows], hidden[rows])
@@ -64,14 +60,13 @@ def backward(
             cell_part[k].mul_(grad_c.unsqueeze(1))
             output_part[k].mul_(grad_h)
             grad_c.mul_(forgets[k])
-            if t != order[-1] or needed[1]:
+            if t != first_step or needed[1]:
                 grad_h.copy_(linear(gates_by_step[t], None))
                 if mask is not None:
                     grad_h.mul_(mask[:rows_t])
     grad_weight = None
     if needed[3]:
-        seen = _seen(steps, hidden, hidden_0, mask)
-        grad_weight = sum_of_outer_products(grad_gates, seen, weight, steps.sizes)
+        grad_weight = sum_of_outer_products(grad_gates, seen(steps, hidden, hidden_0, mask), weight, steps.sizes)
     return grad_gates if needed[0] else None, grad_hidden, grad_cell, grad_weight
 
 
@@ -79,51 +74,23 @@ def backward_by_kernel(
     steps: Steps,
     operands: Operands,
     activation: ActivationName,
-    kept: Kept,
+    kept: Tensors,
     grads: Sequence[Tensor | None],
     needed: Sequence[bool],
-) -> tuple[Tensor | None, ...]:
+) -> Gradients:
     """Return what `backward` does, with the steps done by the native kernel."""
     _, hidden_0, cell_0, weight, mask = operands
     sequences = sequences_of(steps, activation)
-    found = native_recurrence.backward(sequences, kept, cell_0, weight, mask, grads, to_hidden_0=needed[1])
+    found = native_recurrence.backward(sequences, Kept(*kept), cell_0, weight, mask, grads, to_hidden_0=needed[1])
     grad_weight = None
     if needed[3]:
-        grad_weight = sum_of_outer_products(
-            found.gates, _seen(steps, found.hidden, hidden_0, mask), weight, steps.sizes
-        )
+        grad_weight = sum_of_outer_products(found.gates, seen(steps, found.hidden, hidden_0, mask), weight, steps.sizes)
     return found.gates if needed[0] else None, found.hidden_0, found.cell_0, grad_weight
-
-
-def backward_through_plain_loop(
-    steps: Steps,
-    operands: Operands,
-    activation: ActivationName,
-    grads: Sequence[Tensor | None],
-    needed: Sequence[bool],
-) -> tuple[Tensor | None, ...]:
-    """Return the gradients as `backward` does, in a graph that can be differentiated again if they are enabled."""
-    # Each operand under a new name, so that no gradient goes on from one of them into another that it was made of.
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        gates, hidden_0, cell_0, weight = named = [tensor.view_as(tensor) for tensor in operands[:4]]
-        results = plain_unroll(steps, Operands(gates, hidden_0, cell_0, weight, operands.mask), activation)
-    reached = [k for k, grad in enumerate(grads) if grad is not None]
-    sources = [tensor for tensor, need in zip(named, needed, strict=True) if need]
-    found = iter(
-        torch.autograd.grad([results[k] for k in reached], sources, [grads[k] for k in reached], create_graph=again)
-    )
-    return tuple(next(found) if need else None for need in needed)
 
 
 def sequences_of(steps: Steps, activation: ActivationName) -> native_recurrence.Sequences:
     """Return the steps as the native kernel is told them."""
     return native_recurrence.Sequences(steps.sizes, reverse=steps.reverse, hard=activation == "hard_sigmoid")
-
-
-def _started(grad: Tensor | None, like: Tensor) -> Tensor:
-    """Return a buffer that holds the gradient of a final state, to go back through the steps in it."""
-    return torch.zeros_like(like) if grad is None else grad.clone(memory_format=torch.contiguous_format)
 
 
 def _slopes(
@@ -149,21 +116,8 @@ def _slopes(
         (cells_before, forget_gate, to_forget),
         (tanh_cells, output_gate, to_output),
     ):
-        if activation == "hard_sigmoid":
-            torch.ops.aten.hardtanh_backward.grad_input(factor, gate, 0.0, 1.0, grad_input=place)
-            place.mul_(HARD_SLOPE)
-        else:
-            torch.ops.aten.sigmoid_backward.grad_input(factor, gate, grad_input=place)
+        gate_slopes(factor, gate, activation, place)
     torch.ops.aten.tanh_backward.grad_input(input_gate, candidate, grad_input=to_candidate)
     torch.mul(output_gate, tanh_cells, out=hidden)
     slope: Tensor = torch.ops.aten.tanh_backward(output_gate, tanh_cells)
     return slope
-
-
-def _seen(steps: Steps, hidden: Tensor, hidden_0: Tensor, mask: Tensor | None) -> Tensor:
-    """Return what U multiplied at every step, (rows, H), from the hidden states of every step."""
-    by_step = steps.split(hidden)
-    before = [steps.before(by_step, t, hidden_0) for t in range(len(by_step))]
-    if mask is None:
-        return torch.cat(before)
-    return torch.cat([part * mask[:size] for part, size in zip(before, steps.sizes, strict=True)])

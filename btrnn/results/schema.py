@@ -43,8 +43,11 @@ LSTM = Model("lstm", "LSTM", BLUE, "s", "--", dense=True, shape=())
 TT_LSTM = Model("tt_lstm", "TT-LSTM", ORANGE, "^", "-.", shape=(("R", "rank", 4.0), ("d", "order", 4.0)), hollow=True)
 _BT_SHAPE = (("R", "rank", None), ("N", "num_blocks", 2.0), ("d", "order", 4.0))
 BT_LSTM = Model("bt_lstm", "BT-LSTM", GREEN, "o", "-", shape=_BT_SHAPE)
+GRU = Model("gru", "GRU", BLUE, "p", "--", dense=True, shape=())
+TT_GRU = Model("tt_gru", "TT-GRU", ORANGE, "d", "-.", shape=TT_LSTM.shape)
+BT_GRU = Model("bt_gru", "BT-GRU", GREEN, "h", "-", shape=_BT_SHAPE)
 BASELINE = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", baseline=True, shape=())
-MODELS = (LSTM, TT_LSTM, BT_LSTM, BASELINE)  # in the order of tables and legends
+MODELS = (LSTM, TT_LSTM, BT_LSTM, GRU, TT_GRU, BT_GRU, BASELINE)  # in the order of tables and legends
 DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)
 _OTHER_COLORS, _OTHER_MARKERS = (PURPLE, RED, SKY), ("v", "P", "X", "*")
 

@@ -9,7 +9,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from btrnn.nn.lstm import LSTM
+from btrnn.nn.recurrent import Recurrent
 
 Outputs = dict[str, np.ndarray]  # what a test gives beside its metrics
 
@@ -33,7 +33,7 @@ class Task(LightningModule, ABC):
 
     @property
     @abstractmethod
-    def recurrent(self) -> LSTM:
+    def recurrent(self) -> Recurrent:
         """The layer whose input-to-hidden map the models differ in."""
 
     @abstractmethod

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from btrnn.data.video.batch import ClipData, VideoBatch
 from btrnn.models import VideoClassifier
-from btrnn.nn.lstm import LSTM
+from btrnn.nn.recurrent import Recurrent
 from btrnn.storage.atomic import replace_file
 from btrnn.tasks.task import Outputs, Task
 
@@ -54,7 +54,7 @@ class VideoClassification(Task):
         return loss, predicted
 
     @property
-    def recurrent(self) -> LSTM:
+    def recurrent(self) -> Recurrent:
         """The layer that reads the frames."""
         return self.network.recurrent
 

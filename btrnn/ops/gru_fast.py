@@ -1,0 +1,128 @@
+"""The recurrence of a GRU over whole sequences, with the numbers and gradients of `btrnn.ops.gru` in less time.
+
+As for the LSTM, the activations of all steps go into one buffer, the backward is written by hand, and the gradient of U
+is one matrix product over all steps. All gradients of a step are multiples of that of h_t, so what they are multiplied
+with is computed for many steps at once.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from btrnn.ops import recurrence
+from btrnn.ops.activations import ActivationName, activation_in_place, gate_slopes
+from btrnn.ops.gru import Operands, Unrolled, plain_unroll
+from btrnn.ops.matmul import repeated_linear, sum_of_outer_products
+from btrnn.ops.recurrence import Cell, Gradients, Passed, Tensors, chunks_from_the_end, seen, started
+from btrnn.ops.steps import Steps
+
+
+def unroll(
+    gates: Float[Tensor, "rows gates"],
+    steps: Steps,
+    hidden_0: Float[Tensor, "batch hidden"],
+    weight: Float[Tensor, "gates hidden"],
+    bias: Float[Tensor, " hidden"] | None,
+    mask: Float[Tensor, "batch hidden"] | None,
+    activation: ActivationName,
+) -> Unrolled:
+    """Run the recurrence over whole sequences: see `btrnn.ops.recurrence.unroll`.
+
+    Args:
+        gates: (rows of all steps, 3 H), W x + b of every step, step below step; gate order r, z, n.
+        steps: Which rows each step has.
+        hidden_0: h before the first step, (B, H).
+        weight: U, (3 H, H).
+        bias: b_hn, (H,), which the reset gate scales with U's product; None for none.
+        mask: Multiplied with h_{t-1} where it enters U, at every step; None for no mask.
+        activation: Of the gates r and z.
+
+    Returns:
+        h of every step, rows as in `gates`, (rows, H); h after each sequence's last step, (B, H).
+    """
+    hidden, final = recurrence.unroll(CELL, steps, Operands(gates, hidden_0, weight, bias, mask), activation)
+    return hidden, final
+
+
+def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, keep: bool) -> Passed:
+    """Run the recurrence in place.
+
+    It keeps of every step h (rows, H); r, z and u_n + b_hn (rows, 3 H); and n (rows, H).
+    """
+    gates, hidden_0, weight, bias, mask = operands
+    size = weight.shape[1]
+    activate, linear = activation_in_place(activation), repeated_linear(weight, steps.sizes)
+    outputs, addends = gates.new_empty(gates.shape[0], size), gates.clone(memory_format=torch.contiguous_format)
+    addends[:, 2 * size :] = 0 if bias is None else bias  # each step's product with U is added to these
+    kept = (torch.empty_like(outputs), torch.empty_like(addends), torch.empty_like(outputs)) if keep else ()
+    hidden, added, new_gates = steps.split(outputs), steps.split(addends), steps.split(gates[:, 2 * size :])
+    kept_by_step = [steps.split(tensor) for tensor in kept]
+    for t in steps.order():
+        before = steps.before(hidden, t, hidden_0)
+        sums = linear(before if mask is None else before * mask[: steps.sizes[t]], added[t])
+        both = activate(sums[:, : 2 * size])
+        new = torch.addcmul(new_gates[t], both[:, :size], sums[:, 2 * size :]).tanh_()
+        torch.lerp(new, before, both[:, size:], out=hidden[t])
+        for by_step, tensor in zip(kept_by_step, (hidden[t], sums, new), strict=False):
+            by_step[t].copy_(tensor)
+    return Passed((outputs, steps.final(hidden)), kept, _backward)
+
+
+def _backward(
+    steps: Steps,
+    operands: Operands,
+    activation: ActivationName,
+    kept: Tensors,
+    grads: Sequence[Tensor | None],
+    needed: Sequence[bool],
+) -> Gradients:
+    """Compute the gradients of the gates, hidden_0, U and b_hn, in place and without a graph."""
+    _, hidden_0, weight, _, mask = operands
+    outputs, sums, new = kept
+    size = weight.shape[1]
+    wanted, into_hidden = grads
+    grad_hidden = started(into_hidden, hidden_0)
+    grad_outputs = None if wanted is None else steps.split(wanted)
+    grad_sums, grad_new = torch.empty_like(sums), torch.empty_like(new)
+    hidden, updates = steps.split(outputs), steps.split(sums[:, size : 2 * size])
+    sums_by_step, new_by_step = steps.split(grad_sums), steps.split(grad_new)
+    first_step, linear = steps.order()[0], repeated_linear(weight.t(), steps.sizes)
+    for chunk, rows in chunks_from_the_end(steps):
+        before = torch.cat([steps.before(hidden, t, hidden_0) for t in sorted(chunk)])
+        # The slopes of the whole chunk, which its steps turn into gradients in place.
+        _slopes(sums[rows], new[rows], before, activation, grad_sums[rows], grad_new[rows])
+        for t in chunk:
+            grad_h = grad_hidden[: steps.sizes[t]]
+            if grad_outputs is not None:
+                grad_h.add_(grad_outputs[t])
+            new_by_step[t].mul_(grad_h)
+            sums_by_step[t].view(-1, 3, size).mul_(grad_h.unsqueeze(1))
+            grad_h.mul_(updates[t])
+            if t != first_step or needed[1]:
+                through = linear(sums_by_step[t], None)
+                grad_h.add_(through if mask is None else through.mul_(mask[: steps.sizes[t]]))
+    grad_weight = None
+    if needed[2]:
+        grad_weight = sum_of_outer_products(grad_sums, seen(steps, outputs, hidden_0, mask), weight, steps.sizes)
+    grad_gates = torch.cat([grad_sums[:, : 2 * size], grad_new], dim=1) if needed[0] else None
+    return grad_gates, grad_hidden, grad_weight, grad_sums[:, 2 * size :].sum(0) if needed[3] else None
+
+
+def _slopes(
+    sums: Tensor, new: Tensor, before: Tensor, activation: ActivationName, to_sums: Tensor, to_new: Tensor
+) -> None:
+    """Compute all that the gradients of some steps need and that does not depend on later steps.
+
+    Writes how h_t changes with r', z' and u_n to `to_sums` (rows, 3 H), and with n' to `to_new` (rows, H).
+    """
+    reset, update, product = sums.chunk(3, dim=1)
+    to_reset, to_update, to_product = to_sums.chunk(3, dim=1)
+    torch.ops.aten.tanh_backward.grad_input(1 - update, new, grad_input=to_new)
+    torch.mul(to_new, reset, out=to_product)
+    gate_slopes(to_new * product, reset, activation, to_reset)
+    gate_slopes(before - new, update, activation, to_update)
+
+
+CELL = Cell(Operands, plain_unroll, _forward_pass)
