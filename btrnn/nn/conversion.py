@@ -1,6 +1,6 @@
 """From one dense layer, of torch's or of this package's, to a factorised one whose W is near to it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from math import hypot
 from typing import Any, NamedTuple
@@ -138,8 +138,11 @@ def _fill(empty: Any, maps: Sequence[nn.Module], layer: nn.Module) -> nn.Module:
     filled.load_state_dict({name: tensor.detach().clone() for name, tensor in old.items()}, strict=False, assign=True)
     for name, parameter in filled.named_parameters():
         if not name.startswith(_OF_W):
-            suffix = name[name.index("_l") :]  # such as "_l0_reverse"
-            biases = [tensor for key, tensor in old.items() if key.startswith("bias") and key.endswith(suffix)]
-            alike = [old[name]] if name in old else biases
+            alike = [old[name]] if name in old else _biases(old, name[name.index("_l") :])
             parameter.requires_grad_(any(tensor.requires_grad for tensor in alike))
     return filled
+
+
+def _biases(parameters: Mapping[str, Tensor], suffix: str) -> list[Tensor]:
+    """Return torch's biases of a layer and direction, whose names end in `suffix`, such as "_l0_reverse"."""
+    return [tensor for name, tensor in parameters.items() if name.startswith("bias") and name.endswith(suffix)]
