@@ -295,6 +295,9 @@ def test_many_sequences_of_unlike_lengths_in_the_native_kernel(
     """More than a group of sequences, a broken last panel, and more threads than there is work for."""
     sizes = [75, 75, 40, 33, 2]
     exact = make_operands(cell, sizes, 37, True, scale=0.5)
+    exact = exact._replace(
+        weight=exact.weight / 2
+    )  # else float32 itself is off by the tolerance, in the plain loop too
     given = type(exact)(*(tensor.to(dtype) for tensor in exact))
     monkeypatch.setattr(FAST[cell], "_forward", None)  # so that only the kernel can be meant
     found = []

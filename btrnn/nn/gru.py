@@ -38,7 +38,7 @@ class GRU(Recurrent):
         dropout: Probability of dropping an output between two layers.
         bidirectional: Whether a second direction reads the sequence from its end.
         input_map: What W of every layer and direction is; dense if not given. See `btrnn.nn.input_map`.
-        hidden_map: The same for U, (H,) to (3 H,): its `in_modes` are its `hidden_modes`.
+        hidden_map: The same for U, from H to 3 H numbers: its `in_modes` are its `hidden_modes`.
         gate_activation: Of r and z: "sigmoid", or the "hard_sigmoid" of the paper's code.
         recurrent_init: "uniform" within 1/sqrt(H) as nn.GRU, or "orthogonal" columns of a dense U.
         input_dropout: Probability of dropping an input feature; one mask serves a whole sequence.

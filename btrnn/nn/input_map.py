@@ -39,10 +39,10 @@ class Factory(TypedDict):
 class MapPlace(NamedTuple):
     """Where a map stands in a stack of recurrent layers, and what its parameters are.
 
-    layer: Which layer, 0 for the lowest.
+    layer: Which layer, 0 for the lowest, and for a hidden map wherever it stands.
     num_directions: 1, or 2 where the layers are bidirectional.
     num_gates: How many gates W serves, 4 of an LSTM; gate q is rows q H .. (q + 1) H.
-    in_features: What the layer reads: I, or above the lowest the H x directions of the layer below.
+    in_features: What the map reads: I, above the lowest layer the H x directions of the one below, a hidden map H.
     hidden_size: H.
     factory: The parameters' device and type.
     """

@@ -6,9 +6,10 @@ The cell (Ye et al., CVPR 2018, equations 1 and 2; gate order i, f, g, o as in n
     c_t = sigmoid(f') * c_{t-1} + sigmoid(i') * tanh(g')
     h_t = sigmoid(o') * tanh(c_t)
 
-`LSTM` holds W as one dense matrix of 4 H rows, `TTLSTM` as a tensor train, `BTLSTM` as block terms; U (4 H, H) and b
-stay dense in all three. The four gates are folded into the first output mode, (J_1, .., J_d) -> (4 J_1, .., J_d), so
-one factorised W serves all gates and gate q is rows q H .. (q + 1) H of `to_dense()`.
+`LSTM` holds W as one dense matrix of 4 H rows, `TTLSTM` as a tensor train, `BTLSTM` as block terms; U (4 H, H) is dense
+in all three unless `hidden_map` says otherwise. The four gates are folded into the first output mode,
+(J_1, .., J_d) -> (4 J_1, .., J_d), so one factorised W serves all gates and gate q is rows q H .. (q + 1) H of
+`to_dense()`.
 Deviation from nn.LSTM: one bias vector, where nn.LSTM adds two.
 """
 
@@ -60,9 +61,10 @@ class LSTM(Recurrent):
         bidirectional: Whether a second direction reads the sequence from its end.
         proj_size: nn.LSTM's size of a projection of h_t, which this layer does not have: 0 only.
         input_map: What W of every layer and direction is; dense if not given. See `btrnn.nn.input_map`.
+        hidden_map: The same for U, from H to 4 H numbers: its `in_modes` are its `hidden_modes`.
         gate_activation: "sigmoid", or the "hard_sigmoid" of the paper's code.
         forget_bias: None draws the bias as nn.LSTM; a number sets the forget gate's part to it and the rest to 0.
-        recurrent_init: "uniform" within 1/sqrt(H) as nn.LSTM, or "orthogonal" columns.
+        recurrent_init: "uniform" within 1/sqrt(H) as nn.LSTM, or "orthogonal" columns of a dense U.
         input_dropout: Probability of dropping an input feature; one mask serves a whole sequence.
         recurrent_dropout: The same for h_{t-1} where it enters U.
         device, dtype: Of the parameters.
@@ -70,7 +72,8 @@ class LSTM(Recurrent):
     Attributes:
         input_maps: W of each layer and direction, in the order of nn.LSTM (layer 0, layer 0 reversed, layer 1, ..): a
             linear map from (.., I) to (.., 4 H), of the layers above the first from the H x directions below.
-        weight_hh_l0, weight_hh_l0_reverse, weight_hh_l1, ..: U of each, (4 H, H).
+        hidden_maps: U of each, a linear map from (.., H) to (.., 4 H), where `hidden_map` is given; else empty.
+        weight_hh_l0, weight_hh_l0_reverse, weight_hh_l1, ..: U of each, (4 H, H), where it is dense.
         bias_l0, bias_l0_reverse, bias_l1, ..: The bias of each, (4 H,): nn.LSTM's bias_ih + bias_hh.
         weight_hh: U of each by number, for code that takes parameters from a list.
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, mode: As nn.LSTM's.
@@ -112,7 +115,8 @@ class LSTM(Recurrent):
         if proj_size != 0:
             raise ValueError(
                 f"{type(self).__name__} does not project its hidden state: proj_size must be 0, got {proj_size}; an "
-                f"nn.Linear({hidden_size}, {proj_size}) behind the layer makes its output smaller"
+                f"nn.Linear({hidden_size}, {proj_size}) behind the layer makes its output smaller, and a hidden_map "
+                f"of low rank makes U so"
             )
         self.proj_size, self.forget_bias = proj_size, forget_bias
         super().__init__(

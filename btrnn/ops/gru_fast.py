@@ -2,10 +2,11 @@
 
 As for the LSTM, the activations of all steps go into one buffer, the backward is written by hand, and the gradient of U
 is one matrix product over all steps. All gradients of a step are multiples of that of h_t, so what they are multiplied
-with is computed for many steps at once.
+with is computed for many steps at once. The steps themselves are done by a native kernel where it serves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,10 @@ from btrnn.ops import recurrence
 from btrnn.ops.activations import ActivationName, activation_in_place, gate_slopes
 from btrnn.ops.gru import Operands, Unrolled, plain_unroll
 from btrnn.ops.matmul import repeated_linear, sum_of_outer_products
-from btrnn.ops.recurrence import Cell, Gradients, Passed, Tensors, chunks_from_the_end, seen, started
+from btrnn.ops.native import gru as native_gru
+from btrnn.ops.native.gru import Kept
+from btrnn.ops.native.recurrence import serves as native_serves
+from btrnn.ops.recurrence import Cell, Gradients, Passed, Tensors, chunks_from_the_end, seen, sequences_of, started
 from btrnn.ops.steps import Steps
 
 
@@ -47,18 +51,26 @@ def unroll(
 
 
 def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, keep: bool) -> Passed:
-    """Run the recurrence in place.
+    """Run the recurrence by the native kernel where it serves, else in place."""
+    gates, weight, rows, size = operands.gates, operands.weight, operands.gates.shape[0], operands.weight.shape[1]
+    kept = Kept(*(gates.new_empty(rows, size * parts) for parts in (1, 3, 1))) if keep else None
+    served = native_serves(len(steps.sizes), weight, [tensor for tensor in operands if tensor is not None])
+    if served:
+        results = native_gru.forward(sequences_of(steps, activation), *operands, kept)
+    else:
+        results = _forward(steps, operands, activation, kept)
+    return Passed(results, kept or (), partial(_backward, _back_by_kernel if served else _back))
 
-    It keeps of every step h (rows, H); r, z and u_n + b_hn (rows, 3 H); and n (rows, H).
-    """
+
+def _forward(steps: Steps, operands: Operands, activation: ActivationName, kept: Kept | None) -> Unrolled:
+    """Run the recurrence in place, unseen by autograd."""
     gates, hidden_0, weight, bias, mask = operands
     size = weight.shape[1]
     activate, linear = activation_in_place(activation), repeated_linear(weight, steps.sizes)
     outputs, addends = gates.new_empty(gates.shape[0], size), gates.clone(memory_format=torch.contiguous_format)
     addends[:, 2 * size :] = 0 if bias is None else bias  # each step's product with U is added to these
-    kept = (torch.empty_like(outputs), torch.empty_like(addends), torch.empty_like(outputs)) if keep else ()
     hidden, added, new_gates = steps.split(outputs), steps.split(addends), steps.split(gates[:, 2 * size :])
-    kept_by_step = [steps.split(tensor) for tensor in kept]
+    kept_by_step = [steps.split(tensor) for tensor in kept or ()]
     for t in steps.order():
         before = steps.before(hidden, t, hidden_0)
         sums = linear(before if mask is None else before * mask[: steps.sizes[t]], added[t])
@@ -67,10 +79,11 @@ def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, 
         torch.lerp(new, before, both[:, size:], out=hidden[t])
         for by_step, tensor in zip(kept_by_step, (hidden[t], sums, new), strict=False):
             by_step[t].copy_(tensor)
-    return Passed((outputs, steps.final(hidden)), kept, _backward)
+    return outputs, steps.final(hidden)
 
 
 def _backward(
+    back: Callable[..., tuple[Tensor, Tensor]],
     steps: Steps,
     operands: Operands,
     activation: ActivationName,
@@ -79,12 +92,53 @@ def _backward(
     needed: Sequence[bool],
 ) -> Gradients:
     """Compute the gradients of the gates, hidden_0, U and b_hn, in place and without a graph."""
+    hidden_0, weight, size = operands.hidden_0, operands.weight, operands.weight.shape[1]
+    grad_outputs, into_hidden = grads
+    grad_hidden = started(into_hidden, hidden_0)
+    grad_sums, grad_new = back(steps, operands, activation, Kept(*kept), grad_outputs, grad_hidden, needed[1])
+    grad_weight = None
+    if needed[2]:
+        multiplied = seen(steps, kept[0], hidden_0, operands.mask)
+        grad_weight = sum_of_outer_products(grad_sums, multiplied, weight, steps.sizes)
+    grad_gates = torch.cat([grad_sums[:, : 2 * size], grad_new], dim=1) if needed[0] else None
+    return grad_gates, grad_hidden, grad_weight, grad_sums[:, 2 * size :].sum(0) if needed[3] else None
+
+
+def _back_by_kernel(
+    steps: Steps,
+    operands: Operands,
+    activation: ActivationName,
+    kept: Kept,
+    grad_outputs: Tensor | None,
+    grad_hidden: Tensor,
+    to_hidden_0: bool,
+) -> tuple[Tensor, Tensor]:
+    """Do what `_back` does by the native kernel."""
+    _, hidden_0, weight, _, mask = operands
+    sequences = sequences_of(steps, activation)
+    return native_gru.backward(
+        sequences, kept, hidden_0, weight, mask, grad_outputs, grad_hidden, to_hidden_0=to_hidden_0
+    )
+
+
+def _back(
+    steps: Steps,
+    operands: Operands,
+    activation: ActivationName,
+    kept: Kept,
+    grad_outputs: Tensor | None,
+    grad_hidden: Tensor,
+    to_hidden_0: bool,
+) -> tuple[Tensor, Tensor]:
+    """Go back through the steps; `grad_hidden` becomes the gradient of the first h.
+
+    Returns:
+        The gradients of r', z' and u_n, (rows, 3 H), and of n', (rows, H).
+    """
     _, hidden_0, weight, _, mask = operands
     outputs, sums, new = kept
     size = weight.shape[1]
-    wanted, into_hidden = grads
-    grad_hidden = started(into_hidden, hidden_0)
-    grad_outputs = None if wanted is None else steps.split(wanted)
+    wanted = None if grad_outputs is None else steps.split(grad_outputs)
     grad_sums, grad_new = torch.empty_like(sums), torch.empty_like(new)
     hidden, updates = steps.split(outputs), steps.split(sums[:, size : 2 * size])
     sums_by_step, new_by_step = steps.split(grad_sums), steps.split(grad_new)
@@ -95,19 +149,15 @@ def _backward(
         _slopes(sums[rows], new[rows], before, activation, grad_sums[rows], grad_new[rows])
         for t in chunk:
             grad_h = grad_hidden[: steps.sizes[t]]
-            if grad_outputs is not None:
-                grad_h.add_(grad_outputs[t])
+            if wanted is not None:
+                grad_h.add_(wanted[t])
             new_by_step[t].mul_(grad_h)
             sums_by_step[t].view(-1, 3, size).mul_(grad_h.unsqueeze(1))
             grad_h.mul_(updates[t])
-            if t != first_step or needed[1]:
+            if t != first_step or to_hidden_0:
                 through = linear(sums_by_step[t], None)
                 grad_h.add_(through if mask is None else through.mul_(mask[: steps.sizes[t]]))
-    grad_weight = None
-    if needed[2]:
-        grad_weight = sum_of_outer_products(grad_sums, seen(steps, outputs, hidden_0, mask), weight, steps.sizes)
-    grad_gates = torch.cat([grad_sums[:, : 2 * size], grad_new], dim=1) if needed[0] else None
-    return grad_gates, grad_hidden, grad_weight, grad_sums[:, 2 * size :].sum(0) if needed[3] else None
+    return grad_sums, grad_new
 
 
 def _slopes(

@@ -10,7 +10,7 @@ from btrnn.ops.lstm import Operands
 from btrnn.ops.matmul import repeated_linear, sum_of_outer_products
 from btrnn.ops.native import recurrence as native_recurrence
 from btrnn.ops.native.recurrence import Kept
-from btrnn.ops.recurrence import Gradients, Tensors, chunks_from_the_end, seen, started
+from btrnn.ops.recurrence import Gradients, Tensors, chunks_from_the_end, seen, sequences_of, started
 from btrnn.ops.steps import Steps
 
 
@@ -86,11 +86,6 @@ def backward_by_kernel(
     if needed[3]:
         grad_weight = sum_of_outer_products(found.gates, seen(steps, found.hidden, hidden_0, mask), weight, steps.sizes)
     return found.gates if needed[0] else None, found.hidden_0, found.cell_0, grad_weight
-
-
-def sequences_of(steps: Steps, activation: ActivationName) -> native_recurrence.Sequences:
-    """Return the steps as the native kernel is told them."""
-    return native_recurrence.Sequences(steps.sizes, reverse=steps.reverse, hard=activation == "hard_sigmoid")
 
 
 def _slopes(

@@ -14,11 +14,11 @@ from torch import Tensor
 from btrnn.ops import recurrence
 from btrnn.ops.activations import ActivationName, activation_in_place
 from btrnn.ops.lstm import Operands, Unrolled, plain_unroll
-from btrnn.ops.lstm_backward import backward, backward_by_kernel, sequences_of
+from btrnn.ops.lstm_backward import backward, backward_by_kernel
 from btrnn.ops.matmul import repeated_linear
 from btrnn.ops.native import recurrence as native_recurrence
 from btrnn.ops.native.recurrence import Kept
-from btrnn.ops.recurrence import Cell, Passed
+from btrnn.ops.recurrence import Cell, Passed, sequences_of
 from btrnn.ops.steps import Steps
 
 

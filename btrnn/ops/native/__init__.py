@@ -1,4 +1,4 @@
-"""The native kernels of `stages` and `recurrence`: compiled once, where there is a C++ compiler, and loaded.
+"""The native kernels of `stages`, `recurrence` and `gru`: compiled once, where there is a C++ compiler, and loaded.
 
 They serve float32 and float64 on the CPU. Everywhere else, and where they cannot be had (no compiler, no home, a cache
 folder that cannot be written or that somebody else can write), torch's own operations are used, which give the same
@@ -28,8 +28,8 @@ from btrnn.storage.atomic import replacing
 
 log = logging.getLogger(__name__)
 
-SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("stages", "recurrence"))
-HEADER = Path(__file__).with_name("products.h")
+SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("stages", "recurrence", "gru"))
+HEADERS = tuple(Path(__file__).with_name(f"{name}.h") for name in ("products", "recurrence"))
 FLAGS = (
     *("-O3", "-march=native", "-fopenmp", "-std=c++17", "-shared", "-fPIC", "-Wno-psabi"),
     f"-DVECTOR_BYTES={VECTOR_BYTES}",
@@ -108,7 +108,7 @@ def _compiled() -> Path:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         raise FileNotFoundError("there is no C++ compiler (Debian's package is g++)")
-    made_of = [*(path.read_text(encoding="utf-8") for path in (*SOURCES, HEADER)), compiler, *FLAGS, processor_text()]
+    made_of = [*(path.read_text(encoding="utf-8") for path in (*SOURCES, *HEADERS)), compiler, *FLAGS, processor_text()]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     path = _cache_folder() / f"native-{key}.so"
     if not _is_private(path):

@@ -1,4 +1,4 @@
-"""The recurrence in the native kernel of `recurrence.cpp`; `btrnn.ops.lstm_fast` says what is computed."""
+"""The recurrence of an LSTM in the native kernel of `recurrence.cpp`; `btrnn.ops.lstm_fast` says what is computed."""
 
 import ctypes
 from collections.abc import Sequence
