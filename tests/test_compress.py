@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import btrnn
-from btrnn import LSTM, BTLinear, TTLinear, compress
+from btrnn import GRU, LSTM, BTLinear, TTLinear, compress
 from btrnn.nn.compress import CompressedLayer
 from btrnn.nn.input_map import BlockTerm, InputMap, MapPlace, TensorTrain
 
@@ -77,7 +77,8 @@ FULL = {
     "own": (LowRank(16), LowRank(8), LowRank(4)),
 }
 each_full = pytest.mark.parametrize(("recurrent", "first", "last"), FULL.values(), ids=FULL)
-each_source = pytest.mark.parametrize("make", [nn.LSTM, LSTM], ids=["torch", "ours"])
+OURS = {nn.LSTM: LSTM, LSTM: LSTM, nn.GRU: GRU, GRU: GRU}
+each_source = pytest.mark.parametrize("make", OURS, ids=["torch_lstm", "our_lstm", "torch_gru", "our_gru"])
 
 
 # ---- what is the same
@@ -100,7 +101,7 @@ def test_with_full_ranks_it_computes_what_the_dense_model_did(make, options, rec
     report = compress(model, maps)
     torch.testing.assert_close(model(inputs), wanted, **EXACT)
     torch.testing.assert_close(model.recurrent(packed)[0].data, wanted_packed.data, **EXACT)
-    assert isinstance(model.recurrent, LSTM)
+    assert type(model.recurrent) is OURS[make]
     assert [layer.name for layer in report.layers] == sorted(
         maps, key=[name for name, _ in model.named_modules()].index
     )
@@ -114,7 +115,7 @@ def test_with_full_ranks_it_computes_what_the_dense_model_did(make, options, rec
 def test_what_is_lost_is_the_nearest_map_s_and_is_reported(make, lost):
     layer = make(16, 8, num_layers=2, bidirectional=True, dtype=torch.float64)
     model = nn.ModuleDict({"encoder": layer})
-    dense = LSTM(16, 8, num_layers=2, bidirectional=True, dtype=torch.float64)
+    dense = OURS[make](16, 8, num_layers=2, bidirectional=True, dtype=torch.float64)
     dense.load_state_dict(layer.state_dict())
     report = compress(model, {"encoder": lost})
     made = model["encoder"]
@@ -125,15 +126,17 @@ def test_what_is_lost_is_the_nearest_map_s_and_is_reported(make, lost):
         for each in (originals, [a - b for a, b in zip(originals, reconstructed, strict=True)])
     ]
     row = report.layers[0]
+    kind = f"{'nn' if issubclass(make, nn.RNNBase) else 'btrnn'}.{make.__name__}"
     assert row == CompressedLayer(
-        *("encoder", "nn.LSTM" if make is nn.LSTM else "btrnn.LSTM", lost, 4 * 32 * 16, made.num_input_parameters),
+        *("encoder", kind, lost, 4 * 8 * made.num_gates * 16, made.num_input_parameters),
         pytest.approx((squares[1] / squares[0]) ** 0.5),
     )
     assert 0.1 < row.relative_error < 1
     # beside W all is exact: the dense layer with the reconstructed W computes the same
     for part, weight in zip(dense.input_maps, reconstructed, strict=True):
         part.weight.data.copy_(weight)
-    x, state = torch.randn(5, 3, 16, dtype=torch.float64), tuple(torch.randn(2, 4, 3, 8, dtype=torch.float64))
+    x, (h, c) = torch.randn(5, 3, 16, dtype=torch.float64), torch.randn(2, 4, 3, 8, dtype=torch.float64)
+    state = (h, c) if made.num_states == 2 else h
     for got, wanted in zip(made(x, state)[1], dense(x, state)[1], strict=True):
         torch.testing.assert_close(got, wanted, **EXACT)
 
@@ -158,13 +161,14 @@ def test_a_linear_layer_becomes_what_from_dense_gives():
 @pytest.mark.parametrize("training", [False, True])
 def test_type_mode_and_options_stay(make, dtype, training):
     options = {"num_layers": 2, "dropout": 0.25, "batch_first": True, "bidirectional": True}
-    own = {"gate_activation": "hard_sigmoid", "forget_bias": 2.0, "recurrent_init": "orthogonal"}
-    own |= {"input_dropout": 0.1, "recurrent_dropout": 0.2}
-    layer = make(16, 8, **options, **(own if make is LSTM else {})).to(dtype)
+    if OURS[make] is make:
+        options |= {"gate_activation": "hard_sigmoid", "recurrent_init": "orthogonal"}
+        options |= {"input_dropout": 0.1, "recurrent_dropout": 0.2} | ({"forget_bias": 2.0} if make is LSTM else {})
+    layer = make(16, 8, **options).to(dtype)
     model = nn.Sequential(layer, nn.Identity()).train(training)
     compress(model, {"0": BlockTerm((4, 4), (2, 4), 2)})
     made = model[0]
-    for name, value in (options | (own if make is LSTM else {})).items():
+    for name, value in options.items():
         assert getattr(made, name) == value
     assert made.input_map == BlockTerm((4, 4), (2, 4), 2)
     assert {part.training for part in made.modules()} == {training}
@@ -175,14 +179,15 @@ def test_type_mode_and_options_stay(make, dtype, training):
 @pytest.mark.parametrize(
     "frozen", [("weight_ih",), ("weight_hh",), ("bias_ih", "bias_hh"), ("bias_ih",), ("weight", "bias")]
 )
-def test_what_is_frozen_stays_frozen(frozen):
-    layer = nn.LSTM(16, 8, bidirectional=True)
+@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU])
+def test_what_is_frozen_stays_frozen(make, frozen):
+    layer = make(16, 8, bidirectional=True)
     for name, parameter in layer.named_parameters():
         parameter.requires_grad_(not (name.startswith(frozen) and "reverse" in name))
     model = nn.Sequential(layer)
     compress(model, {"0": TensorTrain((4, 4), (2, 4), 2)})
     for name, parameter in model[0].named_parameters():
-        kind = "weight_ih" if name.startswith("input_maps") else name.split("_l")[0]
+        kind = "weight_ih" if name.startswith("input_maps") else name.split("_l")[0].replace("bias_hn", "bias")
         backwards = "reverse" in name or name.startswith("input_maps.1")
         gone = kind in frozen or (kind == "bias" and len(frozen) == 2) or "weight" in frozen
         assert parameter.requires_grad == (not (gone and backwards)), name
@@ -190,6 +195,16 @@ def test_what_is_frozen_stays_frozen(frozen):
     linear[0].weight.requires_grad_(False)
     compress(linear, {"0": LowRank(2)})
     assert {name for name, parameter in linear.named_parameters() if parameter.requires_grad} == {"0.up.bias"}
+
+
+def test_a_factorised_hidden_map_stays_as_it_is():
+    layer = GRU(16, 8, hidden_map=TensorTrain((2, 4), (2, 4), 2), dtype=torch.float64)
+    layer.hidden_maps[0].cores[1].requires_grad_(False)
+    holder, x = nn.ModuleList([layer]), torch.randn(5, 3, 16, dtype=torch.float64)
+    compress(holder, {"0": LowRank(16)})
+    torch.testing.assert_close(holder[0](x)[0], layer(x)[0], **EXACT)
+    frozen = [name for name, parameter in holder[0].named_parameters() if not parameter.requires_grad]
+    assert frozen == ["hidden_maps.0.cores.1"]
 
 
 def test_it_trains_and_is_saved_as_any_model_and_leaves_the_old_layer_alone():

@@ -78,9 +78,10 @@ def _counts(before: int, after: int) -> tuple[str, str, str]:
 def compress(module: nn.Module, maps: Mapping[str | type[nn.Module], InputMap]) -> CompressionReport:
     """Replace dense layers of a trained model by factorised ones, each as near to it as its map finds, in place.
 
-    nn.Linear becomes the linear map itself; nn.LSTM and the dense `btrnn.LSTM` become a `btrnn.LSTM` whose W is
-    factorised in every layer and direction, and whose U and bias (nn.LSTM's two, added) are the old ones. Device, type,
-    training mode, options and what requires gradients stay. Parameters are new ones: make the optimizer afterwards.
+    nn.Linear becomes the linear map itself; nn.LSTM and the dense `btrnn.LSTM` become a `btrnn.LSTM`, nn.GRU and the
+    dense `btrnn.GRU` a `btrnn.GRU`, whose W is factorised in every layer and direction, and whose U and bias are the
+    old ones (torch's two biases added). Device, type, training mode, options and what requires gradients stay.
+    Parameters are new ones: make the optimizer afterwards.
 
     The module itself is changed, as by torch.nn.utils.prune; to keep the dense one, give a `copy.deepcopy`. Where an
     error is raised, nothing has been changed. A layer that stands in several places is replaced in all.

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
+from btrnn.nn.gru import GRU
 from btrnn.nn.input_map import DENSE, Dense, Factory, InputMap, MapPlace
 from btrnn.nn.lstm import LSTM
 from btrnn.nn.recurrent import Recurrent
 
-_RECURRENT: dict[type[nn.Module], type[Recurrent]] = {nn.LSTM: LSTM, LSTM: LSTM}  # what becomes of each
+# what becomes of each
+_RECURRENT: dict[type[nn.Module], type[Recurrent]] = {nn.LSTM: LSTM, LSTM: LSTM, nn.GRU: GRU, GRU: GRU}
 _KINDS: tuple[type[nn.Module], ...] = (nn.Linear, *_RECURRENT)
 _OF_W = ("input_maps.", "weight_ih")  # how the names of the parameters of W begin
 _META: Factory = {"device": "meta", "dtype": None}
