@@ -1,4 +1,4 @@
-"""Compact recurrent networks: LSTMs whose input-to-hidden matrix is dense, a tensor train, or block terms.
+"""Compact recurrent networks: LSTMs whose input-to-hidden matrix is dense, a tensor train, block terms, and so on.
 
 The letters used in shapes everywhere: B batch, T time, I and H input and hidden features, I_k and J_k the modes of the
 input and the output, d the order (how many modes), N block terms, R rank, V vocabulary.
@@ -11,20 +11,59 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from btrnn import complexity
     from btrnn.nn.compress import compress
+    from btrnn.nn.hierarchical_tucker import HTLSTM, HTLinear
+    from btrnn.nn.kronecker import CPLSTM, CPLinear, KroneckerLinear, KroneckerLSTM
     from btrnn.nn.linear import BTLinear, TTLinear
+    from btrnn.nn.low_rank import LowRankLinear, LowRankLSTM
     from btrnn.nn.lstm import BTLSTM, LSTM, TTLSTM, LSTMState
+    from btrnn.nn.tensor_ring import TRLSTM, TRLinear
+    from btrnn.nn.tucker import TuckerLinear, TuckerLSTM
     from btrnn.ops import native
 
-__all__ = ["BTLSTM", "LSTM", "TTLSTM", "BTLinear", "LSTMState", "TTLinear", "complexity", "compress", "native"]
+__all__ = [
+    "BTLSTM",
+    "CPLSTM",
+    "HTLSTM",
+    "LSTM",
+    "TRLSTM",
+    "TTLSTM",
+    "BTLinear",
+    "CPLinear",
+    "HTLinear",
+    "KroneckerLSTM",
+    "KroneckerLinear",
+    "LSTMState",
+    "LowRankLSTM",
+    "LowRankLinear",
+    "TRLinear",
+    "TTLinear",
+    "TuckerLSTM",
+    "TuckerLinear",
+    "complexity",
+    "compress",
+    "native",
+]
 
 _HOME = {
     "BTLinear": "btrnn.nn.linear",
     "TTLinear": "btrnn.nn.linear",
+    "CPLinear": "btrnn.nn.kronecker",
+    "HTLinear": "btrnn.nn.hierarchical_tucker",
+    "KroneckerLinear": "btrnn.nn.kronecker",
+    "LowRankLinear": "btrnn.nn.low_rank",
+    "TRLinear": "btrnn.nn.tensor_ring",
+    "TuckerLinear": "btrnn.nn.tucker",
     "LSTM": "btrnn.nn.lstm",
+    "LSTMState": "btrnn.nn.lstm",
     "TTLSTM": "btrnn.nn.lstm",
     "BTLSTM": "btrnn.nn.lstm",
-    "LSTMState": "btrnn.nn.lstm",
     "compress": "btrnn.nn.compress",
+    "CPLSTM": "btrnn.nn.kronecker",
+    "HTLSTM": "btrnn.nn.hierarchical_tucker",
+    "KroneckerLSTM": "btrnn.nn.kronecker",
+    "LowRankLSTM": "btrnn.nn.low_rank",
+    "TRLSTM": "btrnn.nn.tensor_ring",
+    "TuckerLSTM": "btrnn.nn.tucker",
 }
 
 

@@ -1,7 +1,8 @@
-"""Closed forms of the three input maps: how many parameters, and by how much that is fewer than dense; balanced modes.
+"""Closed forms of the maps: how many parameters each has, and a dense one in its place; balanced modes.
 
-Plain integers in, plain numbers out; nothing here needs torch. The formulas are those of Ye et al., CVPR 2018:
-the block-term count is their P_BTD, the tensor-train count is that of Yang et al., ICML 2017.
+Plain integers in, plain numbers out; nothing here needs torch. The block-term count is P_BTD of Ye et al., CVPR 2018,
+the tensor-train count that of Yang et al., ICML 2017, the tensor-ring count that of Pan et al., AAAI 2019, the
+hierarchical Tucker count that of Yin et al., 2020.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,12 @@ from operator import index
 
 
 def check_modes(
-    in_modes: Sequence[int], out_modes: Sequence[int], out_name: str = "out_modes"
+    in_modes: Sequence[int],
+    out_modes: Sequence[int],
+    out_name: str = "out_modes",
+    *,
+    paired: bool = True,
+    fewest: int = 1,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return both mode lists as tuples, after checking that they can belong to one factorised map.
 
@@ -18,14 +24,18 @@ def check_modes(
         in_modes: I_1 .. I_d, whose product is the input size.
         out_modes: J_1 .. J_d, whose product is the output size.
         out_name: What the caller knows them by.
+        paired: Whether mode k of the input belongs to mode k of the output, as in all maps but the tensor ring.
+        fewest: How many modes each list must have.
 
     Raises:
-        ValueError: The lists are empty, differ in length, or hold anything but positive integers.
+        ValueError: A list is too short or holds anything but positive integers, or paired ones differ in length.
     """
     in_modes, out_modes = _integers("in_modes", in_modes), _integers(out_name, out_modes)
-    if len(in_modes) != len(out_modes) or not in_modes:
+    if not paired and min(len(in_modes), len(out_modes)) < fewest:
+        raise ValueError(f"in_modes {in_modes} and {out_name} {out_modes} must each have at least {fewest} mode")
+    if paired and (len(in_modes) != len(out_modes) or len(in_modes) < fewest):
         raise ValueError(
-            f"in_modes {in_modes} and {out_name} {out_modes} must have the same length, at least 1: "
+            f"in_modes {in_modes} and {out_name} {out_modes} must have the same length, at least {fewest}: "
             f"mode k of the input is contracted into mode k of the output; got {len(in_modes)} and {len(out_modes)}"
         )
     return in_modes, out_modes
@@ -60,6 +70,25 @@ def _integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
         raise ValueError(f"{name} must be integers of at least 1, got {given}") from None
 
 
+def all_ranks(name: str, ranks: int | Sequence[int], count: int, kind: str = "ranks") -> tuple[int, ...]:
+    """Write out one rank for each of `count` places.
+
+    Args:
+        name: What the caller knows them by.
+        ranks: One for all places, or one for each.
+        count: How many places there are: modes of a Tucker map, cores of a tensor ring (r_0 first).
+        kind: What they are, in the plural.
+
+    Raises:
+        ValueError: A rank is below 1, or their number is not `count`.
+    """
+    given = one_or_more_ranks(ranks, name)
+    every = (given,) * count if isinstance(given, int) else given
+    if len(every) != count:
+        raise ValueError(f"{name} {list(every)} has {len(every)} ranks; it needs one integer or {count} {kind}")
+    return every
+
+
 def full_tt_ranks(order: int, tt_rank: int | Sequence[int]) -> tuple[int, ...]:
     """Write out the TT-ranks r_0 .. r_d of a tensor train of order d, with r_0 = r_d = 1.
 
@@ -70,27 +99,21 @@ def full_tt_ranks(order: int, tt_rank: int | Sequence[int]) -> tuple[int, ...]:
     Raises:
         ValueError: A rank is below 1, or their number is not d - 1.
     """
-    ranks = one_or_more_ranks(tt_rank)
-    inner = (ranks,) * (order - 1) if isinstance(ranks, int) else ranks
-    if len(inner) != order - 1:
-        raise ValueError(
-            f"tt_rank {list(inner)} has {len(inner)} ranks; order {order} needs one integer or {order - 1} inner ranks"
-        )
-    return (1, *inner, 1)
+    return (1, *all_ranks("tt_rank", tt_rank, order - 1, "inner ranks"), 1)
 
 
-def one_or_more_ranks(tt_rank: int | Sequence[int]) -> int | tuple[int, ...]:
-    """Return one TT-rank for all places, or one for each, as Python's own integers.
+def one_or_more_ranks(ranks: int | Sequence[int], name: str = "tt_rank") -> int | tuple[int, ...]:
+    """Return one rank for all places, or one for each, as Python's own integers.
 
     Raises:
         ValueError: A rank is below 1 or no integer.
     """
     try:
-        index(tt_rank)  # type: ignore[arg-type]
+        index(ranks)  # type: ignore[arg-type]
     except TypeError:
-        if isinstance(tt_rank, Iterable) and not isinstance(tt_rank, str):
-            return _integers("tt_rank", tt_rank)
-    return check_count("tt_rank", tt_rank)  # type: ignore[arg-type]
+        if isinstance(ranks, Iterable) and not isinstance(ranks, str):
+            return _integers(name, ranks)
+    return check_count(name, ranks)  # type: ignore[arg-type]
 
 
 def bt_parameters(in_modes: Sequence[int], out_modes: Sequence[int], tucker_rank: int, num_blocks: int) -> int:
@@ -116,6 +139,87 @@ def tt_parameters(in_modes: Sequence[int], out_modes: Sequence[int], tt_rank: in
     return sum(
         left * i * j * right for left, i, j, right in zip(ranks[:-1], in_modes, out_modes, ranks[1:], strict=True)
     )
+
+
+def tr_parameters(in_modes: Sequence[int], out_modes: Sequence[int], tr_rank: int | Sequence[int]) -> int:
+    """Count the parameters of a tensor-ring map: sum_k r_k n_k r_{k+1} over the modes n of input and output.
+
+    >>> tr_parameters((4, 2, 5, 8, 6, 5, 3, 2), (16, 4, 2, 4, 2), (10, *[5] * 12))
+    1725
+    """
+    modes = sum(check_modes(in_modes, out_modes, paired=False), ())
+    ranks = all_ranks("tr_rank", tr_rank, len(modes))
+    return sum(left * mode * right for left, mode, right in zip(ranks, modes, (*ranks[1:], ranks[0]), strict=True))
+
+
+def cp_parameters(in_modes: Sequence[int], out_modes: Sequence[int], cp_rank: int) -> int:
+    """Count the parameters of a map in the canonical polyadic form: R sum_k I_k J_k.
+
+    >>> cp_parameters((8, 20, 20, 18), (16, 4, 4, 4), cp_rank=9)
+    3240
+    """
+    in_modes, out_modes = check_modes(in_modes, out_modes)
+    return check_count("cp_rank", cp_rank) * sum(i * j for i, j in zip(in_modes, out_modes, strict=True))
+
+
+def kronecker_parameters(in_modes: Sequence[int], out_modes: Sequence[int], num_terms: int) -> int:
+    """Count the parameters of a sum of N Kronecker products of matrices (J_k, I_k): N sum_k I_k J_k.
+
+    >>> kronecker_parameters((160, 360), (64, 16), num_terms=1)
+    16000
+    """
+    return check_count("num_terms", num_terms) * cp_parameters(in_modes, out_modes, 1)
+
+
+def tucker_parameters(in_modes: Sequence[int], out_modes: Sequence[int], tucker_rank: int | Sequence[int]) -> int:
+    """Count the parameters of a Tucker map: sum_k I_k J_k R_k + R_1 ... R_d.
+
+    >>> tucker_parameters((8, 20, 20, 18), (16, 4, 4, 4), tucker_rank=4)
+    1696
+    """
+    in_modes, out_modes = check_modes(in_modes, out_modes)
+    ranks = all_ranks("tucker_rank", tucker_rank, len(in_modes))
+    return sum(i * j * rank for i, j, rank in zip(in_modes, out_modes, ranks, strict=True)) + prod(ranks)
+
+
+def low_rank_parameters(in_features: int, out_features: int, rank: int) -> int:
+    """Count the parameters of two thin matrices: r (I + J).
+
+    >>> low_rank_parameters(57_600, 1024, rank=1)
+    58624
+    """
+    sizes = check_count("in_features", in_features) + check_count("out_features", out_features)
+    return check_count("rank", rank) * sizes
+
+
+def balanced_tree(first: int, last: int) -> list[tuple[int, int, int]]:
+    """List the nodes of a balanced binary tree over modes first .. last - 1 that have children, from the root down.
+
+    A node (a, b, c) stands for modes a .. c - 1, its children for a .. b - 1 and b .. c - 1; a leaf is one mode.
+
+    >>> balanced_tree(0, 5)
+    [(0, 3, 5), (0, 2, 3), (0, 1, 2), (3, 4, 5)]
+    """
+    if last - first < 2:
+        return []
+    middle = (first + last + 1) // 2
+    return [(first, middle, last), *balanced_tree(first, middle), *balanced_tree(middle, last)]
+
+
+def ht_parameters(in_modes: Sequence[int], out_modes: Sequence[int], ht_rank: int, leaf_rank: int | None = None) -> int:
+    """Count the parameters of a hierarchical Tucker map over a balanced binary tree (Yin et al., 2020).
+
+    The leaves, one a mode, have the rank `leaf_rank`, or `ht_rank` if None; the other nodes `ht_rank`, the root 1.
+
+    >>> ht_parameters((8, 10, 10, 9, 8), (16, 4, 2, 4, 2), ht_rank=5, leaf_rank=4)
+    1245
+    """
+    inner = check_count("ht_rank", ht_rank)
+    leaf = inner if leaf_rank is None else check_count("leaf_rank", leaf_rank)
+    count = cp_parameters(in_modes, out_modes, leaf)
+    sizes = [(b - a, c - b) for a, b, c in balanced_tree(0, len(in_modes))]
+    children = [prod(leaf if size == 1 else inner for size in pair) for pair in sizes]
+    return count + sum(children[:1]) + inner * sum(children[1:])
 
 
 def dense_parameters(in_modes: Sequence[int], out_modes: Sequence[int]) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import nbformat
+import pandas as pd
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
@@ -105,7 +106,24 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = _MARKDOWN_LINK.sub(link, markdown)
     if "<!-- plan -->" in markdown:
         markdown = markdown.replace("<!-- plan -->", draw_plan())
+    if "<!-- formats -->" in markdown:
+        markdown = markdown.replace("<!-- formats -->", _formats())
     return markdown.replace("<!-- public names -->", _public_names())
+
+
+def _formats() -> str:
+    """Write the measured comparison of formats as a table."""
+    table = pd.read_csv(ROOT / "results" / "formats.csv", dtype={"small_parameters": "Int64"})
+    names = {
+        "ratio": "of dense, 1 :",
+        "forward_ms": "forward, ms",
+        "step_ms": "with backward, ms",
+        "kept_mib": "kept, MiB",
+    }
+    table = table.rename(columns=names | {"small_parameters": "parameters, 64 x 64"})
+    table.columns = [str(name).replace("error_", "error: ").replace("_", " ") for name in table.columns]
+    text: str = table.to_markdown(index=False, floatfmt=".3g", intfmt=",", missingval="")
+    return text
 
 
 def _public_names() -> str:

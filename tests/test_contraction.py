@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from btrnn import BTLinear, TTLinear
+from btrnn import BTLinear, CPLinear, TTLinear
 from btrnn.ops import native
 from btrnn.ops.contraction import apply_map
 from btrnn.ops.native.processor import vector_bytes
 from btrnn.ops.plan import dense_plan, make_plan, native_plan, operands_of_tiles, possible_stages
 from btrnn.ops.stages import Plan, make_stage
 
-from .test_linear import layers
+from .factorised_maps import MAPS, layers
 
 PAPER = {"in_modes": (8, 20, 20, 18), "out_modes": (16, 4, 4, 4)}
 
@@ -85,6 +85,15 @@ def test_vectors_along_long_short_and_broken_runs_give_the_dense_product(in_mode
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
 
 
+@pytest.mark.usefixtures("compiler")
+def test_what_native_stages_leave_may_stand_before_long_axes():
+    layer = CPLinear((4, 6, 5), (3, 8, 8), cp_rank=3, bias=False, dtype=torch.float64)
+    network, x = layer.network, torch.randn(2, 120, dtype=torch.float64)
+    stages = [make_stage(network, network.in_axes[1:], frozenset(), [1, 2], "native")]
+    plan = native_plan(network, 2, 1, tuple(stages), 0.0)  # the first mode is left, before 64 numbers of the others
+    torch.testing.assert_close(apply_map(plan, x, layer.operands()), x @ layer.to_dense().T)
+
+
 @settings(max_examples=40)
 @given(data=st.data(), layer=layers(dtype=torch.float32))
 def test_every_plan_is_close_in_float32(data, layer):
@@ -93,13 +102,12 @@ def test_every_plan_is_close_in_float32(data, layer):
     torch.testing.assert_close(apply_map(plan, x, layer.operands()).double(), exact, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", [BTLinear, TTLinear])
+@pytest.mark.parametrize("kind", MAPS)
 @pytest.mark.parametrize("method", ["torch", "native"])
 def test_each_way_is_differentiable_twice(kind, method, request):
     if method == "native":
         request.getfixturevalue("compiler")
-    options = {"tucker_rank": 2, "num_blocks": 2} if kind is BTLinear else {"tt_rank": 2}
-    layer = kind((2, 3, 2), (2, 1, 3), **options, bias=False, dtype=torch.float64)
+    layer = MAPS[kind](bias=False, dtype=torch.float64)
     network = layer.network
     form = "native" if method == "native" else "last"
     stages, absorbed, before = [], frozenset(), network.in_axes
@@ -193,21 +201,21 @@ def test_a_plan_explains_itself():
 # ---- other ways to run
 
 
-@pytest.fixture(params=["bt", "tt"])
+@pytest.fixture(params=["bt", "tt", "tr", "cp", "ht", "low_rank"])
 def layer(request):
     if request.param == "bt":
         return BTLinear((4, 5, 6), (3, 2, 4), tucker_rank=2, num_blocks=2)
-    return TTLinear((4, 5, 6), (3, 2, 4), tt_rank=3)
+    return TTLinear((4, 5, 6), (3, 2, 4), tt_rank=3) if request.param == "tt" else MAPS[request.param]()
 
 
 def test_torch_export_takes_the_layer_with_a_free_batch_size(layer):
-    x = torch.randn(7, 120)
+    x = torch.randn(7, layer.in_features)
     program = torch.export.export(layer, (x,), dynamic_shapes={"x": {0: torch.export.Dim("batch")}})
     torch.testing.assert_close(program.module()(x[:3]), layer(x[:3]), rtol=1e-4, atol=1e-5)
 
 
 def test_low_precision_and_autocast(layer):
-    x = torch.randn(7, 120)
+    x = torch.randn(7, layer.in_features)
     exact = layer(x).detach()
     with torch.autocast("cpu", torch.bfloat16):
         output = layer(x)
@@ -219,7 +227,7 @@ def test_low_precision_and_autocast(layer):
 
 
 def test_function_transforms(layer):
-    x = torch.randn(7, 120)
+    x = torch.randn(7, layer.in_features)
     torch.testing.assert_close(torch.func.vmap(layer)(x), layer(x), rtol=1e-4, atol=1e-5)
     _, tangent = torch.func.jvp(layer, (x,), (x,))
     torch.testing.assert_close(tangent, layer(x) - layer.bias, rtol=1e-4, atol=1e-5)
@@ -238,8 +246,12 @@ def test_a_mode_that_watches_operations_sees_them_all():
 
 COMPILE = """
 import torch
-from btrnn import BTLinear, TTLinear
-for layer in (BTLinear((4, 5, 6), (3, 2, 4), tucker_rank=2, num_blocks=2), TTLinear((8, 10, 9), (4, 4, 4), tt_rank=3)):
+from btrnn import BTLinear, TRLinear, TTLinear
+for layer in (
+    BTLinear((4, 5, 6), (3, 2, 4), tucker_rank=2, num_blocks=2),
+    TTLinear((8, 10, 9), (4, 4, 4), tt_rank=3),
+    TRLinear((8, 10, 9), (4, 16), tr_rank=3),
+):
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=True)
     for batch_size in (7, 3):
         x = torch.randn(batch_size, layer.in_features)

@@ -14,7 +14,21 @@ from torch.nn.utils import parametrizations, prune, weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import btrnn
-from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, TTLinear
+from btrnn import (
+    BTLSTM,
+    LSTM,
+    TRLSTM,
+    TTLSTM,
+    BTLinear,
+    CPLinear,
+    HTLinear,
+    KroneckerLinear,
+    LowRankLinear,
+    LowRankLSTM,
+    TRLinear,
+    TTLinear,
+    TuckerLinear,
+)
 from btrnn.ops import native
 
 from .conftest import ROOT
@@ -23,10 +37,18 @@ LAYERS = {
     "dense": lambda **options: LSTM(16, 8, **options),
     "tt": lambda **options: TTLSTM((4, 4), (2, 4), tt_rank=2, **options),
     "bt": lambda **options: BTLSTM((4, 4), (2, 4), tucker_rank=2, **options),
+    "tr": lambda **options: TRLSTM((4, 4), (2, 2, 2), tr_rank=2, **options),
+    "low_rank": lambda **options: LowRankLSTM(16, 8, rank=2, **options),
 }
 MAPS = {
     "tt": lambda **options: TTLinear((4, 4), (2, 4), tt_rank=2, **options),
     "bt": lambda **options: BTLinear((4, 4), (2, 4), tucker_rank=2, **options),
+    "tr": lambda **options: TRLinear((4, 4), (2, 2, 2), tr_rank=2, **options),
+    "cp": lambda **options: CPLinear((4, 4), (2, 4), cp_rank=2, **options),
+    "tucker": lambda **options: TuckerLinear((4, 4), (2, 4), tucker_rank=2, **options),
+    "ht": lambda **options: HTLinear((4, 4), (2, 4), ht_rank=2, **options),
+    "kronecker": lambda **options: KroneckerLinear((4, 4), (2, 4), num_terms=2, **options),
+    "low_rank": lambda **options: LowRankLinear(16, 8, rank=2, **options),
 }
 each_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 each_map = pytest.mark.parametrize("make", MAPS.values(), ids=MAPS)
@@ -99,7 +121,7 @@ def test_a_map_refuses_another_type_than_its_own(make, unchecked):
     for x in (torch.zeros(3, 16).double(), torch.zeros(3, 16).long()):
         with pytest.raises(ValueError, match=f"float32.*{x.dtype}"):
             make()(x)
-    with pytest.raises(ValueError, match="16 = 4x4 features"):
+    with pytest.raises(ValueError, match=r"16 = (4x4|16) features"):
         make()(torch.tensor(1.0))
 
 
@@ -246,15 +268,18 @@ def test_a_reset_gives_a_map_the_scale_of_a_linear_layer_again(make):
     assert float(layer.to_dense().detach().square().sum()) == pytest.approx(8 / 3, rel=1e-4)
 
 
+def last_weight(layer: nn.Module) -> tuple[nn.Module, str]:
+    """Return the module that holds the last tensor that W is made of, and the tensor's name."""
+    *_, name = [name for name, _ in layer.named_parameters() if name != "bias"]
+    path, _, name = name.rpartition(".")
+    return layer.get_submodule(path), name
+
+
 @each_map
 @pytest.mark.parametrize("hook", [lambda *place: prune.l1_unstructured(*place, amount=1), parametrizations.weight_norm])
 def test_a_reset_reaches_what_is_behind_a_computed_tensor(make, hook):
     layer = make()
-    (place, *_), name = (
-        [module for module in layer.modules() if "0" in dict(module.named_parameters(recurse=False))],
-        "0",
-    )
-    hook(place, name)
+    hook(*last_weight(layer))
     before = {name: parameter.detach().clone() for name, parameter in layer.named_parameters()}
     layer.reset_parameters()
     assert [name for name, parameter in layer.named_parameters() if torch.equal(parameter, before[name])] == []
@@ -264,7 +289,7 @@ def test_a_reset_reaches_what_is_behind_a_computed_tensor(make, hook):
 @pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
 def test_a_reset_that_could_not_last_is_refused(make):
     layer = make()
-    weight_norm(next(module for module in layer.modules() if "0" in dict(module.named_parameters(recurse=False))), "0")
+    weight_norm(*last_weight(layer))
     with pytest.raises(RuntimeError, match="computed from others"):
         layer.reset_parameters()
 

@@ -72,6 +72,11 @@ def test_the_examples_give_what_they_say(name):
         *(("complexity", name) for name in ("bt_parameters", "tt_parameters", "dense_parameters", "factorize")),
         *(("nn.linear", name) for name in ("BTLinear", "TTLinear", "BTLinear.from_dense", "TTLinear.from_dense")),
         *(("nn.lstm", name) for name in ("LSTM", "TTLSTM", "BTLSTM")),
+        *(("nn.kronecker", name) for name in ("CPLinear", "KroneckerLinear", "KroneckerLinear.from_dense")),
+        *(("nn.low_rank", name) for name in ("LowRankLinear", "LowRankLinear.from_dense", "LowRankLSTM")),
+        *(("nn.tensor_ring", name) for name in ("TRLinear", "TRLSTM")),
+        ("nn.tucker", "TuckerLinear"),
+        ("nn.hierarchical_tucker", "HTLinear"),
         ("nn.compress", "compress"),
     ],
 )

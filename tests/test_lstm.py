@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from btrnn import BTLSTM, LSTM, TTLSTM, BTLinear, LSTMState, TTLinear
+from btrnn import (
+    BTLSTM,
+    CPLSTM,
+    HTLSTM,
+    LSTM,
+    TRLSTM,
+    TTLSTM,
+    BTLinear,
+    KroneckerLSTM,
+    LowRankLSTM,
+    LSTMState,
+    TTLinear,
+    TuckerLSTM,
+)
 from btrnn.nn.input_map import TensorTrain
 from btrnn.ops.lstm import hard_sigmoid
 
@@ -92,6 +105,12 @@ def test_without_a_batch_equals_torch(batch_first):
 MAKERS = {
     "tt": lambda **options: TTLSTM((2, 3), (3, 2), tt_rank=2, **options),
     "bt": lambda **options: BTLSTM((2, 3), (3, 2), tucker_rank=2, num_blocks=2, **options),
+    "tr": lambda **options: TRLSTM((2, 3), (3, 2), tr_rank=2, **options),
+    "cp": lambda **options: CPLSTM((2, 3), (3, 2), cp_rank=2, **options),
+    "tucker": lambda **options: TuckerLSTM((2, 3), (3, 2), tucker_rank=2, **options),
+    "ht": lambda **options: HTLSTM((2, 3), (3, 2), ht_rank=2, **options),
+    "kronecker": lambda **options: KroneckerLSTM((2, 3), (3, 2), num_terms=2, **options),
+    "low_rank": lambda **options: LowRankLSTM(6, 6, rank=2, **options),
 }
 
 

@@ -19,7 +19,7 @@ from .conftest import ROOT
 
 CONFIGS = ROOT / "configs"
 TOY = Path(__file__).resolve().parent / "toy" / "configs"
-MODELS = ("lstm", "tt_lstm", "low_rank_lstm")
+MODELS = ("lstm", "tt_lstm", "bottleneck_lstm")
 EXPERIMENT = "ucf11_waves"
 
 
@@ -45,8 +45,8 @@ def results_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_its_names_and_rates_come_from_the_configuration(results_dir: Path) -> None:
-    config = checked_command(words(results_dir, "model=low_rank_lstm"), CONFIGS, "train").config
-    assert config.run_dir == f"{results_dir}/runs/{EXPERIMENT}/low_rank_lstm_r2-paper-normalized-smoke/seed0"
+    config = checked_command(words(results_dir, "model=bottleneck_lstm"), CONFIGS, "train").config
+    assert config.run_dir == f"{results_dir}/runs/{EXPERIMENT}/bottleneck_lstm_r2-paper-normalized-smoke/seed0"
     assert config.task.learning_rate == config.rates.smoke.any
     assert config.task.network.num_classes == 3
 
@@ -54,7 +54,7 @@ def test_its_names_and_rates_come_from_the_configuration(results_dir: Path) -> N
 def test_every_model_has_its_rows(results_dir: Path) -> None:
     runs = read_results(results_dir / LOCAL, EXPERIMENT).runs
     assert runs["model"].value_counts().to_dict() == dict.fromkeys(MODELS, 2)
-    toy = runs[runs["model"] == "low_rank_lstm"].iloc[0]
+    toy = runs[runs["model"] == "bottleneck_lstm"].iloc[0]
     assert (toy["source"], toy["stand_in"], toy["rank"]) == ("waves", True, 2)
     assert toy["parameters_input"] == 2 * (24 + 4 * 16)
     assert toy["parameters_dense_input"] == 24 * 4 * 16
@@ -62,7 +62,7 @@ def test_every_model_has_its_rows(results_dir: Path) -> None:
 
 
 def test_the_classes_can_be_learnt(results_dir: Path) -> None:
-    config = checked_command(words(results_dir, "model=low_rank_lstm"), CONFIGS, "train").config
+    config = checked_command(words(results_dir, "model=bottleneck_lstm"), CONFIGS, "train").config
     assert fit_baseline(config)[0]["test/accuracy"] > 0.9
 
 
@@ -71,15 +71,15 @@ def test_it_stands_in_every_difference(results_dir: Path) -> None:
     found = model_differences(summarise(results.runs), results)
     assert set(zip(found["first_model"], found["second_model"], strict=True)) == {
         ("tt_lstm", "lstm"),
-        ("low_rank_lstm", "lstm"),
+        ("bottleneck_lstm", "lstm"),
     }
     assert (found["n"] == 2).all()
 
 
 def test_it_stands_in_every_table_and_figure(results_dir: Path) -> None:
     report = own_report(results_dir, [EXPERIMENT])
-    label = model_of("low_rank_lstm").label
-    assert label == "low_rank_lstm"
+    label = model_of("bottleneck_lstm").label
+    assert label == "bottleneck_lstm"
     (page,) = report.texts.values()
     tables = [table for table in page.split("\n\n") if table.lstrip().startswith("|") and "LSTM" in table]
     of_runs = [table for table in tables if "reported" not in table]  # not of what others have published

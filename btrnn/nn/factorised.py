@@ -1,16 +1,16 @@
-"""The module behind `btrnn.nn.linear`'s two maps: W x + b from the tensors whose contraction is W."""
+"""The module behind all factorised maps: W x + b from the tensors whose contraction is W."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod, sqrt
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from btrnn.complexity import check_modes
 from btrnn.nn.parameters import to_fill
-from btrnn.ops.contraction import BLOCK, LARGEST_ORDER, apply_map, contract, plan_for
+from btrnn.ops.contraction import BLOCK, LARGEST_ORDER, apply_map, contract, dense_weight, plan_for
 from btrnn.ops.dispatch import check_dtype, is_tracing
 from btrnn.ops.plan import make_plan
 from btrnn.ops.stages import Plan, TensorNetwork
@@ -24,7 +24,9 @@ def product_text(modes: Sequence[int]) -> str:
 
 
 class FactorisedLinear(nn.Module):
-    """What both maps share: modes, bias, reshaping, and an initialisation of known scale.
+    """What all maps share: modes, bias, reshaping, and an initialisation of known scale.
+
+    A subclass checks its modes, makes its parameters, names their axes by `_set_network` and lists them in `weights`.
 
     Args:
         in_modes: I_1 .. I_d.
@@ -35,39 +37,50 @@ class FactorisedLinear(nn.Module):
 
     bias: nn.Parameter | None
     network: TensorNetwork
+    largest_order: ClassVar[int] = LARGEST_ORDER
+    rank_names: ClassVar[tuple[str, ...]]  # the attributes that, with the modes, say which map it is
 
     def __init__(
         self,
-        in_modes: Sequence[int],
-        out_modes: Sequence[int],
+        in_modes: tuple[int, ...],
+        out_modes: tuple[int, ...],
         bias: bool,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
     ) -> None:
         super().__init__()
-        self.in_modes, self.out_modes = check_modes(in_modes, out_modes)
-        self.in_features, self.out_features = prod(self.in_modes), prod(self.out_modes)
-        self.order = len(self.in_modes)
-        if self.order > LARGEST_ORDER:
+        self.in_modes, self.out_modes = in_modes, out_modes
+        self.in_features, self.out_features = prod(in_modes), prod(out_modes)
+        self.order = len(in_modes)
+        if max(self.order, len(out_modes)) > self.largest_order:
             raise ValueError(
-                f"{type(self).__name__} takes at most {LARGEST_ORDER} modes, got {self.order}: "
-                "merge some that stand beside one another"
+                f"{type(self).__name__} takes at most {self.largest_order} modes, got "
+                f"{max(self.order, len(out_modes))}: merge some that stand beside one another"
             )
         parameter = nn.Parameter(torch.empty(self.out_features, device=device, dtype=dtype)) if bias else None
         self.register_parameter("bias", parameter)
 
-    def _set_network(self, operands: Sequence[tuple[str, ...]], ranks: dict[str, int], num_blocks: int) -> None:
-        """Name the axes of the operands; `ranks` has the size of each that is not a mode."""
+    def _set_network(self, operands: Sequence[tuple[str, ...]], ranks: dict[str, int], num_blocks: int = 1) -> None:
+        """Name the axes of the operands, and draw them; `ranks` has the size of each axis that is not a mode."""
         sizes = {f"i{k}": mode for k, mode in enumerate(self.in_modes)} | ranks
         sizes |= {f"j{k}": mode for k, mode in enumerate(self.out_modes)}
         self._weight_names = [name.rpartition(".")[::2] for name, _ in self.named_parameters() if name != "bias"]
-        self.network = TensorNetwork(tuple(operands), tuple(sizes.items()), self.order, num_blocks)
+        self.network = TensorNetwork(tuple(operands), tuple(sizes.items()), num_blocks)
         # torch.compile, torch.export and tracing take one plan for all batch sizes, chosen before they trace
         self._traced_plan = make_plan(self.network, TRACED_BATCH_SIZE, 4, training=True, native=False)
+        self.reset_parameters()
+
+    def weights(self) -> list[Tensor]:
+        """Return the parameters that W is made of, in the order of the network's operands."""
+        raise NotImplementedError
 
     def operands(self) -> list[Tensor]:
         """Return the tensors whose contraction is W: those of `network`, each with a first axis of blocks."""
-        raise NotImplementedError
+        network = self.network
+        return [
+            weight.reshape(network.num_blocks, *network.shape(names))
+            for weight, names in zip(self.weights(), network.operands, strict=True)
+        ]
 
     @property
     def num_weights(self) -> int:
@@ -121,8 +134,8 @@ class FactorisedLinear(nn.Module):
 
     def to_dense(self) -> Float[Tensor, "out_features in_features"]:
         """Reconstruct W, laid out as nn.Linear.weight: (J, I). Differentiable. Costs the memory of W."""
-        axes = [(BLOCK, *names) for names in self.network.operands]
-        dense = contract(self.operands(), axes, (*self.network.out_axes, *self.network.in_axes))
+        network = self.network
+        dense = dense_weight(network, self.operands(), (*network.out_axes, *network.in_axes))
         return dense.reshape(self.out_features, self.in_features)
 
     @torch.no_grad()
@@ -132,9 +145,9 @@ class FactorisedLinear(nn.Module):
         return float((self.to_dense().double() - dense).norm() / dense.norm())
 
     @torch.no_grad()
-    def _fill(self, parameters: Sequence[Tensor], values: Sequence[Tensor], bias: Tensor | None) -> None:
-        """Copy numbers into parameters, and into the bias if there is one."""
-        for parameter, value in zip(parameters, values, strict=True):
+    def fill(self, values: Sequence[Tensor], bias: Tensor | None) -> None:
+        """Copy numbers into the weights, and into the bias if there is one."""
+        for parameter, value in zip(self.weights(), values, strict=True):
             parameter.copy_(value)
         if self.bias is not None and bias is not None:
             self.bias.copy_(bias)
@@ -170,3 +183,32 @@ class FactorisedLinear(nn.Module):
         plan = self._traced_plan if traced else plan_for(self.network, rows.shape[0], rows, operands)
         output = apply_map(plan, rows, operands).reshape(*x.shape[:-1], self.out_features)
         return output if self.bias is None else output + self.bias
+
+    def extra_repr(self) -> str:
+        """Describe the map as W's two shapes, ranks, and the compression of W."""
+        ranks = "".join(f"{name}={getattr(self, name)}, " for name in self.rank_names)
+        return (
+            f"{product_text(self.in_modes)} -> {product_text(self.out_modes)}, {ranks}bias={self.bias is not None}, "
+            f"{int(self.compression_ratio):,}x fewer weights"
+        )
+
+
+Map = TypeVar("Map", bound=FactorisedLinear)
+
+
+def filled(
+    kind: Callable[..., Map], weight: Tensor, bias: Tensor | None, values: Sequence[Tensor], *sizes: Any, **ranks: Any
+) -> Map:
+    """Make a map of the device and type of a dense matrix, and fill it.
+
+    Args:
+        kind: Its class.
+        weight: The dense matrix that the values come from.
+        bias: Taken over as it is; without one the map has none.
+        values: As `FactorisedLinear.weights` lists them.
+        sizes: The arguments that the class takes by place: modes, or features.
+        ranks: Those by name.
+    """
+    made = kind(*sizes, **ranks, bias=bias is not None, device=weight.device, dtype=weight.dtype)
+    made.fill(values, bias)
+    return made

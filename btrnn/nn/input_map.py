@@ -1,23 +1,24 @@
 """The maps from the input to the gates, as objects: what a recurrent layer's W is made of, and how large.
 
 A recurrent layer is given one such object, and asks it for the module that computes W x in each of its layers and
-directions. `Dense`, `TensorTrain` and `BlockTerm` are the paper's; a map of one's own is a class with `build`:
+directions. `Dense`, `TensorTrain` and `BlockTerm` are the paper's, each further form has a module of its own
+(`btrnn.nn.tensor_ring` and so on); a map of one's own is a class with `build`:
 
     @dataclass(frozen=True)
-    class LowRank(InputMap):
-        rank: int
+    class Bottleneck(InputMap):
+        size: int
 
         def build(self, place: MapPlace) -> nn.Module:
-            down = nn.Linear(place.in_features, self.rank, bias=False, **place.factory)
-            return nn.Sequential(down, nn.Linear(self.rank, place.out_features, bias=False, **place.factory))
+            down = nn.Linear(place.in_features, self.size, bias=False, **place.factory)
+            return nn.Sequential(down, nn.Linear(self.size, place.out_features, bias=False, **place.factory))
 
-    layer = LSTM(57_600, 256, input_map=LowRank(4))
+    layer = LSTM(57_600, 256, input_map=Bottleneck(4))
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import NamedTuple, Protocol, TypedDict, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -126,7 +127,7 @@ class Dense(InputMap):
 
 
 @dataclass(frozen=True)
-class _Factorised(InputMap):
+class FactorisedMap(InputMap):
     """What maps with modes share.
 
     Args:
@@ -136,9 +137,14 @@ class _Factorised(InputMap):
 
     in_modes: Sequence[int]
     hidden_modes: Sequence[int]
+    linear: ClassVar[Any]  # the kind of `FactorisedLinear` that W is
+    paired: ClassVar[bool] = True  # whether mode k of the input belongs to mode k of the output
+    fewest: ClassVar[int] = 1  # how many modes there must be
 
     def __post_init__(self) -> None:
-        in_modes, hidden_modes = check_modes(self.in_modes, self.hidden_modes, "hidden_modes")
+        in_modes, hidden_modes = check_modes(
+            self.in_modes, self.hidden_modes, "hidden_modes", paired=self.paired, fewest=self.fewest
+        )
         object.__setattr__(self, "in_modes", in_modes)  # the only way to complete what is frozen
         object.__setattr__(self, "hidden_modes", hidden_modes)
 
@@ -169,9 +175,28 @@ class _Factorised(InputMap):
             )
         return in_modes, (place.num_gates * first, *rest)
 
+    @property
+    def ranks(self) -> dict[str, Any]:
+        """The arguments of `linear` that, with the modes, say which map it is."""
+        raise NotImplementedError
+
+    def ranks_of(self, place: MapPlace) -> dict[str, Any]:  # noqa: ARG002
+        """Return those of the map that stands there."""
+        return self.ranks
+
+    def build(self, place: MapPlace) -> nn.Module:
+        """Make a map of the layer's modes, with numbers drawn anew."""
+        made: nn.Module = self.linear(*self.modes(place), **self.ranks_of(place), bias=False, **place.factory)
+        return made
+
+    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+        """Make the map of the layer's modes that is near to W: see `from_dense` of its kind."""
+        made: nn.Module = self.linear.from_dense(weight, *self.modes(place), **self.ranks_of(place), bias=bias)
+        return made
+
 
 @dataclass(frozen=True)
-class TensorTrain(_Factorised):
+class TensorTrain(FactorisedMap):
     """A tensor train (Yang et al., ICML 2017): `TTLinear` in every layer and direction.
 
     Args:
@@ -184,18 +209,16 @@ class TensorTrain(_Factorised):
     """
 
     rank: int | Sequence[int]
+    linear = TTLinear
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "rank", one_or_more_ranks(self.rank))
 
-    def build(self, place: MapPlace) -> nn.Module:
-        """Make TT-cores of the layer's modes."""
-        return TTLinear(*self.modes(place), tt_rank=self.rank, bias=False, **place.factory)
-
-    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> nn.Module:
-        """Compute TT-cores near to W: see `TTLinear.from_dense`."""
-        return TTLinear.from_dense(weight, *self.modes(place), tt_rank=self.rank, bias=bias)
+    @property
+    def ranks(self) -> dict[str, Any]:
+        """The TT-ranks."""
+        return {"tt_rank": self.rank}
 
     def facts(self) -> MapFacts:
         """Return modes and ranks."""
@@ -203,7 +226,7 @@ class TensorTrain(_Factorised):
 
 
 @dataclass(frozen=True)
-class BlockTerm(_Factorised):
+class BlockTerm(FactorisedMap):
     """A sum of block terms (Ye et al., CVPR 2018): `BTLinear` in every layer and direction.
 
     Args:
@@ -218,21 +241,17 @@ class BlockTerm(_Factorised):
 
     rank: int
     num_blocks: int = 1
+    linear = BTLinear
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "rank", check_count("rank", self.rank))
         object.__setattr__(self, "num_blocks", check_count("num_blocks", self.num_blocks))
 
-    def build(self, place: MapPlace) -> nn.Module:
-        """Make the core tensors and factors of the layer's modes."""
-        rank, num_blocks = self.rank, self.num_blocks
-        return BTLinear(*self.modes(place), tucker_rank=rank, num_blocks=num_blocks, bias=False, **place.factory)
-
-    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> nn.Module:
-        """Fit core tensors and factors to W: see `BTLinear.from_dense`."""
-        rank, num_blocks = self.rank, self.num_blocks
-        return BTLinear.from_dense(weight, *self.modes(place), tucker_rank=rank, num_blocks=num_blocks, bias=bias)
+    @property
+    def ranks(self) -> dict[str, Any]:
+        """R and N."""
+        return {"tucker_rank": self.rank, "num_blocks": self.num_blocks}
 
     def facts(self) -> MapFacts:
         """Return modes, rank and blocks."""

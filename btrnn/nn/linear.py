@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from btrnn.complexity import check_count, full_tt_ranks
+from btrnn.complexity import check_count, check_modes, full_tt_ranks
 from btrnn.nn.decomposition import block_terms, tensor_train
-from btrnn.nn.factorised import FactorisedLinear, product_text
+from btrnn.nn.factorised import FactorisedLinear, filled
 from btrnn.nn.parameters import CalledParameters
 
 
@@ -47,6 +47,8 @@ class BTLinear(FactorisedLinear):
         (torch.Size([2, 1024]), 3392)
     """
 
+    rank_names = ("tucker_rank", "num_blocks")
+
     def __init__(
         self,
         in_modes: Sequence[int],
@@ -58,19 +60,16 @@ class BTLinear(FactorisedLinear):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_modes, out_modes, bias, device, dtype)
+        super().__init__(*check_modes(in_modes, out_modes), bias, device, dtype)
         self.tucker_rank = check_count("tucker_rank", tucker_rank)
         self.num_blocks = check_count("num_blocks", num_blocks)
-        num_blocks, tucker_rank = self.num_blocks, self.tucker_rank
-        self.core = nn.Parameter(torch.empty(num_blocks, *[tucker_rank] * self.order, device=device, dtype=dtype))
-        self.factors = CalledParameters(
-            nn.Parameter(torch.empty(num_blocks, i, j, tucker_rank, device=device, dtype=dtype))
-            for i, j in zip(self.in_modes, self.out_modes, strict=True)
-        )
-        ranks = [f"r{k}" for k in range(self.order)]
-        axes = [tuple(ranks), *((f"i{k}", f"j{k}", f"r{k}") for k in range(self.order))]
-        self._set_network(axes, dict.fromkeys(ranks, tucker_rank), num_blocks)
-        self.reset_parameters()
+        blocks, rank = self.num_blocks, self.tucker_rank
+        self.core = nn.Parameter(torch.empty(blocks, *[rank] * self.order, device=device, dtype=dtype))
+        pairs = zip(self.in_modes, self.out_modes, strict=True)
+        self.factors = CalledParameters.empty(((blocks, i, j, rank) for i, j in pairs), device, dtype)
+        axes = [(f"i{k}", f"j{k}", f"r{k}") for k in range(self.order)]
+        ranks = tuple(f"r{k}" for k in range(self.order))
+        self._set_network([ranks, *axes], dict.fromkeys(ranks, rank), blocks)
 
     @classmethod
     def from_dense(
@@ -106,29 +105,12 @@ class BTLinear(FactorisedLinear):
             (11, True)
         """
         core, factors, _ = block_terms(weight, in_modes, out_modes, tucker_rank, num_blocks)
-        made = cls(
-            in_modes,
-            out_modes,
-            tucker_rank=tucker_rank,
-            num_blocks=num_blocks,
-            bias=bias is not None,
-            device=weight.device,
-            dtype=weight.dtype,
-        )
-        made._fill([made.core, *made.factors], [core, *factors], bias)
-        return made
+        ranks = {"tucker_rank": tucker_rank, "num_blocks": num_blocks}
+        return filled(cls, weight, bias, [core, *factors], in_modes, out_modes, **ranks)
 
-    def operands(self) -> list[Tensor]:
+    def weights(self) -> list[Tensor]:
         """Return the core, then the factors."""
         return [self.core, *self.factors()]
-
-    def extra_repr(self) -> str:
-        """Describe the map as W's two shapes, ranks, and the compression of W."""
-        return (
-            f"{product_text(self.in_modes)} -> {product_text(self.out_modes)}, tucker_rank={self.tucker_rank}, "
-            f"num_blocks={self.num_blocks}, bias={self.bias is not None}, "
-            f"{int(self.compression_ratio):,}x fewer weights"
-        )
 
 
 class TTLinear(FactorisedLinear):
@@ -153,6 +135,8 @@ class TTLinear(FactorisedLinear):
         (torch.Size([2, 1024]), 3360)
     """
 
+    rank_names = ("tt_ranks",)
+
     def __init__(
         self,
         in_modes: Sequence[int],
@@ -163,17 +147,13 @@ class TTLinear(FactorisedLinear):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_modes, out_modes, bias, device, dtype)
+        super().__init__(*check_modes(in_modes, out_modes), bias, device, dtype)
         self.tt_ranks = full_tt_ranks(self.order, tt_rank)
         shapes = zip(self.tt_ranks[:-1], self.in_modes, self.out_modes, self.tt_ranks[1:], strict=True)
-        self.cores = CalledParameters(nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) for shape in shapes)
-        inner = [f"r{k}" for k in range(1, self.order)]
-        axes = [
-            tuple(name for name in (f"r{k}", f"i{k}", f"j{k}", f"r{k + 1}") if name[0] != "r" or name in inner)
-            for k in range(self.order)
-        ]
-        self._set_network(axes, dict(zip(inner, self.tt_ranks[1:-1], strict=True)), 1)
-        self.reset_parameters()
+        self.cores = CalledParameters.empty(shapes, device, dtype)
+        ranks = {f"r{k}": self.tt_ranks[k] for k in range(1, self.order)}  # the outer ones of 1 are no axes
+        names = [(f"r{k}", f"i{k}", f"j{k}", f"r{k + 1}") for k in range(self.order)]
+        self._set_network([tuple(name for name in axes if name[0] != "r" or name in ranks) for axes in names], ranks)
 
     @classmethod
     def from_dense(
@@ -207,21 +187,8 @@ class TTLinear(FactorisedLinear):
             (10, True)
         """
         cores = tensor_train(weight, in_modes, out_modes, tt_rank)
-        with_bias, device, dtype = bias is not None, weight.device, weight.dtype
-        made = cls(in_modes, out_modes, tt_rank=tt_rank, bias=with_bias, device=device, dtype=dtype)
-        made._fill(list(made.cores), cores, bias)
-        return made
+        return filled(cls, weight, bias, cores, in_modes, out_modes, tt_rank=tt_rank)
 
-    def operands(self) -> list[Tensor]:
-        """Return the TT-cores, with a first axis of one block."""
-        # the outer ranks of 1 are not axes of the network
-        axes = self.network.operands
-        return [core.reshape(1, *self.network.shape(names)) for core, names in zip(self.cores(), axes, strict=True)]
-
-    def extra_repr(self) -> str:
-        """Describe the map as W's two shapes, ranks, and the compression of W."""
-        return (
-            f"{product_text(self.in_modes)} -> {product_text(self.out_modes)}, tt_ranks={self.tt_ranks}, "
-            f"bias={self.bias is not None}, "
-            f"{int(self.compression_ratio):,}x fewer weights"
-        )
+    def weights(self) -> list[Tensor]:
+        """Return the TT-cores."""
+        return list(self.cores())

@@ -40,7 +40,7 @@ torch.serialization.add_safe_globals([LSTMState])  # a saved state loads as nn.L
 
 
 class LSTMOptions(RecurrentOptions, total=False):
-    """The keyword arguments that all three layers share; `LSTM` says what each is."""
+    """The keyword arguments that all these layers share; `LSTM` says what each is."""
 
     proj_size: int
     forget_bias: float | None

@@ -6,7 +6,7 @@ Such a hook computes a tensor anew before each call of the module that it was re
 never called, so there it would run once and never again.
 """
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -60,6 +60,13 @@ class CalledParameters(nn.ParameterList):
     """A ParameterList that its module calls to get its tensors, so that its hooks run."""
 
     __call__ = nn.Module.__call__  # nn.ParameterList forbids it
+
+    @classmethod
+    def empty(
+        cls, shapes: Iterable[Sequence[int]], device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> "CalledParameters":
+        """Make parameters of these shapes, to be filled."""
+        return cls(nn.Parameter(torch.empty(*shape, device=device, dtype=dtype)) for shape in shapes)
 
     def forward(self) -> tuple[Tensor, ...]:
         """Return the tensors in their order, as a tuple, which hooks on the backward pass need."""

@@ -1,6 +1,6 @@
 r"""W x from the small tensors that W is made of: the definition first, then the plan that `btrnn.ops.plan` chooses.
 
-`reference_product` is what the block-term and the tensor-train map compute; `apply_map` gives the same numbers by way
+`reference_product` is what every factorised map computes; `apply_map` gives the same numbers by way
 of smaller products, in an order that costs less, and is tested against it.
 """
 
@@ -65,6 +65,21 @@ def contract(operands: Sequence[Tensor], axes: Sequence[Sequence[str]], output: 
     return torch.einsum(_equation((names,), output), result)
 
 
+def dense_weight(network: TensorNetwork, operands: Sequence[Tensor], output: Sequence[str]) -> Tensor:
+    """Multiply all operands into W, with one axis for each name in `output`: all modes of input and output."""
+    axes = [(BLOCK, *names) for names in network.operands]
+    last = sorted(network.out_operands)
+    if not last:
+        return contract(operands, axes, output)
+    parts, names = [], []  # of the input and of the output: between the two are no more than two ranks
+    for group in (sorted(network.all_operands - network.out_operands), last):
+        own = dict.fromkeys(axis for k in group for axis in axes[k])
+        shared = {*output, *(axis for k in range(len(axes)) if k not in group for axis in axes[k])}
+        names.append(tuple(axis for axis in own if axis in shared))
+        parts.append(contract([operands[k] for k in group], [axes[k] for k in group], names[-1]))
+    return contract(parts, names, output)
+
+
 def _equation(inputs: Sequence[Sequence[str]], output: Sequence[str]) -> str:
     """Write einsum's equation for axes with names."""
     names = dict.fromkeys([name for axes in inputs for name in axes])
@@ -94,7 +109,8 @@ def apply_map(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
     network = plan.network
     if plan.method == "dense":
         (stage,) = plan.stages
-        return matmul(x, _matrices(network, stage, operands).sum(dim=0))
+        whole = dense_weight(network, operands, (*stage.contracted, *stage.columns))
+        return matmul(x, whole.reshape(network.size(stage.contracted), -1))
     run = _run_native if plan.method == "native" else _run_torch
     result = run(plan, x, operands)
     after = plan.stages[-1].after

@@ -1,6 +1,6 @@
 r"""Which products, and in which order: the plan of a factorised map, chosen by a model of its cost. Needs no torch.
 
-W x is a contraction of x with one small tensor a mode (and the core tensor of a block). It is done in stages: some of
+W x is a contraction of x with one small tensor a mode (and the core tensors of a block). It is done in stages: some of
 the small tensors are multiplied with one another into a matrix M, and the running tensor, at first x, with M. The order
 and the grouping decide whether the layer is faster or slower than the dense one; merging all of them into one matrix is
 the dense product. There are three ways to carry out a plan:
@@ -21,13 +21,26 @@ from btrnn.ops.cost import merge_cost, native_cost, torch_cost, whole_native_cos
 from btrnn.ops.stages import Axes, Form, Plan, Stage, TensorNetwork, make_stage
 
 
-def _is_searched(network: TensorNetwork, absorbed: frozenset[int]) -> bool:
-    """Say whether the search looks at this set of absorbed operands: those of neighbouring modes, and the core tensor.
+def _is_searched(network: TensorNetwork, before: Axes, absorbed: frozenset[int], group: frozenset[int]) -> bool:
+    """Say whether the search looks at absorbing a group of operands next.
 
-    The axes of x that are left then stand in at most two runs, so that products with them need few transposes.
+    The absorbed operands of the input's modes must be neighbours, so that the axes of x that are left stand in at most
+    two runs, and products with them need few transposes; those of the output's modes alone, which sum no axis of x,
+    come last and must be neighbours too; a core tensor must share an axis with what it is multiplied with.
     """
-    modes = absorbed & network.mode_operands
-    return not modes or len(modes) == max(modes) - min(modes) + 1
+    after = absorbed | group
+    outputs = after & network.out_operands
+    if not _are_neighbours(after & network.mode_operands) or not _are_neighbours(outputs):
+        return False
+    if outputs and not network.mode_operands <= after:
+        return False
+    cores = group - network.mode_operands - network.out_operands
+    met = {*before, *(axis for k in group - cores for axis in network.operands[k])}
+    return all(met.intersection(network.operands[core]) for core in cores)
+
+
+def _are_neighbours(operands: frozenset[int]) -> bool:
+    return not operands or len(operands) == max(operands) - min(operands) + 1
 
 
 def possible_stages(
@@ -44,7 +57,7 @@ def possible_stages(
             from its axes.
     """
     for group in network.groups:
-        if group <= allowed and not group & absorbed and _is_searched(network, absorbed | group):
+        if group <= allowed and not group & absorbed and _is_searched(network, before, absorbed, group):
             stage = make_stage(network, before, absorbed, group, form)
             yield stage
             if form == "native" and stage.contracted and stage.contracted[-1] != before[-1]:
@@ -52,9 +65,13 @@ def possible_stages(
 
 
 def operands_of_tiles(network: TensorNetwork, tile_modes: int) -> frozenset[int]:
-    """Return the operands that native stages may absorb: those that sum no axis which is split into tiles."""
+    """Return the operands that native stages may absorb: those that sum no axis which is split into tiles.
+
+    Those of the output's modes alone come after all of the input's, so only where nothing is split.
+    """
     split = set(network.in_axes[:tile_modes])
-    return frozenset(k for k, axes in enumerate(network.operands) if not split.intersection(axes))
+    outputs = network.out_operands if split else frozenset()
+    return frozenset(k for k, axes in enumerate(network.operands) if k not in outputs and not split.intersection(axes))
 
 
 def native_plan(
@@ -104,7 +121,7 @@ class _Way(NamedTuple):
 def cheapest_native_plan(network: TensorNetwork, batch_size: int, itemsize: int, training: bool) -> Plan:
     """Plan with the native kernel: search what is split into tiles, which stages, and what is left to torch."""
     plans = []
-    for tile_modes in range(network.order):
+    for tile_modes in range(len(network.in_axes)):
         allowed = operands_of_tiles(network, tile_modes)
         # The cheapest by what is absorbed, and by the last form: it decides the layout for what follows.
         ways = {(frozenset[int](), ""): _Way(0.0, 0, ())}

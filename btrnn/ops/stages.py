@@ -21,15 +21,14 @@ class TensorNetwork:
 
     Attributes:
         operands: The axes of each small tensor, without the axis of blocks: "i0", "j0" for the first modes, "r0" for
-            a rank. Two tensors are summed over the names that they share.
-        axis_sizes: The size of every axis.
-        order: d; the axes of x are i0 .. i{d-1}, those of the result j0 .. j{d-1}.
+            a rank. Two tensors are summed over the names that they share. Those that have an axis of x stand in the
+            order of the modes, and so do those that have one of the result alone.
+        axis_sizes: The size of every axis; i0, i1, .. are those of x, j0, j1, .. those of the result, in this order.
         num_blocks: How many such blocks are summed.
     """
 
     operands: tuple[Axes, ...]
     axis_sizes: tuple[tuple[str, int], ...]
-    order: int
     num_blocks: int
 
     @cached_property
@@ -40,12 +39,12 @@ class TensorNetwork:
     @cached_property
     def in_axes(self) -> Axes:
         """The axes of x."""
-        return tuple(f"i{k}" for k in range(self.order))
+        return tuple(axis for axis, _ in self.axis_sizes if axis[0] == "i")
 
     @cached_property
     def out_axes(self) -> Axes:
         """The axes of W x."""
-        return tuple(f"j{k}" for k in range(self.order))
+        return tuple(axis for axis, _ in self.axis_sizes if axis[0] == "j")
 
     @cached_property
     def all_operands(self) -> frozenset[int]:
@@ -54,15 +53,24 @@ class TensorNetwork:
 
     @cached_property
     def mode_operands(self) -> frozenset[int]:
-        """The operands that sum an axis of x, all but the core tensor; they stand in the order of the modes."""
-        return frozenset(k for k, axes in enumerate(self.operands) if any(axis[0] == "i" for axis in axes))
+        """The operands that sum an axis of x; they stand in the order of the modes."""
+        return self._operands_with("i")
+
+    @cached_property
+    def out_operands(self) -> frozenset[int]:
+        """The operands that have modes of the result alone, as half of a tensor ring's; they stand in their order."""
+        return self._operands_with("j") - self.mode_operands
+
+    def _operands_with(self, letter: str) -> frozenset[int]:
+        return frozenset(k for k, axes in enumerate(self.operands) if any(axis[0] == letter for axis in axes))
 
     @cached_property
     def groups(self) -> list[frozenset[int]]:
-        """What a stage may absorb: operands of neighbouring modes, with or without the core tensor, or that alone."""
-        modes, cores = sorted(self.mode_operands), sorted(self.all_operands - self.mode_operands)
-        runs = [frozenset(modes[a:b]) for a, b in combinations(range(len(modes) + 1), 2)]
-        return [*runs, *(frozenset([core, *run]) for core in cores for run in [frozenset[int](), *runs])]
+        """What a stage may absorb: operands of neighbouring modes, with or without a core tensor, or one of those."""
+        runs = _runs(self.mode_operands)
+        cores = sorted(self.all_operands - self.mode_operands - self.out_operands)
+        with_core = (frozenset([core, *run]) for core in cores for run in [frozenset[int](), *runs])
+        return [*runs, *with_core, *_runs(self.out_operands)]
 
     def shape(self, axes: Axes) -> list[int]:
         """List the sizes of some axes."""
@@ -71,6 +79,12 @@ class TensorNetwork:
     def size(self, axes: Axes) -> int:
         """Count the numbers of a tensor with these axes."""
         return prod(self.shape(axes))
+
+
+def _runs(operands: frozenset[int]) -> list[frozenset[int]]:
+    """List all that stand beside one another."""
+    ordered = sorted(operands)
+    return [frozenset(ordered[a:b]) for a, b in combinations(range(len(ordered) + 1), 2)]
 
 
 @dataclass(frozen=True)
@@ -166,8 +180,11 @@ class Plan:
 
 
 def _operand_name(network: TensorNetwork, operand: int) -> str:
-    modes = [axis[1:] for axis in network.operands[operand] if axis[0] == "i"]
-    return f"mode {int(modes[0]) + 1}" if modes else "core"
+    for letter, kind in (("i", "mode"), ("j", "output mode")):
+        for axis in network.operands[operand]:
+            if axis[0] == letter:
+                return f"{kind} {int(axis[1:]) + 1}"
+    return "core"
 
 
 # ---- what a stage does
@@ -183,7 +200,8 @@ def make_stage(
         before: The axes of the running tensor.
         absorbed: The operands that earlier stages have absorbed.
         group: The operands to absorb now.
-        form: As in `Stage`; "last" becomes "middle" or "permuted" where the contracted axes do not stand last.
+        form: As in `Stage`; "last" becomes "middle" or "permuted" where the contracted axes do not stand last, and
+            "permuted" becomes "last" where they do.
     """
     operands = tuple(sorted(group))
     own = {axis for k in operands for axis in network.operands[k]}
@@ -205,7 +223,7 @@ def make_stage(
         inner = before[first + len(contracted) :]
         if together and not inner:
             form = "last"
-        elif together and network.size(inner) >= SHORTEST_INNER:
+        elif together and form != "permuted" and network.size(inner) >= SHORTEST_INNER:
             form, after = "middle", before[:first] + columns + inner
         else:
             form = "permuted"

@@ -8,7 +8,7 @@ from btrnn.nn.input_map import InputMap, MapFacts, MapPlace
 
 
 @dataclass(frozen=True)
-class LowRank(InputMap):
+class Bottleneck(InputMap):
     """Two thin matrices.
 
     Args:
