@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from btrnn.complexity import bt_parameters, dense_parameters, factorize, tt_parameters
+from btrnn.complexity import (
+    bt_parameters,
+    cp_parameters,
+    dense_parameters,
+    factorize,
+    ht_parameters,
+    kronecker_parameters,
+    low_rank_parameters,
+    tr_parameters,
+    tt_parameters,
+    tucker_parameters,
+)
 
 IN_MODES, OUT_MODES = (8, 20, 20, 18), (16, 4, 4, 4)
 
@@ -23,6 +34,18 @@ def test_paper_counts_and_ratios():
     for rank, count, ratio in ((1, 722, 81_693), (2, 1_472, 40_069), (4, 3_392, 17_388)):
         assert bt_parameters(IN_MODES, OUT_MODES, rank, 2) == count
         assert dense // count == ratio
+
+
+def test_counts_of_the_other_formats():
+    assert tr_parameters((4, 2, 5, 8, 6, 5, 3, 2), (16, 4, 2, 4, 2), (10, *[5] * 12)) == 1_725
+    assert ht_parameters((8, 10, 10, 9, 8), (16, 4, 2, 4, 2), 5, 4) == 1_245
+    assert cp_parameters(IN_MODES, OUT_MODES, 9) == kronecker_parameters(IN_MODES, OUT_MODES, 9) == 9 * 360
+    assert tucker_parameters(IN_MODES, OUT_MODES, 4) == bt_parameters(IN_MODES, OUT_MODES, 4, 1)
+    assert tucker_parameters(IN_MODES, OUT_MODES, (1, 2, 3, 4)) == 128 + 160 + 240 + 288 + 24
+    assert low_rank_parameters(57_600, 1_024, 3) == 3 * 58_624
+    for wrong in (lambda: tr_parameters((2,), (2,), (1, 2, 3)), lambda: tucker_parameters((2,), (2,), (1, 2))):
+        with pytest.raises(ValueError, match=r"it needs one integer or [12] ranks"):
+            wrong()
 
 
 @pytest.mark.parametrize(
@@ -125,5 +148,5 @@ def test_torch_is_not_imported():
 def test_unknown_public_name_lists_the_known_ones():
     import btrnn
 
-    with pytest.raises(AttributeError, match="BTLSTM, LSTM"):
+    with pytest.raises(AttributeError, match=r"BTLSTM, .*LSTM"):
         btrnn.BTLstm  # noqa: B018

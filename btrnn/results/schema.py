@@ -8,7 +8,11 @@ from btrnn.storage.files import ResultsError
 
 BLUE, GREEN, ORANGE, PURPLE = "#0072B2", "#009E73", "#E69F00", "#CC79A7"  # the colours of Okabe and Ito
 RED, SKY, GREY = "#D55E00", "#56B4E9", "#666666"
-YELLOW, BLACK, BROWN = "#F0E442", "#000000", "#8C510A"  # the last is none of theirs: they have eight
+BLACK, BROWN, OLIVE = "#000000", "#8C510A", "#999933"
+WINE, TEAL, ROSE = "#882255", "#44AA99", "#CC6677"  # from OLIVE on, of Tol
+
+
+Line = str | tuple[int, tuple[int, ...]]  # a dash pattern as matplotlib has it: offset, and lengths on and off
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Model:
     label: str
     color: str
     marker: str
-    line: str
+    line: Line
     dense: bool = False
     baseline: bool = False
     shape: tuple[tuple[str, str, int | float | None], ...] = (
@@ -44,17 +48,18 @@ LSTM = Model("lstm", "LSTM", BLUE, "s", "--", dense=True, shape=())
 TT_LSTM = Model("tt_lstm", "TT-LSTM", ORANGE, "^", "-.", shape=(("R", "rank", 4.0), ("d", "order", 4.0)), hollow=True)
 _BT_SHAPE = (("R", "rank", None), ("N", "num_blocks", 2.0), ("d", "order", 4.0))
 BT_LSTM = Model("bt_lstm", "BT-LSTM", GREEN, "o", "-", shape=_BT_SHAPE)
-TR_LSTM = Model("tr_lstm", "TR-LSTM", PURPLE, "v", "-.")
-CP_LSTM = Model("cp_lstm", "CP-LSTM", RED, "P", "-.", shape=(("R", "rank", None), ("d", "order", None)))
-TUCKER_LSTM = Model("tucker_lstm", "Tucker-LSTM", SKY, "X", "-.")
-HT_LSTM = Model("ht_lstm", "HT-LSTM", YELLOW, "<", "-.")
-KRONECKER_LSTM = Model("kronecker_lstm", "Kronecker-LSTM", BROWN, ">", "-.", shape=(("N", "num_blocks", None),))
-LOW_RANK_LSTM = Model("low_rank_lstm", "low-rank LSTM", BLACK, "*", "--", shape=(("R", "rank", None),))
+TR_LSTM = Model("tr_lstm", "TR-LSTM", PURPLE, "v", (0, (5, 1)))
+CP_LSTM = Model("cp_lstm", "CP-LSTM", RED, "P", (0, (3, 1, 1, 1)), shape=(("R", "rank", None), ("d", "order", None)))
+TUCKER_LSTM = Model("tucker_lstm", "Tucker-LSTM", SKY, "X", (0, (1, 1)))
+HT_LSTM = Model("ht_lstm", "HT-LSTM", OLIVE, "<", (0, (3, 1, 1, 1, 1, 1)))
+_TERMS = (("N", "num_blocks", None),)
+KRONECKER_LSTM = Model("kronecker_lstm", "Kronecker-LSTM", BROWN, ">", (0, (8, 2)), shape=_TERMS)
+LOW_RANK_LSTM = Model("low_rank_lstm", "low-rank LSTM", BLACK, "*", (0, (2, 4)), shape=(("R", "rank", None),))
 BASELINE = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", baseline=True, shape=())
 _OTHER_MAPS = (TR_LSTM, CP_LSTM, TUCKER_LSTM, HT_LSTM, KRONECKER_LSTM, LOW_RANK_LSTM)
 MODELS = (LSTM, TT_LSTM, BT_LSTM, *_OTHER_MAPS, BASELINE)  # in the order of tables and legends
 DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)
-_OTHER_COLORS, _OTHER_MARKERS = (PURPLE, RED, SKY), ("v", "P", "X", "*")
+_OTHER_COLORS, _OTHER_MARKERS = (WINE, TEAL, ROSE), ("h", "p", "8", "d")
 
 
 def model_of(name: str, label: str = "") -> Model:
