@@ -13,8 +13,13 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import btrnn
 from btrnn import GRU, LSTM, BTLinear, TTLinear, compress
+from btrnn.nn import low_rank
 from btrnn.nn.compress import CompressedLayer
+from btrnn.nn.hierarchical_tucker import HierarchicalTucker
 from btrnn.nn.input_map import BlockTerm, InputMap, MapPlace, TensorTrain
+from btrnn.nn.kronecker import CanonicalPolyadic, Kronecker
+from btrnn.nn.tensor_ring import TensorRing
+from btrnn.nn.tucker import Tucker
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 
@@ -111,7 +116,21 @@ def test_with_full_ranks_it_computes_what_the_dense_model_did(make, options, rec
 
 
 @each_source
-@pytest.mark.parametrize("lost", [TensorTrain((4, 4), (2, 4), 2), BlockTerm((4, 4), (2, 4), 1, 2), LowRank(3)])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        TensorTrain((4, 4), (2, 4), 2),
+        BlockTerm((4, 4), (2, 4), 1, 2),
+        Tucker((4, 4), (2, 4), (2, 3)),
+        CanonicalPolyadic((4, 4), (2, 4), 2),
+        Kronecker((4, 4), (2, 4), 2),
+        TensorRing((4, 4), (2, 2, 2), (2, 3, 2, 1, 3)),
+        HierarchicalTucker((4, 4), (2, 4), 2, 3),
+        low_rank.LowRank(3),
+        LowRank(3),
+    ],
+    ids=lambda lost: type(lost).__name__,
+)
 def test_what_is_lost_is_the_nearest_map_s_and_is_reported(make, lost):
     layer = make(16, 8, num_layers=2, bidirectional=True, dtype=torch.float64)
     model = nn.ModuleDict({"encoder": layer})

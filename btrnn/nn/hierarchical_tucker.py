@@ -8,15 +8,15 @@ tensor B (r_node, r_t, r_u) that makes its basis of theirs, and that of the root
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from btrnn.complexity import balanced_tree, check_count, check_modes
 from btrnn.nn.factorised import FactorisedLinear, filled
-from btrnn.nn.input_map import FactorisedMap, MapFacts, MapPlace
+from btrnn.nn.input_map import FactorisedMap, MapFacts
 from btrnn.nn.lstm import LSTM, LSTMOptions
 from btrnn.nn.parameters import CalledParameters
 from btrnn.nn.tensors import leading_vectors, multiply, project, share_scale, tensorise, unfold
@@ -170,6 +170,7 @@ class HierarchicalTucker(FactorisedMap):
 
     rank: int
     leaf_rank: int | None = None
+    linear = HTLinear
     fewest = 2
 
     def __post_init__(self) -> None:
@@ -178,10 +179,10 @@ class HierarchicalTucker(FactorisedMap):
         object.__setattr__(self, "rank", rank)
         object.__setattr__(self, "leaf_rank", leaf_rank)
 
-    def build(self, place: MapPlace) -> nn.Module:
-        """Make the transfer tensors and factors of the layer's modes."""
-        modes = self.modes(place)
-        return HTLinear(*modes, ht_rank=self.rank, leaf_rank=self.leaf_rank, bias=False, **place.factory)
+    @property
+    def ranks(self) -> dict[str, Any]:
+        """The ranks of nodes and of leaves."""
+        return {"ht_rank": self.rank, "leaf_rank": self.leaf_rank}
 
     def facts(self) -> MapFacts:
         """Return modes and rank."""

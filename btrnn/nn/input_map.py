@@ -18,7 +18,7 @@ directions. `Dense`, `TensorTrain` and `BlockTerm` are the paper's, each further
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import ClassVar, NamedTuple, Protocol, TypedDict, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -137,6 +137,7 @@ class FactorisedMap(InputMap):
 
     in_modes: Sequence[int]
     hidden_modes: Sequence[int]
+    linear: ClassVar[Any]  # the kind of `FactorisedLinear` that W is
     paired: ClassVar[bool] = True  # whether mode k of the input belongs to mode k of the output
     fewest: ClassVar[int] = 1  # how many modes there must be
 
@@ -174,6 +175,25 @@ class FactorisedMap(InputMap):
             )
         return in_modes, (place.num_gates * first, *rest)
 
+    @property
+    def ranks(self) -> dict[str, Any]:
+        """The arguments of `linear` that, with the modes, say which map it is."""
+        raise NotImplementedError
+
+    def ranks_of(self, place: MapPlace) -> dict[str, Any]:  # noqa: ARG002
+        """Return those of the map that stands there."""
+        return self.ranks
+
+    def build(self, place: MapPlace) -> nn.Module:
+        """Make a map of the layer's modes, with numbers drawn anew."""
+        made: nn.Module = self.linear(*self.modes(place), **self.ranks_of(place), bias=False, **place.factory)
+        return made
+
+    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+        """Make the map of the layer's modes that is near to W: see `from_dense` of its kind."""
+        made: nn.Module = self.linear.from_dense(weight, *self.modes(place), **self.ranks_of(place), bias=bias)
+        return made
+
 
 @dataclass(frozen=True)
 class TensorTrain(FactorisedMap):
@@ -189,18 +209,16 @@ class TensorTrain(FactorisedMap):
     """
 
     rank: int | Sequence[int]
+    linear = TTLinear
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "rank", one_or_more_ranks(self.rank))
 
-    def build(self, place: MapPlace) -> nn.Module:
-        """Make TT-cores of the layer's modes."""
-        return TTLinear(*self.modes(place), tt_rank=self.rank, bias=False, **place.factory)
-
-    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> nn.Module:
-        """Compute TT-cores near to W: see `TTLinear.from_dense`."""
-        return TTLinear.from_dense(weight, *self.modes(place), tt_rank=self.rank, bias=bias)
+    @property
+    def ranks(self) -> dict[str, Any]:
+        """The TT-ranks."""
+        return {"tt_rank": self.rank}
 
     def facts(self) -> MapFacts:
         """Return modes and ranks."""
@@ -223,21 +241,17 @@ class BlockTerm(FactorisedMap):
 
     rank: int
     num_blocks: int = 1
+    linear = BTLinear
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "rank", check_count("rank", self.rank))
         object.__setattr__(self, "num_blocks", check_count("num_blocks", self.num_blocks))
 
-    def build(self, place: MapPlace) -> nn.Module:
-        """Make the core tensors and factors of the layer's modes."""
-        rank, num_blocks = self.rank, self.num_blocks
-        return BTLinear(*self.modes(place), tucker_rank=rank, num_blocks=num_blocks, bias=False, **place.factory)
-
-    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> nn.Module:
-        """Fit core tensors and factors to W: see `BTLinear.from_dense`."""
-        rank, num_blocks = self.rank, self.num_blocks
-        return BTLinear.from_dense(weight, *self.modes(place), tucker_rank=rank, num_blocks=num_blocks, bias=bias)
+    @property
+    def ranks(self) -> dict[str, Any]:
+        """R and N."""
+        return {"tucker_rank": self.rank, "num_blocks": self.num_blocks}
 
     def facts(self) -> MapFacts:
         """Return modes, rank and blocks."""

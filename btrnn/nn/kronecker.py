@@ -9,16 +9,16 @@ CP-rank, or N terms.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from btrnn.complexity import check_count, check_modes
 from btrnn.nn.decomposition import block_terms
 from btrnn.nn.factorised import FactorisedLinear, filled
-from btrnn.nn.input_map import FactorisedMap, MapFacts, MapPlace
+from btrnn.nn.input_map import FactorisedMap, MapFacts
 from btrnn.nn.lstm import LSTM, LSTMOptions
 from btrnn.nn.parameters import CalledParameters
 
@@ -196,14 +196,16 @@ class CanonicalPolyadic(FactorisedMap):
     """
 
     rank: int
+    linear = CPLinear
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "rank", check_count("rank", self.rank))
 
-    def build(self, place: MapPlace) -> nn.Module:
-        """Make the factors of the layer's modes."""
-        return CPLinear(*self.modes(place), cp_rank=self.rank, bias=False, **place.factory)
+    @property
+    def ranks(self) -> dict[str, Any]:
+        """R."""
+        return {"cp_rank": self.rank}
 
     def facts(self) -> MapFacts:
         """Return modes and rank."""
@@ -223,15 +225,17 @@ class Kronecker(FactorisedMap):
     """
 
     num_terms: int
+    linear = KroneckerLinear
     fewest = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "num_terms", check_count("num_terms", self.num_terms))
 
-    def build(self, place: MapPlace) -> nn.Module:
-        """Make the matrices of the layer's modes."""
-        return KroneckerLinear(*self.modes(place), num_terms=self.num_terms, bias=False, **place.factory)
+    @property
+    def ranks(self) -> dict[str, Any]:
+        """N."""
+        return {"num_terms": self.num_terms}
 
     def facts(self) -> MapFacts:
         """Return modes and terms."""

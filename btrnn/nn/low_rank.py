@@ -115,6 +115,10 @@ class LowRank(InputMap):
         """Make the matrices of the layer's sizes."""
         return LowRankLinear(place.in_features, place.out_features, rank=self.rank, bias=False, **place.factory)
 
+    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> nn.Module:  # noqa: ARG002
+        """Make the nearest matrices: see `LowRankLinear.from_dense`."""
+        return LowRankLinear.from_dense(weight, rank=self.rank, bias=bias)
+
     def facts(self) -> MapFacts:
         """Return the rank."""
         return MapFacts(rank=self.rank)

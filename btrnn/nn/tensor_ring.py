@@ -8,11 +8,11 @@ with a matrix A_k[i_k] (r_k, r_{k+1}) for each index of each mode, the ring clos
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from btrnn.complexity import all_ranks, check_modes, one_or_more_ranks
 from btrnn.nn.factorised import FactorisedLinear, filled
@@ -231,20 +231,20 @@ class TensorRing(FactorisedMap):
     """
 
     rank: int | Sequence[int]
-    paired = False
+    linear, paired = TRLinear, False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "rank", one_or_more_ranks(self.rank, "tr_rank"))
         all_ranks("tr_rank", self.rank, len(self.in_modes) + len(self.hidden_modes))
 
-    def build(self, place: MapPlace) -> nn.Module:
-        """Make the cores of the layer's modes."""
+    def ranks_of(self, place: MapPlace) -> dict[str, Any]:
+        """Return the ranks, above the lowest layer those of as many cores as there are."""
         rank = self.rank
         if place.layer > 0 and not isinstance(rank, int):
             of_hidden = rank[len(self.in_modes) :]
             rank = (rank[0], *of_hidden[1:], *of_hidden)
-        return TRLinear(*self.modes(place), tr_rank=rank, bias=False, **place.factory)
+        return {"tr_rank": rank}
 
     def facts(self) -> MapFacts:
         """Return modes and ranks."""

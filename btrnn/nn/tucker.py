@@ -7,7 +7,7 @@ With equal ranks it is a block-term map of one block.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from btrnn.complexity import all_ranks, check_modes, one_or_more_ranks
 from btrnn.nn.decomposition import block_terms
 from btrnn.nn.factorised import FactorisedLinear, filled
-from btrnn.nn.input_map import FactorisedMap, MapFacts, MapPlace
+from btrnn.nn.input_map import FactorisedMap, MapFacts
 from btrnn.nn.lstm import LSTM, LSTMOptions
 from btrnn.nn.parameters import CalledParameters
 
@@ -105,15 +105,17 @@ class Tucker(FactorisedMap):
     """
 
     rank: int | Sequence[int]
+    linear = TuckerLinear
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "rank", one_or_more_ranks(self.rank, "tucker_rank"))
         all_ranks("tucker_rank", self.rank, len(self.in_modes))
 
-    def build(self, place: MapPlace) -> nn.Module:
-        """Make the core tensor and factors of the layer's modes."""
-        return TuckerLinear(*self.modes(place), tucker_rank=self.rank, bias=False, **place.factory)
+    @property
+    def ranks(self) -> dict[str, Any]:
+        """The rank of each mode."""
+        return {"tucker_rank": self.rank}
 
     def facts(self) -> MapFacts:
         """Return modes and ranks."""
