@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from btrnn import complexity
     from btrnn.nn.compress import compress
-    from btrnn.nn.gru import BTGRU, GRU, TTGRU
+    from btrnn.nn.gru import BTGRU, CPGRU, GRU, HTGRU, TRGRU, TTGRU, KroneckerGRU, LowRankGRU, TuckerGRU
     from btrnn.nn.hierarchical_tucker import HTLSTM, HTLinear
     from btrnn.nn.kronecker import CPLSTM, CPLinear, KroneckerLinear, KroneckerLSTM
     from btrnn.nn.linear import BTLinear, TTLinear
@@ -24,23 +24,29 @@ if TYPE_CHECKING:
 __all__ = [
     "BTGRU",
     "BTLSTM",
+    "CPGRU",
     "CPLSTM",
     "GRU",
+    "HTGRU",
     "HTLSTM",
     "LSTM",
+    "TRGRU",
     "TRLSTM",
     "TTGRU",
     "TTLSTM",
     "BTLinear",
     "CPLinear",
     "HTLinear",
+    "KroneckerGRU",
     "KroneckerLSTM",
     "KroneckerLinear",
     "LSTMState",
+    "LowRankGRU",
     "LowRankLSTM",
     "LowRankLinear",
     "TRLinear",
     "TTLinear",
+    "TuckerGRU",
     "TuckerLSTM",
     "TuckerLinear",
     "complexity",
@@ -48,30 +54,18 @@ __all__ = [
     "native",
 ]
 
-_HOME = {
-    "compress": "btrnn.nn.compress",
-    "BTLinear": "btrnn.nn.linear",
-    "TTLinear": "btrnn.nn.linear",
-    "CPLinear": "btrnn.nn.kronecker",
-    "HTLinear": "btrnn.nn.hierarchical_tucker",
-    "KroneckerLinear": "btrnn.nn.kronecker",
-    "LowRankLinear": "btrnn.nn.low_rank",
-    "TRLinear": "btrnn.nn.tensor_ring",
-    "TuckerLinear": "btrnn.nn.tucker",
-    "LSTM": "btrnn.nn.lstm",
-    "LSTMState": "btrnn.nn.lstm",
-    "TTLSTM": "btrnn.nn.lstm",
-    "BTLSTM": "btrnn.nn.lstm",
-    "CPLSTM": "btrnn.nn.kronecker",
-    "HTLSTM": "btrnn.nn.hierarchical_tucker",
-    "KroneckerLSTM": "btrnn.nn.kronecker",
-    "LowRankLSTM": "btrnn.nn.low_rank",
-    "TRLSTM": "btrnn.nn.tensor_ring",
-    "TuckerLSTM": "btrnn.nn.tucker",
-    "GRU": "btrnn.nn.gru",
-    "TTGRU": "btrnn.nn.gru",
-    "BTGRU": "btrnn.nn.gru",
+_PUBLIC = {  # each module of `btrnn.nn`, and what of it is public
+    "compress": ("compress",),
+    "gru": ("GRU", "BTGRU", "TTGRU", "TRGRU", "CPGRU", "TuckerGRU", "HTGRU", "KroneckerGRU", "LowRankGRU"),
+    "hierarchical_tucker": ("HTLinear", "HTLSTM"),
+    "kronecker": ("CPLinear", "CPLSTM", "KroneckerLinear", "KroneckerLSTM"),
+    "linear": ("BTLinear", "TTLinear"),
+    "low_rank": ("LowRankLinear", "LowRankLSTM"),
+    "lstm": ("LSTM", "LSTMState", "BTLSTM", "TTLSTM"),
+    "tensor_ring": ("TRLinear", "TRLSTM"),
+    "tucker": ("TuckerLinear", "TuckerLSTM"),
 }
+_HOME = {name: f"btrnn.nn.{module}" for module, names in _PUBLIC.items() for name in names}
 
 
 def __getattr__(name: str) -> object:

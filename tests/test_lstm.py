@@ -12,18 +12,24 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from btrnn import (
     BTGRU,
     BTLSTM,
+    CPGRU,
     CPLSTM,
     GRU,
+    HTGRU,
     HTLSTM,
     LSTM,
+    TRGRU,
     TRLSTM,
     TTGRU,
     TTLSTM,
     BTLinear,
+    KroneckerGRU,
     KroneckerLSTM,
+    LowRankGRU,
     LowRankLSTM,
     LSTMState,
     TTLinear,
+    TuckerGRU,
     TuckerLSTM,
 )
 from btrnn.nn.input_map import BlockTerm, InputMap, MapPlace, TensorTrain
@@ -153,6 +159,12 @@ MAKERS = {
     "low_rank": lambda **options: LowRankLSTM(6, 6, rank=2, **options),
     "tt gru": lambda **options: TTGRU((2, 3), (3, 2), tt_rank=2, **options),
     "bt gru": lambda **options: BTGRU((2, 3), (3, 2), tucker_rank=2, num_blocks=2, **options),
+    "tr gru": lambda **options: TRGRU((2, 3), (3, 2), tr_rank=2, **options),
+    "cp gru": lambda **options: CPGRU((2, 3), (3, 2), cp_rank=2, **options),
+    "tucker gru": lambda **options: TuckerGRU((2, 3), (3, 2), tucker_rank=2, **options),
+    "ht gru": lambda **options: HTGRU((2, 3), (3, 2), ht_rank=2, **options),
+    "kronecker gru": lambda **options: KroneckerGRU((2, 3), (3, 2), num_terms=2, **options),
+    "low rank gru": lambda **options: LowRankGRU(6, 6, rank=2, **options),
 }
 
 

@@ -18,10 +18,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from btrnn.nn.hierarchical_tucker import HierarchicalTucker
 from btrnn.nn.input_map import BlockTerm, TensorTrain
+from btrnn.nn.kronecker import CanonicalPolyadic, Kronecker
+from btrnn.nn.low_rank import LowRank
 from btrnn.nn.options import RecurrentOptions
 from btrnn.nn.recurrent import Recurrent
 from btrnn.nn.stack import States
+from btrnn.nn.tensor_ring import TensorRing
+from btrnn.nn.tucker import Tucker
 from btrnn.ops.gru_fast import unroll
 from btrnn.ops.steps import Steps
 
@@ -177,3 +182,81 @@ class BTGRU(GRU):
     ) -> None:
         input_map = BlockTerm(in_modes, hidden_modes, tucker_rank, num_blocks)
         super().__init__(input_map.input_size, input_map.hidden_size, input_map=input_map, **options)
+
+
+class TRGRU(GRU):
+    """A GRU whose input-to-hidden matrix is a tensor ring; arguments and errors as those of `TRLSTM` and `GRU`."""
+
+    def __init__(
+        self,
+        in_modes: Sequence[int],
+        hidden_modes: Sequence[int],
+        *,
+        tr_rank: int | Sequence[int],
+        **options: Unpack[RecurrentOptions],
+    ) -> None:
+        input_map = TensorRing(in_modes, hidden_modes, tr_rank)
+        super().__init__(input_map.input_size, input_map.hidden_size, input_map=input_map, **options)
+
+
+class CPGRU(GRU):
+    """A GRU whose input-to-hidden matrix is a sum of outer products; all else as of `CPLSTM` and `GRU`."""
+
+    def __init__(
+        self, in_modes: Sequence[int], hidden_modes: Sequence[int], *, cp_rank: int, **options: Unpack[RecurrentOptions]
+    ) -> None:
+        input_map = CanonicalPolyadic(in_modes, hidden_modes, cp_rank)
+        super().__init__(input_map.input_size, input_map.hidden_size, input_map=input_map, **options)
+
+
+class KroneckerGRU(GRU):
+    """A GRU whose input-to-hidden matrix is a sum of Kronecker products; all else as of `KroneckerLSTM` and `GRU`."""
+
+    def __init__(
+        self,
+        in_modes: Sequence[int],
+        hidden_modes: Sequence[int],
+        *,
+        num_terms: int,
+        **options: Unpack[RecurrentOptions],
+    ) -> None:
+        input_map = Kronecker(in_modes, hidden_modes, num_terms)
+        super().__init__(input_map.input_size, input_map.hidden_size, input_map=input_map, **options)
+
+
+class TuckerGRU(GRU):
+    """A GRU whose input-to-hidden matrix is a Tucker tensor; all else as of `TuckerLSTM` and `GRU`."""
+
+    def __init__(
+        self,
+        in_modes: Sequence[int],
+        hidden_modes: Sequence[int],
+        *,
+        tucker_rank: int | Sequence[int],
+        **options: Unpack[RecurrentOptions],
+    ) -> None:
+        input_map = Tucker(in_modes, hidden_modes, tucker_rank)
+        super().__init__(input_map.input_size, input_map.hidden_size, input_map=input_map, **options)
+
+
+class HTGRU(GRU):
+    """A GRU whose input-to-hidden matrix is a hierarchical Tucker tensor; all else as of `HTLSTM` and `GRU`."""
+
+    def __init__(
+        self,
+        in_modes: Sequence[int],
+        hidden_modes: Sequence[int],
+        *,
+        ht_rank: int,
+        leaf_rank: int | None = None,
+        **options: Unpack[RecurrentOptions],
+    ) -> None:
+        input_map = HierarchicalTucker(in_modes, hidden_modes, ht_rank, leaf_rank)
+        super().__init__(input_map.input_size, input_map.hidden_size, input_map=input_map, **options)
+
+
+class LowRankGRU(GRU):
+    """A GRU whose input-to-hidden matrix has a low rank; all else as of `LowRankLSTM` and `GRU`."""
+
+    def __init__(self, input_size: int, hidden_size: int, *, rank: int, **options: Unpack[RecurrentOptions]) -> None:
+        super().__init__(input_size, hidden_size, input_map=LowRank(rank), **options)
