@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from btrnn.benchmark.results.records import SECTIONS
 from btrnn.reports.benchmark import figure_files, table_texts, terminal_report
-from btrnn.reports.publishing import local_dir
+from btrnn.results.store import LOCAL
 from btrnn.storage.atomic import replace_file
 
 SPARE = 0.95  # of the time: a setting that has begun is finished
@@ -31,7 +31,7 @@ QUICK_DIR = Path(tempfile.gettempdir()) / "btrnn-benchmark-quick"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 130 when it was interrupted."""
     options = _parser().parse_args(arguments)
-    results_dir = options.results_dir or (QUICK_DIR if options.quick else local_dir(Path("results")))
+    results_dir = options.results_dir or (QUICK_DIR if options.quick else Path("results") / LOCAL)
     if options.report:
         write_report(results_dir)
         return 0
