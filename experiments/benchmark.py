@@ -7,8 +7,8 @@ from btrnn.benchmark.measure.run import measure
 from btrnn.benchmark.records import SECTIONS
 from btrnn.engine.command import exit_status
 from btrnn.reports.benchmark import figure_files, table_texts, terminal_report
-from btrnn.reports.publishing import local_dir
 from btrnn.reports.writing import Report, write
+from btrnn.results.store import LOCAL
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="tiny shapes and few rounds, to see that all works")
     parser.add_argument("--results-dir", type=Path, help="default: results/local, with --quick a folder below it")
     options = parser.parse_args(arguments)
-    results_dir = options.results_dir or local_dir(Path("results")) / ("quick" if options.quick else "")
+    results_dir = options.results_dir or Path("results", LOCAL) / ("quick" if options.quick else "")
     devices = measure(results_dir, options.only, options.minutes, quick=options.quick)
     paths = write(Report(table_texts(results_dir), figure_files(results_dir)), results_dir)
     print("\n".join(f"wrote {path}" for path in paths) or f"no benchmark in {results_dir}: `make bench` makes one")

@@ -9,9 +9,9 @@ from pathlib import Path
 from btrnn.benchmark.exponents import missing_sections
 from btrnn.benchmark.measure.run import measure
 from btrnn.engine.command import exit_status
-from btrnn.reports.complexity import figure_files, table_texts
-from btrnn.reports.publishing import local_dir
+from btrnn.reports.benchmark import complexity_texts
 from btrnn.reports.writing import Report, write
+from btrnn.results.store import LOCAL
 
 
 def main() -> None:
@@ -20,9 +20,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0, help="for what is measured (default: %(default)s)")
     parser.add_argument("--results-dir", type=Path, help="default: results/local")
     options = parser.parse_args()
-    results_dir: Path = options.results_dir or local_dir(Path("results"))
+    results_dir: Path = options.results_dir or Path("results", LOCAL)
     measure(results_dir, missing_sections(results_dir), options.minutes)
-    write(report := Report(table_texts(results_dir), figure_files(results_dir)), results_dir)
+    write(report := Report(complexity_texts(results_dir), []), results_dir)
     print(*report.texts.values(), sep="\n")
 
 

@@ -57,7 +57,7 @@ def write_run(
     model: str,
     seed: int,
     *,
-    experiment: str = "ucf11_actions",
+    experiment: str = "ucf11_motions",
     protocol: str = "paper",
     scaling: str = "raw",
     scale: str = "study",
@@ -114,11 +114,11 @@ def write_run(
     summary = {
         **{"experiment": experiment, "name": name, "seed": seed, "model": model, **described},
         **{
-            "source": "actions" if experiment.endswith("_actions") else "ucf11",
+            "source": "motions" if experiment.endswith("_motions") else "ucf11",
             "init": "" if fitted else "default",
         },
         **{
-            "stand_in": experiment.endswith("_actions"),
+            "stand_in": experiment.endswith("_motions"),
             "protocol": protocol,
             "scaling": scaling,
             "scale": scale,
@@ -156,7 +156,7 @@ def write_study(
     results_dir: Path,
     *,
     seeds: int = 3,
-    experiment: str = "ucf11_actions",
+    experiment: str = "ucf11_motions",
     models: tuple[str, ...] = tuple(MODELS),
     **changes: Any,
 ) -> Iterator[Path]:

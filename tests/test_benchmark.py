@@ -26,23 +26,8 @@ from btrnn.benchmark.records import (
     record,
     section_path,
 )
-from btrnn.benchmark.settings import (
-    GRAPH,
-    INPUT_SHAPES,
-    MEMORY_LIMIT,
-    PAPER,
-    PRODUCT_SWEEPS,
-    SWEEPS,
-    TINY,
-    Point,
-    cheapest_contraction,
-    dense_bytes,
-    factored_bytes,
-    law,
-    visits,
-)
+from btrnn.benchmark.settings import GRAPH, INPUT_SHAPES, PAPER, PRODUCT_SWEEPS, SWEEPS, TINY, Point, visits
 from btrnn.benchmark.tables import TARGETS, Target, compare_sweep, judge, ratios, read_all, slower_cells, verdict
-from btrnn.figures.benchmark import against_factor
 from btrnn.reports.benchmark import figure_files, table_texts
 from tests.test_report import load
 
@@ -305,14 +290,19 @@ def sweep_of(times: dict[str, float], factor: str = "rank", value: int = 4) -> p
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
 
 
-def test_figures_show_the_numbers_and_the_laws():
-    rows = [sweep_of({"btrnn BT": 2.0 * value, "tednet BT": nan}, "rank", value) for value in (4, 1, 2, 8)]
-    table = pd.concat(rows, ignore_index=True)[["value", "implementation", "phase", "median_ms"]]
-    figure = against_factor(table, "rank", "title")
+def test_figures_show_the_numbers_and_the_laws(tmp_path):
+    file = RecordFile(section_path(tmp_path, "sweep"))
+    for value in (4, 1, 2, 8):
+        times = {"btrnn BT": 2.0 * value, "tednet BT": nan}
+        point, phase = Point("rank", value), "forward+backward"
+        file.add([record("sweep", point, name, phase, best_ms=ms, median_ms=ms) for name, ms in times.items()])
+    (figure_file,) = figure_files(tmp_path)
+    figure = figure_file.draw()
     measured, bt_law = figure.axes[0].lines
     assert list(measured.get_ydata()) == [2.0, 4.0, 8.0, 16.0]
     assert list(bt_law.get_ydata()) == [8 / 4**4, 8 / 2**4, 8, 8 * 2**4]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["btrnn BT", "the paper's laws"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["btrnn BT", "the law, BT"]
+    assert figure.axes[0].get_title() == "rank R"
 
 
 # ---- targets

@@ -138,7 +138,7 @@ def test_reversed_modes_meet_at_the_fewest_parameters():
 
 def test_torch_is_not_imported():
     code = (
-        "import sys, btrnn, btrnn.complexity, btrnn.results.store, btrnn.figures.video\n"
+        "import sys, btrnn, btrnn.complexity, btrnn.results.store, btrnn.figures.series\n"
         "import btrnn.reports.claims.page, btrnn.reports.readme\n"
         "sys.exit('torch' in sys.modules)"
     )

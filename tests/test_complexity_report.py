@@ -11,12 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from btrnn.benchmark import exponents
-from btrnn.benchmark.exponents import FASTER, HOLDS, SLOWER, UNCLEAR, judge, measurements, ratios
+from btrnn.benchmark.exponents import (
+    FASTER,
+    HOLDS,
+    SLOWER,
+    UNCLEAR,
+    SlopeInterval,
+    judge,
+    measurements,
+    ratios,
+    slope_interval,
+)
 from btrnn.benchmark.measure.run import quick_options, run
 from btrnn.benchmark.records import RecordFile, read_section, record, section_path
 from btrnn.benchmark.settings import INPUT_SHAPES, PAPER, SWEEPS, Family, Point, law
-from btrnn.reports import complexity
-from btrnn.results.statistics import SlopeInterval, slope_interval
+from btrnn.reports import benchmark
 
 from .conftest import ROOT
 
@@ -59,12 +68,11 @@ def test_the_interval_is_that_of_linear_regression():
     fit, known = slope_interval(x, y), linregress(x, y)
     half = student.ppf(0.975, 4) * known.stderr
     assert (fit.slope, fit.low, fit.high) == pytest.approx((known.slope, known.slope - half, known.slope + half))
-    assert fit == slope_interval([*x, 9.0], [*y, np.nan])
-    two = slope_interval([1, 2], [3, 5])
-    assert two.slope == 2
-    assert np.isnan([two.low, two.high, slope_interval([1, 1], [3, 5]).slope, slope_interval([], []).slope]).all()
-    with pytest.raises(ValueError, match="one entry for each point; got 1 and 2"):
-        slope_interval([1], [1, 2])
+    assert fit == slope_interval(np.append(x, 9.0), np.append(y, np.nan))
+    ones, up = np.array([1.0, 1.0]), np.array([3.0, 5.0])
+    two = slope_interval(np.array([1.0, 2.0]), up)
+    assert two.slope == pytest.approx(2)
+    assert np.isnan([two.low, two.high, slope_interval(ones, up).slope, slope_interval(ones[:0], up[:0]).slope]).all()
 
 
 def test_numbers_that_follow_the_laws_are_found_to_follow_them(tmp_path, golden):
@@ -81,7 +89,7 @@ def test_numbers_that_follow_the_laws_are_found_to_follow_them(tmp_path, golden)
     assert (
         fits.loc[fits["factor"].isin(["input", "blocks"]) & (fits["quantity"] != "memory"), "law"].round(9) == 1
     ).all()
-    (text,) = complexity.table_texts(tmp_path).values()
+    (text,) = benchmark.complexity_texts(tmp_path).values()
     golden("complexity.md", text)
 
 
@@ -91,7 +99,7 @@ def test_constants_that_hide_a_law_are_named(tmp_path):
     row = fits.loc["BT", "time forward", "input"]
     assert (row["smallest"], row["all_smallest"]) == (16_384, 1_024)
     assert row["slope_all"] < row["slope"] - exponents.TOLERANCE
-    (text,) = complexity.table_texts(tmp_path).values()
+    (text,) = benchmark.complexity_texts(tmp_path).values()
     (line,) = [line for line in text.splitlines() if line.startswith("- BT, time forward")]
     assert "16,384" in line
 
@@ -142,20 +150,31 @@ def test_ratios_are_those_of_the_paper_s_setting(tmp_path):
 
 
 def test_nothing_measured_gives_nothing(tmp_path):
-    assert complexity.table_texts(tmp_path) == {}
-    assert complexity.figure_files(tmp_path) == []
+    assert benchmark.complexity_texts(tmp_path) == {}
+    assert benchmark.figure_files(tmp_path) == []
     assert measurements({}).empty
 
 
-def test_the_figure_shows_what_was_measured_and_the_slopes(tmp_path):
+def test_the_figures_show_what_was_measured_and_the_laws(tmp_path):
     write_sections(tmp_path)
-    (file,) = complexity.figure_files(tmp_path)
-    figure = file.draw()
-    assert [axis.get_title() for axis in figure.axes] == list(exponents.QUANTITIES)
-    measured, law_line = figure.axes[0].lines[:2]
-    np.testing.assert_allclose(measured.get_xdata(), list(INPUT_SHAPES))
-    np.testing.assert_allclose(measured.get_ydata(), law_line.get_ydata(), rtol=1e-4)
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["1.00"] * 3
+    files = {file.path.stem: file for file in benchmark.figure_files(tmp_path)}
+    assert set(files) == {"benchmark_time", "benchmark_memory"}
+    figure = files["benchmark_time"].draw()
+    assert [axis.get_title() for axis in figure.axes if axis.lines] == ["order d", "rank R", "blocks N", "inputs I"]
+    lines = {str(line.get_label()): line for line in figure.axes[3].lines}
+    for family, name in PRODUCTS.items():
+        shown = files["benchmark_time"].data
+        measured, law_line = (
+            shown[(shown["panel"] == "inputs I") & (shown["label"] == label)] for label in (name, f"the law, {family}")
+        )
+        np.testing.assert_allclose(measured["x"], list(INPUT_SHAPES))
+        np.testing.assert_allclose(law_line["x"], list(INPUT_SHAPES))
+        at_paper = (law_line["x"] == PAPER.in_features).to_numpy()
+        np.testing.assert_allclose(law_line["mean"][at_paper], measured["mean"][(measured["x"] == 57_600)])
+    assert lines
+    memory = files["benchmark_memory"].data
+    ours, by_law = (memory[memory["label"] == label]["mean"] for label in ("btrnn.BTLSTM", "the law, BT"))
+    np.testing.assert_allclose(ours, by_law, rtol=1e-4)
 
 
 def test_memory_is_measured_over_ranks_too_and_a_shape_once_for_all_its_points(tmp_path):

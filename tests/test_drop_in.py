@@ -415,7 +415,7 @@ NAMES = """
 import sys
 import btrnn
 assert btrnn.complexity.factorize(57_600, 4) == (16, 16, 15, 15)
-import btrnn.figures.video, btrnn.results.store
+import btrnn.figures.series, btrnn.results.store
 assert "torch" not in sys.modules
 from btrnn import *
 assert complexity is btrnn.complexity and BTLSTM is btrnn.nn.lstm.BTLSTM

@@ -1,6 +1,6 @@
 """Figures show the numbers they are given, under one colour a model, and notice when they are out of date."""
 
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -12,18 +12,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from btrnn.figures import file as figure_file
-from btrnn.figures import video as figures
 from btrnn.figures.file import FigureFile
+from btrnn.figures.pictures import Tile, draw_animation, draw_heat_maps, draw_tiles, sheet
 from btrnn.figures.series import draw_series
 from btrnn.figures.style import Look, png_bytes
-from btrnn.reports import video
+from btrnn.reports.pages import page_of
 from btrnn.reports.view import View, view_of
 from btrnn.results.schema import MODELS as TABLE
 from btrnn.results.store import collect, write_results
 from tests.run_folders import CLASSES, MODELS, write_study
 
 PAPER = Path(__file__).parent.parent / "results" / "paper.csv"
-TITLE = "Actions (stand-in), scale study, n = 2"
+TITLE = "Motions (stand-in), scale study, n = 2"
+OPTIONS: dict[str, Any] = {"title": TITLE, "x_label": "epoch", "y_label": "training loss"}
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +32,18 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> View:
     results_dir = tmp_path_factory.mktemp("results")
     copyfile(PAPER, results_dir / "paper.csv")
     list(write_study(results_dir, seeds=2, epochs=5, models=(*MODELS, "toy")))
-    write_results(collect(results_dir, "ucf11_actions")[0], results_dir, "ucf11_actions")
-    return view_of(results_dir, "ucf11_actions")
+    write_results(collect(results_dir, "ucf11_motions")[0], results_dir, "ucf11_motions")
+    return view_of(results_dir, "ucf11_motions")
 
 
 @pytest.fixture
 def loss(study: View) -> pd.DataFrame:
-    return study.epoch_series("train/loss", video.panel_name)
+    return study.epoch_series({"": "train/loss"})
 
 
 @pytest.fixture
 def files(study: View) -> dict[str, FigureFile]:
-    return {file.path.stem.removeprefix("ucf11_actions_"): file for file in video.PAGE.figures(study)}
+    return {file.path.stem.removeprefix("ucf11_motions_"): file for file in page_of(study.experiment).figures(study)}
 
 
 def drawn(file: FigureFile) -> Figure:
@@ -56,13 +57,13 @@ def legend(figure: Figure) -> list[str]:
 
 
 def test_curves_are_the_means_over_seeds_of_every_model(study: View, loss: pd.DataFrame) -> None:
-    figure = draw_series(loss, TITLE, "epoch", "training loss")
+    figure = draw_series(loss, **OPTIONS)
     assert figure.get_suptitle() == TITLE
     assert [axis.get_title() for axis in figure.axes] == [
-        "random split, raw input",
-        "random split, normalised input",
-        "grouped split, raw input",
-        "grouped split, normalised input",
+        "protocol paper, scaling raw",
+        "protocol paper, scaling normalized",
+        "protocol grouped, scaling raw",
+        "protocol grouped, scaling normalized",
     ]
     assert [figure.axes[place].get_ylabel() for place in (0, 2)] == ["training loss"] * 2
     assert legend(figure) == ["LSTM", "TT-LSTM", "BT-LSTM, R = 4", "toy, R = 5, d = 3"]
@@ -76,38 +77,34 @@ def test_curves_are_the_means_over_seeds_of_every_model(study: View, loss: pd.Da
 
 
 def test_each_model_has_the_look_of_its_row_in_the_table_in_every_panel(loss: pd.DataFrame) -> None:
-    figure = draw_series(loss, TITLE, "epoch", "training loss")
+    figure = draw_series(loss, **OPTIONS)
     looks = [[(line.get_color(), line.get_linestyle()) for line in axis.lines] for axis in figure.axes]
     assert all(look == looks[0] for look in looks)
     assert looks[0][:3] == [(model.color, model.line) for model in TABLE[:3]]
     assert len({color for color, _ in looks[0]}) == 4
 
 
-def test_accuracy_against_parameters_shows_ours_and_the_papers_own_split(
+def test_accuracy_against_parameters_shows_every_model_where_it_belongs(
     study: View, files: dict[str, FigureFile]
 ) -> None:
     figure = drawn(files["parameters"])
     assert all(axis.get_xscale() == "log" for axis in figure.axes)
     lines: list[list[Any]] = [list(axis.lines) for axis in figure.axes]
-    shown = [{line.get_ydata()[0] for line in panel if line.get_linestyle() == "None"} for panel in lines]
-    published = {0.697, 0.796, 0.853, 0.803, 0.784}
-    assert published <= shown[0] & shown[1]
-    assert not published & (shown[2] | shown[3])
     rows = study.summary[(study.summary["protocol"] == "grouped") & (study.summary["scaling"] == "raw")]
     points = [line.get_xydata()[0].tolist() for line in lines[2] if len(line.get_xdata()) == 1]
-    for model in ("tt_lstm", "bt_lstm", "toy"):  # where it belongs, though another is near
+    for model in ("lstm", "tt_lstm", "bt_lstm", "toy"):  # though another is near
         row = rows[rows["model"] == model].iloc[0]
         assert [row["parameters_input"], row["test/accuracy"]] in points
     baseline = rows.loc[rows["model"] == "logistic_regression", "test/accuracy"].iloc[0]
     assert any(list(line.get_ydata()) == [baseline] * 2 for line in lines[2])  # a horizontal line
-    assert legend(figure)[-1] == "the paper, on UCF11"
+    assert "R = 4" in [text.get_text() for text in figure.axes[2].texts]
 
 
 def test_lines_of_one_model_are_told_apart() -> None:
     rows = [(f"R = {rank}", x, 0.1 * rank) for rank in (1, 2) for x in (2.0, 3.0)]
     table = pd.DataFrame(rows, columns=["label", "x", "mean"]).assign(panel="", model="bt_lstm", low=0.0, high=1.0)
     faded, styled = (
-        draw_series(table, TITLE, "x", "y", looks=looks).axes[0].lines
+        draw_series(table, **OPTIONS, looks=looks).axes[0].lines
         for looks in (None, {"R = 1": Look("red", "o", ":"), "R = 2": Look("blue", "s", "-")})
     )
     assert [line.get_alpha() for line in faded] == [1.0, 0.65]
@@ -116,9 +113,8 @@ def test_lines_of_one_model_are_told_apart() -> None:
 
 def test_points_have_their_notes_and_a_place_its_vertical_line() -> None:
     table = pd.DataFrame({"panel": "", "label": "a", "model": "toy", "x": [1.0, 2.0], "mean": 0.5, "low": 0, "high": 1})
-    figure = draw_series(
-        table.assign(note=["R = 1", "R = 2"]), TITLE, "x", "y", bars=True, vertical=(1.5, "the paper's")
-    )
+    noted = table.assign(note=["R = 1", "R = 2"])
+    figure = draw_series(noted, **OPTIONS, bars=True, vertical=(1.5, "the paper's"))
     assert [text.get_text() for text in figure.axes[0].texts] == ["R = 1", "R = 2"]
     assert list(figure.axes[0].lines[0].get_xdata()) == [1.5, 1.5]
 
@@ -128,7 +124,7 @@ def test_points_have_their_notes_and_a_place_its_vertical_line() -> None:
 
 @pytest.fixture
 def file(loss: pd.DataFrame) -> FigureFile:
-    return FigureFile(Path("figures/loss.png"), loss, partial(draw_series, loss, TITLE, "epoch", "training loss"))
+    return FigureFile(Path("figures/loss.png"), draw_series, loss, OPTIONS)
 
 
 def test_a_figure_lies_below_its_output_folder_and_knows_what_it_shows(file: FigureFile, tmp_path: Path) -> None:
@@ -143,12 +139,12 @@ def test_a_figure_lies_below_its_output_folder_and_knows_what_it_shows(file: Fig
 def test_a_figure_is_stale_where_its_data_or_its_texts_change(file: FigureFile, tmp_path: Path) -> None:
     file.write(tmp_path)
     other = file.data.assign(mean=file.data["mean"] + 1e-6)
-    assert not file._replace(data=other).is_current(tmp_path)
-    titled = partial(draw_series, file.data, "Another title", "epoch", "training loss")
-    assert not file._replace(draw=titled).is_current(tmp_path)
+    assert not replace(file, data=other).is_current(tmp_path)
+    assert not replace(file, options=OPTIONS | {"title": "Another title"}).is_current(tmp_path)
+    assert not replace(file, options=OPTIONS | {"looks": {"LSTM": Look("red", "o", ":")}}).is_current(tmp_path)
 
 
-@pytest.mark.parametrize("changed", ["btrnn.figures.series", "btrnn.figures.style", "btrnn.figures.video"])
+@pytest.mark.parametrize("changed", ["btrnn.figures.series", "btrnn.figures.style", "btrnn.figures.pictures"])
 def test_a_figure_is_stale_where_the_code_that_draws_it_changes(
     file: FigureFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
@@ -159,7 +155,7 @@ def test_a_figure_is_stale_where_the_code_that_draws_it_changes(
         return source(module) + "# edited" * (module.__name__ == changed)
 
     monkeypatch.setattr(figure_file.inspect, "getsource", edited)
-    assert file.is_current(tmp_path) == (changed == "btrnn.figures.video")  # which does not draw this one
+    assert file.is_current(tmp_path) == (changed == "btrnn.figures.pictures")  # which does not draw this one
 
 
 def test_figures_of_a_study_are_written(files: dict[str, FigureFile], tmp_path: Path) -> None:
@@ -171,22 +167,63 @@ def test_figures_of_a_study_are_written(files: dict[str, FigureFile], tmp_path: 
         assert TITLE in drawn(file).get_suptitle()
 
 
-def test_confusion_matrix_writes_each_count_in_its_cell() -> None:
-    counts = pd.DataFrame(np.zeros((11, 11), dtype=int), index=CLASSES, columns=CLASSES)
+def test_the_confusion_of_classes_counts_the_clips_of_all_seeds(study: View, files: dict[str, FigureFile]) -> None:
+    (table,) = files["confusion_grouped_raw"].data.values()
+    tested = study.results.predictions[study.results.predictions["name"] == "bt_lstm_grouped_raw_study"]
+    assert table.index.tolist() == table.columns.tolist() == CLASSES
+    assert table.loc["kick", "punch"] == ((tested["label"] == 5) & (tested["predicted"] == 6)).sum()
+    assert table.sum().sum() == len(tested)
+
+
+def test_a_heat_map_writes_each_number_in_its_cell_and_leaves_white_what_is_not_there() -> None:
+    counts = pd.DataFrame(np.full((11, 11), np.nan), index=CLASSES, columns=CLASSES)
     counts.loc["kick", "punch"] = 7
-    figure = figures.confusion_matrix(counts, TITLE)
+    figure = draw_heat_maps({"": counts}, title=TITLE, x_label="predicted", y_label="true")
     (axis,) = figure.axes
-    assert [(text.get_text(), *text.get_position()) for text in axis.texts] == [("7", 6, 5)]
-    assert [tick.get_text() for tick in axis.get_yticklabels()][3] == "dance a"
-    shares: Any = axis.images[0].get_array()
-    assert shares[5, 6] == 1.0
+    assert [(text.get_text(), *text.get_position()) for text in axis.texts if text.get_text()] == [("7", 6, 5)]
+    assert [tick.get_text() for tick in axis.get_yticklabels()][3] == "dance_a"
+    two = {name: pd.DataFrame({1.0: [0.25, 0.5]}, index=[2.0, 3.0]) for name in ("a", "b")}
+    figure = draw_heat_maps(two, title=TITLE, x_label="R", y_label="d", form=".3f")
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b"]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["0.250", "0.500"]
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["2", "3"]
+
+
+def test_tiles_stand_in_rows_with_their_texts_and_places_can_be_empty() -> None:
+    grey, color = np.zeros((4, 8), dtype=np.uint8), np.zeros((8, 4, 3), dtype=np.uint8)
+    rows = [("first", [Tile(grey, "above", ("a caption", "another"))]), ("second", [None, Tile(color)])]
+    figure = draw_tiles(rows, title=TITLE)
+    assert [axis.get_ylabel() for axis in figure.axes] == ["first", "", "second", ""]
+    assert [len(axis.images) for axis in figure.axes] == [1, 0, 0, 1]
+    assert figure.axes[0].get_title() == "above"
+    assert figure.axes[0].get_xlabel() == "a caption\nanother"
+
+
+def test_a_sheet_has_every_image_at_its_place_and_grey_between() -> None:
+    images = np.arange(6, dtype=np.uint8).reshape(2, 3, 1, 1) * np.ones((1, 1, 4, 5), dtype=np.uint8)
+    laid = sheet(images)
+    assert laid.shape == (4 + 2 + 4, 3 * 5 + 2 * 2)
+    for row in range(2):
+        for column in range(3):
+            assert (laid[6 * row : 6 * row + 4, 7 * column : 7 * column + 5] == 3 * row + column).all()
+    assert (laid[4:6] == 128).all()
+
+
+def test_an_animation_shows_a_shorter_model_s_last_canvas_to_the_end() -> None:
+    short, long = (np.full((steps, 2, 6, 6), 10 * steps, dtype=np.uint8) for steps in (1, 3))
+    frames = draw_animation({"short": short, "long": long}, title="DRAW")
+    assert len(frames) == 3 + 5
+    for frame in frames:
+        pixels = np.asarray(frame)
+        assert (pixels == 10).sum() >= 2 * 18 * 18  # enlarged three times
+        assert (pixels == 30).sum() >= 2 * 18 * 18
 
 
 def test_figures_leave_global_settings_alone(loss: pd.DataFrame) -> None:
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    png_bytes(draw_series(loss, TITLE, "epoch", "loss"), 50)
+    png_bytes(draw_series(loss, **OPTIONS), 50)
     assert dict(mpl.rcParams) == before
 
 
@@ -203,7 +240,7 @@ def test_figures_do_not_depend_on_the_users_settings(loss: pd.DataFrame, setting
     import matplotlib as mpl
 
     def draw() -> bytes:
-        return png_bytes(draw_series(loss, TITLE, "epoch", "loss"), 50)
+        return png_bytes(draw_series(loss, **OPTIONS), 50)
 
     with mpl.rc_context():
         mpl.rcdefaults()

@@ -18,7 +18,7 @@ from btrnn.storage.files import ResultsError
 from .conftest import ROOT
 from .run_folders import write_run
 
-EXPERIMENT = "ucf11_actions"
+EXPERIMENT = "ucf11_motions"
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -42,6 +42,7 @@ def test_what_is_collected_and_reported_is_the_user_s_own(results_dir):
     assert lines == [f"{EXPERIMENT}: 2 rows -> " + lines[0].split(" -> ")[1]]
     write(own_report(results_dir, [EXPERIMENT]), results_dir / "local")
     assert {path.split("/")[0] for path in files(results_dir)} == {"paper.csv", "local"}
+    assert not (results_dir / "local" / "paper.csv").exists()
     assert len(read_results(results_dir / "local", EXPERIMENT).runs) == 2
 
 
@@ -93,7 +94,7 @@ def test_runs_of_code_that_is_not_committed_and_smoke_runs_are_not_published(res
     write_run(results_dir, "bt_lstm", 1, changes={"git_dirty": True})
     collect(results_dir)
     before = files(results_dir)
-    with pytest.raises(ResultsError, match=r"1 of 2 runs of ucf11_actions were made by code that is not committed"):
+    with pytest.raises(ResultsError, match=r"1 of 2 runs of ucf11_motions were made by code that is not committed"):
         publish(results_dir)
     assert files(results_dir) == before
     shutil.rmtree(results_dir / "local")
@@ -104,7 +105,7 @@ def test_runs_of_code_that_is_not_committed_and_smoke_runs_are_not_published(res
 
 
 def test_what_is_not_there_is_named(results_dir):
-    with pytest.raises(ResultsError, match=r"no run folders for ucf1 in .*runs; there are: none"):
+    with pytest.raises(ResultsError, match=r"no run folders of ucf1 in .*runs; there are: none"):
         collect(results_dir, ["ucf1"])
     with pytest.raises(ResultsError, match=r"no results of ucf1 in .*local; there are: none"):
         publish(results_dir, ["ucf1"])

@@ -350,7 +350,7 @@ def test_the_parameter_figure_draws_the_counts_and_the_dense_line(golden):
     (file,) = parameters.figure_files(ROOT / "results")
     (axis,) = file.draw().axes
     assert axis.get_yscale() == "log"
-    dense, *lines = axis.lines
+    *lines, dense = axis.lines
     assert set(dense.get_ydata()) == {1_048_576}
     for rank, line in enumerate(lines, start=1):
         np.testing.assert_array_equal(line.get_ydata(), table.loc[table["rank"] == rank, "parameters"])

@@ -11,9 +11,8 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from btrnn.reports.caveats import caveats
-from btrnn.reports.page import Page
-from btrnn.reports.pages import page_of
+from btrnn.reports.page import Page, caveats
+from btrnn.reports.pages import RATES, page_of
 from btrnn.reports.render import render
 from btrnn.reports.view import view_of
 from btrnn.results.store import collect, write_results
@@ -22,8 +21,8 @@ from tests.run_folders import write_run, write_study
 
 ROOT = Path(__file__).parent.parent
 README = "# btrnn\n\nBefore.\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n\nAfter.\n"
-EXPERIMENT, RATE_CURVES = "ucf11_actions", "ucf11_rates_random_split_actions"
-RATES = {"lstm": {1e-5: 0.9, 1e-4: 0.8, 1e-3: 0.6}, "bt_lstm": {1e-5: 0.3, 1e-4: 0.85, 1e-3: 0.85}}
+EXPERIMENT, RATE_CURVES = "ucf11_motions", "ucf11_rates_random_split_motions"
+ACCURACIES = {"lstm": {1e-5: 0.9, 1e-4: 0.8, 1e-3: 0.6}, "bt_lstm": {1e-5: 0.3, 1e-4: 0.85, 1e-3: 0.85}}
 
 
 def load(name: str) -> ModuleType:
@@ -42,6 +41,11 @@ def workspace(folder: Path) -> list[str]:
     copyfile(ROOT / "results" / "paper.csv", folder / "results" / "paper.csv")
     (folder / "README.md").write_text(README)
     return ["--results-dir", str(folder / "results"), "--readme", str(folder / "README.md")]
+
+
+def workspace_paper(results_dir: Path) -> None:
+    """Put the paper's numbers into a results folder."""
+    copyfile(ROOT / "results" / "paper.csv", results_dir / "paper.csv")
 
 
 def cells(markdown: str, first: str) -> list[str]:
@@ -70,20 +74,20 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace(folder)
     results_dir = folder / "results"
     list(write_study(results_dir, seeds=2, models=("lstm", "bt_lstm", "toy", "logistic_regression"), epochs=3))
-    for model, accuracies in RATES.items():
+    for model, accuracies in ACCURACIES.items():
         for rate, accuracy in accuracies.items():
             changes = {"learning_rate": rate, "val/loss": abs(rate - 1e-3)}
             for seed in range(2):
                 change = changes | {"test/accuracy": accuracy + 0.01 * seed}
                 write_run(results_dir, model, seed, experiment=RATE_CURVES, changes=change)
             untested = changes | {"test/accuracy": None}
-            write_run(results_dir, model, 100, experiment="ucf11_rates_actions", changes=untested)
-    for experiment in (EXPERIMENT, RATE_CURVES, "ucf11_rates_actions"):
+            write_run(results_dir, model, 100, experiment="ucf11_rates_motions", changes=untested)
+    for experiment in (EXPERIMENT, RATE_CURVES, "ucf11_rates_motions"):
         collect_all(results_dir, experiment)
     return results_dir
 
 
-@pytest.mark.parametrize("experiment", [EXPERIMENT, RATE_CURVES, "ucf11_rates_actions"])
+@pytest.mark.parametrize("experiment", [EXPERIMENT, "ucf11_rates_motions"])
 def test_pages_are_as_they_were(reported: Path, experiment: str, golden: Callable[[str, str], None]) -> None:
     golden(f"{experiment}.md", page_text(reported, experiment))
 
@@ -98,13 +102,13 @@ def test_the_table_is_what_the_csv_gives(reported: Path) -> None:
         half = 12.706204736 * sd / 2**0.5  # Student's t at n = 2
         low, high = max(mean - half, 0), min(mean + half, 1)
         assert row[place] == f"{mean:.3f} ± {sd:.3f} (2) [{low:.3f}, {high:.3f}]"
-    command = "`python experiments/train.py -m experiment=ucf11_actions model=bt_lstm seed=0,1`"
-    assert row[7:] == ["other data", "0.990", "0.001", "4.4", command]
+    command = "`python experiments/train.py -m experiment=ucf11_motions model=bt_lstm seed=0,1`"
+    assert row[7:] == ["0.990", "0.001", "4.4", command]
 
 
 def test_a_model_in_no_table_of_models_stands_in_every_table_difference_and_figure(reported: Path) -> None:
     text, view = page_text(reported), view_of(reported, EXPERIMENT)
-    assert len(re.findall(r"\| toy, R = 5, d = 3 +\|", text)) == 4 + 4  # panels, and settings of how soon
+    assert len(re.findall(r"\| toy, R = 5, d = 3 +\|", text)) == 4  # panels
     assert text.count("| toy, R = 5, d = 3 - LSTM ") == 4
     for name in ("accuracy", "training_loss", "parameters"):
         (file,) = [file for file in page_of(EXPERIMENT).figures(view) if file.path.stem.endswith(name)]
@@ -113,20 +117,17 @@ def test_a_model_in_no_table_of_models_stands_in_every_table_difference_and_figu
     assert "toy, R = 5, d = 3" in page_of(EXPERIMENT).terminal_report(reported, EXPERIMENT, "study")
 
 
-def test_models_that_were_not_run_show_their_counts(reported: Path) -> None:
-    text = page_text(reported).split("### All numbers")[1]
-    counts = ["722", "81,693", "222.1", "reported 0.784 [M]"]
-    assert cells(text, "BT-LSTM, R = 1")[1:7] == [*counts, "not run", "not run"]
-    assert cells(text, "BT-LSTM, R = 2")[1:3] == ["1,472", "40,069"]
-    assert cells(text, "TT-LSTM")[1:6] == ["3,360", "17,554", "220", "reported 0.796 [M]", "not run"]
-    assert cells(text, "LSTM")[1:5] == ["58,982,400", "1", "1", "0.697 [S]"]
-    assert cells(text, "logistic regression on mean frames")[1:5] == ["-"] * 4
+def test_a_column_without_a_value_is_left_out(reported: Path) -> None:
+    view = view_of(reported, EXPERIMENT)
+    grouped = view.summary[view.summary["protocol"] == "grouped"]
+    assert "last epoch" in page_of(EXPERIMENT).table(view.summary)[0]
+    assert "last epoch" not in page_of(EXPERIMENT).table(grouped)[0]  # the test split is met once
 
 
 def test_a_page_opens_with_its_figure_and_ends_with_the_wide_table(reported: Path) -> None:
     for experiment in (EXPERIMENT, RATE_CURVES):
         parts = page_text(reported, experiment).split("\n\n")
-        assert parts[2].startswith(f"![Actions (stand-in)](../figures/{experiment}")
+        assert parts[2].startswith(f"![Motions (stand-in)](../figures/{experiment}")
         assert parts[-1].startswith("| model ")
         figures = page_of(experiment).figure_files(reported, experiment)
         linked = set(re.findall(r"\]\(\.\./(figures/\S+)\)", "\n".join(parts)))
@@ -136,7 +137,7 @@ def test_a_page_opens_with_its_figure_and_ends_with_the_wide_table(reported: Pat
 def test_every_table_has_a_heading_that_names_the_data_and_what_was_run(reported: Path) -> None:
     headings = [line for line in page_text(reported).splitlines() if line.startswith("#### ")]
     assert len(headings) == 4
-    assert all(heading.startswith("#### Actions (stand-in): scale `study`, protocol") for heading in headings)
+    assert all(heading.startswith("#### Motions (stand-in): scale `study`, protocol") for heading in headings)
     assert all(heading.endswith("clips 550; 550 examples, 3 epochs, n = 2") for heading in headings[:2])
 
 
@@ -148,12 +149,13 @@ def test_one_seed_is_printed_without_interval(tmp_path: Path) -> None:
     collect_all(results_dir)
     text = page_text(results_dir)
     assert cells(text.split("### All numbers")[1], "BT-LSTM, R = 4")[5] == "0.500 (n = 1)"
-    assert cells(text, "BT-LSTM, R = 4 - LSTM")[1:3] == ["+0.000", "1"]
+    assert cells(text, "BT-LSTM, R = 4 - LSTM")[1:4] == ["+0.000", "1", "one seed, no verdict"]
     assert caveats(view_of(results_dir, EXPERIMENT))["single"]
     shown = page_of(EXPERIMENT).terminal_report(results_dir, EXPERIMENT, "default")
-    assert shown.startswith("Actions (stand-in): scale default, protocol paper, scaling raw")
+    assert shown.startswith("Motions (stand-in): scale default, protocol paper, scaling raw")
+    assert "command" not in shown
     assert "0.500 (n = 1)" in shown
-    assert "81,693" in shown
+    assert "17,388" in shown
 
 
 def test_own_rows_stand_beside_the_published_ones_in_own_pages_alone(tmp_path: Path) -> None:
@@ -183,25 +185,30 @@ def test_real_data_are_named_and_compared_with_the_paper(tmp_path: Path) -> None
     workspace(tmp_path)
     results_dir = tmp_path / "results"
     write_run(results_dir, "bt_lstm", 0, experiment="ucf11", epochs=2, changes={"test/accuracy": 0.8})
+    write_run(results_dir, "lstm", 0, experiment="ucf11", epochs=2, changes={"test/accuracy": 0.7})
     collect_all(results_dir, "ucf11")
     text = page_text(results_dir, "ucf11")
-    assert cells(text.split("### All numbers")[1], "BT-LSTM, R = 4")[7] == "-0.053"
+    assert cells(text.split("### All numbers")[1], "BT-LSTM, R = 4")[4:6] == ["0.853 [S]", "0.800 (n = 1)"]
+    assert cells(text, "BT-LSTM, R = 4 - LSTM")[1:] == [
+        *("+0.100", "1", "one seed, no verdict", "17,388", "219.9", "+0.156"),
+    ]
+    assert not caveats(view_of(results_dir, "ucf11"))["other_data"]
     assert "#### UCF11: scale `study`, protocol `paper`" in text
     assert "stand-in" not in text
 
 
 def test_a_scale_that_was_not_run_is_named(reported: Path) -> None:
-    with pytest.raises(ResultsError, match=r"no finished run of 'ucf11_actions' at scale 'smoke'.*scales there: study"):
+    with pytest.raises(ResultsError, match=r"no finished run of 'ucf11_motions' at scale 'smoke'.*scales there: study"):
         page_of(EXPERIMENT).terminal_report(reported, EXPERIMENT, "smoke")
     with pytest.raises(ResultsError, match=r"no finished run of 'ucf11'.*scales there: none"):
         page_of("ucf11").terminal_report(reported, "ucf11", "study")
 
 
 def test_each_experiment_has_the_page_of_its_task_or_study() -> None:
-    names = ("ucf11", "ucf11_rates", "ucf11_rates_random_split", "ucf11_sensitivity_actions", "draw_mnist_5k")
+    names = ("ucf11", "ucf11_motions", "ucf101_rates_raw", "draw_rates_mnist_5k", "ucf101_sensitivity", "draw_mnist_5k")
     found = [page_of(name) for name in (*names, "captioning_ranks_scenes")]
     assert all(isinstance(page, Page) for page in found)
-    templates = ["video", "video", "rate_curves", "sensitivity", "generation", "captioning"]
+    templates = ["video", "video", "rates", "rates", "sensitivity", "generation", "captioning"]
     assert [page.template for page in found] == templates
     with pytest.raises(ResultsError, match="does not begin with that of a task"):
         page_of("speech")
@@ -210,60 +217,94 @@ def test_each_experiment_has_the_page_of_its_task_or_study() -> None:
 # ---- what a table cannot tell
 
 
-def test_rates_at_the_edge_of_the_grid_the_ceiling_and_shapes_that_share_a_rate_are_found(tmp_path: Path) -> None:
+def test_the_ceiling_the_study_of_rates_and_shapes_that_share_one_are_found(tmp_path: Path) -> None:
     for rate in (1e-4, 1e-3):
         change = {"learning_rate": rate, "test/accuracy": None}
-        write_run(tmp_path, "bt_lstm", 100, experiment="ucf11_rates_actions", changes=change)
-    collect_all(tmp_path, "ucf11_rates_actions")
+        write_run(tmp_path, "bt_lstm", 100, experiment="ucf11_rates_motions", changes=change)
+    workspace_paper(tmp_path)
     for rank, accuracy in ((4, 0.995), (2, 0.5)):
         for seed in (0, 1):
             write_run(tmp_path, "bt_lstm", seed, changes={"rank": rank, "test/accuracy": accuracy})
     collect_all(tmp_path)
+    assert caveats(view_of(tmp_path, EXPERIMENT))["study"] == ""
+    collect_all(tmp_path, "ucf11_rates_motions")
     found = caveats(view_of(tmp_path, EXPERIMENT))
-    assert found["stand_in"]
+    assert (found["stand_in"], found["other_data"]) == (True, "UCF11")
     assert found["ceiling"] == ["BT-LSTM, R = 4"]
-    assert (found["study"], found["edges"]) == ("ucf11_rates_actions", ["BT-LSTM, raw 0.001"])
+    assert found["study"] == "ucf11_rates_motions"
     assert found["one_rate"] == ["BT-LSTM (0.001)"]
     assert (found["single"], found["yours"]) == (False, False)
 
 
-def test_rates_inside_their_grid_need_no_caveat(tmp_path: Path) -> None:
-    for rate in (1e-4, 1e-3, 1e-2):
-        change = {"learning_rate": rate, "test/accuracy": None}
-        write_run(tmp_path, "bt_lstm", 100, experiment="ucf11_rates_actions", changes=change)
-    collect_all(tmp_path, "ucf11_rates_actions")
-    write_run(tmp_path, "bt_lstm", 0, changes={"test/accuracy": 0.5})
-    collect_all(tmp_path)
-    found = caveats(view_of(tmp_path, EXPERIMENT))
-    assert (found["edges"], found["ceiling"], found["one_rate"]) == ([], [], [])
+# ---- learning rates
 
 
-def test_rates_that_tie_are_named(reported: Path) -> None:
-    page = page_of(RATE_CURVES)
-    models = {model["label"]: model for model in page.values(view_of(reported, RATE_CURVES))["models"]}
-    assert models["BT-LSTM"]["best_rates"] == ["0.0001", "0.001"]
-    assert models["LSTM"] == {
-        **{"label": "LSTM", "best": "0.905", "worst": "0.605", "best_rates": ["1e-05"], "worst_rates": ["0.001"]},
-        **{"edge": True, "paper": "0.805"},
+def test_the_rate_with_the_lowest_validation_loss_is_chosen_and_edges_and_ties_are_noted(tmp_path: Path) -> None:
+    losses = {"lstm": (2.0, 1.5, 1.9), "bt_lstm": (1.5, 1.6, 1.5)}
+    workspace_paper(tmp_path)
+    for model, values in losses.items():
+        for rate, loss in zip((1e-4, 1e-3, 3e-3), values, strict=True):
+            changes = {"learning_rate": rate, "val/loss": loss, "test/accuracy": None}
+            write_run(tmp_path, model, 0, experiment="ucf11_rates_motions", changes=changes)
+    collect_all(tmp_path, "ucf11_rates_motions")
+    view = view_of(tmp_path, "ucf11_rates_motions")
+    rows = RATES.rows(view).set_index(["model", "learning_rate"])
+    assert rows.index[rows["best"]].tolist() == [("lstm", 1e-3), ("bt_lstm", 1e-4)]
+    assert rows["chosen"].to_dict() == dict.fromkeys(rows.index, "") | {
+        ("lstm", 1e-3): "yes",
+        ("bt_lstm", 1e-4): "yes, at the grid's edge",
+        ("bt_lstm", 3e-3): "as low, at the grid's edge",
     }
-    (row,) = page.differences(view_of(reported, RATE_CURVES)).to_dict("records")
-    assert (row["n"], row["mean"]) == (2, pytest.approx(-0.05))
+    models = {model["label"]: model for model in RATES.values(view)["models"]}
+    assert (models["BT-LSTM"]["ties"], models["BT-LSTM"]["edge"], models["BT-LSTM"]["best"]) == (1, True, "1.500")
+    assert (models["LSTM"]["ties"], models["LSTM"]["edge"], models["LSTM"]["rate"]) == (0, False, "0.001")
+    assert RATES.differences(view) == []  # no run met the test split
 
 
-def outcome(**changes: object) -> dict[str, object]:
-    row = {"first": "A", "second": "B", "settings": 1, "n": 3, "better": 0, "worse": 0, "same": 0, "one_seed": 0}
-    return row | {"text": "+0.1, 95 % CI [+0.05, +0.15]", "mean": 0.1, "compression": 2.0} | changes
+def test_rates_with_fewer_seeds_are_not_chosen(tmp_path: Path) -> None:
+    workspace_paper(tmp_path)
+    for rate, seeds, loss in ((1e-4, 2, 1.0), (1e-3, 1, 0.5)):
+        for seed in range(seeds):
+            changes = {"learning_rate": rate, "val/loss": loss}
+            write_run(tmp_path, "bt_lstm", seed, experiment=RATE_CURVES, changes=changes)
+    collect_all(tmp_path, RATE_CURVES)
+    rows = RATES.rows(view_of(tmp_path, RATE_CURVES))
+    assert rows.loc[rows["best"], "learning_rate"].tolist() == [1e-4]
 
 
-@pytest.mark.parametrize(
-    ("changes", "verdict"),
-    [
-        ({"better": 1}, "more accurate"),
-        ({"worse": 1}, "less accurate"),
-        ({"same": 1}, "no significant difference"),
-        ({"one_seed": 1, "n": 1}, "one seed, no verdict"),
-    ],
-)
-def test_a_verdict_claims_no_more_than_the_interval(changes: dict[str, object], verdict: str) -> None:
-    text = render("video_sentence", outcomes=[outcome(**changes)], data="UCF11", first={"scale": "paper"})
-    assert f"A against B: {verdict} (" in " ".join(text.split())
+def test_models_are_compared_each_at_its_chosen_rate(reported: Path) -> None:
+    view = view_of(reported, RATE_CURVES)
+    models = {model["label"]: model for model in RATES.values(view)["models"]}
+    assert models["LSTM"] == {
+        **{"label": "LSTM", "rate": "0.001", "edge": True, "best": "0.605", "lowest": "0.605", "highest": "0.905"},
+        **{"paper": "0.805", "ties": 0},
+    }
+    (row,) = RATES.differences(view)
+    assert (row["n"], row["mean"], row["verdict"]) == (2, pytest.approx(0.25), "better")
+    (file,) = RATES.figures(view)
+    assert file.path == Path("figures", f"{RATE_CURVES}.png")
+    assert set(file.data["x"]) == {1e-5, 1e-4, 1e-3}
+
+
+# ---- sentences
+
+
+def row(**changes: object) -> dict[str, object]:
+    values = {"first": "A", "second": "B", "n": 3, "text": "+0.1 [+0.05, +0.15]", "place": "", "compression": 2.0}
+    return values | {"verdict": "better"} | changes
+
+
+@pytest.mark.parametrize("verdict", ["better", "worse", "no significant difference", "one seed, no verdict"])
+def test_a_sentence_says_of_few_differences_what_each_is(verdict: str) -> None:
+    text = " ".join(render("compared", rows=[row(verdict=verdict)]).split())
+    assert text == f"{verdict.capitalize()}: A minus B +0.1 [+0.05, +0.15], n = 3."
+
+
+def test_a_sentence_counts_many_differences_and_names_the_smallest_that_is_not_worse() -> None:
+    rows = [row(first=name, verdict="worse", compression=9.0) for name in "CDE"]
+    rows += [row(first="F", compression=3.0), row(first="G", verdict="no significant difference", compression=4.0)]
+    text = " ".join(render("compared", rows=rows).split())
+    assert "Worse in 3 of 5 comparisons with B." in text
+    assert text.endswith("The smallest that is not worse is G: +0.1 [+0.05, +0.15], n = 3.")
+    assert "smallest" not in render("compared", rows=[row(verdict="one seed, no verdict")] * 5)
+    assert "smallest" not in render("compared", rows=[row(place="scaling raw")] * 5)

@@ -16,28 +16,24 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from btrnn.complexity import bt_parameters
-from btrnn.results.differences import model_differences, paired_difference
+from btrnn.results.differences import model_differences, outcome, paired_difference
 from btrnn.results.paper import beside_paper, read_paper
 from btrnn.results.schema import MODELS as MODELS_TABLE
 from btrnn.results.schema import model_of, model_position, schema_of
 from btrnn.results.statistics import mean_interval
 from btrnn.results.store import collect, read_results, read_with_local, result_paths, write_results
 from btrnn.results.summary import (
-    class_names,
-    confusion,
     curves,
-    headline_scale,
     panels,
-    rates,
-    rates_at_edge,
     rows_of,
+    scales,
     summarise,
 )
 from btrnn.storage.files import ResultsError
-from tests.run_folders import CLASSES, MODELS, write_run, write_study
+from tests.run_folders import MODELS, write_run, write_study
 
 PAPER = Path(__file__).parent.parent / "results" / "paper.csv"
-EXPERIMENT = "ucf11_actions"
+EXPERIMENT = "ucf11_motions"
 
 
 def collect_all(results_dir: Path, experiment: str = EXPERIMENT) -> list[Path]:
@@ -52,13 +48,13 @@ def test_runs_of_all_clips_are_compared_like_others(tmp_path):
     for scale, num_clips in (("s3", 275), ("s2", None)):
         for seed in range(2):
             write_run(tmp_path, "bt_lstm", seed, scale=scale, epochs=3, changes={"num_clips": num_clips})
-    results = collect(tmp_path, "ucf11_actions")[0]
-    write_results(results, tmp_path, "ucf11_actions")
-    runs = read_results(tmp_path, "ucf11_actions").runs
+    results = collect(tmp_path, "ucf11_motions")[0]
+    write_results(results, tmp_path, "ucf11_motions")
+    runs = read_results(tmp_path, "ucf11_motions").runs
     summary = summarise(runs)
     assert summary["n"].tolist() == [2, 2]
     assert summary["scale"].tolist() == ["s2", "s3"]
-    assert headline_scale(runs) == "s2"
+    assert scales(runs) == ["s2", "s3"]
     assert [len(panel) for panel in panels(summary)] == [1, 1]
     assert curves(summary, results.epochs, "val/loss")["n"].eq(2).all()
 
@@ -246,7 +242,7 @@ def test_a_summary_in_a_foreign_folder_is_refused(tmp_path: Path) -> None:
         collect(tmp_path, EXPERIMENT)
 
 
-@pytest.mark.parametrize(("experiment", "stand_in"), [("ucf11", True), ("ucf11_actions", False)])
+@pytest.mark.parametrize(("experiment", "stand_in"), [("ucf11", True), ("ucf11_motions", False)])
 def test_stand_in_and_real_data_never_share_a_file(tmp_path: Path, experiment: str, stand_in: bool) -> None:
     write_run(tmp_path, "bt_lstm", 0, experiment=experiment, changes={"stand_in": stand_in})
     with pytest.raises(ResultsError, match=f"stand_in = {stand_in} in experiment '{experiment}'"):
@@ -257,7 +253,7 @@ def test_a_broken_array_file_is_named(tmp_path: Path) -> None:
     write_run(tmp_path, "bt_lstm", 0)
     path = collect_all(tmp_path)[2]
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ResultsError, match=r"ucf11_actions_predictions.npz is not a readable npz"):
+    with pytest.raises(ResultsError, match=r"ucf11_motions_predictions.npz is not a readable npz"):
         read_results(tmp_path, EXPERIMENT)
     assert result_paths(tmp_path, EXPERIMENT)[2] == path
 
@@ -302,7 +298,7 @@ def test_summary_is_the_mean_over_seeds_with_its_interval(tmp_path: Path) -> Non
     half = stats.t.ppf(0.975, 2) * 0.125 / math.sqrt(3)
     assert row["test/accuracy_low"] == pytest.approx(0.625 - half)
     assert row["test/accuracy_high"] == pytest.approx(0.625 + half)
-    assert row["command"] == "python experiments/train.py -m experiment=ucf11_actions model=tt_lstm seed=0,1,2"
+    assert row["command"] == "python experiments/train.py -m experiment=ucf11_motions model=tt_lstm seed=0,1,2"
 
 
 def test_a_seed_twice_in_one_setting_is_refused(tmp_path: Path) -> None:
@@ -313,12 +309,12 @@ def test_a_seed_twice_in_one_setting_is_refused(tmp_path: Path) -> None:
         summarise(pd.concat([runs, runs]))
 
 
-def test_every_panel_has_the_papers_rows_and_counts(tmp_path: Path) -> None:
+def test_panels_are_cut_in_order_and_compression_counted(tmp_path: Path) -> None:
     list(write_study(tmp_path, seeds=1, models=("bt_lstm",), scale="default"))
     list(write_study(tmp_path, seeds=1, models=("bt_lstm",), scale="smoke", num_clips=275))
     collect_all(tmp_path)
     runs = read_results(tmp_path, EXPERIMENT).runs
-    assert headline_scale(runs) == "default"
+    assert scales(runs) == ["default", "smoke"]
     cut = panels(summarise(runs))
     assert [(rows["scale"].iloc[0], rows["protocol"].iloc[0], rows["scaling"].iloc[0]) for rows in cut][:4] == [
         ("default", "paper", "raw"),
@@ -326,12 +322,27 @@ def test_every_panel_has_the_papers_rows_and_counts(tmp_path: Path) -> None:
         ("default", "grouped", "raw"),
         ("default", "grouped", "normalized"),
     ]
-    rows = beside_paper(cut[0], read_paper(PAPER))
-    assert rows["parameters_input"].tolist()[:5] == [58_982_400, 3_360, 3_392, 1_472, 722]
-    assert [math.floor(ratio) for ratio in rows["compression"][:5]] == [1, 17_554, 17_388, 40_069, 81_693]
-    assert rows["n"].tolist() == [0, 0, 1, 0, 0, 0]
-    assert rows["compression_total"].iloc[2] == pytest.approx(59_248_395 / 269_387)
-    assert rows["paper_accuracy"].iloc[[0, 2]].tolist() == [0.697, 0.853]
+    (row,) = cut[0].to_dict("records")
+    assert math.floor(row["compression"]) == 17_388
+    assert row["compression_total"] == pytest.approx(59_248_395 / 269_387)
+
+
+def test_the_paper_s_accuracies_stand_beside_its_own_shapes_alone(tmp_path: Path) -> None:
+    shapes = ({}, {"rank": 2}, {"rank": 1}, {"num_blocks": 1}, {"order": 3}, {"rank": 3})
+    for changes in shapes:
+        write_run(tmp_path, "bt_lstm", 0, changes=changes)
+    for model in ("lstm", "tt_lstm", "toy"):
+        write_run(tmp_path, model, 0)
+    collect_all(tmp_path)
+    rows = beside_paper(summarise(read_results(tmp_path, EXPERIMENT).runs), read_paper(PAPER)).set_index("label")
+    known = rows["paper"].dropna().to_dict()
+    assert known == {
+        **{"LSTM": 0.697, "TT-LSTM": 0.796},
+        **{"BT-LSTM, R = 4": 0.853, "BT-LSTM, R = 2": 0.803, "BT-LSTM, R = 1": 0.784},
+    }
+    assert rows.loc[list(known), "paper_mark"].tolist() == ["S", "M", "S", "M", "M"]
+    assert len(rows) == 9
+    assert set(rows.loc[~rows.index.isin(known), "paper_mark"]) == {""}
 
 
 def test_curves_give_mean_and_range_over_seeds(tmp_path: Path) -> None:
@@ -359,10 +370,14 @@ def test_difference_of_models_is_the_difference_of_their_accuracies(tmp_path: Pa
     for model in ("lstm", "tt_lstm", "bt_lstm"):
         for seed in range(3):
             write_run(tmp_path, model, seed)
-    table = compared(tmp_path, references=("lstm", "tt_lstm"), paper=read_paper(PAPER)).set_index(
-        ["first_model", "second_model"]
-    )
-    assert table.index.tolist() == [("tt_lstm", "lstm"), ("bt_lstm", "lstm"), ("bt_lstm", "tt_lstm")]
+    collect_all(tmp_path)
+    results = read_results(tmp_path, EXPERIMENT)
+    summary = beside_paper(summarise(results.runs), read_paper(PAPER))
+    parts = [model_differences(summary, results, references=(name,)) for name in ("lstm", "tt_lstm")]
+    table = pd.concat(parts).set_index(["first_model", "second_model"])
+    assert table.index.tolist() == [
+        *(("tt_lstm", "lstm"), ("bt_lstm", "lstm"), ("lstm", "tt_lstm"), ("bt_lstm", "tt_lstm")),
+    ]
     runs = read_results(tmp_path, EXPERIMENT).runs
     wide: Any = runs.pivot_table(index="seed", columns="model", values="test/accuracy")
     for (first, second), row in table.iterrows():
@@ -370,7 +385,7 @@ def test_difference_of_models_is_the_difference_of_their_accuracies(tmp_path: Pa
         assert row["mean"] == pytest.approx(paired.mean())
         assert (row["low"], row["high"]) == pytest.approx(stats.t.interval(0.95, 2, paired.mean(), stats.sem(paired)))
         assert row["n"] == 3
-    assert table.loc[("bt_lstm", "lstm"), "paper_difference"] == pytest.approx(0.853 - 0.697)
+    assert table.loc[("bt_lstm", "lstm"), "paper"] == pytest.approx(0.853 - 0.697)
     assert table.loc[("bt_lstm", "lstm"), "compression"] == pytest.approx(58_982_400 / 3_392)
 
 
@@ -407,13 +422,29 @@ def test_models_that_used_other_amounts_of_data_are_not_paired(tmp_path: Path) -
     assert compared(tmp_path).empty
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-3.0, -1.0, "worse"),
+        (1.0, 3.0, "better"),
+        (-1.0, 1.0, "no significant difference"),
+        (0.0, 1.0, "no significant difference"),
+    ],
+)
+def test_an_outcome_claims_no_more_than_the_interval(low: float, high: float, verdict: str) -> None:
+    assert outcome(low, high, lower_is_better=False) == verdict
+    turned = {"worse": "better", "better": "worse"}.get(verdict, verdict)
+    assert outcome(low, high, lower_is_better=True) == turned
+    assert outcome(math.nan, math.nan, lower_is_better=False) == "one seed, no verdict"
+
+
 # ---- the table of models
 
 
 def test_a_model_outside_the_table_has_a_row_of_its_own_after_the_others() -> None:
     toy, other = model_of("toy", "Toy"), model_of("another")
     assert (toy.label, other.label) == ("Toy", "another")
-    assert (toy.dense, toy.baseline) == (False, False)
+    assert not toy.dense
     assert toy == model_of("toy", "Toy")
     assert toy.color not in {model.color for model in MODELS_TABLE}
     assert sorted(["toy", "logistic_regression", "another", "bt_lstm", "lstm"], key=model_position) == [
@@ -454,48 +485,6 @@ def test_own_rows_alone_need_no_published_ones(tmp_path: Path) -> None:
     results = read_with_local(tmp_path, EXPERIMENT)
     assert set(results.runs["origin"]) == set(results.predictions["origin"]) == {"local"}
     assert summarise(results.runs)["label"].tolist() == ["BT-LSTM, R = 4"]
-
-
-# ---- learning rates
-
-
-def test_the_rate_with_the_lowest_validation_loss_is_chosen_and_edges_and_ties_are_noted(tmp_path: Path) -> None:
-    losses = {"lstm": (2.0, 1.5, 1.9), "bt_lstm": (1.5, 1.6, 1.5)}
-    for model, values in losses.items():
-        for rate, loss in zip((1e-4, 1e-3, 3e-3), values, strict=True):
-            write_run(tmp_path, model, 0, changes={"learning_rate": rate, "val/loss": loss})
-    collect_all(tmp_path)
-    table = rates(read_results(tmp_path, EXPERIMENT).runs).set_index(["model", "learning_rate"])
-    assert table.index[table["chosen"]].tolist() == [("bt_lstm", 1e-4), ("lstm", 1e-3)]
-    assert table.index[table["at_edge"]].tolist() == [("bt_lstm", 1e-4)]
-    assert table.index[table["tied"]].tolist() == [("bt_lstm", 3e-3)]
-
-
-def test_rows_whose_rate_is_at_the_edge_of_what_was_tried_are_found(tmp_path: Path) -> None:
-    study = pd.DataFrame(
-        [(model, scaling, rate) for model in ("lstm", "bt_lstm") for scaling in ("raw", "other") for rate in (1, 2, 3)],
-        columns=["model", "scaling", "learning_rate"],
-    )
-    rows = [("lstm", "raw", 2), ("lstm", "other", 3), ("bt_lstm", "raw", 1), ("toy", "raw", 1)]
-    summary = pd.DataFrame(rows, columns=["model", "scaling", "learning_rate"])
-    assert rates_at_edge(summary, study).index.tolist() == [1, 2]
-
-
-# ---- predictions
-
-
-def test_confusion_counts_the_clips_of_all_seeds(tmp_path: Path) -> None:
-    runs = [write_run(tmp_path, "bt_lstm", seed) for seed in (0, 1)]
-    write_run(tmp_path, "lstm", 0)
-    collect_all(tmp_path)
-    results = read_results(tmp_path, EXPERIMENT)
-    (row,) = summarise(results.runs[results.runs["model"] == "bt_lstm"]).to_dict("records")
-    names = class_names(results.predictions)
-    counts = confusion(row, results.predictions, names)
-    written = pd.concat([pd.read_csv(run / "predictions.csv") for run in runs])
-    assert names == CLASSES
-    assert counts.loc["kick", "punch"] == ((written["label"] == 5) & (written["predicted"] == 6)).sum()
-    assert counts.to_numpy().sum() == len(written)
 
 
 # ---- the paper's numbers, and imports

@@ -5,7 +5,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -13,10 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from btrnn.complexity import bt_parameters
 from btrnn.engine.config import check_targets, register
-from btrnn.figures import sensitivity as sensitivity_figures
-from btrnn.reports import sensitivity
-from btrnn.reports.caveats import caveats
-from btrnn.reports.pages import page_of
+from btrnn.reports.page import caveats
+from btrnn.reports.pages import marginal_means, page_of
 from btrnn.reports.view import view_of
 from btrnn.results.store import collect, read_results, write_results
 from btrnn.storage.files import ResultsError
@@ -25,7 +22,7 @@ from .conftest import ROOT
 from .run_folders import write_run
 from .test_report import workspace
 
-EXPERIMENT = "ucf11_sensitivity_actions"
+EXPERIMENT = "ucf11_sensitivity_motions"
 PAPER = {
     2: ([320, 180], [16, 16]),
     3: ([36, 40, 40], [8, 4, 8]),
@@ -112,7 +109,7 @@ def test_the_page_is_as_it_was(results_dir: Path, golden: Callable[[str, str], N
 
 def test_the_table_is_what_the_csv_gives(results_dir: Path):
     view = view_of(results_dir, EXPERIMENT)
-    rows = page_of(EXPERIMENT).rows(view, view.summary)
+    rows = page_of(EXPERIMENT).table(page_of(EXPERIMENT).rows(view))
     assert len(rows) == len(SHAPES) + 1
     assert rows[-1]["model"] == "logistic regression on mean frames"
     (row,) = [row for row in rows if (row["d"], row["R"], row["N"]) == ("5", "4", "2")]
@@ -122,28 +119,23 @@ def test_the_table_is_what_the_csv_gives(results_dir: Path):
     assert row["parameters of W"] == f"{bt_parameters(PAPER[5][0], [16, 2, 2, 4, 4], 4, 2):,}"
 
 
-def test_the_best_and_the_worst_shape_and_what_each_factor_does_are_found(results_dir: Path):
-    view = view_of(results_dir, EXPERIMENT)
-    found = page_of(EXPERIMENT).values(view)
-    assert (found["shapes"], found["equal"], found["worst_order"]) == (24, 0, "2")
-    assert found["best"] == {
-        **{"shape": "d = 4, R = 4, N = 2", "accuracy": f"{accuracy(4, 4, 2, 1):.3f}", "parameters": "3,392"},
-    }
-    assert found["worst"]["shape"] == "d = 2, R = 1, N = 1"
-    by_rank = [np.mean([accuracy(d, rank, n, 1) for d in PAPER for n in (1, 2)]) for rank in (1, 2, 4)]
-    assert f"{' / '.join(f'{mean:.3f}' for mean in by_rank)} at R = 1 / 2 / 4" in found["averages"]
-    others = [np.mean([accuracy(d, rank, n, 1) for d in (3, 4, 5) for n in (1, 2)]) for rank in (1, 2, 4)]
-    assert found["without_worst"][0] == f"{' / '.join(f'{mean:.3f}' for mean in others)} at R = 1 / 2 / 4"
-    assert caveats(view)["one_rate"] == ["BT-LSTM (0.001)"]
+def test_the_best_and_the_worst_shape_and_what_each_factor_does_are_said(results_dir: Path):
+    (text,) = page_of(EXPERIMENT).table_texts(results_dir, EXPERIMENT).values()
+    worst, best = accuracy(2, 1, 1, 1), accuracy(4, 4, 2, 1)
+    assert f"the 24 shapes reach from {worst:.3f} (d = 2, R = 1, N = 1, " in text
+    assert f"to {best:.3f} (d = 4, R = 4, N = 2, 3,392 parameters)." in text
+    for rank in (1, 2, 4):
+        mean = np.mean([accuracy(d, rank, n, 1) for d in PAPER for n in (1, 2)])
+        assert f" R = {rank}: {mean:.3f} [" in text
+    assert caveats(view_of(results_dir, EXPERIMENT))["one_rate"] == ["BT-LSTM (0.001)"]
 
 
 def test_seeds_without_all_shapes_are_left_out_of_averages(results_dir: Path):
     runs = read_results(results_dir, EXPERIMENT).runs
     part = runs[~((runs["seed"] == 2) & (runs["order"] == 5))]
-    effects = sensitivity.marginal_means(part)
-    assert set(effects["n"]) == {2}
-    whole = sensitivity.marginal_means(runs[runs["seed"] < 2])
-    pd.testing.assert_frame_equal(effects, whole)
+    effects = marginal_means(part)
+    assert {row["n"] for row in effects} == {2}
+    assert effects == marginal_means(runs[runs["seed"] < 2])
 
 
 def test_figures_show_the_means(results_dir: Path):
@@ -176,11 +168,3 @@ def test_a_part_of_the_grid_can_be_shown(tmp_path: Path):
     assert "d  " in page.terminal_report(results_dir, EXPERIMENT, "study")
     with pytest.raises(ResultsError, match=r"no finished run .* at scale 'smoke'.*scales there: study"):
         page.terminal_report(results_dir, EXPERIMENT, "smoke")
-
-
-def test_heat_maps_leave_white_what_was_not_run():
-    table = pd.DataFrame(
-        {"model": "bt_lstm", "order": [2, 3], "rank": [1, 2], "num_blocks": [1, 1], "test/accuracy": [0.5, 0.7]}
-    )
-    figure = sensitivity_figures.heat_maps(table, "x")
-    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["0.500", "0.700"]

@@ -98,15 +98,15 @@ def test_another_seed_takes_the_place_of_the_first(tmp_path):
         (folder / "checkpoints").mkdir()
         torch.save({"weight": torch.zeros(2)}, folder / "checkpoints" / "best.pt")
         (folder / "config.yaml").write_text(f"experiment: x\ndata_dir: data\nresults_dir: {tmp_path}\nlogger: null\n")
-    write_results(collect(tmp_path, "ucf11_actions")[0], tmp_path, "ucf11_actions")
+    write_results(collect(tmp_path, "ucf11_motions")[0], tmp_path, "ucf11_motions")
     for folder in folders:
         script.main([str(folder), "--results-dir", str(tmp_path)])
     names = sorted(path.name for path in (tmp_path / "weights").iterdir())
-    stem = f"ucf11_actions-{folders[1].parent.name}-seed1"
+    stem = f"ucf11_motions-{folders[1].parent.name}-seed1"
     assert names == ["README.md", "index.csv", f"{stem}.md", f"{stem}.safetensors"]
     assert pd.read_csv(tmp_path / "weights" / "index.csv")["seed"].tolist() == [1]
     card = (tmp_path / "weights" / f"{stem}.md").read_text()
-    assert "**Trained and tested on Actions (stand-in)**" in card
+    assert "**Trained and tested on Motions (stand-in)**" in card
     assert " (2) [" in card  # the mean over both seeds stands beside
 
 

@@ -14,11 +14,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from btrnn.benchmark.records import measured_sections
 from btrnn.benchmark.settings import PAPER, SWEEPS, Family, Phase, Shape, cheapest_contraction, law
 from btrnn.benchmark.tables import read_all
-from btrnn.results.statistics import SlopeInterval, slope_interval
 
 Quantity = Literal["time forward", "time backward", "memory"]
 QUANTITIES: tuple[Quantity, ...] = ("time forward", "time backward", "memory")
@@ -49,6 +49,15 @@ _LAW_OF: dict[Quantity, Phase | Literal["memory"]] = {
 }
 # Where the sections say how much memory a factor needs.
 _MEMORY_SECTIONS = {"input": "memory", "rank": "memory_sweep", "blocks": "memory_sweep", "order": "memory_sweep"}
+
+
+class SlopeInterval(NamedTuple):
+    """Slope of a straight line by least squares, with its 95 % interval; NaN where there are too few points."""
+
+    slope: float
+    low: float
+    high: float
+    n: int
 
 
 class Ratio(NamedTuple):
@@ -157,7 +166,29 @@ def overall(verdicts: "pd.Series[str]") -> str:
 
 
 def _slope(group: pd.DataFrame, quantity: "pd.Series[float]") -> SlopeInterval:
-    return slope_interval(np.log(group["value"]), np.log(quantity))
+    return slope_interval(np.log(group["value"].to_numpy(dtype=float)), np.log(quantity.to_numpy(dtype=float)))
+
+
+def slope_interval(x: np.ndarray, y: np.ndarray) -> SlopeInterval:
+    """Fit a straight line, and compute its slope with a two-sided 95 % interval by Student's t (n - 2 degrees).
+
+    Args:
+        x: (n,) numbers.
+        y: (n,) numbers; a point with NaN is left out.
+
+    Returns:
+        The slope; NaN unless two values of x differ. The interval, which takes the distances from the line for
+        independent and equally large; NaN under three points.
+    """
+    known = ~(np.isnan(x) | np.isnan(y))
+    count, nan = int(known.sum()), float("nan")
+    if np.unique(x[known]).size < 2:
+        return SlopeInterval(nan, nan, nan, count)
+    across, up = x[known] - x[known].mean(), y[known] - y[known].mean()
+    slope = float(across @ up / (across @ across))
+    rest = up - slope * across
+    half = float(t.ppf(0.975, count - 2) * np.sqrt(rest @ rest / (count - 2) / (across @ across))) if count > 2 else nan
+    return SlopeInterval(slope, slope - half, slope + half, count)
 
 
 def _above(expected: float, excess: SlopeInterval) -> SlopeInterval:

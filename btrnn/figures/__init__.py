@@ -1,1 +1,1 @@
-"""All drawing: one module a task, in one style, from data frames and arrays to figure files. No torch."""
+"""All drawing, in one style, from data frames and arrays to figure files: lines, pictures, one drawing. No torch."""

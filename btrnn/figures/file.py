@@ -4,18 +4,17 @@ import hashlib
 import inspect
 import io
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from btrnn.figures.style import png_bytes
+from btrnn.figures import style
 from btrnn.results.schema import MODELS
 from btrnn.storage.atomic import replace_file
 
@@ -25,32 +24,38 @@ _MILLISECONDS_PER_FRAME = 250
 Frames = list[Image.Image]
 
 
-class FigureFile(NamedTuple):
-    """A figure or animation to be written: its path below an output folder, what it shows, and how to draw it."""
+@dataclass(frozen=True)
+class FigureFile:
+    """A figure or animation to be written.
+
+    Attributes:
+        path: Below an output folder.
+        function: Draws it from the data, with the options as keywords.
+        data: A table, arrays and texts, in lists and mappings.
+        options: Texts, numbers, looks.
+    """
 
     path: Path
-    data: pd.DataFrame | list[np.ndarray]
-    draw: Callable[[], Figure | Frames]
+    function: Callable[..., Figure | Frames]
+    data: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def draw(self) -> Figure | Frames:
+        """Draw it."""
+        return self.function(*(() if self.data is None else (self.data,)), **self.options)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the data (numbers as in CSV files, arrays by their bytes), the texts and the drawing code."""
-        if isinstance(self.data, pd.DataFrame):
-            content = [self.data.to_csv(float_format="%.10g", lineterminator="\n").encode()]
-        else:
-            content = [part for array in self.data for part in (str(array.shape).encode(), array.tobytes())]
-        given = (*self.draw.args, *self.draw.keywords.values()) if isinstance(self.draw, partial) else ()
-        content += [repr(value).encode() for value in (*given, MODELS) if isinstance(value, (str, float, tuple))]
-        function = self.draw.func if isinstance(self.draw, partial) else self.draw
-        modules = dict.fromkeys(_used(sys.modules[function.__module__]))
-        content += [inspect.getsource(module).encode() for module in sorted(modules, key=lambda used: used.__name__)]
+        """SHA-256 of data and options (numbers of tables as in CSV files), the table of models and the drawing code."""
+        content = [*_bytes(self.data), *_bytes(self.options), *_bytes(MODELS)]
+        content += [inspect.getsource(module).encode() for module in (sys.modules[self.function.__module__], style)]
         return hashlib.sha256(b"\0".join(content)).hexdigest()
 
     def write(self, out_dir: Path) -> None:
         """Draw it and write it below `out_dir`, as PNG, or as GIF where it moves."""
         drawn = self.draw()
         if isinstance(drawn, Figure):
-            content = png_bytes(drawn, _RESOLUTION, {_DIGEST: self.digest})
+            content = style.png_bytes(drawn, _RESOLUTION, {_DIGEST: self.digest})
         else:
             buffer = io.BytesIO()
             comment = f"{_DIGEST} {self.digest}".encode()
@@ -68,10 +73,18 @@ class FigureFile(NamedTuple):
         return bool(shown == self.digest)
 
 
-def _used(module: ModuleType, found: frozenset[str] = frozenset()) -> Iterator[ModuleType]:
-    """Yield a module and those of `btrnn.figures` that it takes names from, and so on; one may come twice."""
-    yield module
-    for value in vars(module).values():
-        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        if isinstance(name, str) and name.startswith(__package__ or "") and name not in {*found, module.__name__}:
-            yield from _used(sys.modules[name], found | {module.__name__})
+def _bytes(value: Any) -> Iterator[bytes]:
+    """Yield what a digest is made of."""
+    if isinstance(value, pd.DataFrame):
+        yield value.to_csv(float_format="%.10g", lineterminator="\n").encode()
+    elif isinstance(value, np.ndarray):
+        yield from (str(value.shape).encode(), value.tobytes())
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield repr(key).encode()
+            yield from _bytes(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _bytes(item)
+    else:
+        yield repr(value).encode()

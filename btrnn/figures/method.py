@@ -5,7 +5,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from btrnn.complexity import bt_parameters, dense_parameters
-from btrnn.figures.style import BLUE, GREEN, GREY, ORANGE, drawing
+from btrnn.figures.style import drawing
+from btrnn.results.schema import BLUE, GREEN, GREY, ORANGE
 
 IN_MODES, HIDDEN_MODES, TUCKER_RANK, NUM_BLOCKS = (8, 20, 20, 18), (4, 4, 4, 4), 4, 2  # the paper's main setting
 _GATES = 4

@@ -1,7 +1,4 @@
-"""How all figures look: settings of matplotlib, colours, and one style for each model everywhere.
-
-Colours are Okabe and Ito's; line style and marker say the same once more, without colour.
-"""
+"""How all figures look: settings of matplotlib, and looks that say with line and marker what their colour says."""
 
 import io
 from collections.abc import Mapping
@@ -11,13 +8,7 @@ from typing import Any, NamedTuple
 import matplotlib.style
 from matplotlib.figure import Figure
 
-from btrnn.results.schema import BLUE as BLUE
-from btrnn.results.schema import GREEN as GREEN
-from btrnn.results.schema import GREY as GREY
-from btrnn.results.schema import ORANGE as ORANGE
-from btrnn.results.schema import PURPLE as PURPLE
-from btrnn.results.schema import RED as RED
-from btrnn.results.schema import SKY as SKY
+from btrnn.results.schema import BLUE, ORANGE, RED, SKY
 
 _SETTINGS: dict[str, Any] = {
     "font.size": 13,
@@ -55,14 +46,18 @@ def png_bytes(figure: Figure, dpi: int, metadata: Mapping[str, str] | None = Non
 
 
 class Look(NamedTuple):
-    """Colour, marker and line, as matplotlib writes them; those of a model stand in `btrnn.results.schema.MODELS`."""
+    """Colour, marker and line, as matplotlib writes them; those of a model stand in `btrnn.results.schema.MODELS`.
+
+    A hollow mark is larger than others, so that it does not hide them.
+    """
 
     color: str
     marker: str
     line: str
+    hollow: bool = False
 
 
-RANK_STYLES = {
+RANK_LOOKS = {
     1: Look(SKY, "o", ":"),
     2: Look(BLUE, "s", "--"),
     3: Look(ORANGE, "^", "-."),

@@ -1,4 +1,4 @@
-"""How numbers are written."""
+"""How numbers, settings and tables are written."""
 
 import math
 from collections.abc import Mapping
@@ -7,10 +7,28 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+_DATA = {
+    "ucf11": "UCF11",
+    "ucf101": "UCF101-11",  # eleven of its classes
+    "actions": "Actions (stand-in)",
+    "motions": "Motions (stand-in)",
+    "mnist": "MNIST",
+    "mnist_5k": "MNIST-5k",
+    "fashion_mnist": "Fashion-MNIST",
+    "coco": "MSCOCO",
+    "scenes": "Scenes (stand-in)",
+}
+Table = list[dict[str, str]]
 
-def markdown_table(table: list[dict[str, str]]) -> str:
-    """Write rows of texts as a Markdown table."""
-    return str(tabulate(table, headers="keys", tablefmt="github", disable_numparse=True))
+
+def text_table(table: Table, style: str = "github") -> str:
+    """Write rows of texts as a Markdown table, or in another style of tabulate; "" where there are none."""
+    return str(tabulate(table, headers="keys", tablefmt=style, disable_numparse=True, missingval="-")) if table else ""
+
+
+def data_name(source: str) -> str:
+    """Return the name that a data source has in headings and titles; a stand-in is always called so."""
+    return _DATA.get(source, source)
 
 
 def ratio(value: float | int) -> str:
@@ -30,30 +48,32 @@ def number(value: float | int, form: str) -> str:
     return "-" if math.isnan(value) else f"{value:{form}}"
 
 
+def value_text(value: Any) -> str:
+    """Write the value of a setting."""
+    return value if isinstance(value, str) else count(value)
+
+
 def mean_text(row: Mapping[Any, Any], column: str, form: str, *, times: int = 1, interval: bool = True) -> str:
     """Write mean ± sd (n) [95 % interval] of a row of a summary; at n = 1 the number alone."""
-    if not row["n"]:
-        return "not run"
-    mean, sd, low, high = (times * row[f"{column}{part}"] for part in ("", "_sd", "_low", "_high"))
-    if math.isnan(mean):
+    if math.isnan(row.get(column, math.nan)):
         return "-"
+    mean, sd, low, high = (times * row[f"{column}{part}"] for part in ("", "_sd", "_low", "_high"))
     if math.isnan(sd):
         return f"{mean:{form}} (n = 1)"
     return f"{mean:{form}} ± {sd:{form}} ({row['n']})" + (f" [{low:{form}}, {high:{form}}]" if interval else "")
 
 
-def difference_text(row: Mapping[Any, Any], form: str, times: int = 1) -> str:
-    """Write a difference with its interval, where there is one; NaN as a dash.
+def difference_text(row: Mapping[Any, Any], form: str, times: int = 1, unit: str = "") -> str:
+    """Write a difference with its 95 % interval, where there is one.
 
     Args:
         row: Has `mean`, `low` and `high`; the last two are NaN at one seed, which tells nothing of others.
         form: A format without sign, such as ".3f".
         times: What all three are multiplied with.
+        unit: Behind the mean.
     """
     mean, low, high = (times * float(row[name]) for name in ("mean", "low", "high"))
-    if math.isnan(mean):
-        return "-"
-    return f"{mean:+{form}}" + ("" if math.isnan(low) else f" [{low:+{form}}, {high:+{form}}]")
+    return f"{mean:+{form}}{unit}" + ("" if math.isnan(low) else f" [{low:+{form}}, {high:+{form}}]")
 
 
 def marked(value: str, mark: str) -> str:
@@ -61,7 +81,7 @@ def marked(value: str, mark: str) -> str:
     return f"reported {value} [{mark}]" if "M" in mark else f"{value} [{mark}]"
 
 
-def span(values: pd.Series) -> str:
+def span(values: "pd.Series[Any]") -> str:
     """Write the lowest and the highest of some whole numbers, or the one that they all are."""
     known = [int(value) for value in values.dropna()]
     if not known:

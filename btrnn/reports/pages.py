@@ -1,15 +1,24 @@
-"""Which page shows which experiment."""
+"""Which page shows which experiment: those of the tasks, and of the studies of rates and of shapes."""
 
-from btrnn.reports import captioning, generation, rate_curves, sensitivity, video
-from btrnn.reports.page import Page
-from btrnn.results.schema import schema_of
+from functools import partial
+from typing import Any
 
-_STUDIES = {
-    video.RATE_CURVES: rate_curves.PAGE,
-    "ucf101_rates": rate_curves.PAGE,
-    "ucf11_sensitivity": sensitivity.PAGE,
-}
-_TASKS = {"ucf11": video.PAGE, "draw": generation.PAGE, "captioning": captioning.PAGE}  # by `Schema.prefix`
+import pandas as pd
+
+from btrnn.figures.file import FigureFile
+from btrnn.figures.pictures import draw_heat_maps
+from btrnn.figures.series import draw_series
+from btrnn.figures.style import RANK_LOOKS
+from btrnn.reports.format import marked, number
+from btrnn.reports.page import RUN, SIZE, Page, mean, value
+from btrnn.reports.pictures import captions_file, drawn_files
+from btrnn.reports.view import View
+from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, schema_of
+from btrnn.results.statistics import mean_interval
+from btrnn.results.summary import Row, rows_of, shape_label
+
+_WHOLE = (0.0, 1.04)  # of an axis of accuracies
+_SHAPE = {"order": "d", "rank": "R", "num_blocks": "N"}
 
 
 def page_of(experiment: str) -> Page:
@@ -18,7 +27,235 @@ def page_of(experiment: str) -> Page:
     Raises:
         ResultsError: Its name does not begin with that of a task.
     """
-    for name, page in _STUDIES.items():
-        if experiment == name or experiment.startswith(f"{name}_"):
-            return page
-    return _TASKS[schema_of(experiment).prefix]
+    schema, words = schema_of(experiment), experiment.split("_")
+    return RATES if "rates" in words else SENSITIVITY if "sensitivity" in words else _TASKS[schema.prefixes]
+
+
+def _epochs(view: View, name: str, columns: dict[str, str], y_label: str, **options: Any) -> list[FigureFile]:
+    """Return the figure of metrics against the epoch; none where no run has epochs."""
+    table = view.epoch_series(columns)
+    options |= {"title": view.title, "x_label": "epoch", "y_label": y_label}
+    return [FigureFile(view.figure(f"{name}.png"), draw_series, table, options)] if len(table) else []
+
+
+def _sizes(view: View) -> FigureFile:
+    """Return the figure of the main metric against the parameters of W; the rank stands beside its point."""
+    table = view.points("parameters_input", partial(shape_label, without="rank"))
+    table["note"] = ["" if pd.isna(rank) else f"R = {rank:g}" for rank in view.summary["rank"]]
+    labels: dict[str, Any] = {"title": view.title, "x_label": "parameters of W", "y_label": view.metric.label}
+    labels |= {"limits": _WHOLE} if view.schema is VIDEO else {}
+    return FigureFile(view.figure("parameters.png"), draw_series, table, labels | {"bars": True, "log_x": True})
+
+
+# ---- task 1
+
+
+def _paper(row: Row) -> str:
+    return "-" if pd.isna(row["paper"]) else marked(f"{row['paper']:.3f}", row["paper_mark"])
+
+
+def _video_figures(view: View) -> list[FigureFile]:
+    files = _epochs(view, "accuracy", {"": "val/accuracy"}, "accuracy, where the epoch is chosen", limits=_WHOLE)
+    files += [*_epochs(view, "training_loss", {"": "train/loss"}, "training loss"), _sizes(view)]
+    best = view.summary[view.summary["paper_id"] == "bt_lstm_r4"]
+    for row in best.to_dict("records") if len(view.results.predictions) else ():
+        tested = rows_of(row, view.results.predictions)
+        names = tested["group"].str.split("/").str[0].groupby(tested["label"]).first().to_dict()
+        counts = pd.crosstab(tested["label"], tested["predicted"]).rename(index=names, columns=names)
+        title = f"{view.title}\n{row['label']}, protocol {row['protocol']}, scaling {row['scaling']}"
+        options = {"title": title, "x_label": "predicted", "y_label": "true"}
+        path = view.figure(f"confusion_{row['protocol']}_{row['scaling']}.png")
+        files.append(FigureFile(path, draw_heat_maps, {"": counts.where(counts > 0)}, options))
+    return files
+
+
+_TESTED = {"test accuracy": mean("test/accuracy", ".3f"), "last epoch": mean("test/accuracy_last", ".3f")}
+_TESTED["training, last epoch"] = value("train/accuracy_last", ".3f")
+_VIDEO = Page(
+    template="video",
+    columns={"model": value("label"), **SIZE, "paper, UCF11": _paper, **_TESTED, **RUN},
+    figures=_video_figures,
+    values=lambda view: {"protocols": set(view.summary["protocol"])},
+)
+
+
+# ---- task 2
+
+_LAST_EPOCHS, _CONVERGED = 10, 1.0  # a bound that fell by more than a nat in the last ten epochs is no end
+
+
+def _generation_figures(view: View) -> list[FigureFile]:
+    lowest = view.results.epochs["val/nll_bound"].min() if len(view.results.epochs) else 0.0
+    limits, label = (lowest - 2, lowest + 40), "validation NLL bound, nats"
+    return [*drawn_files(view), *_epochs(view, "bound", {"": "val/nll_bound"}, label, limits=limits)]
+
+
+def _not_converged(view: View) -> dict[str, Any]:
+    """Return by how many nats the validation bound of settings that have not converged fell in the last epochs."""
+    falls = []
+    for row in view.summary.to_dict("records") if len(view.results.epochs) else ():
+        runs = rows_of(row, view.results.epochs).sort_values("epoch").groupby("seed")["val/nll_bound"]
+        fall = runs.agg(lambda bounds: bounds.iloc[-min(_LAST_EPOCHS + 1, len(bounds))] - bounds.iloc[-1]).mean()
+        falls += [f"{row['label']}, T = {row['num_glimpses']:g}: {fall:.1f}"] if fall > _CONVERGED else []
+    return {"falls": falls, "last_epochs": _LAST_EPOCHS}
+
+
+_GENERATION = Page(
+    template="generation",
+    columns={
+        **{"encoder": value("label"), **SIZE, "NLL bound, nats": mean("test/nll_bound", ".2f")},
+        **{part: mean(f"test/{part.lower()}", ".2f", interval=False) for part in ("reconstruction", "KL")},
+        **{"training bound": value("train/nll_bound", ".1f"), **RUN},
+    },
+    figures=_generation_figures,
+    values=_not_converged,
+)
+
+
+# ---- task 3
+
+
+def _captioning_figures(view: View) -> list[FigureFile]:
+    splits = {"training, with dropout": "train/loss", "validation": "val/loss"}
+    files = [*captions_file(view), *_epochs(view, "loss", splits, "loss, nats a word")]
+    shapes = view.summary[["model", "rank", "num_blocks", "origin"]].drop_duplicates()
+    return [_sizes(view), *files] if shapes.duplicated(["model", "origin"]).any() else files
+
+
+_SCORES = {"METEOR": "meteor", "ROUGE-L": "rouge_l"}
+_CAPTIONING = Page(
+    template="captioning",
+    columns={
+        **{"model": value("label"), **SIZE},
+        "BLEU-1 / 2 / 3 / 4": lambda row: " / ".join(f"{100 * row[f'test/bleu_{n}']:.1f}" for n in (1, 2, 3, 4)),
+        **{head: mean(f"test/{name}", ".1f", times=100, interval=False) for head, name in _SCORES.items()},
+        "CIDEr": mean("test/cider", ".1f", times=100),
+        **{"perplexity": mean("test/perplexity", ".2f", interval=False), **RUN},
+    },
+    figures=_captioning_figures,
+)
+_TASKS = {VIDEO.prefixes: _VIDEO, GENERATION.prefixes: _GENERATION, CAPTIONING.prefixes: _CAPTIONING}
+
+
+# ---- learning rates
+
+
+def _with_choice(view: View) -> pd.DataFrame:
+    """Return the summary by model and rate, with `best`: whether a rate has its model's lowest mean in validation.
+
+    `chosen` says so in words, and where the rate is the lowest or highest tried, or as low as the chosen one. A rate
+    with fewer seeds than others is no fair choice.
+    """
+    rates, score = view.summary.sort_values("learning_rate"), f"val/{view.schema.monitor}"
+    scores = rates[score].where(rates["n"] == rates["n"].max())
+    models = rates.assign(score=scores).groupby([*view.varied, "model", "origin"], dropna=False)
+    lowest, tried = scores == models["score"].transform("min"), models["learning_rate"]
+    edge = (rates["learning_rate"] == tried.transform("min")) | (rates["learning_rate"] == tried.transform("max"))
+    best = lowest & ~rates[lowest].duplicated([*view.varied, "model", "origin"]).reindex(rates.index, fill_value=False)
+    words = best.map({True: "yes", False: "as low"}) + edge.map({True: ", at the grid's edge", False: ""})
+    rates = rates.assign(best=best, edge=edge, chosen=words.where(lowest, ""))
+    order = list(view.summary["model_label"].unique())
+    return rates.sort_values("model_label", key=lambda labels: labels.map(order.index), kind="stable")
+
+
+def _models_by_rate(view: View) -> dict[str, Any]:
+    """Return for each model and panel its chosen rate, what it reaches there and at the paper's, and how many tie."""
+    column, _, form, times = view.metric
+    paper_rate = float(view.paper["value"]["ucf11.learning_rate"])
+    models = []
+    for _, rows in _with_choice(view).groupby([*view.varied, "model", "origin"], sort=False, dropna=False):
+        (best,) = rows[rows["best"]].to_dict("records")
+        at_paper = rows.loc[rows["learning_rate"] == paper_rate, column]
+        models.append(
+            {"label": ", ".join(filter(None, (best["model_label"], view.place(best)))), "edge": best["edge"]}
+            | {"best": number(times * best[column], form), "rate": f"{best['learning_rate']:g}"}
+            | {"lowest": number(times * rows[column].min(), form), "highest": number(times * rows[column].max(), form)}
+            | {"paper": "".join(f"{times * reached:{form}}" for reached in at_paper)}
+            | {"ties": int((rows["chosen"] != "").sum()) - 1}
+        )
+    few, validated = len(set(view.summary["n"])) > 1, "paper" not in set(view.summary.get("protocol", ()))
+    return {"models": models, "few": few, "validated": validated, "paper_rate": f"{paper_rate:g}"}
+
+
+def _rates_figure(view: View) -> list[FigureFile]:
+    table = view.points("learning_rate", value("model_label"))
+    label = ", ".join(filter(None, (view.metric.label, str(view.first.get("scaling", "")))))
+    options: dict[str, Any] = {"title": view.title, "x_label": "Adam's learning rate", "y_label": label, "log_x": True}
+    if view.metric.column == VIDEO.main:
+        rate = float(view.paper["value"]["ucf11.learning_rate"])
+        options |= {"vertical": (rate, f"the paper's rate, {rate:g}"), "limits": _WHOLE}
+    return [FigureFile(view.figure(""), draw_series, table, options)]
+
+
+RATES = Page(
+    template="rates",
+    columns={
+        **{"model": value("model_label"), "learning rate": value("learning_rate", "g"), **_TESTED},
+        **{"test bound": mean("test/nll_bound", ".2f"), "test CIDEr": mean("test/cider", ".1f", times=100)},
+        **{"validation loss": value("val/loss", ".3f"), "validation bound": value("val/nll_bound", ".3f")},
+        "chosen": value("chosen"),
+    },
+    figures=_rates_figure,
+    rows=_with_choice,
+    compared=lambda view: _with_choice(view).query("best"),
+    values=_models_by_rate,
+)
+
+
+# ---- shapes
+
+
+def marginal_means(runs: pd.DataFrame) -> list[Row]:
+    """Compute the mean accuracy over all shapes that share one value of d, R or N.
+
+    Only seeds count that have every shape, so that no average is over other shapes than the next.
+
+    Returns:
+        A row for each value: letter ("d", "R" or "N"), value, and mean, sd, n, low, high over the seeds.
+    """
+    chosen = runs[runs["num_blocks"].notna()]
+    whole = chosen.groupby("seed").filter(lambda rows: rows["name"].nunique() == chosen["name"].nunique())
+    return [
+        {"letter": letter, "value": level}
+        | mean_interval(rows.groupby("seed")["test/accuracy"].mean(), bounds=(0.0, 1.0))._asdict()
+        for factor, letter in _SHAPE.items()
+        for level, rows in whole.groupby(factor)
+    ]
+
+
+def _shape_figures(view: View) -> list[FigureFile]:
+    """Return accuracy against d, a line for each R, a panel for each N, other models horizontal; and as heat maps."""
+    lines = view.points(
+        "order",
+        lambda row: row["label"] if pd.isna(row["num_blocks"]) else f"R = {row['rank']:g}",
+        lambda row: f"N = {row['num_blocks']:g}",
+    )
+    lines["x"] += 0.06 * (view.summary["rank"].to_numpy() - 2)  # beside one another, so that bars stay apart
+    other = view.summary["num_blocks"].isna().to_numpy()
+    panels = sorted(lines.loc[~other, "panel"].unique())
+    parts = [lines[~other].sort_values(["panel", "label"])]
+    parts += [lines[other].assign(panel=panel, x=float("nan")) for panel in panels]
+    looks = {f"R = {rank}": look for rank, look in RANK_LOOKS.items()}
+    options = {"title": view.title, "x_label": "core order d", "y_label": view.metric.label, "looks": looks}
+    maps = {
+        f"N = {blocks:g}": rows.pivot_table(index="order", columns="rank", values="test/accuracy")
+        for blocks, rows in view.summary.groupby("num_blocks")
+    }
+    labels = {"title": f"{view.title}: {view.metric.label}", "x_label": "Tucker-rank R", "y_label": "core order d"}
+    curves = FigureFile(
+        view.figure("curves.png"), draw_series, pd.concat(parts), options | {"bars": True, "limits": _WHOLE}
+    )
+    heat_maps = FigureFile(view.figure("heat_maps.png"), draw_heat_maps, maps, labels | {"form": ".3f"})
+    return [curves, heat_maps] if maps else []
+
+
+SENSITIVITY = Page(
+    template="sensitivity",
+    columns={
+        **{letter: value(factor, ".0f") for factor, letter in _SHAPE.items()},
+        **{"model": value("model_label"), **SIZE, **_TESTED, **RUN},
+    },
+    figures=_shape_figures,
+    rows=lambda view: view.summary.sort_values(list(_SHAPE)),
+    values=lambda view: {"effects": marginal_means(view.results.runs)},
+)

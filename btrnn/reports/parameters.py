@@ -1,15 +1,16 @@
 """Task 4 (a): parameters of W against the core order d and the Tucker-rank R, from the closed form alone."""
 
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from btrnn.complexity import bt_parameters, dense_parameters, factorize
 from btrnn.figures.file import FigureFile
-from btrnn.figures.sizes import parameters_against_order
+from btrnn.figures.series import COLUMNS, draw_series
+from btrnn.figures.style import RANK_LOOKS, Look
 from btrnn.reports.render import render
 from btrnn.results.paper import read_paper
+from btrnn.results.schema import BT_LSTM, GREY, LSTM
 
 INPUT_SIZE, OUTPUT_SIZE, NUM_BLOCKS = 4096, 256, 1  # the paper's
 ORDERS, RANKS = range(1, 9), range(1, 5)
@@ -55,6 +56,13 @@ def table_texts(results_dir: Path) -> dict[Path, str]:
 
 
 def figure_files(_: Path) -> list[FigureFile]:
-    """Return the paper's figure."""
-    draw = partial(parameters_against_order, grid(), DENSE, f"Block-term parameters, {_TITLE}")
-    return [FigureFile(Path("figures/parameters.png"), grid(), draw)]
+    """Return the paper's figure: parameters against the order, a line for each rank."""
+    table = grid().rename(columns={"order": "x", "parameters": "mean"})
+    table = table.assign(panel="", model=BT_LSTM.name, low=table["mean"], high=table["mean"])
+    table["label"] = [f"R = {rank}" for rank in table["rank"]]
+    dense = {"panel": "", "label": f"dense, {DENSE:,}", "model": LSTM.name, "x": float("nan")}
+    dense |= dict.fromkeys(("mean", "low", "high"), DENSE)
+    looks = {f"R = {rank}": RANK_LOOKS[rank] for rank in RANKS} | {f"dense, {DENSE:,}": Look(GREY, "", "--")}
+    options = {"title": f"Block-term parameters, {_TITLE}", "x_label": "core order d", "y_label": "parameters of W"}
+    data = pd.concat([table.sort_values("rank", kind="stable"), pd.DataFrame([dense])], ignore_index=True)[COLUMNS]
+    return [FigureFile(Path("figures/parameters.png"), draw_series, data, options | {"log_y": True, "looks": looks})]

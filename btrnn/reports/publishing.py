@@ -4,7 +4,7 @@ Runs are collected into `results/local/`, which no repository holds; `make publi
 `results/`: their rows, their pictures, and the recovery study's and the benchmark's files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,15 +17,6 @@ from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import ResultsError
 
 SMOKE = "smoke"  # the scale whose runs only show that everything works: they are never published
-
-
-def local_dir(results_dir: Path) -> Path:
-    """Return the folder of the user's own results, made if need be, with the paper's numbers beside them."""
-    folder = results_dir / LOCAL
-    paper, copy = results_dir / "paper.csv", folder / "paper.csv"
-    if paper.exists() and not (copy.exists() and copy.read_bytes() == paper.read_bytes()):
-        replace_file(copy, paper.read_bytes())
-    return folder
 
 
 def collect(results_dir: Path, experiments: Sequence[str] = ()) -> list[str]:
@@ -41,13 +32,9 @@ def collect(results_dir: Path, experiments: Sequence[str] = ()) -> list[str]:
     Raises:
         ResultsError: An experiment has no run folder, or a file of a run is damaged.
     """
-    runs_dir, out = results_dir / "runs", local_dir(results_dir)
+    runs_dir, out, lines = results_dir / "runs", results_dir / LOCAL, []
     present = sorted(path.name for path in runs_dir.iterdir() if path.is_dir()) if runs_dir.is_dir() else []
-    if unknown := [name for name in experiments if name not in present]:
-        there = ", ".join(present) or "none"
-        raise ResultsError(f"no run folders for {', '.join(unknown)} in {runs_dir}; there are: {there}")
-    lines = []
-    for name in experiments or present:
+    for name in _chosen(experiments, present, "run folders", runs_dir):
         if name == records.EXPERIMENT:
             recovery, unfinished = records.collect(results_dir, out)
             rows, paths = len(recovery.rows), records.write(recovery, out) if len(recovery.rows) else []
@@ -74,14 +61,10 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
         ResultsError: An experiment is not there, or a run was made by code that is not committed: what is published
             must be what a commit gives.
     """
-    own = results_dir / LOCAL
-    present = [*store.collected_experiments(own)]
-    present += [records.EXPERIMENT] if records.paths(own)[0].exists() else []
-    present += ["benchmark"] if machine_path(own).exists() else []
-    if unknown := [name for name in experiments if name not in present]:
-        raise ResultsError(f"no results of {', '.join(unknown)} in {own}; there are: {', '.join(present) or 'none'}")
-    written: list[Path] = []
-    for name in experiments or present:
+    own, written = results_dir / LOCAL, []
+    others = {records.EXPERIMENT: records.paths(own)[0], "benchmark": machine_path(own)}
+    present = [*store.collected_experiments(own), *(name for name, path in others.items() if path.exists())]
+    for name in _chosen(experiments, present, "results", own):
         if name == "benchmark":
             written += _publish_benchmark(own, results_dir)
         elif name == records.EXPERIMENT:
@@ -89,11 +72,24 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
             _check_commit(recovery.rows, name)
             written += records.write(records.merge(records.read(results_dir), [recovery]), results_dir)
         else:
-            results = store.without_scale(store.read_results(own, name), SMOKE)
+            results = store.read_results(own, name)
+            results = results.where(_not_smoke(results.runs))
             _check_commit(results.runs, name)
             merged = store.merge(store.read_results(results_dir, name), [results], name)
             written += store.write_results(merged, results_dir, name)
     return written
+
+
+def _chosen(asked: Sequence[str], present: Collection[str], what: str, place: Path) -> Collection[str]:
+    """Return what was asked for, or all; raises ResultsError where something is not there."""
+    if unknown := [name for name in asked if name not in present]:
+        raise ResultsError(f"no {what} of {', '.join(unknown)} in {place}; there are: {', '.join(present) or 'none'}")
+    return asked or present
+
+
+def _not_smoke(runs: pd.DataFrame) -> Callable[[pd.DataFrame], "pd.Series[bool]"]:
+    names = set(runs.loc[runs["scale"] == SMOKE, "name"])
+    return lambda table: ~table["name"].isin(names)
 
 
 def _check_commit(rows: pd.DataFrame, name: str) -> None:
@@ -107,10 +103,10 @@ def _check_commit(rows: pd.DataFrame, name: str) -> None:
 
 def _publish_benchmark(own: Path, results_dir: Path) -> list[Path]:
     written = []
-    for device in ("cpu", "cuda"):
-        for section in measured_sections(own, device):
-            path = section_path(results_dir, section, device)
-            replace_file(path, section_path(own, section, device).read_bytes())
-            note_machine(results_dir, section, device, read_machines(own)[path.stem])
-            written.append(path)
+    sections = [(name, device) for device in ("cpu", "cuda") for name in measured_sections(own, device)]
+    for section, device in sections:
+        path = section_path(results_dir, section, device)
+        replace_file(path, section_path(own, section, device).read_bytes())
+        note_machine(results_dir, section, device, read_machines(own)[path.stem])
+        written.append(path)
     return written

@@ -1,14 +1,14 @@
 """Task 4 (b) in Markdown and figures: what maps of each shape recover of matrices of several kinds."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from btrnn.figures import recovery as figures
 from btrnn.figures.file import FigureFile
-from btrnn.figures.recovery import PanelRow
+from btrnn.figures.pictures import Tile, draw_tiles
+from btrnn.figures.series import COLUMNS, draw_series
+from btrnn.figures.style import Look
 from btrnn.recovery.records import (
     PANELS,
     RECOVERED,
@@ -21,10 +21,16 @@ from btrnn.recovery.records import (
     shape_name,
     summarise,
 )
-from btrnn.reports.claims.rules import paper_values
 from btrnn.reports.format import span
-from btrnn.reports.render import render
+from btrnn.reports.render import paper_values, render
+from btrnn.results.schema import BLUE, GREEN, GREY, ORANGE
 from btrnn.results.summary import Row
+
+_FORMS = {"bt_n1": ("BT, N = 1", GREEN, "o"), "bt_n2": ("BT, N = 2", BLUE, "s"), "tt": ("TT", ORANGE, "^")}
+_LOOKS = {name: Look(color, marker, "") for name, color, marker in _FORMS.values()}
+_LOOKS |= {f"{name}, from_dense": look._replace(hollow=True) for name, look in _LOOKS.items()}
+_LOOKS |= {"best rank (SVD)": Look(GREY, "_", "")}
+_DARKEST = 2.5 / 64  # grey levels reach to 2.5 root mean squares of a truth, which all have norm 1
 
 
 def is_collected(results_dir: Path) -> bool:
@@ -39,13 +45,11 @@ def table_texts(results_dir: Path) -> dict[Path, str]:
     rows = read(results_dir).rows
     table = summarise(rows)
     table["shape"], table["kind"] = table["name"].map(shape_name), table["truth"].map(TRUTHS)
-    own = table[(table["truth"] == SAME_SHAPE) & table["name"].isin(PANELS)].sort_values("name", key=_place)
-    commits = rows["git_commit"].astype(str).str[:10] + rows["git_dirty"].map(
-        {True: " (uncommitted changes)", False: ""}
-    )
+    own = table[(table["truth"] == SAME_SHAPE) & table["name"].isin(PANELS)]
+    dirty = rows["git_dirty"].map({True: " (uncommitted changes)", False: ""})
     text = render(
         "recovery",
-        panels=own.to_dict("records"),
+        panels=own.sort_values("name", key=lambda names: names.map(PANELS.index)).to_dict("records"),
         kinds=compare_with_rank(table).to_dict("records"),
         shapes={kind: group.to_dict("records") for kind, group in table.groupby("kind", sort=False)},
         names=TRUTHS,
@@ -53,17 +57,13 @@ def table_texts(results_dir: Path) -> dict[Path, str]:
         first=rows.iloc[0].to_dict(),
         restarts=span(rows["num_restarts"]),
         minutes=rows.groupby("name")["seconds"].first().sum() / 60,
-        commits=sorted(set(commits)),
+        commits=sorted(set(rows["git_commit"].astype(str).str[:10] + dirty)),
         error=_error,
         with_interval=_with_interval,
         shape_name=shape_name,
         **paper_values(results_dir),
     )
     return {Path("tables/recovery.md"): text + "\n"}
-
-
-def _place(names: "pd.Series[str]") -> "pd.Series[int]":
-    return names.map(PANELS.index)
 
 
 def _error(value: float) -> str:
@@ -76,46 +76,56 @@ def _with_interval(row: Row, column: str) -> str:
     return f"{row[column]:.3f} [{row[f'{column}_low']:.3f}, {row[f'{column}_high']:.3f}]"
 
 
-# ---- figures
-
-
 def figure_files(results_dir: Path) -> list[FigureFile]:
     """Return the paper's panel figure, and errors against parameters; none where the study is not collected."""
     if not is_collected(results_dir):
         return []
     recovery = read(results_dir)
+    title = "64 x 64 matrices and what is recovered of them from y = W x; P parameters, relative error"
+    panels = {"title": title, "inches": 1.95, "grey": (-_DARKEST, _DARKEST)}
     table = summarise(recovery.rows)
-    shown = _panel_rows(recovery)
-    pictures = [panel for row in shown for panel in row.panels if panel]
-    content = [array for caption, matrix in pictures for array in (np.array(caption), matrix)]
-    columns = ["name", "form", "order", "parameters", "truth", "error_best", "error_best_low", "error_best_high"]
-    drawn = table[[*columns, "error_from_dense", "error_best_rank"]]
-    panel_title = "64 x 64 matrices and what is recovered of them from y = W x; P parameters, relative error"
-    draw_panels = partial(figures.panels, shown, panel_title)
     title = f"Recovery of 64 x 64 matrices, n = {table['n'].max()}; errors below {RECOVERED:g} drawn at {RECOVERED:g}"
-    draw_errors = partial(figures.errors_against_parameters, drawn, TRUTHS, SAME_SHAPE, title)
+    options: Row = {"title": title, "x_label": "parameters", "y_label": "relative error", "bars": True, "looks": _LOOKS}
+    options |= {"log_x": True, "log_y": True, "limits": (RECOVERED / 1.3, 1.4)}
     return [
-        FigureFile(Path("figures/recovery_panels.png"), content, draw_panels),
-        FigureFile(Path("figures/recovery_errors.png"), drawn, draw_errors),
+        FigureFile(Path("figures/recovery_panels.png"), draw_tiles, _panels(recovery), panels),
+        FigureFile(Path("figures/recovery_errors.png"), draw_series, _errors(table), options),
     ]
 
 
-def _panel_rows(recovery: Recovery) -> list[PanelRow]:
+def _panels(recovery: Recovery) -> list[tuple[str, list[Tile | None]]]:
     """Lay out the truths of seed 0 and what the paper's shapes learnt of them; the last two rows: their own truths."""
     first = recovery.rows[recovery.rows["seed"] == 0].set_index(["name", "truth"])[["parameters", "error_best"]]
     names = [name for name in PANELS if name in set(recovery.rows["name"])]
 
-    def learnt(name: str, kind: str) -> tuple[str, np.ndarray]:
+    def tile(name: str, kind: str, what: str, above: str = "") -> Tile:
         row = first.loc[[(name, kind)]].iloc[0]
-        return f"P = {row['parameters']:.0f}: {_error(row['error_best'])}", recovery.matrices[f"{name}/{kind}/learnt"]
+        said = above or f"P = {row['parameters']:.0f}: {_error(row['error_best'])}"
+        return Tile(recovery.matrices[f"{name}/{kind}/{what}"].astype(np.float64), said)
 
-    rows = []
+    rows: list[tuple[str, list[Tile | None]]] = []
     for kind in [kind for kind in TRUTHS if kind in set(recovery.rows["truth"])]:
-        found = [learnt(name, kind) for name in names]
-        truths = [recovery.matrices[f"{name}/{kind}/truth"] for name in names]
+        found = [tile(name, kind, "learnt") for name in names]
         if kind == SAME_SHAPE:
-            titled = [(shape_name(name), truth) for name, truth in zip(names, truths, strict=True)]
-            rows += [PanelRow("truths of the\nsame shape", [None, *titled]), PanelRow("recovered", [None, *found])]
+            truths = [tile(name, kind, "truth", shape_name(name)) for name in names]
+            rows += [("truths of the\nsame shape", [None, *truths]), ("recovered", [None, *found])]
         else:
-            rows.append(PanelRow(TRUTHS[kind], [("truth, P = 4096", truths[0]), *found]))
+            rows.append((TRUTHS[kind], [tile(names[0], kind, "truth", "truth, P = 4096"), *found]))
     return rows
+
+
+def _errors(table: pd.DataFrame) -> pd.DataFrame:
+    """Return relative error against parameters, a panel for each kind of truth, as `draw_series` takes it.
+
+    Filled: trained, the best restart, mean and 95 % interval over the truths. Hollow: made from the truth itself. Dash:
+    the best product of two thin matrices of as many numbers. Errors below `RECOVERED` are drawn there.
+    """
+    place = table.assign(panel=table["truth"].map(TRUTHS), x=table["parameters"].astype(float), model=table["form"])
+    form = table["form"].map({key: name for key, (name, _, _) in _FORMS.items()})
+    parts = [
+        place.assign(label=form, mean=table["error_best"], low=table["error_best_low"], high=table["error_best_high"])
+    ]
+    for column, label in (("error_from_dense", form + ", from_dense"), ("error_best_rank", "best rank (SVD)")):
+        parts.append(place.assign(label=label, **dict.fromkeys(("mean", "low", "high"), table[column])))
+    lines = pd.concat(parts, ignore_index=True)[COLUMNS]
+    return lines.assign(**{name: lines[name].clip(lower=RECOVERED) for name in ("mean", "low", "high")})

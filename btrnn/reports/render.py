@@ -1,10 +1,13 @@
 """Markdown pages from templates: `templates/<name>.md.j2` holds the words, the caller brings computed values."""
 
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from btrnn.reports.format import count, number, ratio
+from btrnn.reports.format import count, marked, number, ratio
+from btrnn.results.paper import read_paper
 
 
 @cache
@@ -36,3 +39,24 @@ def fill(text: str, **values: object) -> str:
         jinja2.UndefinedError: The text uses a value that is not given.
     """
     return _environment().from_string(text).render(values)
+
+
+def paper_values(results_dir: Path) -> dict[str, Callable[..., str]]:
+    """Return what texts may ask of results/paper.csv: `value(id)`; with its mark `paper(id)`, `law(id)`, `gap`."""
+    table = read_paper(results_dir / "paper.csv")
+
+    def value(key: str) -> str:
+        return str(table["value"][key])
+
+    def paper(key: str) -> str:
+        number = value(key)
+        return marked(f"{int(number):,}" if number.isdigit() else number, table["mark"][key])
+
+    def law(key: str) -> str:
+        return marked(f"`{value(f'complexity.{key}')}`", table["mark"][f"complexity.{key}"])
+
+    def gap(first: str, second: str) -> str:
+        marks = sorted({table["mark"][key] for key in (first, second)}, reverse=True)
+        return f"{float(value(first)) - float(value(second)):+.3f} [{', '.join(marks)}]"
+
+    return {"value": value, "paper": paper, "law": law, "gap": gap}

@@ -1,19 +1,22 @@
 """Pages and figures to files: the published ones of results/, or the user's own in results/local."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from btrnn.figures.file import FigureFile
 from btrnn.figures.method import block_term
-from btrnn.reports import benchmark, choosing_ranks, complexity, model_cards, parameters, recovery
+from btrnn.recovery import records
+from btrnn.reports import benchmark, model_cards, parameters, recovery
 from btrnn.reports.claims import page as claims
 from btrnn.reports.pages import page_of
 from btrnn.reports.readme import readme_block, speed_block
 from btrnn.results.store import LOCAL, collected_experiments
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import ResultsError
+
+OTHER_PAGES = {"parameters": parameters, "benchmark": benchmark, "recovery": recovery}  # of no experiment with runs
 
 
 class Report(NamedTuple):
@@ -23,14 +26,35 @@ class Report(NamedTuple):
     figures: list[FigureFile]
 
 
+def page_report(results_dir: Path, name: str, *, local: bool = False) -> Report:
+    """Return one page of tables/ and its figures: of an experiment, or "parameters", "benchmark" or "recovery".
+
+    Args:
+        results_dir: Where the rows are.
+        name: Which page; that of the benchmark brings that of the laws along.
+        local: Whether the user's own rows of the experiment stand beside the published ones.
+    """
+    if name in OTHER_PAGES:
+        place = results_dir / LOCAL if local else results_dir
+        texts = OTHER_PAGES[name].table_texts(place)
+        laws = benchmark.complexity_texts(place) if name == "benchmark" else {}
+        return Report(texts | laws, OTHER_PAGES[name].figure_files(place))
+    page = page_of(name)
+    texts = page.table_texts(results_dir, name, local=local)
+    return Report(texts, page.figure_files(results_dir, name, local=local))
+
+
+def _pages(results_dir: Path, names: Iterable[str], *, local: bool) -> Report:
+    reports = [page_report(results_dir, name, local=local) for name in names]
+    texts = {path: text for report in reports for path, text in report.texts.items()}
+    return Report(texts, [figure for report in reports for figure in report.figures])
+
+
 def published_report(results_dir: Path) -> Report:
     """Return every page and figure of the published rows."""
-    texts, figures = _pages(results_dir, collected_experiments(results_dir), local=False)
-    for made_of_no_run in (parameters, benchmark, complexity, choosing_ranks, recovery):
-        texts |= made_of_no_run.table_texts(results_dir)
-        figures += made_of_no_run.figure_files(results_dir)
+    texts, figures = _pages(results_dir, [*collected_experiments(results_dir), *OTHER_PAGES], local=False)
     texts |= model_cards.card_texts(results_dir)
-    figures.append(FigureFile(Path("figures", "block_term.png"), [], block_term))  # it shows no results
+    figures.append(FigureFile(Path("figures", "block_term.png"), block_term))  # it shows no results
     written = [*texts, *(figure.path for figure in figures)]
     return Report(texts | claims.page_texts(results_dir, written), figures)  # the claims speak of every experiment
 
@@ -46,49 +70,31 @@ def own_report(results_dir: Path, experiments: Sequence[str] = ()) -> Report:
         ResultsError: One of them was not collected.
     """
     own = results_dir / LOCAL
-    present = collected_experiments(own) + ["recovery"] * recovery.is_collected(own)
+    present = collected_experiments(own) + [records.EXPERIMENT] * recovery.is_collected(own)
     if unknown := [name for name in experiments if name not in present]:
         raise ResultsError(
             f"{', '.join(unknown)} is not collected in {own} (there: {', '.join(present) or 'none'}); "
             f"run `python experiments/collect.py {' '.join(unknown)}` first"
         )
-    chosen = list(experiments) or present
-    texts, figures = _pages(results_dir, [name for name in chosen if name != "recovery"], local=True)
-    if "recovery" in chosen:
-        texts |= recovery.table_texts(own)
-        figures += recovery.figure_files(own)
-    return Report(texts, figures)
-
-
-def _pages(results_dir: Path, experiments: Sequence[str], *, local: bool) -> Report:
-    texts: dict[Path, str] = {}
-    figures: list[FigureFile] = []
-    for name in experiments:
-        page = page_of(name)
-        texts |= page.table_texts(results_dir, name, local=local)
-        figures += page.figure_files(results_dir, name, local=local)
-    return Report(texts, figures)
+    return _pages(results_dir, experiments or present, local=True)
 
 
 def write(report: Report, out_dir: Path) -> list[Path]:
     """Write a report's files below a folder and return their paths; what is current already is left alone."""
-    for path, text in report.texts.items():
-        if not _is_current(out_dir / path, text):
-            replace_file(out_dir / path, text)
-    for figure in report.figures:
-        if not figure.is_current(out_dir):
-            figure.write(out_dir)
-    return [out_dir / path for path in (*report.texts, *(figure.path for figure in report.figures))]
+    figures = {out_dir / figure.path: figure for figure in report.figures}
+    for path in stale(report, out_dir):
+        if path in figures:
+            figures[path].write(out_dir)
+        else:
+            replace_file(path, report.texts[path.relative_to(out_dir)])
+    return [*(out_dir / path for path in report.texts), *figures]
 
 
 def stale(report: Report, out_dir: Path) -> list[Path]:
     """Return the paths of the files that are not there or show something else."""
-    texts = [out_dir / path for path, text in report.texts.items() if not _is_current(out_dir / path, text)]
-    return texts + [out_dir / figure.path for figure in report.figures if not figure.is_current(out_dir)]
-
-
-def _is_current(path: Path, text: str) -> bool:
-    return path.exists() and path.read_text(encoding="utf-8") == text
+    texts = {out_dir / path: text for path, text in report.texts.items()}
+    found = [path for path, text in texts.items() if not (path.exists() and path.read_text(encoding="utf-8") == text)]
+    return found + [out_dir / figure.path for figure in report.figures if not figure.is_current(out_dir)]
 
 
 def with_blocks(readme: Path, results_dir: Path) -> str:

@@ -5,15 +5,17 @@ interval by Student's t. A percentile bootstrap over three seeds would be too sh
 the cases where seeds vary.
 """
 
-import numpy as np
+from itertools import product
+
 import pandas as pd
 
-from btrnn.results.paper import paper_model, paper_value
-from btrnn.results.schema import DENSE_MODELS, model_of, schema_of
+from btrnn.results.schema import DENSE_MODELS, schema_of
 from btrnn.results.statistics import MeanInterval, mean_interval
 from btrnn.results.store import Results
 from btrnn.results.summary import Row, panels, rows_of
 from btrnn.storage.files import ResultsError
+
+BETTER, WORSE, SAME, ONE_SEED = "better", "worse", "no significant difference", "one seed, no verdict"
 
 
 def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) -> MeanInterval:
@@ -33,128 +35,90 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
     return mean_interval((values[0] - values[1]).dropna().to_numpy())
 
 
-def settings_difference(first: Row, second: Row, results: Results, column: str) -> MeanInterval:
-    """Compare two settings by `paired_difference`.
-
-    Args:
-        first: A row of `btrnn.results.summary.summarise`.
-        second: Another one, of the same table.
-        results: Of the same runs; where it has predictions, both must have met the same test examples.
-        column: The metric.
-
-    Raises:
-        ResultsError: With one seed, the two were tested on different examples.
-    """
-    unit = schema_of(first["experiment"]).unit
-    if not results.predictions.empty:
-        seen = [rows_of(row, results.predictions).groupby("seed")[unit].agg(frozenset) for row in (first, second)]
-        both = seen[0].index.intersection(seen[1].index)
-        if (seen[0][both] != seen[1][both]).any():
-            raise ResultsError(
-                f"{first['experiment']}: {first['name']} and {second['name']} were tested on different {unit}s with "
-                "the same seed, so they cannot be paired; were the data changed between them? Run both again"
-            )
-    return paired_difference(rows_of(first, results.runs), rows_of(second, results.runs), column)
+def outcome(low: float, high: float, *, lower_is_better: bool) -> str:
+    """Return what the 95 % interval of a difference says: it claims no more, and nothing without one (NaN)."""
+    if low > 0 or high < 0:
+        return BETTER if (high < 0) == lower_is_better else WORSE
+    return SAME if low <= high else ONE_SEED
 
 
 def model_differences(
-    summary: pd.DataFrame,
-    results: Results,
-    *,
-    column: str = "",
-    references: tuple[str, ...] = DENSE_MODELS,
-    paper: pd.DataFrame | None = None,
+    summary: pd.DataFrame, results: Results, *, references: tuple[str, ...] = DENSE_MODELS
 ) -> pd.DataFrame:
-    """Compare every model of each panel with the references there: model A minus model B.
+    """Compare every model of each panel with the references there, by the task's main metric: model A minus model B.
 
     Rows are compared where they are of one origin and used as many examples; others are another study.
 
     Args:
-        summary: Of `btrnn.results.summary.summarise`.
-        results: Of the same runs.
-        column: The metric; the task's main one if "".
-        references: The names of models B. A model is compared with each that stands before it in this order; a
-            baseline with the first alone.
-        paper: See `btrnn.results.paper.read_paper`; adds `paper_difference`.
+        summary: Of `btrnn.results.summary.summarise`; where it has the paper's accuracies (`beside_paper`), the result
+            has their difference, `paper`.
+        results: Of the same runs; where it has predictions, both must have met the same test examples.
+        references: The names of models B.
 
     Returns:
         A row for each pair that has a seed in common: the panel's columns, origin, first, second (labels), first_model,
-        second_model, compression and compression_total (of the first), n (seeds), mean, low, high. At n = 1 low and
-        high are NaN.
+        second_model, compression and compression_total (of the first), n (seeds), mean, low, high, and `verdict`, see
+        `outcome`. At n = 1 low and high are NaN.
 
     Raises:
         ResultsError: Two models were not tested on the same examples with one seed.
     """
-    rows = []
-    schema = schema_of(summary["experiment"].iloc[0])
-    used = ("origin", "used_fewest", "used_most")
-    for panel in panels(summary):
+    rows: list[Row] = []
+    for panel in panels(summary) if len(summary) else ():
+        schema = schema_of(panel["experiment"].iloc[0])
         records = panel.to_dict("records")
-        for place, reference in enumerate(references):
-            earlier = references[: place + 1]
-            for second in [row for row in records if row["model"] == reference]:
-                for first in [row for row in records if row["model"] not in earlier]:
-                    if any(first[name] != second[name] for name in used) or (
-                        place and model_of(first["model"]).baseline
-                    ):
-                        continue
-                    found = settings_difference(first, second, results, column or schema.main)
-                    if found.n == 0:
-                        continue
-                    row = {name: first[name] for name in (*schema.panel, "origin")}
-                    row |= {"first": first["label"], "second": second["label"]}
-                    row |= {"first_model": first["model"], "second_model": second["model"]}
-                    row |= {"compression": _ratio(first, "input"), "compression_total": _ratio(first, "total")}
-                    row |= {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high}
-                    if paper is not None:
-                        said = [paper_value(paper, paper_model(which)) for which in (first, second)]
-                        row["paper_difference"] = said[0] - said[1]
-                    rows.append(row)
-    return pd.DataFrame(rows)
+        others = [row for row in records if row["model"] not in references]
+        for second, first in product([row for row in records if row["model"] in references], others):
+            if any(first[name] != second[name] for name in ("origin", "used_fewest", "used_most")):
+                continue
+            _check_examples(first, second, results)
+            found = paired_difference(rows_of(first, results.runs), rows_of(second, results.runs), schema.main)
+            row = {name: first[name] for name in (*schema.panel, "origin", "compression", "compression_total")}
+            row |= {"first": first["label"], "second": second["label"]}
+            row |= {"first_model": first["model"], "second_model": second["model"]}
+            row |= {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high}
+            row["verdict"] = outcome(found.low, found.high, lower_is_better=schema.lower_is_better)
+            rows.append(row | ({"paper": first["paper"] - second["paper"]} if "paper" in first else {}))
+    return pd.DataFrame([row for row in rows if row["n"]])
 
 
-def _ratio(row: Row, part: str) -> float:
-    """Return by how much a model is smaller than the dense one; NaN where it has no W."""
-    whole, own = row[f"parameters_dense_{part}"], row[f"parameters_{part}"]
-    return float(whole / own) if row["parameters_input"] > 0 else float("nan")
+def _check_examples(first: Row, second: Row, results: Results) -> None:
+    """Raise ResultsError where two settings, with one seed, were tested on different examples."""
+    if results.predictions.empty:
+        return
+    unit = schema_of(first["experiment"]).prediction_columns[0]
+    seen = [rows_of(row, results.predictions).groupby("seed")[unit].agg(frozenset) for row in (first, second)]
+    both = seen[0].index.intersection(seen[1].index)
+    if (seen[0][both] != seen[1][both]).any():
+        raise ResultsError(
+            f"{first['experiment']}: {first['name']} and {second['name']} were tested on different {unit}s with "
+            "the same seed, so they cannot be paired; were the data changed between them? Run both again"
+        )
 
 
 def convergence(panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/loss") -> pd.DataFrame:
     """Compute when each other model reaches the dense model's best validation loss, for each seed.
 
     Args:
-        panel: Rows of `btrnn.results.summary.summarise` of one panel.
+        panel: Rows of `btrnn.results.summary.summarise` of one panel and origin.
         epochs: The experiment's table of epochs.
         column: The loss that chooses the epoch; smaller is better.
 
     Returns:
-        A row for each other setting with epochs and each seed that the dense model has too: the panel's columns,
-        `model`, `label`, `seed`, `loss` (the dense model's best), and until it is reached `dense_epochs`,
-        `dense_seconds`, `epochs`, `seconds`; the last two NaN where it never is. Seconds are of training and
-        validation.
+        A row for each other setting with epochs and each seed that the dense model has too: `model`, `label`, `seed`,
+        `loss` (the dense model's best), and until it is reached `dense_epochs`, `dense_seconds`, `epochs`, `seconds`;
+        the last two NaN where it never is. Seconds are of training and validation.
     """
-    rows = []
-    records = panel.to_dict("records")
-    for dense in [row for row in records if model_of(row["model"]).dense]:
-        for other in [row for row in records if not model_of(row["model"]).dense and row["origin"] == dense["origin"]]:
-            constants = {key: other[key] for key in (*schema_of(other["experiment"]).panel, "model", "label")}
-            runs = [rows_of(row, epochs).sort_values("epoch") for row in (dense, other)]
-            for seed in sorted(set(runs[0]["seed"]) & set(runs[1]["seed"])):
-                curves = [run[run["seed"] == seed] for run in runs]
-                best = curves[0][column].min()
-                times = [_reached(curve, column, best) for curve in curves]
-                rows.append(
-                    constants
-                    | {"seed": seed, "loss": best, "dense_epochs": times[0][0], "dense_seconds": times[0][1]}
-                    | {"epochs": times[1][0], "seconds": times[1][1]}
-                )
-    return pd.DataFrame(rows)
-
-
-def _reached(curve: pd.DataFrame, column: str, target: float) -> tuple[float, float]:
-    """Return how many epochs and seconds a run takes until its loss is at most `target`; NaN if it never is."""
-    below = np.flatnonzero(curve[column].to_numpy() <= target)
-    if below.size == 0:
-        return float("nan"), float("nan")
-    count = int(below[0]) + 1
-    return float(count), float(curve["seconds"].iloc[:count].sum())
+    parts = [rows_of(row, epochs).assign(model=row["model"], label=row["label"]) for row in panel.to_dict("records")]
+    runs = pd.concat(parts).sort_values("epoch", kind="stable")
+    runs["spent"] = runs.groupby(["label", "seed"])["seconds"].cumsum()
+    best = runs[runs["model"].isin(DENSE_MODELS)].groupby("seed")[column].min().rename("loss")
+    runs = runs.join(best, on="seed", how="inner")
+    reached = runs[runs[column] <= runs["loss"]].drop_duplicates(["label", "seed"]).set_index(["label", "seed"])
+    times = runs.drop_duplicates(["label", "seed"]).set_index(["label", "seed"])[["model", "loss"]]
+    times = times.assign(epochs=reached["epoch"] + 1.0, seconds=reached["spent"]).reset_index()
+    dense = times["model"].isin(DENSE_MODELS)
+    own = times[dense].rename(columns={"epochs": "dense_epochs", "seconds": "dense_seconds"})
+    found = times[~dense].merge(own[["seed", "dense_epochs", "dense_seconds"]], on="seed")
+    places = list(panel["label"]).index
+    return found.sort_values("seed").sort_values("label", key=lambda labels: labels.map(places), kind="stable")

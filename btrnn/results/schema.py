@@ -22,9 +22,8 @@ class Model:
     Attributes:
         name: As in the column `model` of runs.
         label: As it is shown.
-        color, marker, line: As matplotlib writes them; line and marker say without colour what the colour says.
+        color, marker, line: As matplotlib writes them; line and marker say what the colour says.
         dense: Its map is not factorised: the others are compared with it.
-        baseline: It is no recurrent network, and is fitted in one go.
         shape: What of its shape its label says: letter, column, and the value that the label leaves out.
         hollow: Drawn larger and hollow, as another model's mark nearly hides it.
     """
@@ -35,7 +34,6 @@ class Model:
     marker: str
     line: Line
     dense: bool = False
-    baseline: bool = False
     shape: tuple[tuple[str, str, int | float | None], ...] = (
         ("R", "rank", None),
         ("N", "num_blocks", None),
@@ -58,7 +56,7 @@ LOW_RANK_LSTM = Model("low_rank_lstm", "low-rank LSTM", BLACK, "*", (0, (2, 4)),
 GRU = Model("gru", "GRU", BLUE, "p", "--", dense=True, shape=())
 TT_GRU = Model("tt_gru", "TT-GRU", ORANGE, "d", "-.", shape=TT_LSTM.shape)
 BT_GRU = Model("bt_gru", "BT-GRU", GREEN, "h", "-", shape=_BT_SHAPE)
-BASELINE = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", baseline=True, shape=())
+BASELINE = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", shape=())
 _OTHER_MAPS = (TR_LSTM, CP_LSTM, TUCKER_LSTM, HT_LSTM, KRONECKER_LSTM, LOW_RANK_LSTM)
 MODELS = (LSTM, TT_LSTM, BT_LSTM, *_OTHER_MAPS, GRU, TT_GRU, BT_GRU, BASELINE)  # in the order of tables and legends
 DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)
@@ -66,12 +64,7 @@ _OTHER_COLORS, _OTHER_MARKERS = (WINE, TEAL, ROSE), ("h", "p", "8", "d")
 
 
 def model_of(name: str, label: str = "") -> Model:
-    """Return a model's row of the table; one that is not in it has a row of its own, with a look made of its name.
-
-    Args:
-        name: The column `model` of a run.
-        label: How a model outside the table is shown; its name if "".
-    """
+    """Return a model's row of the table; one that is not in it has its label, or name, and a look made of its name."""
     for model in MODELS:
         if model.name == name:
             return model
@@ -89,47 +82,55 @@ def model_position(name: str) -> tuple[int, str]:
 RUN_KEY = ("experiment", "name", "seed")
 LATER = {"scaled": False}  # columns that runs of older versions do not have, and what they would say
 _LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "scaled", "epochs")
-_PARAMETERS = ("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total")
+PARAMETERS = ("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total")
 _MACHINE = (
     *("num_train", "num_val", "num_test", "seconds", "seconds_per_epoch", "steps_per_second", "peak_memory_mib"),
     *("device", "threads", "versions", "git_commit", "git_dirty", "command", "finished"),
+)
+TEXT_COLUMNS = (  # text also where it is empty, or reads as a number
+    *("experiment", "name", "model", "model_label", "source", "init", "scale", "in_modes", "hidden_modes", "device"),
+    *("versions", "git_commit", "git_dirty", "command", "finished", "protocol", "scaling", "binarization", "attention"),
+    *("encoder", "split", "tokenizer", "clip", "group", "caption"),
 )
 _OF_EPOCH = ("learning_rate", "first_gradient_norm", "examples_per_second", "seconds")
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of one task's tables.
+    """The columns of one task's tables, and the metric that it is judged by.
 
     Attributes:
-        prefix: With which the names of its experiments begin; it names the task.
+        prefixes: With one of which the names of its experiments begin.
+        published: The source of the data that published numbers are of.
         data: What is said of the data and the task. Runs that differ in one of these never stand in one table.
         metrics: Numbers of a finished run, in the order of the table; those of the test split may be absent.
         averaged: Which of them are averaged over seeds.
-        bounds: Where those can lie at all.
         main: The metric of the test split that the task is judged by.
+        label, form, times, unit: Its name; how it is written, multiplied with what; what stands behind a difference.
+        lower_is_better: As for a bound in nats.
         monitor: Chooses the epoch, and between learning rates; without its split. The lowest is best.
         epoch_metrics: Numbers of an epoch.
         predictions: The file of a run with a row for each test example; "" where a task keeps none.
-        prediction_columns: Of such a row.
+        prediction_columns: Of such a row; the first names the example.
         pictures: What arrays.npz of a run shows: what its own weights drew, or test data, the same for every run.
-        text: Which of `data` and `prediction_columns` are text.
-        other_prefixes: With which names of its experiments begin that are on other data.
     """
 
-    prefix: str
+    prefixes: tuple[str, ...]
+    published: str
     data: tuple[str, ...]
     metrics: tuple[str, ...]
     averaged: tuple[str, ...]
-    bounds: tuple[float, float]
     main: str
+    label: str
     monitor: str
     epoch_metrics: tuple[str, ...]
-    predictions: str
-    prediction_columns: tuple[str, ...]
-    pictures: Literal["none", "of the run", "of the data"]
-    text: tuple[str, ...]
-    other_prefixes: tuple[str, ...] = ()
+    form: str = ".3f"
+    times: int = 1
+    unit: str = ""
+    lower_is_better: bool = False
+    predictions: str = ""
+    prediction_columns: tuple[str, ...] = ()
+    pictures: Literal["none", "of the run", "of the data"] = "none"
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -144,90 +145,71 @@ class Schema:
         return ("experiment", "source", "stand_in", *self.data, "scale", "scaled")
 
     @property
-    def unit(self) -> str:
-        """Return the column that names an example of the test split; "" where predictions are not kept."""
-        return self.prediction_columns[0] if self.predictions else ""
-
-    @property
     def columns(self) -> tuple[str, ...]:
         """Of the table of runs."""
-        return (*RUN_KEY, *self.settings[3:], *_PARAMETERS, "epoch_chosen", *self.metrics, *_MACHINE)
-
-    @property
-    def training_columns(self) -> tuple[str, ...]:
-        """Of every run, also one that did not touch the test split; without those of `LATER`."""
-        return tuple(column for column in self.columns if not column.startswith("test/") and column not in LATER)
+        return (*RUN_KEY, *self.settings[3:], *PARAMETERS, "epoch_chosen", *self.metrics, *_MACHINE)
 
     @property
     def epoch_columns(self) -> tuple[str, ...]:
         """Of the table of epochs."""
         return (*RUN_KEY, "epoch", "step", *self.epoch_metrics, *_OF_EPOCH)
 
-    @property
-    def text_columns(self) -> tuple[str, ...]:
-        """Of the table of runs, those that hold text also where they are empty."""
-        return (
-            *("experiment", "name", "model", "model_label", "source", "init", "scale", *self.text),
-            *("in_modes", "hidden_modes", "device", "versions", "git_commit", "git_dirty", "command", "finished"),
-        )
-
 
 _ACCURACIES = ("train/accuracy_last", "train/accuracy", "val/accuracy", "test/accuracy", "test/accuracy_last")
 VIDEO = Schema(
-    prefix="ucf11",
+    prefixes=("ucf11", "ucf101"),
+    published="ucf11",
     data=("protocol", "scaling", "num_clips"),
     metrics=(
         *("train/loss_last", "train/accuracy_last", "train/accuracy", "val/loss", "val/accuracy"),
         *("test/loss", "test/accuracy", "test/accuracy_last"),
     ),
-    averaged=_ACCURACIES,
-    bounds=(0.0, 1.0),
+    averaged=(*_ACCURACIES, "val/loss"),
     main="test/accuracy",
+    label="test accuracy",
     monitor="loss",
     epoch_metrics=("train/loss", "train/accuracy", "val/loss", "val/accuracy"),
     predictions="predictions.csv",
     prediction_columns=("clip", "group", "label", "predicted", "predicted_last"),
-    pictures="none",
-    text=("protocol", "scaling", "clip", "group"),
-    other_prefixes=("ucf101",),
 )
 
 _BOUND = ("nll_bound", "reconstruction", "kl")
+_BOUNDS = tuple(f"{split}/{part}" for split in ("train", "val", "test") for part in _BOUND)
 GENERATION = Schema(
-    prefix="draw",
+    prefixes=("draw",),
+    published="mnist",
     data=("binarization", "attention", "latent_size", "num_glimpses"),
-    metrics=(
-        *(f"train/{part}_last" for part in _BOUND),
-        *(f"{split}/{part}" for split in ("train", "val", "test") for part in _BOUND),
-    ),
-    averaged=tuple(f"{split}/{part}" for split in ("train", "val", "test") for part in _BOUND),
-    bounds=(0.0, float("inf")),
+    metrics=(*(f"train/{part}_last" for part in _BOUND), *_BOUNDS),
+    averaged=_BOUNDS,
     main="test/nll_bound",
+    label="NLL bound, nats",
+    form=".2f",
+    unit=" nats",
+    lower_is_better=True,
     monitor="nll_bound",
-    epoch_metrics=tuple(f"{split}/{part}" for split in ("train", "val") for part in _BOUND),
-    predictions="",
-    prediction_columns=(),
+    epoch_metrics=_BOUNDS[:6],
     pictures="of the run",
-    text=("binarization", "attention"),
 )
 
 _SCORES = tuple(f"test/{name}" for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"))
 CAPTIONING = Schema(
-    prefix="captioning",
+    prefixes=("captioning",),
+    published="coco",
     data=("encoder", "grid", "split", "tokenizer", "vocabulary_size", "beam_size"),
     metrics=(
         *("train/loss_last", "train/loss", "val/loss", "test/loss", "test/perplexity"),
         *(*_SCORES, "test/cider_constant", "test/cider_true"),
     ),
     averaged=("train/loss", "val/loss", "test/perplexity", *_SCORES, "test/cider_constant", "test/cider_true"),
-    bounds=(0.0, float("inf")),
     main="test/cider",
+    label="CIDEr, times 100",
+    form=".1f",
+    times=100,
     monitor="loss",
     epoch_metrics=("train/loss", "val/loss"),
     predictions="captions.csv",
     prediction_columns=("image", "caption", "cider"),
     pictures="of the data",
-    text=("encoder", "split", "tokenizer", "caption"),
 )
 
 SCHEMAS = (VIDEO, GENERATION, CAPTIONING)
@@ -240,8 +222,7 @@ def schema_of(experiment: str) -> Schema:
         ResultsError: Its name does not begin with that of a task.
     """
     for schema in SCHEMAS:
-        for prefix in (schema.prefix, *schema.other_prefixes):
-            if experiment == prefix or experiment.startswith(f"{prefix}_"):
-                return schema
-    prefixes = ", ".join(prefix for schema in SCHEMAS for prefix in (schema.prefix, *schema.other_prefixes))
+        if experiment.split("_")[0] in schema.prefixes:
+            return schema
+    prefixes = ", ".join(prefix for schema in SCHEMAS for prefix in schema.prefixes)
     raise ResultsError(f"the name of experiment {experiment!r} does not begin with that of a task: {prefixes}")

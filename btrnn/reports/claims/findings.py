@@ -1,0 +1,190 @@
+"""What was found of the paper's claims: counted from shapes alone, trained, and timed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from btrnn.benchmark.tables import medians
+from btrnn.complexity import bt_parameters, dense_parameters, tt_parameters
+from btrnn.recovery import records
+from btrnn.recovery.records import SAME_SHAPE, summarise
+from btrnn.reports import parameters
+from btrnn.reports.claims.rules import COMPARABLE, LITTLE, Finding, claim_texts, in_share, no_worse, tells_apart
+from btrnn.reports.format import count, difference_text
+from btrnn.reports.view import View, published_view
+from btrnn.results.differences import BETTER, convergence, model_differences, paired_difference
+from btrnn.results.paper import MAIN_MODELS, read_paper
+from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM
+from btrnn.results.summary import Row, panels
+
+Findings = dict[str, Finding]
+_NUM_CLASSES = 11  # of UCF11
+
+
+def all_findings(results_dir: Path) -> Findings:
+    """Return what was found of each claim whose numbers are there, by its name in claims.toml."""
+    found = _counted(results_dir) | _recovery(results_dir) | _efficiency(results_dir)
+    for name, judge in _TRAINED.items():
+        if view := published_view(results_dir, name):
+            found |= {key: finding._replace(experiment=view.experiment) for key, finding in judge(view).items()}
+    return found
+
+
+# ---- what is counted
+
+
+def _counted(results_dir: Path) -> Findings:
+    """Return what `btrnn.complexity` counts of what a source claims."""
+    value = read_paper(results_dir / "paper.csv")["value"]
+    shape = _modes(value["method.in_modes"]), _modes(value["method.out_modes"])
+    ratios = {rank: dense_parameters(*shape) / bt_parameters(*shape, rank, 2) for rank in (4, 1)}
+    fewest = parameters.fewest().set_index("rank")["order"].to_dict()
+    turns = fewest[1] == 8 and all(1 < fewest[rank] < 8 for rank in (2, 3, 4))
+    abstract = int(ratios[4]) == int(value["method.compression_abstract"])
+    poster = round(ratios[1], -4) == int(value["method.compression_poster"])
+    return {
+        "compression_abstract": Finding(in_share([abstract]), "exact", {"ratio": count(ratios[4])}),
+        "compression_poster": Finding(in_share([poster]), "exact", {"ratio": count(ratios[1])}),
+        "core_order": Finding(in_share([turns]), "exact", {"fewest": fewest}),
+    }
+
+
+def _modes(text: str) -> tuple[int, ...]:
+    """Read modes as paper.csv writes them: 8x20x20x18."""
+    return tuple(int(mode) for mode in text.split("x"))
+
+
+def counters() -> dict[str, Callable[..., str]]:
+    """Return what a template counts with: parameters of W by modes as paper.csv writes them, ranks and blocks."""
+    return {
+        "bt": lambda inputs, outputs, rank, blocks: count(bt_parameters(_modes(inputs), _modes(outputs), rank, blocks)),
+        "tt": lambda inputs, outputs, rank: count(tt_parameters(_modes(inputs), _modes(outputs), rank)),
+        "dense": lambda inputs, outputs: count(dense_parameters(_modes(inputs), _modes(outputs))),
+    }
+
+
+# ---- task 1
+
+
+def _recognition(view: View) -> Findings:
+    summary = view.summary[view.summary["paper_id"].isin(MAIN_MODELS)]
+    if summary.empty:
+        return {}
+    first = panels(summary)[0].to_dict("records")
+    inside = [row["test/accuracy_low"] <= row["paper"] <= row["test/accuracy_high"] for row in first]
+    values = {"accuracies": " / ".join(f"{row['test/accuracy']:.3f}" for row in first), "setting": _setting(first[0])}
+    verdict = in_share(inside, on_stand_in=_on_stand_in(view))
+    found = {"accuracy": Finding(verdict, str(first[0]["n"]), values | {"data": view.data})}
+    times = pd.concat([convergence(panel, view.results.epochs) for panel in panels(summary)])
+    times = times[times["model"] == BT_LSTM.name] if len(times) else times
+    if len(times):
+        fewer, sooner = times["epochs"] < times["dense_epochs"], times["seconds"] < times["dense_seconds"]
+        said = {"fewer": fewer.sum(), "sooner": sooner.sum(), "total": len(times), "data": view.data}
+        columns = ("dense_epochs", "epochs", "dense_seconds", "seconds")
+        said |= {name: f"{times[name].median():.0f}" for name in columns}
+        verdict = in_share(fewer & sooner, on_stand_in=_on_stand_in(view))
+        found["convergence"] = Finding(verdict, str(times["seed"].nunique()), said)
+    return found | _orderings(view, summary)
+
+
+def _orderings(view: View, summary: pd.DataFrame) -> Findings:
+    """Find against each other model in which settings the best BT-LSTM is better, as far as the intervals tell."""
+    found = {}
+    for other in (LSTM, TT_LSTM):
+        pair = summary[summary["model"].isin([other.name, BT_LSTM.name])]
+        rows = model_differences(pair, view.results, references=(other.name,)).to_dict("records")
+        if not rows:
+            continue
+        accuracies = pair.groupby(["protocol", "scaling"])["test/accuracy"].agg(list)
+        better = [
+            row["verdict"] == BETTER
+            for row in rows
+            if tells_apart(accuracies[row["protocol"], row["scaling"]], _NUM_CLASSES)
+        ]
+        said = [f"{difference_text(row, '.3f')} ({_setting(row)})" for row in rows]
+        verdict = in_share(better, on_stand_in=_on_stand_in(view))
+        values = {"differences": said, "data": view.data}
+        found[f"better_than_{other.name}"] = Finding(verdict, str(rows[0]["n"]), values)
+    return found
+
+
+def _setting(row: Row) -> str:
+    return f"protocol {row['protocol']}, {row['scaling']} input"
+
+
+def _on_stand_in(view: View) -> bool:
+    return bool(view.first["stand_in"])
+
+
+# ---- tasks 2 and 3
+
+
+def _no_worse(view: View, key: str, margin: float, form: str) -> Findings:
+    """Judge whether the block-term model is worse than the dense one by at most a share of the dense one's number."""
+    runs, column = view.results.runs, view.schema.main
+    dense, ours = runs[runs["model"] == LSTM.name], runs[runs["model"] == BT_LSTM.name]
+    ours = ours[ours["name"] == (ours["name"].iloc[0] if len(ours) else "")]  # of several settings the first
+    difference = paired_difference(ours, dense, column)
+    if difference.n == 0:
+        return {}
+    mean, sign = dense[column].mean(), 1 if view.schema.lower_is_better else -1
+    values = {"difference": difference_text(difference._asdict(), form), "dense": f"{mean:{form}}", "data": view.data}
+    values |= {"weights": count(float(ours["parameters_input"].iloc[0]))}
+    values |= {"dense_weights": count(float(ours["parameters_dense_input"].iloc[0]))}
+    far = difference.high if sign > 0 else -difference.low
+    verdict = no_worse(sign * difference.mean, far, margin * mean, on_stand_in=_on_stand_in(view))
+    constant = f"{column}_constant"
+    if constant in runs:  # proper captions: no run is below the best caption for all images
+        values |= {"lowest": f"{runs[column].min():{form}}", "constant": f"{runs[constant].max():{form}}"}
+        if not _on_stand_in(view) and (runs[column] <= runs[constant]).any():
+            verdict = "not reproduced"
+    return {key: Finding(verdict, str(difference.n), values)}
+
+
+_TRAINED: dict[str, Callable[[View], Findings]] = {
+    "ucf11": _recognition,
+    "draw": lambda view: _no_worse(view, "generation", COMPARABLE, ".2f"),
+    "captioning": lambda view: _no_worse(view, "captioning", LITTLE, ".3f"),
+}
+
+
+# ---- task 4, time and complexity
+
+
+def _recovery(results_dir: Path) -> Findings:
+    """Judge the panels on truths of their own shape: recovered where the median truth's best restart is near enough."""
+    rows = records.read(results_dir).rows
+    shown = rows[rows["name"].isin(records.PANELS)]
+    if shown.empty:
+        return {}
+    errors = summarise(shown).set_index("truth")["median_best"]
+    recovered = errors[errors.index == SAME_SHAPE] < records.RECOVERED
+    photographs = errors[errors.index == "photograph"]
+    verdict = in_share(recovered)
+    verdict = "partly" if verdict == "reproduced" else verdict  # the paper's own matrix is not known
+    span = f"{photographs.min():.2f} to {photographs.max():.2f}" if len(photographs) else ""
+    values = {"recovered": recovered.sum(), "total": len(recovered), "photographs": span}
+    return {"recovery": Finding(verdict, str(shown["seed"].nunique()), values)}
+
+
+def _efficiency(results_dir: Path) -> Findings:
+    """Compare medians with the dense layer's: the paper's algorithm, and this project's on both devices."""
+    found = {}
+    timed = {key: texts for key, texts in claim_texts().items() if "compared" in texts}
+    for key, texts in timed.items():
+        times = medians(results_dir, *texts["measured"])
+        pairs = [
+            (how, times[dense, phase], times[ours, phase])
+            for how, dense, ours, phase in texts["compared"]
+            if {(dense, phase), (ours, phase)} <= times.keys()
+        ]
+        if pairs:
+            verdict = in_share(ours < dense for _, dense, ours in pairs)
+            found[key] = Finding(verdict, "-", {"times": [_times_text(*pair) for pair in pairs]})
+    return found
+
+
+def _times_text(how: str, dense: float, ours: float) -> str:
+    factor = f"{dense / ours:.1f} times faster" if ours < dense else f"{ours / dense:.1f} times slower"
+    return f"{how} {factor} ({ours:.3g} instead of {dense:.3g} ms)".strip()
