@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from btrnn.benchmark.records import machine_path, measured_sections, note_machine, read_machines, section_path
+from btrnn.benchmark.records import (
+    FORMATS_FILE,
+    machine_path,
+    measured_sections,
+    note_machine,
+    read_machines,
+    section_path,
+)
 from btrnn.recovery import records
 from btrnn.results import store
 from btrnn.results.store import LOCAL
@@ -65,7 +72,8 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
 
     Args:
         results_dir: The published results; the user's are in its folder local/.
-        experiments: Which of them; all that are there if empty. The benchmark is named "benchmark".
+        experiments: Which of them; all that are there if empty. The benchmark is named "benchmark", the
+            comparison of formats "formats".
 
     Returns:
         The files written.
@@ -78,12 +86,16 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
     present = [*store.collected_experiments(own)]
     present += [records.EXPERIMENT] if records.paths(own)[0].exists() else []
     present += ["benchmark"] if machine_path(own).exists() else []
+    present += ["formats"] if (own / FORMATS_FILE).exists() else []
     if unknown := [name for name in experiments if name not in present]:
         raise ResultsError(f"no results of {', '.join(unknown)} in {own}; there are: {', '.join(present) or 'none'}")
     written: list[Path] = []
     for name in experiments or present:
         if name == "benchmark":
             written += _publish_benchmark(own, results_dir)
+        elif name == "formats":
+            replace_file(results_dir / FORMATS_FILE, (own / FORMATS_FILE).read_bytes())
+            written.append(results_dir / FORMATS_FILE)
         elif name == records.EXPERIMENT:
             recovery = records.read(own)
             _check_commit(recovery.rows, name)
