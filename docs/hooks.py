@@ -115,10 +115,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def _formats() -> dict[str, str]:
     """Write the measured comparison of formats as tables: counts and fit, times, memory."""
     table = pd.read_csv(ROOT / "results" / "formats.csv")
-    counts = ["parameters", "ratio", "small_parameters"]
-    fit = table[["format", *counts, *(name for name in table if name.startswith("error_"))]].astype(
-        {counts[2]: "Int64"}
-    )
+    errors = [name for name in map(str, table) if name.startswith("error_")]
+    fit = table[["format", "parameters", "ratio", "small_parameters", *errors]]
     fit = fit.rename(columns={"ratio": "of dense, 1 :", "small_parameters": "parameters, 64 x 64"})
     fit.columns = [str(name).replace("error_", "error: ").replace("_", " ") for name in fit.columns]
 
@@ -145,8 +143,18 @@ def _pairs(forward: pd.Series, step: pd.Series) -> pd.Series:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    text: str = table.to_markdown(index=False, floatfmt=".3g", intfmt=",", missingval="")
+    align = ["left", *["right"] * (table.shape[1] - 1)]
+    text: str = table.map(_cell).to_markdown(index=False, disable_numparse=True, colalign=align)
     return text
+
+
+def _cell(value: Any) -> str:
+    """Write a number with three digits, and none where there is no number."""
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return ""
+    return f"{value:.3g}" if abs(value) < 100 and value != int(value) else f"{value:,.0f}"
 
 
 def _public_names() -> str:
