@@ -9,7 +9,7 @@ RUN := $(BIN)/python
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 rates-ucf101 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce reproduce-sensitivity complexity dashboard \
-	notebooks docs collect tables figures publish bench test lint format clean
+	notebooks docs collect tables figures publish bench formats test lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2, of reproduce-*]"
@@ -106,6 +106,9 @@ publish: setup ## the only target that changes what the repository publishes: yo
 
 bench: .venv/bench-done ## time and memory beside the dense layers and other libraries, and the targets (half an hour)
 	@$(RUN) experiments/benchmark.py
+
+formats: .venv/bench-done ## every format beside opt_einsum, tednet and tensorly-torch, and how near it fits (four minutes)
+	@$(RUN) experiments/formats.py
 
 .venv/bench-done: .venv/setup-done
 	$(BIN)/pip install --disable-pip-version-check --constraint requirements.txt --editable '.[bench]'

@@ -106,24 +106,55 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = _MARKDOWN_LINK.sub(link, markdown)
     if "<!-- plan -->" in markdown:
         markdown = markdown.replace("<!-- plan -->", draw_plan())
-    if "<!-- formats -->" in markdown:
-        markdown = markdown.replace("<!-- formats -->", _formats())
+    if "<!-- formats: fit -->" in markdown:
+        for name, text in _formats().items():
+            markdown = markdown.replace(f"<!-- formats: {name} -->", text)
     return markdown.replace("<!-- public names -->", _public_names())
 
 
-def _formats() -> str:
-    """Write the measured comparison of formats as a table."""
-    table = pd.read_csv(ROOT / "results" / "formats.csv", dtype={"small_parameters": "Int64"})
-    names = {
-        "ratio": "of dense, 1 :",
-        "forward_ms": "forward, ms",
-        "step_ms": "with backward, ms",
-        "kept_mib": "kept, MiB",
-    }
-    table = table.rename(columns=names | {"small_parameters": "parameters, 64 x 64"})
-    table.columns = [str(name).replace("error_", "error: ").replace("_", " ") for name in table.columns]
-    text: str = table.to_markdown(index=False, floatfmt=".3g", intfmt=",", missingval="")
+def _formats() -> dict[str, str]:
+    """Write the measured comparison of formats as tables: counts and fit, times, memory."""
+    table = pd.read_csv(ROOT / "results" / "formats.csv")
+    errors = [name for name in map(str, table) if name.startswith("error_")]
+    fit = table[["format", "parameters", "ratio", "small_parameters", *errors]]
+    fit = fit.rename(columns={"ratio": "of dense, 1 :", "small_parameters": "parameters, 64 x 64"})
+    fit.columns = [str(name).replace("error_", "error: ").replace("_", " ") for name in fit.columns]
+
+    ours, dense = table[1:], table.iloc[0]  # the dense layer comes first
+    others = {"opt_einsum": "opt_einsum", "tednet": "tednet", "tltorch": "tensorly-torch"}
+    times = pd.DataFrame({"format": ours["format"], "ms": _pairs(ours["forward_ms"], ours["step_ms"])})
+    times["x dense"] = _pairs(dense["forward_ms"] / ours["forward_ms"], dense["step_ms"] / ours["step_ms"])
+    memory = pd.DataFrame({"format": ours["format"], "btrnn": ours["kept_mib"]})
+    for prefix, name in others.items():
+        pairs = [ours[f"{prefix}_{column}"] / ours[column] for column in ("forward_ms", "step_ms")]
+        times[f"x {name}"] = _pairs(*pairs)
+        memory[name] = ours[f"{prefix}_kept_mib"]
+        if f"{prefix}_parameters" in ours:
+            other = ours[f"{prefix}_parameters"] != ours["parameters"]
+            shown = ours[f"{prefix}_parameters"].map("{:,.0f}".format)
+            times.loc[other & pairs[0].notna(), f"x {name}"] += " (" + shown + ")"
+    return {name: _markdown(each) for name, each in (("fit", fit), ("time", times), ("memory", memory))}
+
+
+def _pairs(forward: pd.Series, step: pd.Series) -> pd.Series:
+    """Write numbers of a forward pass and of one with a backward pass as one cell; empty where there are none."""
+    cells = [f"{a:.3g} / {b:.3g}" if a == a else "" for a, b in zip(forward, step, strict=True)]
+    return pd.Series(cells, index=forward.index)
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    align = ["left", *["right"] * (table.shape[1] - 1)]
+    text: str = table.map(_cell).to_markdown(index=False, disable_numparse=True, colalign=align)
     return text
+
+
+def _cell(value: Any) -> str:
+    """Write a number with three digits, and none where there is no number."""
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return ""
+    return f"{value:.3g}" if abs(value) < 100 and value != int(value) else f"{value:,.0f}"
 
 
 def _public_names() -> str:

@@ -1,19 +1,32 @@
-"""Compare every format of the input map: `python experiments/formats.py` (minutes, on one thread of a quiet machine).
+"""Compare every format of the input map, on one thread: `make formats` (four minutes of a quiet machine).
 
-Writes results/formats.csv, which the page "Which format?" of the documentation shows.
+Writes results/local/formats.csv; `make publish EXPERIMENTS=formats` makes it what the page "Which format?" shows.
 """
 
+import argparse
 from pathlib import Path
 
-from btrnn.recovery.formats import compare
+from btrnn.benchmark.measure.formats import compare, missing_libraries
+from btrnn.benchmark.records import FORMATS_FILE
+from btrnn.engine.machine import reuse_freed_memory
+from btrnn.recovery.formats import fit_errors
+from btrnn.reports.publishing import local_dir
 from btrnn.storage.atomic import replace_file
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure, write and print."""
-    table = compare()
-    replace_file(Path("results") / "formats.csv", table.to_csv(index=False, float_format="%.4g"))
-    print(table.to_string(index=False))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="how often each product is timed (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if missing := missing_libraries():
+        print(f"{' and '.join(missing)}: not installed, left out; `make formats` installs what is to be compared")
+    reuse_freed_memory()
+    table = compare(rounds=options.rounds).merge(fit_errors(), on="format", how="left")
+    table = table.astype({"small_parameters": "Int64"})
+    path = local_dir(Path("results")) / FORMATS_FILE
+    replace_file(path, table.to_csv(index=False, float_format="%.4g"))
+    print(table.to_string(index=False), f"\nwrote {path}")
 
 
 if __name__ == "__main__":

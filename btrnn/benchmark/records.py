@@ -17,6 +17,7 @@ from btrnn.storage.files import read_csv
 
 SECTIONS = ("product", "layer", "memory", "memory_sweep", "layer_sweep", "sweep")
 REMEDY = "run `make bench`"
+FORMATS_FILE = "formats.csv"  # of `make formats`, a row for each format of the input map
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from btrnn.benchmark.records import machine_path, measured_sections, note_machine, read_machines, section_path
+from btrnn.benchmark.records import (
+    FORMATS_FILE,
+    machine_path,
+    measured_sections,
+    note_machine,
+    read_machines,
+    section_path,
+)
 from btrnn.recovery import records
 from btrnn.results import store
 from btrnn.results.store import LOCAL
@@ -52,7 +59,8 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
 
     Args:
         results_dir: The published results; the user's are in its folder local/.
-        experiments: Which of them; all that are there if empty. The benchmark is named "benchmark".
+        experiments: Which of them; all that are there if empty. The benchmark is named "benchmark", the
+            comparison of formats "formats".
 
     Returns:
         The files written.
@@ -62,11 +70,14 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
             must be what a commit gives.
     """
     own, written = results_dir / LOCAL, []
-    others = {records.EXPERIMENT: records.paths(own)[0], "benchmark": machine_path(own)}
+    others = {records.EXPERIMENT: records.paths(own)[0], "benchmark": machine_path(own), "formats": own / FORMATS_FILE}
     present = [*store.collected_experiments(own), *(name for name, path in others.items() if path.exists())]
     for name in _chosen(experiments, present, "results", own):
         if name == "benchmark":
             written += _publish_benchmark(own, results_dir)
+        elif name == "formats":
+            replace_file(results_dir / FORMATS_FILE, (own / FORMATS_FILE).read_bytes())
+            written.append(results_dir / FORMATS_FILE)
         elif name == records.EXPERIMENT:
             recovery = records.read(own)
             _check_commit(recovery.rows, name)

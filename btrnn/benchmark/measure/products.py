@@ -14,6 +14,7 @@ from btrnn import BTLinear, TTLinear
 from btrnn.benchmark.measure.implementations import Built, Implementation, Problem, gradient, graphed, leaves
 from btrnn.benchmark.settings import (
     Family,
+    Modes,
     Shape,
     dense_bytes,
     factored_bytes,
@@ -76,16 +77,21 @@ def optimal_path(family: Family) -> Callable[[Problem], Built]:
 
     def build(problem: Problem) -> Built:
         shape, operands = problem.shape, leaves(problem.operands(family))
-        sizes = [(shape.rows, *shape.in_modes), *(tuple(operand.shape) for operand in operands)]
-        contract = opt_einsum.contract_expression(product_equation(family, shape.order), *sizes, optimize="optimal")
-
-        def call(x: Tensor) -> Tensor:
-            result: Tensor = contract(x.view(shape.rows, *shape.in_modes), *operands)
-            return result.reshape(shape.rows, -1)
-
-        return Built(call, operands, lambda: [gradient(operand) for operand in operands])
+        return contracted(product_equation(family, shape.order), shape.rows, shape.in_modes, operands)
 
     return build
+
+
+def contracted(equation: str, rows: int, in_modes: Modes, operands: Sequence[Tensor]) -> Built:
+    """Make opt_einsum's contraction of x, which comes first in the equation, with some operands; planned beforehand."""
+    sizes = [(rows, *in_modes), *(tuple(operand.shape) for operand in operands)]
+    contract = opt_einsum.contract_expression(equation, *sizes, optimize="optimal")
+
+    def call(x: Tensor) -> Tensor:
+        result: Tensor = contract(x.view(rows, *in_modes), *operands)
+        return result.reshape(rows, -1)
+
+    return Built(call, operands, lambda: [gradient(operand) for operand in operands])
 
 
 @contextmanager
@@ -179,11 +185,16 @@ def _reversed_axes(tensor: Tensor) -> Tensor:
     return tensor.permute(*reversed(range(tensor.dim())))
 
 
+def tednet_numbers(operands: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Lay our core and factors out as a BTTLinear's: for each block its core and its factors."""
+    core, *factors = operands
+    return [[_reversed_axes(core[n]), *(factor[n] for factor in factors)] for n in range(len(core))]
+
+
 def fill_tednet(parameters: list[list[Tensor]], operands: Sequence[Tensor]) -> None:
     """Copy our core and factors into tednet's parameters."""
-    core, *factors = operands
-    for n, block in enumerate(parameters):
-        fill(block, [_reversed_axes(core[n]), *(factor[n] for factor in factors)])
+    for block, numbers in zip(parameters, tednet_numbers(operands), strict=True):
+        fill(block, numbers)
 
 
 def tednet_gradients(parameters: list[list[Tensor]]) -> list[Tensor]:

@@ -1,0 +1,260 @@
+"""Every format's product at one size: beside the dense one, opt_einsum's, and those of other libraries."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
+from importlib import import_module
+from importlib.util import find_spec
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import opt_einsum
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+import btrnn
+from btrnn.benchmark.measure.implementations import LARGEST_ERROR, Built, Problem, leaves, relative_error, step
+from btrnn.benchmark.measure.products import contracted, tednet_numbers
+from btrnn.benchmark.measure.timing import Effort, time_interleaved, timer_of
+from btrnn.benchmark.settings import PAPER, Phase, Shape
+from btrnn.nn.factorised import FactorisedLinear
+from btrnn.ops.stages import TensorNetwork
+
+LIBRARIES = ("tednet", "tltorch")
+_PHASES: dict[Phase, str] = {"forward": "forward_ms", "forward+backward": "step_ms"}
+_MODES = (PAPER.in_modes, PAPER.out_modes)
+_SLOW_ROUNDS = 3  # of a call that takes more than a second
+
+Numbers = Callable[[Any], Sequence[Tensor]]
+
+
+class Peer(NamedTuple):
+    """A layer of another library, of the format itself or of what comes near it.
+
+    module, name: Its class.
+    sizes: The arguments by place.
+    options: Those by name, next to `bias`.
+    numbers: Lists those of our layer in the order of its parameters, each in the order of its entries; None where the
+        form is another one, which has numbers of its own.
+    """
+
+    module: str
+    name: str
+    sizes: tuple[Any, ...]
+    options: dict[str, Any]
+    numbers: Numbers | None
+
+    def build(self, layer: FactorisedLinear) -> nn.Module:
+        """Make it, with our layer's numbers if it is of the same form."""
+        with redirect_stdout(io.StringIO()):  # tednet prints its compression
+            made: nn.Module = getattr(import_module(self.module), self.name)(*self.sizes, bias=False, **self.options)
+        if self.numbers is not None:
+            with torch.no_grad():
+                for parameter, values in zip(made.parameters(), self.numbers(layer), strict=True):
+                    parameter.copy_(values.reshape(parameter.shape))
+        return made
+
+
+class Format(NamedTuple):
+    """One format: its layer for a frame, and what other libraries have of it.
+
+    label: As it is shown.
+    name: Of the class in `btrnn`.
+    sizes, ranks: Its arguments by place and by name.
+    peers: By library.
+    """
+
+    label: str
+    name: str
+    sizes: tuple[Any, ...]
+    ranks: dict[str, Any]
+    peers: dict[str, Peer]
+
+    def build(self, device: str = "cpu") -> FactorisedLinear:
+        """Make our layer, without a bias."""
+        layer: FactorisedLinear = getattr(btrnn, self.name)(*self.sizes, **self.ranks, bias=False, device=device)
+        return layer
+
+
+def _tednet(module: str, name: str, *sizes: Any, numbers: Numbers | None = None) -> Peer:
+    """Name one of tednet's layers; its sizes are lists."""
+    arguments = tuple(list(size) if isinstance(size, tuple) else size for size in sizes)
+    return Peer(f"tednet.tnn.{module}", name, arguments, {}, numbers)
+
+
+def _tltorch(kind: str, modes: tuple[Any, ...], rank: Any, numbers: Numbers | None = None) -> Peer:
+    """Name tensorly-torch's layer of one kind."""
+    return Peer("tltorch", "FactorizedLinear", modes, {"factorization": kind, "rank": rank}, numbers)
+
+
+def _formats() -> Iterator[Format]:
+    """Yield all formats with about 3,400 parameters where they go so low, and their peers with as many."""
+    yield block_terms(PAPER)
+    yield tensor_train(PAPER)
+    ring = _tednet("tensor_ring", "TRLinear", *_MODES, (6,) * 8, numbers=lambda ours: ours.weights())
+    yield Format("tensor ring", "TRLinear", _MODES, {"tr_rank": 6}, {"tednet": ring})
+    # their vectors for input and output modes apart need four times the rank for as many numbers
+    single = {"tednet": _tednet("cp", "CPLinear", *_MODES, 36), "tltorch": _tltorch("cp", _MODES, 36)}
+    yield Format("canonical polyadic", "CPLinear", _MODES, {"cp_rank": 9}, single)
+    # tednet's Tucker-2 leaves all outputs in one mode, and takes three of the input; tensorly-torch's core has 2 d axes
+    tucker = {
+        "tednet": _tednet("tucker2", "TK2Linear", (240, 15, 16), 1024, (2, 2)),
+        "tltorch": _tltorch("tucker", _MODES, (2, 2, 2, 2, 4, 4, 4, 3)),
+    }
+    yield Format("Tucker", "TuckerLinear", _MODES, {"tucker_rank": 6}, tucker)
+    yield Format("hierarchical Tucker", "HTLinear", _MODES, {"ht_rank": 7}, {})
+    two = ((240, 240), (16, 64))  # two matrices have the least numbers that there are for a frame
+    train_of_rank_1 = {
+        "tednet": _tednet("tensor_train", "TTLinear", *two, (1,), numbers=lambda ours: ours.weights()),
+        "tltorch": _tltorch("blocktt", two, 1, lambda ours: [factor.mT for factor in ours.weights()]),
+    }
+    yield Format("Kronecker, two matrices", "KroneckerLinear", two, {"num_terms": 1}, train_of_rank_1)
+    flat = ((57_600,), (1024,))
+    of_one_mode = {
+        "tednet": _tednet("tucker2", "TK2Linear", (57_600,), 1024, (1,), numbers=lambda o: [o.right.mT, o.left.mT]),
+        "tltorch": _tltorch("cp", flat, 1, lambda ours: [torch.ones(ours.rank), ours.left, ours.right.mT]),
+    }
+    yield Format("low rank", "LowRankLinear", (57_600, 1024), {"rank": 1}, of_one_mode)
+
+
+def block_terms(shape: Shape) -> Format:
+    """Return the block terms of a shape."""
+    modes, rank = (shape.in_modes, shape.out_modes), shape.rank
+
+    def numbers(ours: Any) -> list[Tensor]:
+        return [tensor for block in tednet_numbers(ours.weights()) for tensor in block]
+
+    peer = _tednet("bt_tucker", "BTTLinear", *modes, (rank,) * shape.order, shape.num_blocks, numbers=numbers)
+    ranks = {"tucker_rank": rank, "num_blocks": shape.num_blocks}
+    return Format("block terms", "BTLinear", modes, ranks, {"tednet": peer})
+
+
+def tensor_train(shape: Shape) -> Format:
+    """Return the tensor train of a shape."""
+    modes, rank = (shape.in_modes, shape.out_modes), shape.rank
+
+    def ranks_last(ours: Any) -> list[Tensor]:
+        return [core.permute(1, 2, 0, 3) for core in ours.weights()]
+
+    def modes_turned(ours: Any) -> list[Tensor]:
+        return [core.permute(0, 2, 1, 3) for core in ours.weights()]
+
+    peers = {
+        "tednet": _tednet("tensor_train", "TTLinear", *modes, (rank,) * (shape.order - 1), numbers=ranks_last),
+        "tltorch": _tltorch("blocktt", modes, rank, modes_turned),
+    }
+    return Format("tensor train", "TTLinear", modes, {"tt_rank": rank}, peers)
+
+
+FORMATS = tuple(_formats())
+
+
+def missing_libraries() -> list[str]:
+    """List the other libraries that are not installed."""
+    return [name for name in LIBRARIES if find_spec(name) is None]
+
+
+def equation(network: TensorNetwork) -> str:
+    """Write W x as one einsum: x with its modes, then the operands of W, with an axis of several blocks."""
+    letters = {axis: opt_einsum.get_symbol(k) for k, axis in enumerate(["rows", "blocks", *network.sizes])}
+    block = ("blocks",) if network.num_blocks > 1 else ()
+    axes = [("rows", *network.in_axes), *((*block, *operand) for operand in network.operands)]
+    terms = ["".join(letters[axis] for axis in each) for each in [*axes, ("rows", *network.out_axes)]]
+    return f"{','.join(terms[:-1])}->{terms[-1]}"
+
+
+def optimal_path(layer: FactorisedLinear, rows: int) -> Built:
+    """Make opt_einsum's product of a layer's numbers, planned beforehand."""
+    tensors = [operand.detach().clone() for operand in layer.operands()]
+    if layer.network.num_blocks == 1:
+        tensors = [tensor[0] for tensor in tensors]
+    return contracted(equation(layer.network), rows, layer.in_modes, leaves(tensors))
+
+
+def kept_bytes(call: Callable[[Tensor], Tensor], parameters: Sequence[Tensor], x: Tensor) -> int:
+    """Count the bytes that a product keeps for its backward pass, beside its input and its parameters."""
+    known = {tensor.untyped_storage().data_ptr() for tensor in (x, *parameters)}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output = call(x)  # held until the count is done, so that no address is used twice
+    del output
+    return sum(kept.values())
+
+
+def compare(formats: Sequence[Format] = FORMATS, shape: Shape = PAPER, rounds: int = 9) -> pd.DataFrame:
+    """Measure every format on one thread, interleaved with the dense product and with those of the others.
+
+    Args:
+        formats: Which.
+        shape: The size of x and of W x.
+        rounds: How often each product is timed, a slow one three times; the median counts.
+
+    Returns:
+        A row for the dense layer, and one for each format. Columns `format`, `parameters`, `ratio`, `forward_ms`,
+        `step_ms` (forward and backward) and `kept_mib`; the last three also with `opt_einsum_`, `tednet_` and
+        `tltorch_` before their names, and `tednet_parameters` and `tltorch_parameters`. Empty where a library has no
+        such layer, or is not installed.
+
+    Raises:
+        RuntimeError: A product of the same numbers gives another result.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _compare(formats, Problem(shape, torch.device("cpu")), rounds)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _compare(formats: Sequence[Format], problem: Problem, rounds: int) -> pd.DataFrame:
+    dense = nn.Linear(problem.shape.in_features, problem.shape.out_features, bias=False)
+    rows = {"dense": {"": _built(dense)}} | {one.label: _products(one, problem) for one in formats}
+    places = [(label, prefix, phase) for label, row in rows.items() for prefix in row for phase in _PHASES]
+    calls = {str(place): step(rows[place[0]][place[1]], problem, place[2]) for place in places}
+    effort = Effort(least_rounds=rounds, slow_rounds=_SLOW_ROUNDS, most_rounds=rounds, warm_ups=1)
+    seconds = time_interleaved(calls, perf_counter(), timer_of(problem.device), effort)
+    names = [f"{library}_" for library in LIBRARIES]
+    columns = [f"{prefix}{name}" for prefix in ("opt_einsum_", *names) for name in (*_PHASES.values(), "kept_mib")]
+    columns += [f"{prefix}parameters" for prefix in names]
+    table = pd.DataFrame({"format": list(rows)}, index=list(rows))
+    for name in ("parameters", "ratio", *_PHASES.values(), "kept_mib", *columns):
+        table[name] = float("nan")
+    for label, row in rows.items():
+        for prefix, built in row.items():
+            if prefix != "opt_einsum_":
+                table.loc[label, f"{prefix}parameters"] = sum(parameter.numel() for parameter in built.parameters)
+            table.loc[label, f"{prefix}kept_mib"] = kept_bytes(built.call, built.parameters, problem.x) / 2**20
+    for label, prefix, phase in places:
+        table.loc[label, f"{prefix}{_PHASES[phase]}"] = 1e3 * pd.Series(seconds[str((label, prefix, phase))]).median()
+    table["ratio"] = dense.weight.numel() // table["parameters"]
+    counts = ["parameters", "ratio", *(f"{prefix}parameters" for prefix in names)]
+    return table.astype(dict.fromkeys(counts, "Int64")).reset_index(drop=True)
+
+
+def _built(layer: nn.Module) -> Built:
+    return Built(layer, list(layer.parameters()), list)
+
+
+def _products(one: Format, problem: Problem) -> dict[str, Built]:
+    """Make a format's products, by the prefix of their columns, and check those that have the same numbers."""
+    layer = one.build()
+    row = {"": _built(layer), "opt_einsum_": optimal_path(layer, problem.shape.rows)}
+    same = ["opt_einsum_"]
+    for library in one.peers.keys() - missing_libraries():
+        row[f"{library}_"] = _built(one.peers[library].build(layer))
+        if one.peers[library].numbers is not None:
+            same.append(f"{library}_")
+    with torch.no_grad():
+        right = layer(problem.x).double()
+        for prefix in same:
+            if (error := relative_error(row[prefix].call(problem.x), right)) > LARGEST_ERROR:
+                raise RuntimeError(f"{one.label}: the result of {prefix.rstrip('_')} is {error:.1e} away from ours")
+    return row
