@@ -10,7 +10,7 @@ from btrnn.benchmark.measure.formats import compare, missing_libraries
 from btrnn.benchmark.records import FORMATS_FILE
 from btrnn.engine.machine import reuse_freed_memory
 from btrnn.recovery.formats import fit_errors
-from btrnn.reports.publishing import local_dir
+from btrnn.results.store import LOCAL
 from btrnn.storage.atomic import replace_file
 
 
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     reuse_freed_memory()
     table = compare(rounds=options.rounds).merge(fit_errors(), on="format", how="left")
     table = table.astype({"small_parameters": "Int64"})
-    path = local_dir(Path("results")) / FORMATS_FILE
+    path = Path("results", LOCAL) / FORMATS_FILE
     replace_file(path, table.to_csv(index=False, float_format="%.4g"))
     print(table.to_string(index=False), f"\nwrote {path}")
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from btrnn.benchmark.records import read_machines
 from btrnn.benchmark.tables import medians, read_all
-from btrnn.reports.claims.page import STUDIES, all_claims, by_verdict, headline
+from btrnn.reports.claims.findings import STUDIES
+from btrnn.reports.claims.page import all_claims, by_verdict, headline
 from btrnn.reports.render import render
 from btrnn.results.store import collected_experiments, read_results
 

@@ -12,6 +12,7 @@ from btrnn.recovery.records import SAME_SHAPE, summarise
 from btrnn.reports import parameters
 from btrnn.reports.claims.rules import COMPARABLE, LITTLE, Finding, claim_texts, in_share, no_worse, tells_apart
 from btrnn.reports.format import count, difference_text
+from btrnn.reports.pages import RATES
 from btrnn.reports.view import View, published_view
 from btrnn.results.differences import BETTER, convergence, model_differences, paired_difference
 from btrnn.results.paper import MAIN_MODELS, read_paper
@@ -20,11 +21,12 @@ from btrnn.results.summary import Row, panels
 
 Findings = dict[str, Finding]
 _NUM_CLASSES = 11  # of UCF11
+STUDIES = ("ucf101_rates", "ucf101_rates_raw")  # models that were given the same search for the rate, on real video
 
 
 def all_findings(results_dir: Path) -> Findings:
     """Return what was found of each claim whose numbers are there, by its name in claims.toml."""
-    found = _counted(results_dir) | _recovery(results_dir) | _efficiency(results_dir)
+    found = _counted(results_dir) | _orderings(results_dir) | _recovery(results_dir) | _efficiency(results_dir)
     for name, judge in _TRAINED.items():
         if view := published_view(results_dir, name):
             found |= {key: finding._replace(experiment=view.experiment) for key, finding in judge(view).items()}
@@ -85,27 +87,26 @@ def _recognition(view: View) -> Findings:
         said |= {name: f"{times[name].median():.0f}" for name in columns}
         verdict = in_share(fewer & sooner, on_stand_in=_on_stand_in(view))
         found["convergence"] = Finding(verdict, str(times["seed"].nunique()), said)
-    return found | _orderings(view, summary)
+    return found
 
 
-def _orderings(view: View, summary: pd.DataFrame) -> Findings:
-    """Find against each other model in which settings the best BT-LSTM is better, as far as the intervals tell."""
+def _orderings(results_dir: Path) -> Findings:
+    """Find in which settings BT-LSTM is better than each other model, each at the rate that validation clips chose."""
+    views = [view for name in STUDIES if (view := published_view(results_dir, name))]
     found = {}
     for other in (LSTM, TT_LSTM):
-        pair = summary[summary["model"].isin([other.name, BT_LSTM.name])]
-        rows = model_differences(pair, view.results, references=(other.name,)).to_dict("records")
-        if not rows:
-            continue
-        accuracies = pair.groupby(["protocol", "scaling"])["test/accuracy"].agg(list)
-        better = [
-            row["verdict"] == BETTER
-            for row in rows
-            if tells_apart(accuracies[row["protocol"], row["scaling"]], _NUM_CLASSES)
-        ]
-        said = [f"{difference_text(row, '.3f')} ({_setting(row)})" for row in rows]
-        verdict = in_share(better, on_stand_in=_on_stand_in(view))
-        values = {"differences": said, "data": view.data}
-        found[f"better_than_{other.name}"] = Finding(verdict, str(rows[0]["n"]), values)
+        better, said, seeds = [], [], 0
+        for view in views:
+            pair = RATES.compared(view).query("model in @names", local_dict={"names": [other.name, BT_LSTM.name]})
+            for row in model_differences(pair, view.results, references=(other.name,)).to_dict("records"):
+                if tells_apart(list(pair["test/accuracy"]), _NUM_CLASSES):
+                    better.append(row["verdict"] == BETTER)
+                said.append(f"{difference_text(row, '.3f')} ({_setting(row)})")
+                seeds = row["n"]
+        if said:
+            values = {"differences": said, "data": views[0].data}
+            verdict = in_share(better, on_stand_in=_on_stand_in(views[0]))
+            found[f"better_than_{other.name}"] = Finding(verdict, str(seeds), values, STUDIES[0])
     return found
 
 

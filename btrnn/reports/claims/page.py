@@ -5,7 +5,7 @@ from pathlib import Path
 
 from btrnn.recovery.records import RECOVERED
 from btrnn.reports.claims import rules
-from btrnn.reports.claims.findings import all_findings, counters
+from btrnn.reports.claims.findings import STUDIES, all_findings, counters
 from btrnn.reports.claims.rules import VERDICTS, Claim, make_claims
 from btrnn.reports.format import marked, text_table
 from btrnn.reports.pages import RATES
@@ -14,8 +14,6 @@ from btrnn.reports.view import view_of
 from btrnn.results.paper import read_paper
 from btrnn.results.schema import BT_LSTM
 from btrnn.results.store import collected_experiments
-
-STUDIES = ("ucf101_rates", "ucf101_rates_raw")  # models that were given the same search for the rate, on real video
 
 
 def all_claims(results_dir: Path) -> list[Claim]:
