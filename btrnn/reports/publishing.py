@@ -1,7 +1,7 @@
 """Own results and published ones: where each stands, and how the first become the second.
 
 Runs are collected into `results/local/`, which no repository holds; `make publish` alone takes them over into
-`results/`: their rows, their pictures, and the recovery study's and the benchmark's files.
+`results/`: their rows, their pictures, and the files of the recovery study, the benchmark and the formats.
 """
 
 from collections.abc import Callable, Collection, Sequence
