@@ -10,7 +10,6 @@ from tabulate import tabulate
 _DATA = {
     "ucf11": "UCF11",
     "ucf101": "UCF101-11",  # eleven of its classes
-    "actions": "Actions (stand-in)",
     "motions": "Motions (stand-in)",
     "mnist": "MNIST",
     "mnist_5k": "MNIST-5k",
@@ -51,6 +50,13 @@ def number(value: float | int, form: str) -> str:
 def value_text(value: Any) -> str:
     """Write the value of a setting."""
     return value if isinstance(value, str) else count(value)
+
+
+def setting_text(column: str, value: Any) -> str:
+    """Write a setting of the data, the task or the optimiser with its name."""
+    if column == "scaled":
+        return "scaled rates" if value else "unscaled rates"
+    return f"{column.replace('_', ' ').removeprefix('num ')} {value_text(value)}"
 
 
 def mean_text(row: Mapping[Any, Any], column: str, form: str, *, times: int = 1, interval: bool = True) -> str:

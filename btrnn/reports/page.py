@@ -130,6 +130,7 @@ def _heading(rows: pd.DataFrame) -> str:
         + (f"`{first[name]}`" if isinstance(first[name], str) else count(first[name]))
         for name in known
     )
+    settings += ", scaled rates" if first["scaled"] else ""
     return (
         f"{data_name(first['source'])}: scale `{first['scale']}`, {settings}; {used} examples, "
         f"{span(rows['epochs'])} epochs, n = {span(rows['n'])}"

@@ -146,16 +146,24 @@ def _with_choice(view: View) -> pd.DataFrame:
     `chosen` says so in words, and where the rate is the lowest or highest tried, or as low as the chosen one. A rate
     with fewer seeds than others is no fair choice.
     """
-    rates, score = view.summary.sort_values("learning_rate"), f"val/{view.schema.monitor}"
-    scores = rates[score].where(rates["n"] == rates["n"].max())
-    models = rates.assign(score=scores).groupby([*view.varied, "model", "origin"], dropna=False)
+    rates, score = view.summary.assign(searched=_searched(view)), f"val/{view.schema.monitor}"
+    rates = rates.sort_values("learning_rate")
+    scores, search = rates[score].where(rates["n"] == rates["n"].max()), [*view.varied, "searched", "origin"]
+    models = rates.assign(score=scores).groupby(search, dropna=False)
     lowest, tried = scores == models["score"].transform("min"), models["learning_rate"]
     edge = (rates["learning_rate"] == tried.transform("min")) | (rates["learning_rate"] == tried.transform("max"))
-    best = lowest & ~rates[lowest].duplicated([*view.varied, "model", "origin"]).reindex(rates.index, fill_value=False)
+    best = lowest & ~rates[lowest].duplicated(search).reindex(rates.index, fill_value=False)
     words = best.map({True: "yes", False: "as low"}) + edge.map({True: ", at the grid's edge", False: ""})
     rates = rates.assign(best=best, edge=edge, chosen=words.where(lowest, ""))
-    order = list(view.summary["model_label"].unique())
-    return rates.sort_values("model_label", key=lambda labels: labels.map(order.index), kind="stable")
+    order = list(dict.fromkeys(_searched(view)))
+    return rates.sort_values("searched", key=lambda labels: labels.map(order.index), kind="stable")
+
+
+def _searched(view: View) -> list[str]:
+    """Return for each row of the summary whose rate is searched: the model, with its shape where it has several."""
+    rows, shapes = view.summary.to_dict("records"), ["rank", "num_blocks", "order"]
+    several = view.summary.groupby("model")[shapes].apply(lambda found: len(found.drop_duplicates()) > 1)
+    return [shape_label(row) if several[row["model"]] else row["model_label"] for row in rows]
 
 
 def _models_by_rate(view: View) -> dict[str, Any]:
@@ -163,11 +171,11 @@ def _models_by_rate(view: View) -> dict[str, Any]:
     column, _, form, times = view.metric
     paper_rate = float(view.paper["value"]["ucf11.learning_rate"])
     models = []
-    for _, rows in _with_choice(view).groupby([*view.varied, "model", "origin"], sort=False, dropna=False):
+    for _, rows in _with_choice(view).groupby([*view.varied, "searched", "origin"], sort=False, dropna=False):
         (best,) = rows[rows["best"]].to_dict("records")
         at_paper = rows.loc[rows["learning_rate"] == paper_rate, column]
         models.append(
-            {"label": ", ".join(filter(None, (best["model_label"], view.place(best)))), "edge": best["edge"]}
+            {"label": ", ".join(filter(None, (best["searched"], view.place(best)))), "edge": best["edge"]}
             | {"best": number(times * best[column], form), "rate": f"{best['learning_rate']:g}"}
             | {"lowest": number(times * rows[column].min(), form), "highest": number(times * rows[column].max(), form)}
             | {"paper": "".join(f"{times * reached:{form}}" for reached in at_paper)}
@@ -178,7 +186,7 @@ def _models_by_rate(view: View) -> dict[str, Any]:
 
 
 def _rates_figure(view: View) -> list[FigureFile]:
-    table = view.points("learning_rate", value("model_label"))
+    table = view.points("learning_rate", value("model_label")).assign(label=_searched(view))
     label = ", ".join(filter(None, (view.metric.label, str(view.first.get("scaling", "")))))
     options: dict[str, Any] = {"title": view.title, "x_label": "Adam's learning rate", "y_label": label, "log_x": True}
     if view.metric.column == VIDEO.main:
@@ -190,7 +198,7 @@ def _rates_figure(view: View) -> list[FigureFile]:
 RATES = Page(
     template="rates",
     columns={
-        **{"model": value("model_label"), "learning rate": value("learning_rate", "g"), **_TESTED},
+        **{"model": value("searched"), "learning rate": value("learning_rate", "g"), **_TESTED},
         **{"test bound": mean("test/nll_bound", ".2f"), "test CIDEr": mean("test/cider", ".1f", times=100)},
         **{"validation loss": value("val/loss", ".3f"), "validation bound": value("val/nll_bound", ".3f")},
         "chosen": value("chosen"),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from btrnn.figures.series import COLUMNS
-from btrnn.reports.format import data_name, span, value_text
+from btrnn.reports.format import data_name, setting_text, span
 from btrnn.results.paper import beside_paper, read_paper
 from btrnn.results.schema import VIDEO, Schema, schema_of
 from btrnn.results.store import Results, collected_experiments, read_results, read_with_local
@@ -85,12 +85,12 @@ class View:
     @cached_property
     def varied(self) -> list[str]:
         """Which settings of the data and the task differ between the rows of the summary."""
-        return [column for column in self.schema.data if len(self.summary[column].drop_duplicates()) > 1]
+        settings = (*self.schema.data, "scaled")
+        return [column for column in settings if len(self.summary[column].drop_duplicates()) > 1]
 
     def place(self, row: Row) -> str:
         """Return the settings of a row in which the panels differ."""
-        names = {column: column.replace("_", " ").removeprefix("num ") for column in self.varied}
-        return ", ".join(f"{name} {value_text(row[column])}" for column, name in names.items())
+        return ", ".join(setting_text(column, row[column]) for column in self.varied)
 
     def figure(self, name: str) -> Path:
         """Return the path of one of the experiment's figures, below the output folder; "" names the only one."""
