@@ -101,7 +101,7 @@ def _orderings(results_dir: Path) -> Findings:
             for row in model_differences(pair, view.results, references=(other.name,)).to_dict("records"):
                 if tells_apart(list(pair["test/accuracy"]), _NUM_CLASSES):
                     better.append(row["verdict"] == BETTER)
-                said.append(f"{difference_text(row, '.3f')} ({_setting(row)})")
+                said.append(f"{difference_text(row, '.3f')} ({row['scaling']} input)")
                 seeds = row["n"]
         if said:
             values = {"differences": said, "data": views[0].data}
