@@ -9,6 +9,7 @@ from btrnn.storage.files import ResultsError
 BLUE, GREEN, ORANGE, PURPLE = "#0072B2", "#009E73", "#E69F00", "#CC79A7"  # the colours of Okabe and Ito
 RED, SKY, GREY = "#D55E00", "#56B4E9", "#666666"
 BLACK, BROWN, OLIVE = "#000000", "#8C510A", "#999933"
+INDIGO, FOREST, PLUM = "#332288", "#117733", "#AA4499"
 WINE, TEAL, ROSE = "#882255", "#44AA99", "#CC6677"  # from OLIVE on, of Tol
 
 
@@ -53,14 +54,14 @@ HT_LSTM = Model("ht_lstm", "HT-LSTM", OLIVE, "<", (0, (3, 1, 1, 1, 1, 1)))
 _TERMS = (("N", "num_blocks", None),)
 KRONECKER_LSTM = Model("kronecker_lstm", "Kronecker-LSTM", BROWN, ">", (0, (8, 2)), shape=_TERMS)
 LOW_RANK_LSTM = Model("low_rank_lstm", "low-rank LSTM", BLACK, "*", (0, (2, 4)), shape=(("R", "rank", None),))
-GRU = Model("gru", "GRU", BLUE, "p", "--", dense=True, shape=())
-TT_GRU = Model("tt_gru", "TT-GRU", ORANGE, "d", "-.", shape=TT_LSTM.shape)
-BT_GRU = Model("bt_gru", "BT-GRU", GREEN, "h", "-", shape=_BT_SHAPE)
+GRU = Model("gru", "GRU", INDIGO, "p", (0, (6, 2, 1, 2)), dense=True, shape=())
+TT_GRU = Model("tt_gru", "TT-GRU", PLUM, "d", (0, (2, 1)), shape=TT_LSTM.shape)
+BT_GRU = Model("bt_gru", "BT-GRU", FOREST, "h", (0, (9, 1)), shape=_BT_SHAPE)
 BASELINE = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", shape=())
 _OTHER_MAPS = (TR_LSTM, CP_LSTM, TUCKER_LSTM, HT_LSTM, KRONECKER_LSTM, LOW_RANK_LSTM)
 MODELS = (LSTM, TT_LSTM, BT_LSTM, *_OTHER_MAPS, GRU, TT_GRU, BT_GRU, BASELINE)  # in the order of tables and legends
 DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)
-_OTHER_COLORS, _OTHER_MARKERS = (WINE, TEAL, ROSE), ("h", "p", "8", "d")
+_OTHER_COLORS, _OTHER_MARKERS = (WINE, TEAL, ROSE), ("8", "H", "1", "2")
 
 
 def model_of(name: str, label: str = "") -> Model:
