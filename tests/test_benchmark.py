@@ -26,7 +26,21 @@ from btrnn.benchmark.records import (
     record,
     section_path,
 )
-from btrnn.benchmark.settings import GRAPH, INPUT_SHAPES, PAPER, PRODUCT_SWEEPS, SWEEPS, TINY, Point, visits
+from btrnn.benchmark.settings import (
+    GRAPH,
+    INPUT_SHAPES,
+    MEMORY_LIMIT,
+    PAPER,
+    PRODUCT_SWEEPS,
+    SWEEPS,
+    TINY,
+    Point,
+    cheapest_contraction,
+    dense_bytes,
+    factored_bytes,
+    law,
+    visits,
+)
 from btrnn.benchmark.tables import TARGETS, Target, compare_sweep, judge, ratios, read_all, slower_cells, verdict
 from btrnn.reports.benchmark import figure_files, table_texts
 from tests.test_report import load
