@@ -250,7 +250,8 @@ def refuse_other_run(config: DictConfig, saved_path: Path) -> None:
     Raises:
         ConfigError: They differ in something that changes the science, which the message lists, or it is damaged.
     """
-    new, old = science(config), LATER | science(read_config(saved_path))
+    new = science(config)
+    old = {key: value for key, value in LATER.items() if key in new} | science(read_config(saved_path))
     changed = [
         f"{key}: {old.get(key, 'absent')} there, {new.get(key, 'absent')} now"
         for key in sorted(old.keys() | new.keys())
