@@ -178,7 +178,7 @@ def test_what_hydra_cannot_read_comes_with_the_quotes_that_it_needs(word):
     "word",
     [
         *("results_dir=", "data_dir=", "run_dir=", "name=", "name=a/b", "name=..", 'results_dir="~/x"', "seed=-1"),
-        *("seed=abc", "seed=1.5", "seed=null", "name=${nope}", "experiment=", "experiment=nope", "model=gru"),
+        *("seed=abc", "seed=1.5", "seed=null", "name=${nope}", "experiment=", "experiment=nope", "model=rnn"),
         *("scale=", "seed=-1,0", "results_dir=${results_dir}"),
     ],
 )
@@ -229,7 +229,7 @@ def test_science_leaves_out_where_a_run_happens(tmp_path):
     ("words", "message"),
     [
         (["trainer.max_epohs=3"], "Did you mean 'max_epochs'"),
-        (["model=gru"], "bt_lstm"),
+        (["model=rnn"], "bt_lstm"),
         (["--help"], "experiment"),
     ],
 )
