@@ -1,8 +1,8 @@
 """Which tensors a layer can compute with, and which may go to code that torch does not see into, such as a kernel.
 
-`torch.library.custom_op` would leave the question to torch. It was tried and not taken: forward-mode differentiation
-through such an operation gives wrong tangents without an error, modes that count operations see none of its
-arithmetic, and a call with its backward takes longer.
+`torch.library.custom_op` would leave the question to torch, but forward-mode differentiation through such an operation
+gives wrong tangents without an error, modes that count operations see none of its arithmetic, and a call with its
+backward takes longer.
 """
 
 import torch
