@@ -15,7 +15,7 @@ from torch import Tensor
 from btrnn.ops import recurrence
 from btrnn.ops.activations import ActivationName, activation_in_place, gate_slopes
 from btrnn.ops.gru import Operands, Unrolled, plain_unroll
-from btrnn.ops.matmul import repeated_linear, sum_of_outer_products
+from btrnn.ops.matmul import repeated_linear
 from btrnn.ops.native import gru as native_gru
 from btrnn.ops.native.gru import Kept
 from btrnn.ops.native.recurrence import serves as native_serves
@@ -99,7 +99,7 @@ def _backward(
     grad_weight = None
     if needed[2]:
         multiplied = seen(steps, kept[0], hidden_0, operands.mask)
-        grad_weight = sum_of_outer_products(grad_sums, multiplied, weight, steps.sizes)
+        grad_weight = torch.mm(grad_sums.t(), multiplied)
     grad_gates = torch.cat([grad_sums[:, : 2 * size], grad_new], dim=1) if needed[0] else None
     return grad_gates, grad_hidden, grad_weight, grad_sums[:, 2 * size :].sum(0) if needed[3] else None
 
