@@ -92,7 +92,7 @@ def _backward(
     needed: Sequence[bool],
 ) -> Gradients:
     """Compute the gradients of the gates, hidden_0, U and b_hn, in place and without a graph."""
-    hidden_0, weight, size = operands.hidden_0, operands.weight, operands.weight.shape[1]
+    hidden_0, size = operands.hidden_0, operands.weight.shape[1]
     grad_outputs, into_hidden = grads
     grad_hidden = started(into_hidden, hidden_0)
     grad_sums, grad_new = back(steps, operands, activation, Kept(*kept), grad_outputs, grad_hidden, needed[1])
