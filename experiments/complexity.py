@@ -10,7 +10,8 @@ from btrnn.benchmark.exponents import missing_sections
 from btrnn.benchmark.measure.run import measure
 from btrnn.engine.command import exit_status
 from btrnn.reports.benchmark import complexity_texts
-from btrnn.reports.writing import Report, write
+from btrnn.reports.render import Report
+from btrnn.reports.writing import write
 from btrnn.results.store import LOCAL
 
 

@@ -151,13 +151,13 @@ def test_ratios_are_those_of_the_paper_s_setting(tmp_path):
 
 def test_nothing_measured_gives_nothing(tmp_path):
     assert benchmark.complexity_texts(tmp_path) == {}
-    assert benchmark.figure_files(tmp_path) == []
+    assert benchmark.report(tmp_path).figures == []
     assert measurements({}).empty
 
 
 def test_the_figures_show_what_was_measured_and_the_laws(tmp_path):
     write_sections(tmp_path)
-    files = {file.path.stem: file for file in benchmark.figure_files(tmp_path)}
+    files = {file.path.stem: file for file in benchmark.report(tmp_path).figures}
     assert set(files) == {"benchmark_time", "benchmark_memory"}
     figure = files["benchmark_time"].draw()
     assert [axis.get_title() for axis in figure.axes if axis.lines] == ["order d", "rank R", "blocks N", "inputs I"]

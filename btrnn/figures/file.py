@@ -26,10 +26,10 @@ Frames = list[Image.Image]
 
 @dataclass(frozen=True)
 class FigureFile:
-    """A figure or animation to be written.
+    """A figure, or an animation, to be written below an output folder.
 
     Attributes:
-        path: Below an output folder.
+        path: Below that folder.
         function: Draws it from the data, with the options as keywords.
         data: A table, arrays and texts, in lists and mappings.
         options: Texts, numbers, looks.
@@ -37,30 +37,28 @@ class FigureFile:
 
     path: Path
     function: Callable[..., Figure | Frames]
-    data: Any = None
+    data: Any
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def draw(self) -> Figure | Frames:
         """Draw it."""
-        return self.function(*(() if self.data is None else (self.data,)), **self.options)
+        return self.function(self.data, **self.options)
 
     @property
     def digest(self) -> str:
         """SHA-256 of data and options (numbers of tables as in CSV files), the table of models and the drawing code."""
-        content = [*_bytes(self.data), *_bytes(self.options), *_bytes(MODELS)]
-        content += [inspect.getsource(module).encode() for module in (sys.modules[self.function.__module__], style)]
-        return hashlib.sha256(b"\0".join(content)).hexdigest()
+        code = [inspect.getsource(module) for module in (sys.modules[self.function.__module__], style)]
+        return hashlib.sha256(b"\0".join(_bytes([self.data, self.options, MODELS, code]))).hexdigest()
 
     def write(self, out_dir: Path) -> None:
-        """Draw it and write it below `out_dir`, as PNG, or as GIF where it moves."""
+        """Draw it and write it, as PNG, or as GIF where it moves."""
         drawn = self.draw()
         if isinstance(drawn, Figure):
             content = style.png_bytes(drawn, _RESOLUTION, {_DIGEST: self.digest})
         else:
             buffer = io.BytesIO()
-            comment = f"{_DIGEST} {self.digest}".encode()
             moving = {"save_all": True, "append_images": drawn[1:], "duration": _MILLISECONDS_PER_FRAME, "loop": 0}
-            drawn[0].save(buffer, format="gif", comment=comment, **moving)
+            drawn[0].save(buffer, format="gif", comment=f"{_DIGEST} {self.digest}".encode(), **moving)
             content = buffer.getvalue()
         replace_file(out_dir / self.path, content)
 
@@ -79,12 +77,8 @@ def _bytes(value: Any) -> Iterator[bytes]:
         yield value.to_csv(float_format="%.10g", lineterminator="\n").encode()
     elif isinstance(value, np.ndarray):
         yield from (str(value.shape).encode(), value.tobytes())
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield repr(key).encode()
-            yield from _bytes(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
+    elif isinstance(value, (list, tuple, Mapping)):
+        for item in value.items() if isinstance(value, Mapping) else value:
             yield from _bytes(item)
     else:
         yield repr(value).encode()

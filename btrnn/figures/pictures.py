@@ -35,11 +35,7 @@ def draw_tiles(
 ) -> Figure:
     """Draw rows of pictures, each row with its name on the left; None leaves a place empty.
 
-    Args:
-        rows: Each row's name and pictures.
-        title: Above all.
-        inches: The width of a picture.
-        grey: The values of black and white.
+    A picture is so many inches wide; `grey` are the values of black and white.
     """
     columns = max(len(row) for _, row in rows)
     heights = []
@@ -79,9 +75,7 @@ def sheet(images: np.ndarray) -> np.ndarray:
 def draw_animation(canvases: Mapping[str, np.ndarray], *, title: str) -> list[Image.Image]:
     """Draw a frame for each step: the canvases of every model, one row a model; the last stands for a while.
 
-    Args:
-        canvases: By the model's label (steps, images, height, width) uint8.
-        title: Above all.
+    `canvases` are (steps, images, height, width) uint8, by the model's label.
     """
     longest = max(map(len, canvases.values()))
     frames = []
@@ -110,12 +104,7 @@ def draw_heat_maps(
 ) -> Figure:
     """Draw tables of numbers as pictures with the number in each cell, in one scale of colours; NaN stays white.
 
-    Args:
-        panels: Numbers by panel, whose rows and columns are named.
-        title: Names the data.
-        x_label: What the columns are.
-        y_label: What the rows are.
-        form: How a number is written.
+    The labels say what the columns and the rows are, `form` how a number is written.
     """
     numbers = np.concatenate([table.to_numpy(dtype=np.float64).ravel() for table in panels.values()])
     low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))

@@ -23,33 +23,20 @@ _SETTINGS: dict[str, Any] = {
 
 
 def drawing(changes: Mapping[str, Any] | None = None) -> AbstractContextManager[None]:
-    """Return a context to make a figure in, which looks alike everywhere, whatever the user's matplotlibrc says.
-
-    Args:
-        changes: Settings of matplotlib that differ from those of all figures.
-    """
-    return matplotlib.style.context(["default", {**_SETTINGS, **(changes or {})}])
+    """Return a context to make a figure in, by our settings and some changes, whatever the user's matplotlibrc says."""
+    return matplotlib.style.context(["default", _SETTINGS | dict(changes or {})])
 
 
 def png_bytes(figure: Figure, dpi: int, metadata: Mapping[str, str] | None = None) -> bytes:
-    """Return a figure as a PNG file; matplotlib reads some of its settings only now, so the user's must not hold.
-
-    Args:
-        figure: Made in the context of `drawing`.
-        dpi: Dots an inch.
-        metadata: Texts to be kept in the file.
-    """
+    """Return a figure as a PNG file of `dpi` dots an inch that keeps the texts of `metadata`."""
     buffer = io.BytesIO()
-    with matplotlib.style.context("default"):
+    with matplotlib.style.context("default"):  # some settings are read only now, and must not be the user's
         figure.savefig(buffer, format="png", dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 
 
 class Look(NamedTuple):
-    """Colour, marker and line, as matplotlib writes them; those of a model stand in `btrnn.results.schema.MODELS`.
-
-    A hollow mark is larger than others, so that it does not hide them.
-    """
+    """Colour, marker, line and whether hollow, as in the table of models (`btrnn.results.schema.Model`)."""
 
     color: str
     marker: str
@@ -57,9 +44,9 @@ class Look(NamedTuple):
     hollow: bool = False
 
 
-RANK_LOOKS = {
+RANK_LOOKS = {  # by the rank R, where lines differ in nothing else
     1: Look(SKY, "o", ":"),
     2: Look(BLUE, "s", "--"),
     3: Look(ORANGE, "^", "-."),
     4: Look(RED, "D", "-"),
-}  # by the rank R, where lines differ in nothing else
+}

@@ -47,37 +47,15 @@ def number(value: float | int, form: str) -> str:
     return "-" if math.isnan(value) else f"{value:{form}}"
 
 
-def value_text(value: Any) -> str:
-    """Write the value of a setting."""
-    return value if isinstance(value, str) else count(value)
-
-
 def setting_text(column: str, value: Any) -> str:
     """Write a setting of the data, the task or the optimiser with its name."""
     if column == "scaled":
         return "scaled rates" if value else "unscaled rates"
-    return f"{column.replace('_', ' ').removeprefix('num ')} {value_text(value)}"
-
-
-def mean_text(row: Mapping[Any, Any], column: str, form: str, *, times: int = 1, interval: bool = True) -> str:
-    """Write mean ± sd (n) [95 % interval] of a row of a summary; at n = 1 the number alone."""
-    if math.isnan(row.get(column, math.nan)):
-        return "-"
-    mean, sd, low, high = (times * row[f"{column}{part}"] for part in ("", "_sd", "_low", "_high"))
-    if math.isnan(sd):
-        return f"{mean:{form}} (n = 1)"
-    return f"{mean:{form}} ± {sd:{form}} ({row['n']})" + (f" [{low:{form}}, {high:{form}}]" if interval else "")
+    return f"{column.replace('_', ' ').removeprefix('num ')} {value if isinstance(value, str) else count(value)}"
 
 
 def difference_text(row: Mapping[Any, Any], form: str, times: int = 1, unit: str = "") -> str:
-    """Write a difference with its 95 % interval, where there is one.
-
-    Args:
-        row: Has `mean`, `low` and `high`; the last two are NaN at one seed, which tells nothing of others.
-        form: A format without sign, such as ".3f".
-        times: What all three are multiplied with.
-        unit: Behind the mean.
-    """
+    """Write `mean`, its unit, and the 95 % interval from `low` to `high`, where there is one, each multiplied."""
     mean, low, high = (times * float(row[name]) for name in ("mean", "low", "high"))
     return f"{mean:+{form}}{unit}" + ("" if math.isnan(low) else f" [{low:+{form}}, {high:+{form}}]")
 

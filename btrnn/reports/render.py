@@ -3,11 +3,20 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from btrnn.reports.format import count, marked, number, ratio
-from btrnn.results.paper import read_paper
+from btrnn.figures.file import FigureFile
+from btrnn.reports.format import count, data_name, marked, number, ratio
+from btrnn.results.summary import read_paper
+
+
+class Report(NamedTuple):
+    """Files to be written: texts by their paths below an output folder, and figures."""
+
+    texts: dict[Path, str]
+    figures: list[FigureFile]
 
 
 @cache
@@ -19,7 +28,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         autoescape=False,  # Markdown, made of our own tables
     )
-    environment.filters |= {"count": count, "number": number, "ratio": ratio}
+    environment.filters |= {"count": count, "data_name": data_name, "number": number, "ratio": ratio}
     return environment
 
 
@@ -33,30 +42,23 @@ def render(template: str, **values: object) -> str:
 
 
 def fill(text: str, **values: object) -> str:
-    """Return a short text, itself a template, with the values filled in.
-
-    Raises:
-        jinja2.UndefinedError: The text uses a value that is not given.
-    """
+    """Return a short text, itself a template, with the values filled in; see `render`."""
     return _environment().from_string(text).render(values)
 
 
 def paper_values(results_dir: Path) -> dict[str, Callable[..., str]]:
     """Return what texts may ask of results/paper.csv: `value(id)`; with its mark `paper(id)`, `law(id)`, `gap`."""
     table = read_paper(results_dir / "paper.csv")
-
-    def value(key: str) -> str:
-        return str(table["value"][key])
+    values, marks = table["value"].to_dict(), table["mark"].to_dict()
 
     def paper(key: str) -> str:
-        number = value(key)
-        return marked(f"{int(number):,}" if number.isdigit() else number, table["mark"][key])
+        return marked(f"{int(values[key]):,}" if values[key].isdigit() else values[key], marks[key])
 
     def law(key: str) -> str:
-        return marked(f"`{value(f'complexity.{key}')}`", table["mark"][f"complexity.{key}"])
+        return marked(f"`{values[f'complexity.{key}']}`", marks[f"complexity.{key}"])
 
     def gap(first: str, second: str) -> str:
-        marks = sorted({table["mark"][key] for key in (first, second)}, reverse=True)
-        return f"{float(value(first)) - float(value(second)):+.3f} [{', '.join(marks)}]"
+        both = sorted({marks[first], marks[second]}, reverse=True)
+        return f"{float(values[first]) - float(values[second]):+.3f} [{', '.join(both)}]"
 
-    return {"value": value, "paper": paper, "law": law, "gap": gap}
+    return {"value": values.__getitem__, "paper": paper, "law": law, "gap": gap}

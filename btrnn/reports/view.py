@@ -4,21 +4,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
+from matplotlib.figure import Figure
 
+from btrnn.figures.file import FigureFile, Frames
 from btrnn.figures.series import COLUMNS
 from btrnn.reports.format import data_name, setting_text, span
-from btrnn.results.paper import beside_paper, read_paper
 from btrnn.results.schema import VIDEO, Schema, schema_of
 from btrnn.results.store import Results, collected_experiments, read_results, read_with_local
-from btrnn.results.summary import Row, curves, scales, summarise
+from btrnn.results.summary import Row, beside_paper, curves, read_paper, scales, summarise
 from btrnn.storage.files import ResultsError
 
 
 class Metric(NamedTuple):
-    """A column of the summary, and how it is shown: its name, its format, what it is multiplied with."""
+    """A column of the summary, and how it is shown: name, format, what it is multiplied with."""
 
     column: str
     label: str
@@ -30,11 +31,8 @@ class Metric(NamedTuple):
 class View:
     """What is shown of one experiment at one scale.
 
-    Attributes:
-        results_dir: Where the rows were read, and the paper's numbers.
-        experiment: Its name.
-        results: Its runs at this scale, and the epochs, predictions and pictures of all.
-        local: Whether the user's own runs stand beside the published ones.
+    `results` are its runs at this scale, and the epochs, predictions and pictures of all its runs; with `local` the
+    user's own stand beside the published ones.
     """
 
     results_dir: Path
@@ -42,7 +40,7 @@ class View:
     results: Results
     local: bool = False
 
-    @cached_property
+    @property
     def schema(self) -> Schema:
         """The schema of the experiment's task."""
         return schema_of(self.experiment)
@@ -51,6 +49,11 @@ class View:
     def paper(self) -> pd.DataFrame:
         """The paper's numbers."""
         return read_paper(self.results_dir / "paper.csv")
+
+    @property
+    def paper_rate(self) -> float:
+        """The paper's learning rate, of Task 1."""
+        return float(self.paper["value"]["ucf11.learning_rate"])
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -92,25 +95,24 @@ class View:
         """Return the settings of a row in which the panels differ."""
         return ", ".join(setting_text(column, row[column]) for column in self.varied)
 
-    def figure(self, name: str) -> Path:
-        """Return the path of one of the experiment's figures, below the output folder; "" names the only one."""
-        return Path("figures", f"{self.experiment}_{name}" if name else f"{self.experiment}.png")
+    def figure(self, name: str, function: Callable[..., Figure | Frames], data: Any, **options: Any) -> FigureFile:
+        """Return one of the experiment's figures, titled with what is shown; "" names the only one."""
+        path = Path("figures", f"{self.experiment}_{name}" if name else f"{self.experiment}.png")
+        return FigureFile(path, function, data, {"title": self.title} | options)
 
     def epoch_series(self, columns: Mapping[str, str]) -> pd.DataFrame:
-        """Return metrics against the epoch as `btrnn.figures.series.draw_series` takes it.
-
-        Args:
-            columns: Of the table of epochs, by what stands in a panel's title beside the settings.
-        """
-        parts = [pd.DataFrame(columns=COLUMNS)]
-        for name, column in columns.items() if len(self.results.epochs) else ():
+        """Return metrics against the epoch as `draw_series` takes it: columns by what a panel's title says of them."""
+        if self.results.epochs.empty:
+            return pd.DataFrame(columns=COLUMNS)
+        parts = []
+        for name, column in columns.items():
             table = curves(self.summary, self.results.epochs, column)
             panels = [", ".join(filter(None, (self.place(row), name))) for row in table.to_dict("records")]
             parts.append(table.assign(panel=panels, x=table["epoch"] + 1)[COLUMNS])
-        return pd.concat(parts[1:] or parts, ignore_index=True)
+        return pd.concat(parts, ignore_index=True)
 
     def points(self, x: str, label: Callable[[Row], str], panel: Callable[[Row], str] | None = None) -> pd.DataFrame:
-        """Return the metric against a column of the summary, as `btrnn.figures.series.draw_series` takes it."""
+        """Return the metric against a column of the summary, as `draw_series` takes it."""
         column, times = self.metric.column, self.metric.times
         told = (self.summary["n"] > 2).any()  # an interval from two seeds is wider than the picture
         rows = [
@@ -122,19 +124,8 @@ class View:
         return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def view_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool = False) -> View:
-    """Return what is shown of an experiment at one scale, that with the most training if ""; see `views_of`."""
-    return views_of(results_dir, experiment, scale, local=local)[0]
-
-
 def views_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool = False) -> list[View]:
-    """Read what is shown of an experiment, at each of its scales or at one.
-
-    Args:
-        results_dir: Where the tables are.
-        experiment: Which of them.
-        scale: Which of its scales; all, that with the most training first, if "".
-        local: Whether the user's own runs stand beside the published ones.
+    """Read what is shown of an experiment at a scale, or at each of its scales, that with the most training first.
 
     Raises:
         ResultsError: There is no run; the message says which scales there are.
@@ -150,11 +141,13 @@ def views_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool
     return [View(results_dir, experiment, results._replace(runs=rows), local) for rows in runs]
 
 
-def published_view(results_dir: Path, experiment: str) -> View | None:
-    """Return the view of an experiment, or of the same on a stand-in that was finished last; None where none is there.
+def view_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool = False) -> View:
+    """Return the first of `views_of`."""
+    return views_of(results_dir, experiment, scale, local=local)[0]
 
-    On a stand-in its name is `<experiment>_<source>`.
-    """
+
+def published_view(results_dir: Path, experiment: str) -> View | None:
+    """Return the view of an experiment, or else of the same on a stand-in, `<experiment>_<source>`, finished last."""
     near = [name for name in collected_experiments(results_dir) if f"{name}_".startswith(f"{experiment}_")]
     views = [view_of(results_dir, name) for name in near]
     views = [view for view in views if view.experiment in (experiment, f"{experiment}_{view.first['source']}")]
