@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from btrnn.complexity import bt_parameters, dense_parameters
-from btrnn.figures.file import FigureFile
-from btrnn.figures.style import drawing
+from btrnn.figures.file import FigureFile, drawing
 from btrnn.results.schema import BLUE, GREEN, GREY, ORANGE
 
 _CENTRES = (1.05, 3.0, 8.0, 9.95)  # of the factors; the core stands between the second and the third

@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from btrnn.figures import file as figure_file
-from btrnn.figures.file import FigureFile
+from btrnn.figures.file import FigureFile, Look, png_bytes
 from btrnn.figures.pictures import Tile, draw_animation, draw_heat_maps, draw_tiles, sheet
 from btrnn.figures.series import draw_series
-from btrnn.figures.style import Look, png_bytes
 from btrnn.reports.pages import page_of
 from btrnn.reports.view import View, view_of
 from btrnn.results.schema import MODELS as TABLE
@@ -145,7 +144,7 @@ def test_a_figure_is_stale_where_its_data_or_its_texts_change(file: FigureFile, 
     assert not replace(file, options=OPTIONS | {"looks": {"LSTM": Look("red", "o", ":")}}).is_current(tmp_path)
 
 
-@pytest.mark.parametrize("changed", ["btrnn.figures.series", "btrnn.figures.style", "btrnn.figures.pictures"])
+@pytest.mark.parametrize("changed", ["btrnn.figures.series", "btrnn.figures.file", "btrnn.figures.pictures"])
 def test_a_figure_is_stale_where_the_code_that_draws_it_changes(
     file: FigureFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from btrnn.figures.style import Look, drawing
+from btrnn.figures.file import Look, drawing
 from btrnn.results.schema import GREY, Model, model_of
 
 _FADING = 0.35  # of a model's second and third line
@@ -55,7 +55,7 @@ def draw_series(
                 opacity = 1.0 if looks and label in looks else _opacity(table, str(label))
                 handles.setdefault(str(label), _draw(axis, line.sort_values("x"), look, opacity, bars))
             axis.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
-            axis.set(**({"ylim": limits} if limits else {}))
+            axis.set_ylim(limits)
             _set_ticks(axis, sorted({float(x) for x in (panel if own_axes else table)["x"].dropna()}), every=own_axes)
         for axis in list(grid.flat)[len(names) :]:
             axis.set_axis_off()

@@ -7,15 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from btrnn.benchmark import exponents, tables
-from btrnn.benchmark.exponents import FACTORS, FAMILIES, LAYERS, PRODUCTS, QUANTITIES, WORDS, fitted, overall
+from btrnn.benchmark.exponents import FACTORS, FAMILIES, LAYERS, PRODUCTS, QUANTITIES, WORDS, overall
 from btrnn.benchmark.records import device_suffix
-from btrnn.benchmark.settings import SWEEPS
-from btrnn.benchmark.tables import PLAIN, TOLERANCE
-from btrnn.figures.file import FigureFile
+from btrnn.benchmark.tables import PLAIN
+from btrnn.figures.file import FigureFile, Look
 from btrnn.figures.series import COLUMNS, draw_series
-from btrnn.figures.style import Look
-from btrnn.reports.format import text_table
-from btrnn.reports.render import Report, paper_values, render
+from btrnn.reports.render import Report, paper_values, render, text_table
 from btrnn.results.schema import BT_LSTM, GREY, LSTM, PURPLE, RED, SKY, TT_LSTM
 from btrnn.results.summary import Row
 
@@ -34,64 +31,37 @@ _LOOKS |= {f"the law, {family}": Look(model.color, "", "--") for family, model i
 _FIGURES = {"time": ("median_ms", "ms, forward and backward"), "memory": ("peak_mib", "growth of peak memory, MiB")}
 _README_LAYERS = ("nn.LSTM", "btrnn.LSTM", "btrnn.TTLSTM", "btrnn.BTLSTM")
 _README_PHASES = ("forward", "training step")
-_NO_MEMORY = pd.DataFrame(columns=["factor", "implementation", "value", "phase"])
 
 
 def report(results_dir: Path) -> Report:
     """Return tables/benchmark.md, complexity.md and their figures; nothing of what was not measured."""
     read = {device: tables.read_all(results_dir, device) for device in ("cpu", "cuda")}
     measured = {device: sections for device, sections in read.items() if sections}
+    if not measured:
+        return Report({}, [])
     files = [file for device, sections in measured.items() for file in _figures(device, sections)]
-    devices = [_device(results_dir, device, sections) for device, sections in measured.items()]
+    machines = {device: tables.machines(results_dir, device, sections) for device, sections in measured.items()}
     names = [file.path.name for file in files]
-    text = render("benchmark", devices=devices, figures=names, percent=100 * (TOLERANCE - 1)) + "\n"
-    return Report(({Path("tables/benchmark.md"): text} if devices else {}) | complexity_texts(results_dir), files)
+    text = render("benchmark", measured=measured, machines=machines, figures=names, tables=tables)
+    return Report({Path("tables/benchmark.md"): text + "\n"} | complexity_report(results_dir).texts, files)
 
 
 def terminal_report(results_dir: Path, device: str) -> str:
     """Return the tables at the paper's setting, and the targets, as plain text."""
     sections = tables.read_all(results_dir, device)
-    shown = {f"{name}, milliseconds": tables.comparison(sections[name], name) for name in _compared(sections)}
+    known = [name for name in ("product", "layer") if name in sections]
+    shown = {f"{name}, milliseconds": tables.comparison(sections[name], name) for name in known}
     if "memory" in sections:
         shown["memory of training"] = tables.memory(sections["memory"])
     shown["targets"] = tables.targets(sections)
     return "\n\n".join(f"{title} ({device})\n\n{text_table(rows, 'simple')}" for title, rows in shown.items())
 
 
-def _compared(sections: tables.Tables) -> list[str]:
-    return [name for name in ("product", "layer") if name in sections]
-
-
-def _device(results_dir: Path, device: str, sections: tables.Tables) -> dict[str, object]:
-    """Return what the template shows of one device."""
-    swept = {tables.FACTORS[factor]: tables.rows_of(sections, factor) for factor in SWEEPS}
-    memory = sections.get("memory", _NO_MEMORY)
-    by_input = tables.wide(memory[memory["factor"] == "input"], "inputs I, MiB", "peak_mib", ",.0f")
-    targets = tables.targets(sections)
-    return {
-        "name": device,
-        "machines": tables.machines(results_dir, device, sections),
-        "native": [row["verdict"] for row in targets if row["path"] == "native"],
-        "targets": text_table(targets),
-        "slower": tables.slower_cells(sections),
-        "compared": {name: text_table(tables.comparison(sections[name], name)) for name in _compared(sections)},
-        "memory": text_table(tables.memory(memory)),
-        "memory_by_input": text_table(by_input),
-        "sweeps": {
-            name: text_table(tables.wide(rows, f"{name}, ms", "median_ms", ".3g"))
-            for name, rows in swept.items()
-            if len(rows)
-        },
-        "left_out": tables.left_out(sections),
-    }
-
-
 def _figures(device: str, sections: tables.Tables) -> list[FigureFile]:
     """Return a device's time against each factor, and memory of training against the number of inputs."""
-    memory = sections.get("memory", _NO_MEMORY)
-    times = {factor: tables.rows_of(sections, factor) for factor in SWEEPS}
+    times = {factor: tables.rows_of(sections, factor) for factor in tables.FACTORS}
     files = []
-    for name, swept in (("time", times), ("memory", {"input": memory[memory["factor"] == "input"]})):
+    for name, swept in (("time", times), ("memory", {"input": tables.rows_of(sections, "input", "memory")})):
         column, y_label = _FIGURES[name]
         parts = [
             exponents.beside_laws(rows, factor, column).assign(panel=tables.FACTORS[factor])
@@ -108,31 +78,23 @@ def _figures(device: str, sections: tables.Tables) -> list[FigureFile]:
     return files
 
 
-def complexity_texts(results_dir: Path) -> dict[Path, str]:
+def complexity_report(results_dir: Path) -> Report:
     """Return tables/complexity.md: the paper's laws beside measured exponents; nothing where no size was measured."""
-    fits = fitted(results_dir)
+    fits, laws = exponents.fitted(results_dir), []
     if fits.empty:
-        return {}
-    law_text, laws = paper_values(results_dir)["law"], []
+        return Report({}, [])
     groups = dict(list(fits.groupby(["quantity", "family"], sort=False)))
     for quantity, family in [key for key in product(QUANTITIES, FAMILIES) if key in groups]:
-        rows = {row["factor"]: _written(row) for row in groups[quantity, family].to_dict("records")}
-        known: Row = {"family": family, "quantity": quantity, "rows": rows, "factors": FACTORS[family]}
-        known |= {"verdict": WORDS[overall(groups[quantity, family]["verdict"])]}
+        rows = groups[quantity, family]
+        law: Row = {"family": family, "quantity": quantity, "factors": FACTORS[family]}
+        law |= {"rows": {row["factor"]: row for row in rows.to_dict("records")}}
+        law |= {"verdict": WORDS[overall(rows["verdict"])]}
         place = "memory_backward" if quantity == "memory" else quantity.replace(" ", "_")
-        laws.append(known | {"law": law_text(f"{place}.{family.lower()}")})
+        laws.append(law | {"place": f"{place}.{family.lower()}"})
     ratios = exponents.ratios(tables.read_all(results_dir, "cpu"))
-    text = render("complexity", laws=laws, letters=_LETTERS, ratios=ratios, rules=exponents)
-    return {Path("tables/complexity.md"): text + "\n"}
-
-
-def _written(row: Row) -> Row:
-    """Write a fit's numbers; `hidden` where all sizes give a smaller exponent than the larger ones, by constants."""
-    interval = "" if math.isnan(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
-    law = f"{round(row['law'], 2) + 0.0:.2f}".removesuffix(".00")  # a sum with 0 has no minus zero
-    hidden = row["n_all"] != row["n"] and row["slope_all"] < row["slope"] - exponents.TOLERANCE
-    texts = {"letter": _LETTERS[row["factor"]], "law": law, "measured": f"{row['slope']:.2f}{interval}"}
-    return row | texts | {"hidden": hidden}
+    known = paper_values(results_dir)
+    text = render("complexity", laws=laws, letters=_LETTERS, ratios=ratios, rules=exponents, paper_law=known["law"])
+    return Report({Path("tables/complexity.md"): text + "\n"}, [])
 
 
 def speed_block(results_dir: Path) -> str:

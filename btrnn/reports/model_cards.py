@@ -5,8 +5,7 @@ results/weights/index.csv lists what was exported; the cards are made of it and 
 
 from pathlib import Path
 
-from btrnn.reports.format import setting_text
-from btrnn.reports.render import render
+from btrnn.reports.render import render, setting_text
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, schema_of
 from btrnn.results.store import read_results
 from btrnn.results.summary import summarise

@@ -9,8 +9,7 @@ import PIL.Image
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
-from btrnn.figures.file import Frames
-from btrnn.figures.style import png_bytes
+from btrnn.figures.file import Frames, png_bytes
 from btrnn.reports.claims.page import all_claims, claims_table
 from btrnn.reports.render import Report
 from btrnn.reports.view import published_view

@@ -11,18 +11,20 @@ import pandas as pd
 
 from btrnn.figures.file import FigureFile
 from btrnn.reports.claims.rules import CEILING
-from btrnn.reports.format import (
+from btrnn.reports.render import (
+    Report,
     Table,
     count,
     data_name,
     difference_text,
     number,
+    paper_values,
     ratio,
+    render,
     setting_text,
     span,
     text_table,
 )
-from btrnn.reports.render import Report, paper_values, render
 from btrnn.reports.view import View, view_of, views_of
 from btrnn.results.differences import model_differences
 from btrnn.results.schema import schema_of
@@ -85,11 +87,7 @@ class Page:
     values: Callable[[View], dict[str, Any]] = lambda _: {}
 
     def report(self, results_dir: Path, experiment: str, *, local: bool = False) -> Report:
-        """Return an experiment's page, and its figures at its largest scale; with `local` beside the user's own runs.
-
-        Raises:
-            ResultsError: No run of this experiment is finished.
-        """
+        """Return an experiment's page, and its figures at its largest scale; if `local`, with the user's own runs."""
         views = views_of(results_dir, experiment, local=local)
         figures, parts = self.figures(views[0]), [self._part(view) for view in views]
         drawn = [file.path.as_posix() for file in figures]
@@ -98,11 +96,7 @@ class Page:
         return Report({Path("tables", f"{experiment}.md"): f"{text}\n"}, figures)
 
     def terminal_report(self, results_dir: Path, experiment: str, scale: str) -> str:
-        """Return the tables of one scale as plain text, the user's own runs beside the published ones.
-
-        Raises:
-            ResultsError: No run of this experiment and scale is finished.
-        """
+        """Return the tables of one scale as plain text, the user's own runs beside the published ones."""
         rows = self.rows(view_of(results_dir, experiment, scale, local=True))
         shown = [(_heading(panel), text_table(self.table(panel, brief=True), "simple")) for panel in panels(rows)]
         return "\n\n".join(f"{heading.replace('`', '')}\n\n{table}" for heading, table in shown)
@@ -113,10 +107,10 @@ class Page:
         None where no run met the test split.
         """
         metric = view.metric
-        if not metric.column.startswith("test/"):
+        if not metric.main.startswith("test/"):
             return []
         rows: list[Row] = model_differences(self.compared(view), view.results).to_dict("records")
-        texts = [difference_text(row, metric.form, metric.times, view.schema.unit) for row in rows]
+        texts = [difference_text(row, metric.form, metric.times, metric.unit) for row in rows]
         return [row | {"place": view.place(row), "text": text} for row, text in zip(rows, texts, strict=True)]
 
     def table(self, rows: pd.DataFrame, *, brief: bool = False) -> Table:

@@ -5,13 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from btrnn.figures.file import FigureFile
+from btrnn.figures.file import RANK_LOOKS, FigureFile
 from btrnn.figures.pictures import draw_heat_maps
 from btrnn.figures.series import draw_series
-from btrnn.figures.style import RANK_LOOKS
-from btrnn.reports.format import marked, number
 from btrnn.reports.page import RUN, SIZE, Page, mean, value
 from btrnn.reports.pictures import captions_file, drawn_files
+from btrnn.reports.render import marked, number
 from btrnn.reports.view import View
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, schema_of
 from btrnn.results.statistics import mean_interval
@@ -74,7 +73,6 @@ _VIDEO = Page(
     template="video",
     columns={"model": value("label"), **SIZE, "paper, UCF11": _paper, **_TESTED, **RUN},
     figures=_video_figures,
-    values=lambda view: {"protocols": set(view.summary["protocol"])},
 )
 
 
@@ -167,7 +165,7 @@ def _searched(view: View) -> list[str]:
 
 def _models_by_rate(view: View) -> dict[str, Any]:
     """Return for each model and panel its chosen rate, what it reaches there and at the paper's, and how many tie."""
-    column, _, form, times = view.metric
+    column, form, times = view.metric.main, view.metric.form, view.metric.times
     models = []
     for _, rows in _with_choice(view).groupby([*view.varied, "searched", "origin"], sort=False, dropna=False):
         (best,) = rows[rows["best"]].to_dict("records")
@@ -178,14 +176,14 @@ def _models_by_rate(view: View) -> dict[str, Any]:
         at_paper = rows.loc[rows["learning_rate"] == view.paper_rate, column]
         models.append(model | {"paper": "".join(f"{times * found:{form}}" for found in at_paper)})
     few, validated = len(set(view.summary["n"])) > 1, "paper" not in set(view.summary.get("protocol", ()))
-    return {"models": models, "few": few, "validated": validated, "paper_rate": f"{view.paper_rate:g}"}
+    return {"models": models, "few": few, "validated": validated}
 
 
 def _rates_figure(view: View) -> list[FigureFile]:
     table = view.points("learning_rate", value("model_label")).assign(label=_searched(view))
     label = ", ".join(filter(None, (view.metric.label, str(view.first.get("scaling", "")))))
     options: dict[str, Any] = {"x_label": "Adam's learning rate", "y_label": label, "log_x": True}
-    if view.metric.column == VIDEO.main:
+    if view.metric.main == VIDEO.main:
         options |= {"vertical": (view.paper_rate, f"the paper's rate, {view.paper_rate:g}"), "limits": _WHOLE}
     return [view.figure("", draw_series, table, **options)]
 

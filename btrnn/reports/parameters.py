@@ -5,9 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from btrnn.complexity import bt_parameters, dense_parameters, factorize
-from btrnn.figures.file import FigureFile
+from btrnn.figures.file import RANK_LOOKS, FigureFile, Look
 from btrnn.figures.series import COLUMNS, draw_series
-from btrnn.figures.style import RANK_LOOKS, Look
 from btrnn.reports.render import Report, render
 from btrnn.results.schema import BT_LSTM, GREY, LSTM
 from btrnn.results.summary import read_paper

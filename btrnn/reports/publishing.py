@@ -47,14 +47,9 @@ def collect(results_dir: Path, experiments: Sequence[str] = ()) -> list[str]:
 
 
 def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
-    """Take the user's rows, those of `results_dir`/local, over into the published tables.
+    """Take the user's rows of `results_dir`/local over into the published tables of `results_dir`.
 
-    Args:
-        results_dir: The published results.
-        experiments: Which of them, or "benchmark", or "formats"; all that are there if empty.
-
-    Returns:
-        The files written.
+    Of some experiments, "benchmark" or "formats", or of all that is there. Returns the files written.
 
     Raises:
         ResultsError: An experiment is not there, or a run was made by code that is not committed: what is published

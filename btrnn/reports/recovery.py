@@ -5,14 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from btrnn.figures.file import FigureFile
+from btrnn.figures.file import FigureFile, Look
 from btrnn.figures.pictures import Tile, draw_tiles
 from btrnn.figures.series import COLUMNS, draw_series
-from btrnn.figures.style import Look
 from btrnn.recovery import records
 from btrnn.recovery.records import PANELS, RECOVERED, SAME_SHAPE, TRUTHS, Recovery, shape_name
-from btrnn.reports.format import span
-from btrnn.reports.render import Report, paper_values, render
+from btrnn.reports.render import Report, paper_values, render, span
 from btrnn.results.schema import BLUE, GREEN, GREY, ORANGE
 from btrnn.results.summary import Row
 
@@ -52,27 +50,17 @@ def _text(results_dir: Path, rows: pd.DataFrame, table: pd.DataFrame) -> str:
         panels=own.sort_values("name", key=lambda names: names.map(PANELS.index)).to_dict("records"),
         kinds=records.compare_with_rank(table).to_dict("records"),
         shapes={kind: group.to_dict("records") for kind, group in table.groupby("kind", sort=False)},
-        names=TRUTHS,
-        limit=RECOVERED,
-        first=rows.iloc[0].to_dict(),
+        rows=rows,
         restarts=span(rows["num_restarts"]),
-        minutes=rows.groupby("name")["seconds"].first().sum() / 60,
         commits=sorted(set(rows["git_commit"].astype(str).str[:10] + dirty)),
         error=_error,
-        with_interval=_with_interval,
-        shape_name=shape_name,
+        records=records,
         **paper_values(results_dir),
     )
 
 
 def _error(value: float) -> str:
     return f"{value:.3f}" if value >= RECOVERED else f"{value:.0e}"
-
-
-def _with_interval(row: Row, column: str) -> str:
-    if np.isnan(row[f"{column}_low"]) or row[column] < RECOVERED:
-        return _error(row[column])
-    return f"{row[column]:.3f} [{row[f'{column}_low']:.3f}, {row[f'{column}_high']:.3f}]"
 
 
 def _panels(recovery: Recovery) -> list[tuple[str, list[Tile | None]]]:

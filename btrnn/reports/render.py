@@ -1,15 +1,32 @@
-"""Markdown pages from templates: `templates/<name>.md.j2` holds the words, the caller brings computed values."""
+"""How texts are written: numbers, settings and tables, and pages of Markdown from templates.
 
-from collections.abc import Callable
+`templates/<name>.md.j2` holds the words of a page, the caller brings computed values.
+"""
+
+import math
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from tabulate import tabulate
 
 from btrnn.figures.file import FigureFile
-from btrnn.reports.format import count, data_name, marked, number, ratio
 from btrnn.results.summary import read_paper
+
+_DATA = {
+    "ucf11": "UCF11",
+    "ucf101": "UCF101-11",  # eleven of its classes
+    "motions": "Motions (stand-in)",
+    "mnist": "MNIST",
+    "mnist_5k": "MNIST-5k",
+    "fashion_mnist": "Fashion-MNIST",
+    "coco": "MSCOCO",
+    "scenes": "Scenes (stand-in)",
+}
+Table = list[dict[str, str]]
 
 
 class Report(NamedTuple):
@@ -17,6 +34,63 @@ class Report(NamedTuple):
 
     texts: dict[Path, str]
     figures: list[FigureFile]
+
+
+def text_table(table: Table, style: str = "github") -> str:
+    """Write rows of texts as a Markdown table, or in another style of tabulate; "" where there are none."""
+    return str(tabulate(table, headers="keys", tablefmt=style, disable_numparse=True, missingval="-")) if table else ""
+
+
+def data_name(source: str) -> str:
+    """Return the name that a data source has in headings and titles; a stand-in is always called so."""
+    return _DATA.get(source, source)
+
+
+def ratio(value: float | int) -> str:
+    """Write a ratio as the paper does, rounded down, where it is large; with a decimal where it is small."""
+    if math.isnan(value):
+        return "-"
+    return f"{math.floor(value):,}" if value >= 1_000 else f"{value:.1f}".removesuffix(".0")
+
+
+def count(value: float | int) -> str:
+    """Write a whole number with commas, NaN as a dash."""
+    return "-" if math.isnan(value) else f"{int(value):,}"
+
+
+def number(value: float | int, form: str) -> str:
+    """Write a number in a format, NaN as a dash."""
+    return "-" if math.isnan(value) else f"{value:{form}}"
+
+
+def setting_text(column: str, value: Any) -> str:
+    """Write a setting of the data, the task or the optimiser with its name."""
+    if column == "scaled":
+        return "scaled rates" if value else "unscaled rates"
+    return f"{column.replace('_', ' ').removeprefix('num ')} {value if isinstance(value, str) else count(value)}"
+
+
+def difference_text(row: Mapping[Any, Any], form: str, times: int = 1, unit: str = "") -> str:
+    """Write `mean`, its unit, and the 95 % interval from `low` to `high`, where there is one, each multiplied."""
+    mean, low, high = (times * float(row[name]) for name in ("mean", "low", "high"))
+    return f"{mean:+{form}}{unit}" + ("" if math.isnan(low) else f" [{low:+{form}}, {high:+{form}}]")
+
+
+def marked(value: str, mark: str) -> str:
+    """Write a number of the paper with its mark; what is known from memory alone is only "reported"."""
+    return f"reported {value} [{mark}]" if "M" in mark else f"{value} [{mark}]"
+
+
+def span(values: "pd.Series[Any]") -> str:
+    """Write the lowest and the highest of some whole numbers, or the one that they all are."""
+    known = [int(value) for value in values.dropna()]
+    if not known:
+        return "0"
+    low, high = count(min(known)), count(max(known))
+    return low if low == high else f"{low} to {high}"
+
+
+# ---- templates
 
 
 @cache
@@ -28,7 +102,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         autoescape=False,  # Markdown, made of our own tables
     )
-    environment.filters |= {"count": count, "data_name": data_name, "number": number, "ratio": ratio}
+    environment.filters |= {"count": count, "number": number, "ratio": ratio}
+    environment.filters |= {"data_name": data_name, "table": text_table}
     return environment
 
 

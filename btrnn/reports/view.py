@@ -1,30 +1,22 @@
 """What is shown of one experiment at one scale: its rows, averages and names, read once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from btrnn.figures.file import FigureFile, Frames
 from btrnn.figures.series import COLUMNS
-from btrnn.reports.format import data_name, setting_text, span
+from btrnn.reports.render import data_name, setting_text, span
 from btrnn.results.schema import VIDEO, Schema, schema_of
 from btrnn.results.store import Results, collected_experiments, read_results, read_with_local
-from btrnn.results.summary import Row, beside_paper, curves, read_paper, scales, summarise
+from btrnn.results.summary import Row, beside_paper, read_paper, rows_of, scales, summarise
 from btrnn.storage.files import ResultsError
-
-
-class Metric(NamedTuple):
-    """A column of the summary, and how it is shown: name, format, what it is multiplied with."""
-
-    column: str
-    label: str
-    form: str
-    times: int
 
 
 @dataclass(frozen=True)
@@ -62,12 +54,13 @@ class View:
         return beside_paper(summary, self.paper) if self.schema is VIDEO else summary
 
     @cached_property
-    def metric(self) -> Metric:
-        """What the models are judged by: the task's main metric, or what chose where no run met the test split."""
+    def metric(self) -> Schema:
+        """The schema; where no run met the test split, with what chose as the main metric."""
         schema = self.schema
         if self.summary[schema.main].notna().any():
-            return Metric(schema.main, schema.label, schema.form, schema.times)
-        return Metric(f"val/{schema.monitor}", f"validation {schema.monitor.replace('_', ' ')}", ".3f", 1)
+            return schema
+        label = f"validation {schema.monitor.replace('_', ' ')}"
+        return replace(schema, main=f"val/{schema.monitor}", label=label, form=".3f", times=1)
 
     @cached_property
     def first(self) -> Row:
@@ -101,19 +94,23 @@ class View:
         return FigureFile(path, function, data, {"title": self.title} | options)
 
     def epoch_series(self, columns: Mapping[str, str]) -> pd.DataFrame:
-        """Return metrics against the epoch as `draw_series` takes it: columns by what a panel's title says of them."""
-        if self.results.epochs.empty:
-            return pd.DataFrame(columns=COLUMNS)
-        parts = []
-        for name, column in columns.items():
-            table = curves(self.summary, self.results.epochs, column)
-            panels = [", ".join(filter(None, (self.place(row), name))) for row in table.to_dict("records")]
-            parts.append(table.assign(panel=panels, x=table["epoch"] + 1)[COLUMNS])
-        return pd.concat(parts, ignore_index=True)
+        """Return metrics against the epoch as `draw_series` takes it: columns by what a panel's title says of them.
+
+        Means over the seeds; low and high are the lowest and the highest seed.
+        """
+        parts = [pd.DataFrame(columns=COLUMNS)]
+        rows: list[Row] = self.summary.to_dict("records") if len(self.results.epochs) else []
+        for (name, column), row in product(columns.items(), rows):
+            runs = rows_of(row, self.results.epochs).dropna(subset=[column]).groupby("epoch")[column]
+            table = runs.agg(mean="mean", low="min", high="max").reset_index()
+            panel = ", ".join(filter(None, (self.place(row), name)))
+            table = table.assign(panel=panel, label=row["label"], model=row["model"], x=table["epoch"] + 1)
+            parts += [table[COLUMNS]] if len(table) else []
+        return pd.concat(parts[1:] or parts, ignore_index=True)
 
     def points(self, x: str, label: Callable[[Row], str], panel: Callable[[Row], str] | None = None) -> pd.DataFrame:
         """Return the metric against a column of the summary, as `draw_series` takes it."""
-        column, times = self.metric.column, self.metric.times
+        column, times = self.metric.main, self.metric.times
         told = (self.summary["n"] > 2).any()  # an interval from two seeds is wider than the picture
         rows = [
             {"panel": (panel or self.place)(row), "label": label(row), "model": row["model"]}

@@ -32,12 +32,15 @@ def _joined(reports: Sequence[Report]) -> Report:
 
 
 def published_report(results_dir: Path) -> Report:
-    """Return every page and figure of the published rows."""
+    """Return every page and figure of the published rows, and the README beside `results_dir`, where there is one."""
     names = [*collected_experiments(results_dir), *OTHER_PAGES]
     texts, figures = _joined([page_report(results_dir, name) for name in names])
     texts |= model_cards.card_texts(results_dir)
     written = [*texts, *(figure.path for figure in figures)]
-    return Report(texts | claims.page_texts(results_dir, written), figures)  # the claims speak of every experiment
+    texts |= claims.page_texts(results_dir, written)  # which speaks of every experiment
+    if (readme := results_dir.parent / "README.md").exists():
+        texts[Path("..", readme.name)] = _with_blocks(readme, results_dir)
+    return Report(texts, figures)
 
 
 def own_report(results_dir: Path, experiments: Sequence[str] = ()) -> Report:
@@ -74,14 +77,15 @@ def stale(report: Report, out_dir: Path) -> list[Path]:
     return found + [out_dir / figure.path for figure in report.figures if not figure.is_current(out_dir)]
 
 
-def with_blocks(readme: Path, results_dir: Path) -> str:
+def _with_blocks(readme: Path, results_dir: Path) -> str:
     """Return README's text with its generated blocks filled anew.
 
     Raises:
         ResultsError: The two markers of a block do not each stand there once, in order.
     """
     text = readme.read_text(encoding="utf-8")
-    for name, block in (("results", claims.readme_block(results_dir)), ("speed", benchmark.speed_block(results_dir))):
+    blocks = {"results": claims.readme_block(results_dir), "speed": benchmark.speed_block(results_dir)}
+    for name, block in blocks.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
             raise ResultsError(f"{readme} must have the lines {begin} and {end} once each, in this order")
@@ -90,25 +94,18 @@ def with_blocks(readme: Path, results_dir: Path) -> str:
 
 
 def write_published(results_dir: Path) -> None:
-    """Write the published pages and figures, and the blocks of the README beside `results_dir`; print their paths."""
+    """Write the published pages and figures, and print their paths."""
     written = write(published_report(results_dir), results_dir)
-    readme = results_dir.parent / "README.md"
-    if readme.exists():
-        replace_file(readme, with_blocks(readme, results_dir))
-        written.append(readme)
-    print("\n".join(f"wrote {path}" for path in written))
+    print("\n".join(f"wrote {os.path.normpath(path)}" for path in written))
 
 
 def check_published(results_dir: Path) -> None:
-    """Compare the published pages and figures, and the README beside them, with what the CSV files give.
+    """Compare the published pages and figures with what the CSV files give.
 
     Raises:
         ResultsError: A file is out of date; the message names all that are.
     """
-    found, readme = stale(published_report(results_dir), results_dir), results_dir.parent / "README.md"
-    if readme.exists() and with_blocks(readme, results_dir) != readme.read_text(encoding="utf-8"):
-        found.append(readme)
-    if found:
+    if found := stale(published_report(results_dir), results_dir):
         names = ", ".join(os.path.relpath(path) for path in found)
         raise ResultsError(f"out of date: {names}; run `python experiments/publish.py --pages`")
 

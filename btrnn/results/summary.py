@@ -1,4 +1,4 @@
-"""Settings averaged over seeds, their curves, which runs stand behind them, and the paper's numbers beside them.
+"""Settings averaged over seeds, which runs stand behind them, and the paper's numbers beside them.
 
 Input are the tables of `btrnn.results.store`; output are DataFrames of numbers, which tables and figures only draw.
 """
@@ -145,22 +145,6 @@ def rows_of(row: Row, table: pd.DataFrame) -> pd.DataFrame:
     seeds = [int(seed) for seed in row["seeds"].split(",")]
     chosen: pd.DataFrame = table[(table["name"] == row["name"]) & table["seed"].isin(seeds)]
     return chosen[chosen["origin"] == row["origin"]] if "origin" in chosen else chosen
-
-
-def curves(summary: pd.DataFrame, epochs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return a metric against the epoch for each setting that has epochs.
-
-    Columns: those of `Schema.panel`, `model`, `label`, `epoch`, and over the seeds `mean`, `low`, `high`, `n`; `low`
-    and `high` are the lowest and the highest seed.
-    """
-    keys = [*schema_of(summary["experiment"].iloc[0]).panel, "model", "label"]
-    parts = [
-        rows_of(row, epochs)[["epoch", column]].assign(**{key: row[key] for key in keys})
-        for row in summary.to_dict("records")
-    ]
-    merged = pd.concat(parts, ignore_index=True).dropna(subset=[column])
-    grouped = merged.groupby([*keys, "epoch"], dropna=False, sort=False)[column]
-    return grouped.agg(mean="mean", low="min", high="max", n="count").reset_index()
 
 
 def read_paper(path: Path) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from btrnn.recovery import records
 from btrnn.recovery.records import SAME_SHAPE, summarise
 from btrnn.reports import parameters
 from btrnn.reports.claims.rules import COMPARABLE, LITTLE, Finding, claim_texts, in_share, no_worse, tells_apart
-from btrnn.reports.format import count, difference_text
 from btrnn.reports.pages import RATES
+from btrnn.reports.render import count, difference_text
 from btrnn.reports.view import View, published_view
 from btrnn.results.differences import BETTER, convergence, model_differences, paired_difference
 from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM

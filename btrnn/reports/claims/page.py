@@ -10,9 +10,8 @@ from btrnn.recovery.records import RECOVERED
 from btrnn.reports.claims import rules
 from btrnn.reports.claims.findings import STUDIES, all_findings, modes
 from btrnn.reports.claims.rules import VERDICTS, Claim, make_claims
-from btrnn.reports.format import marked, text_table
 from btrnn.reports.pages import RATES
-from btrnn.reports.render import paper_values, render
+from btrnn.reports.render import marked, paper_values, render, text_table
 from btrnn.reports.view import view_of
 from btrnn.results.schema import BT_LSTM
 from btrnn.results.store import collected_experiments, read_results

@@ -69,16 +69,9 @@ def in_share(holding: Iterable[Any], *, on_stand_in: bool = False) -> Verdict:
 
 
 def no_worse(mean: float, far: float, limit: float, *, on_stand_in: bool) -> Verdict:
-    """Judge a claim that a number is not worse than another by more than a limit.
+    """Judge a claim that a number is not worse than another by more than a limit: partly where the mean alone is not.
 
-    Args:
-        mean: By how much it is worse.
-        far: The far end of that difference's 95 % interval; NaN at one seed.
-        limit: By how much it may be.
-        on_stand_in: Whether the data are not the paper's.
-
-    Returns:
-        "reproduced" where the whole interval is within the limit, "partly" where the mean alone is.
+    `mean` is by how much it is worse, `far` the far end of that difference's 95 % interval, NaN at one seed.
     """
     verdict = in_share([mean <= limit, far <= limit], on_stand_in=on_stand_in)
     return "not reproduced" if verdict == "partly" and not mean <= limit else verdict
