@@ -9,7 +9,7 @@ from btrnn.figures.file import RANK_LOOKS, FigureFile, Look
 from btrnn.figures.series import COLUMNS, draw_series
 from btrnn.reports.render import Report, render
 from btrnn.results.schema import BT_LSTM, GREY, LSTM
-from btrnn.results.summary import read_paper
+from btrnn.results.summary import Row, read_paper
 
 INPUT_SIZE, OUTPUT_SIZE, NUM_BLOCKS = 4096, 256, 1  # the paper's
 ORDERS, RANKS = range(1, 9), range(1, 5)
@@ -43,7 +43,8 @@ def report(results_dir: Path) -> Report:
     table = grid()
     published = read_paper(results_dir / "paper.csv")["value"].reindex(table["paper_id"])
     orders = {order: rows.to_dict("records") for order, rows in table.groupby("order")}
-    found = {"fewest": fewest().to_dict("records"), "equal": (table["parameters"].astype(str).array == published).sum()}
+    equal = int((table["parameters"].astype(str).to_numpy() == published.to_numpy()).sum())
+    found = {"fewest": fewest().to_dict("records"), "equal": equal}
     text = render("parameters", title=_TITLE, dense=DENSE, ranks=RANKS, orders=orders, **found) + "\n"
 
     lines = table.sort_values("rank", kind="stable").rename(columns={"order": "x", "parameters": "mean"})
@@ -53,7 +54,11 @@ def report(results_dir: Path) -> Report:
     dense |= dict.fromkeys(("mean", "low", "high"), DENSE)
     data = pd.concat([lines, pd.DataFrame([dense])], ignore_index=True)[COLUMNS]
     looks = {f"R = {rank}": RANK_LOOKS[rank] for rank in RANKS} | {dense["label"]: Look(GREY, "", "--")}
-    options = {"title": f"Block-term parameters, {_TITLE}", "x_label": "core order d", "y_label": "parameters of W"}
+    options: Row = {
+        "title": f"Block-term parameters, {_TITLE}",
+        "x_label": "core order d",
+        "y_label": "parameters of W",
+    }
     options |= {"log_y": True, "looks": looks}
     figure = FigureFile(Path("figures/parameters.png"), draw_series, data, options)
     return Report({Path("tables/parameters.md"): text}, [figure])

@@ -1,7 +1,7 @@
 """Pages and figures to files: the published ones of results/, or the user's own in results/local."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from btrnn.recovery import records
@@ -13,7 +13,11 @@ from btrnn.results.store import LOCAL, collected_experiments
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import ResultsError
 
-OTHER_PAGES = {"parameters": parameters, "benchmark": benchmark, "recovery": recovery}  # of no experiment with runs
+OTHER_PAGES: dict[str, Callable[[Path], Report]] = {  # of no experiment with runs
+    "parameters": parameters.report,
+    "benchmark": benchmark.report,
+    "recovery": recovery.report,
+}
 
 
 def page_report(results_dir: Path, name: str, *, local: bool = False) -> Report:
@@ -22,7 +26,7 @@ def page_report(results_dir: Path, name: str, *, local: bool = False) -> Report:
     With `local` it is of the user's own rows, beside the published ones where it is of an experiment.
     """
     if name in OTHER_PAGES:
-        return OTHER_PAGES[name].report(results_dir / LOCAL if local else results_dir)
+        return OTHER_PAGES[name](results_dir / LOCAL if local else results_dir)
     return page_of(name).report(results_dir, name, local=local)
 
 

@@ -40,9 +40,10 @@ class Results(NamedTuple):
 
     def without(self, runs: Collection[tuple[str, int]]) -> "Results":
         """Return the rows of all runs but some, which are told by name and seed; pictures stay."""
-        tables = (self.runs, self.epochs, self.predictions)
-        kept = [table if table.empty else table[[key not in runs for key in run_keys(table)]] for table in tables]
-        return Results(*kept, self.pictures)
+        own, epochs, predictions = (
+            table if table.empty else table[[key not in runs for key in run_keys(table)]] for table in self[:3]
+        )
+        return Results(own, epochs, predictions, self.pictures)
 
 
 def run_keys(table: pd.DataFrame) -> list[tuple[str, int]]:
