@@ -108,11 +108,7 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: object) -> str:
-    """Return the text of `templates/<template>.md.j2` with the values filled in, without blank lines at its ends.
-
-    Raises:
-        jinja2.UndefinedError: The template uses a value that is not given.
-    """
+    """Return the text of `templates/<template>.md.j2` with all values filled in, without blank lines at its ends."""
     return _environment().get_template(f"{template}.md.j2").render(values).strip()
 
 

@@ -54,13 +54,8 @@ def run_keys(table: pd.DataFrame) -> list[tuple[str, int]]:
 # ---- run folders
 
 
-def read_summary(run_dir: Path) -> dict[str, Any]:
-    """Read a finished run's summary.json.
-
-    Raises:
-        ResultsError: It is not a JSON object, lacks a key, says it belongs to another folder, or would bring
-            stand-in numbers under a real data set's name or the reverse.
-    """
+def _read_summary(run_dir: Path) -> dict[str, Any]:
+    """Read a finished run's summary.json, which must stand in its folder, and stand-ins' under names of their own."""
     path, name = run_dir / "summary.json", run_dir.parent.parent.name
     summary = files.read_json(path, RUN_AGAIN)
     optional = {*LATER, *(column for column in schema_of(name).columns if column.startswith("test/"))}
@@ -82,9 +77,9 @@ def read_run(run_dir: Path) -> Results:
     """Read one finished run folder as tables of one run.
 
     Raises:
-        ResultsError: A file is missing, cannot be parsed or lacks a column.
+        ResultsError: A file is missing, cannot be parsed, lacks a column, or is of another run or other data.
     """
-    summary = read_summary(run_dir)
+    summary = _read_summary(run_dir)
     schema, key = schema_of(summary["experiment"]), {column: summary[column] for column in RUN_KEY}
     texts = {name: json.dumps(value, sort_keys=True) for name, value in summary.items() if isinstance(value, dict)}
     epochs, predictions, pictures = pd.DataFrame(), pd.DataFrame(), {}

@@ -16,7 +16,7 @@ from btrnn.reports.view import published_view
 from btrnn.reports.writing import OTHER_PAGES, page_report
 from btrnn.storage.files import ResultsError
 
-RESULTS = Path("..") / "results"  # as seen from notebooks/
+RESULTS = Path("..") / "results"  # as seen from here, where the notebooks run
 _RESOLUTION = 100  # dots an inch
 _COLORS = 128  # of a picture in a notebook: enough for lines and digits, and a third of the bytes
 
