@@ -6,8 +6,8 @@ from pathlib import Path
 from btrnn.benchmark.measure.run import measure
 from btrnn.benchmark.records import SECTIONS
 from btrnn.engine.command import exit_status
-from btrnn.reports.benchmark import figure_files, table_texts, terminal_report
-from btrnn.reports.writing import Report, write
+from btrnn.reports.benchmark import report, terminal_report
+from btrnn.reports.writing import write
 from btrnn.results.store import LOCAL
 
 
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     results_dir = options.results_dir or Path("results", LOCAL) / ("quick" if options.quick else "")
     devices = measure(results_dir, options.only, options.minutes, quick=options.quick)
-    paths = write(Report(table_texts(results_dir), figure_files(results_dir)), results_dir)
+    paths = write(report(results_dir), results_dir)
     print("\n".join(f"wrote {path}" for path in paths) or f"no benchmark in {results_dir}: `make bench` makes one")
     print("\n\n".join(terminal_report(results_dir, device) for device in devices))
 

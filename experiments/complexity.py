@@ -9,8 +9,8 @@ from pathlib import Path
 from btrnn.benchmark.exponents import missing_sections
 from btrnn.benchmark.measure.run import measure
 from btrnn.engine.command import exit_status
-from btrnn.reports.benchmark import complexity_texts
-from btrnn.reports.writing import Report, write
+from btrnn.reports.benchmark import complexity_report
+from btrnn.reports.writing import write
 from btrnn.results.store import LOCAL
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     options = parser.parse_args()
     results_dir: Path = options.results_dir or Path("results", LOCAL)
     measure(results_dir, missing_sections(results_dir), options.minutes)
-    write(report := Report(complexity_texts(results_dir), []), results_dir)
+    write(report := complexity_report(results_dir), results_dir)
     print(*report.texts.values(), sep="\n")
 
 

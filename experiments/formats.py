@@ -14,17 +14,14 @@ from btrnn.results.store import LOCAL
 from btrnn.storage.atomic import replace_file
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Measure, write and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9, help="how often each product is timed (default: %(default)s)")
-    options = parser.parse_args(arguments)
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if missing := missing_libraries():
         print(f"{' and '.join(missing)}: not installed, left out; `make formats` installs what is to be compared")
     reuse_freed_memory()
-    table = compare(rounds=options.rounds).merge(fit_errors(), on="format", how="left")
-    table = table.astype({"small_parameters": "Int64"})
-    path = Path("results", LOCAL) / FORMATS_FILE
+    table = compare().merge(fit_errors(), on="format", how="left").astype({"small_parameters": "Int64"})
+    path = Path("results", LOCAL, FORMATS_FILE)
     replace_file(path, table.to_csv(index=False, float_format="%.4g"))
     print(table.to_string(index=False), f"\nwrote {path}")
 

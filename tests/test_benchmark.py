@@ -42,7 +42,7 @@ from btrnn.benchmark.settings import (
     visits,
 )
 from btrnn.benchmark.tables import TARGETS, Target, compare_sweep, judge, ratios, read_all, slower_cells, verdict
-from btrnn.reports.benchmark import figure_files, table_texts
+from btrnn.reports.benchmark import report
 from tests.test_report import load
 
 from .conftest import ROOT
@@ -278,7 +278,7 @@ def test_the_quick_benchmark_from_end_to_end(tmp_path, capsys):
     for name in ("btrnn BT, plain torch", "btrnn.TTLSTM", "roofline BT", "not met"):
         assert name in shown
     text = (tmp_path / "tables" / "benchmark.md").read_text()
-    assert table_texts(tmp_path) == {Path("tables/benchmark.md"): text}
+    assert report(tmp_path).texts[Path("tables/benchmark.md")] == text
     for name in ("Left out", "Varied: batch", "dense÷it", "native path"):
         assert name in text
     table = read_section(tmp_path, "layer")
@@ -310,7 +310,7 @@ def test_figures_show_the_numbers_and_the_laws(tmp_path):
         times = {"btrnn BT": 2.0 * value, "tednet BT": nan}
         point, phase = Point("rank", value), "forward+backward"
         file.add([record("sweep", point, name, phase, best_ms=ms, median_ms=ms) for name, ms in times.items()])
-    (figure_file,) = figure_files(tmp_path)
+    (figure_file,) = report(tmp_path).figures
     figure = figure_file.draw()
     measured, bt_law = figure.axes[0].lines
     assert list(measured.get_ydata()) == [2.0, 4.0, 8.0, 16.0]
@@ -362,9 +362,10 @@ def test_the_sweep_is_compared_with_the_slower_and_the_faster():
 
 def test_the_committed_table_and_figures_are_what_the_committed_numbers_give():
     results_dir = ROOT / "results"
-    for path, text in table_texts(results_dir).items():
+    texts, figures = report(results_dir)
+    for path, text in texts.items():
         assert (results_dir / path).read_text() == text
-    for file in figure_files(results_dir):
+    for file in figures:
         assert file.is_current(results_dir), file.path
 
 
@@ -392,7 +393,7 @@ def test_the_page_of_known_numbers(tmp_path, golden):
             **{"date": "2030-01-01", "git_commit": "0123456789abcdef", "git_dirty": True},
         },
     )
-    (text,) = table_texts(tmp_path).values()
+    text = report(tmp_path).texts[Path("tables/benchmark.md")]
     golden("benchmark.md", text)
     (slower,) = [
         cell

@@ -83,7 +83,7 @@ def test_models_with_other_images_are_not_paired(tmp_path: Path) -> None:
     captions.assign(image=captions["image"] + 1_000).to_csv(run / "captions.csv", index=False)
     collect_all(results_dir, EXPERIMENT)
     with pytest.raises(ResultsError, match="tested on different images with the same seed"):
-        PAGE.table_texts(results_dir, EXPERIMENT)
+        PAGE.report(results_dir, EXPERIMENT)
 
 
 def test_one_seed_gives_no_interval(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_captions_and_pictures_survive_the_run_folders(tmp_path: Path) -> None:
 
 
 def test_figures_are_drawn(results_dir: Path, tmp_path: Path) -> None:
-    files = PAGE.figure_files(results_dir, EXPERIMENT)
+    files = PAGE.report(results_dir, EXPERIMENT).figures
     assert [file.path.name for file in files] == [f"{EXPERIMENT}_captions.png", f"{EXPERIMENT}_loss.png"]
     for file in files:
         file.write(tmp_path)
@@ -152,7 +152,7 @@ def test_a_sweep_over_ranks_has_the_figure_of_parameters(tmp_path: Path) -> None
     write_run(results_dir, "tt_lstm", 0, experiment=experiment)
     write_run(results_dir, "lstm", 0, experiment=experiment)
     collect_all(results_dir, experiment)
-    file, *others = page_of(experiment).figure_files(results_dir, experiment)
+    file, *others = page_of(experiment).report(results_dir, experiment).figures
     assert file.path.name == f"{experiment}_parameters.png"
     assert isinstance(file.data, pd.DataFrame)
     assert set(file.data["label"]) == {"LSTM", "TT-LSTM, d = 3", "BT-LSTM, N = 1, d = 3", "BT-LSTM, d = 3"}
@@ -173,7 +173,7 @@ def test_a_choice_of_rates_names_the_best(tmp_path: Path) -> None:
     rows = [line for line in page_text(results_dir, experiment).splitlines() if line.startswith("| LSTM")]
     assert [row.endswith("| yes      |") for row in rows] == [False, True, False]
     assert not result_paths(results_dir, experiment)[2].exists()
-    (file,) = page_of(experiment).figure_files(results_dir, experiment)
+    (file,) = page_of(experiment).report(results_dir, experiment).figures
     assert list(file.data["mean"]) == [0.9, 0.7, 0.8]
 
 

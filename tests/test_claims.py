@@ -13,10 +13,11 @@ from btrnn.benchmark.records import RecordFile, record, section_path
 from btrnn.benchmark.settings import Point
 from btrnn.recovery import records
 from btrnn.reports import parameters
+from btrnn.reports.benchmark import speed_block
 from btrnn.reports.claims import page
 from btrnn.reports.claims.findings import all_findings
+from btrnn.reports.claims.page import readme_block
 from btrnn.reports.claims.rules import VERDICTS, Claim, claim_texts, in_share, no_worse, tells_apart
-from btrnn.reports.readme import readme_block, speed_block
 from btrnn.results.differences import convergence, paired_difference
 from btrnn.results.schema import schema_of
 from btrnn.results.store import collect, write_results
@@ -96,7 +97,7 @@ def test_a_number_of_the_paper_that_differs_is_not_reproduced(tmp_path):
     path.write_text(re.sub(r"(sensitivity.parameters.r2_d5,.*,)192(,)", r"\g<1>193\2", path.read_text()))
     claim = found(results_dir, "compression_abstract")
     assert (claim["paper"], claim["ours"], claim["verdict"]) == ("17,389 [S]", "17,388", "not reproduced")
-    (text,) = parameters.table_texts(results_dir).values()
+    (text,) = parameters.report(results_dir).texts.values()
     assert "31 of 32 counts equal those of the paper's figure" in text
 
 

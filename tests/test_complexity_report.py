@@ -89,7 +89,7 @@ def test_numbers_that_follow_the_laws_are_found_to_follow_them(tmp_path, golden)
     assert (
         fits.loc[fits["factor"].isin(["input", "blocks"]) & (fits["quantity"] != "memory"), "law"].round(9) == 1
     ).all()
-    (text,) = benchmark.complexity_texts(tmp_path).values()
+    (text,) = benchmark.complexity_report(tmp_path).texts.values()
     golden("complexity.md", text)
 
 
@@ -99,7 +99,7 @@ def test_constants_that_hide_a_law_are_named(tmp_path):
     row = fits.loc["BT", "time forward", "input"]
     assert (row["smallest"], row["all_smallest"]) == (16_384, 1_024)
     assert row["slope_all"] < row["slope"] - exponents.TOLERANCE
-    (text,) = benchmark.complexity_texts(tmp_path).values()
+    (text,) = benchmark.complexity_report(tmp_path).texts.values()
     (line,) = [line for line in text.splitlines() if line.startswith("- BT, time forward")]
     assert "16,384" in line
 
@@ -150,14 +150,14 @@ def test_ratios_are_those_of_the_paper_s_setting(tmp_path):
 
 
 def test_nothing_measured_gives_nothing(tmp_path):
-    assert benchmark.complexity_texts(tmp_path) == {}
-    assert benchmark.figure_files(tmp_path) == []
+    assert benchmark.complexity_report(tmp_path) == ({}, [])
+    assert benchmark.report(tmp_path).figures == []
     assert measurements({}).empty
 
 
 def test_the_figures_show_what_was_measured_and_the_laws(tmp_path):
     write_sections(tmp_path)
-    files = {file.path.stem: file for file in benchmark.figure_files(tmp_path)}
+    files = {file.path.stem: file for file in benchmark.report(tmp_path).figures}
     assert set(files) == {"benchmark_time", "benchmark_memory"}
     figure = files["benchmark_time"].draw()
     assert [axis.get_title() for axis in figure.axes if axis.lines] == ["order d", "rank R", "blocks N", "inputs I"]

@@ -1,5 +1,6 @@
 """Figures show the numbers they are given, under one colour a model, and notice when they are out of date."""
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
@@ -12,17 +13,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from btrnn.figures import file as figure_file
-from btrnn.figures.file import FigureFile
+from btrnn.figures.file import FigureFile, Look, png_bytes
 from btrnn.figures.pictures import Tile, draw_animation, draw_heat_maps, draw_tiles, sheet
 from btrnn.figures.series import draw_series
-from btrnn.figures.style import Look, png_bytes
 from btrnn.reports.pages import page_of
 from btrnn.reports.view import View, view_of
 from btrnn.results.schema import MODELS as TABLE
 from btrnn.results.store import collect, write_results
 from tests.run_folders import CLASSES, MODELS, write_study
 
-PAPER = Path(__file__).parent.parent / "results" / "paper.csv"
+ROOT = Path(__file__).parent.parent
 TITLE = "Motions (stand-in), scale study, n = 2"
 OPTIONS: dict[str, Any] = {"title": TITLE, "x_label": "epoch", "y_label": "training loss"}
 
@@ -30,7 +30,7 @@ OPTIONS: dict[str, Any] = {"title": TITLE, "x_label": "epoch", "y_label": "train
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> View:
     results_dir = tmp_path_factory.mktemp("results")
-    copyfile(PAPER, results_dir / "paper.csv")
+    copyfile(ROOT / "results" / "paper.csv", results_dir / "paper.csv")
     list(write_study(results_dir, seeds=2, epochs=5, models=(*MODELS, "toy")))
     write_results(collect(results_dir, "ucf11_motions")[0], results_dir, "ucf11_motions")
     return view_of(results_dir, "ucf11_motions")
@@ -144,7 +144,7 @@ def test_a_figure_is_stale_where_its_data_or_its_texts_change(file: FigureFile, 
     assert not replace(file, options=OPTIONS | {"looks": {"LSTM": Look("red", "o", ":")}}).is_current(tmp_path)
 
 
-@pytest.mark.parametrize("changed", ["btrnn.figures.series", "btrnn.figures.style", "btrnn.figures.pictures"])
+@pytest.mark.parametrize("changed", ["btrnn.figures.series", "btrnn.figures.file", "btrnn.figures.pictures"])
 def test_a_figure_is_stale_where_the_code_that_draws_it_changes(
     file: FigureFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
@@ -156,6 +156,14 @@ def test_a_figure_is_stale_where_the_code_that_draws_it_changes(
 
     monkeypatch.setattr(figure_file.inspect, "getsource", edited)
     assert file.is_current(tmp_path) == (changed == "btrnn.figures.pictures")  # which does not draw this one
+
+
+def test_the_picture_of_the_decomposition_in_readme_is_what_its_code_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    figure = importlib.import_module("method_drawing").FIGURE
+    assert figure.is_current(ROOT / "docs"), "run `python docs/method_drawing.py`"
+    assert f"](docs/{figure.path})" in (ROOT / "README.md").read_text()
+    assert "x: one frame, 57,600 = 8" in "".join(text.get_text() for text in figure.draw().axes[0].texts)
 
 
 def test_figures_of_a_study_are_written(files: dict[str, FigureFile], tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def shown(results_dir: Path, experiment: str = EXPERIMENT) -> View:
 
 
 def test_the_page_is_as_it_was(results_dir: Path, golden: Callable[[str, str], None]) -> None:
-    (text,) = page_of(EXPERIMENT).table_texts(results_dir, EXPERIMENT).values()
+    (text,) = page_of(EXPERIMENT).report(results_dir, EXPERIMENT).texts.values()
     golden(f"{EXPERIMENT}.md", text)
 
 
@@ -82,19 +82,19 @@ def test_what_has_not_converged_is_named(results_dir: Path) -> None:
     ]
     pd.DataFrame(rows).to_csv(results_dir / f"{EXPERIMENT}_epochs.csv", index=False)
     assert page_of(EXPERIMENT).values(shown(results_dir))["falls"] == ["TT-LSTM, T = 10: 2.0"]
-    (bound,) = page_of(EXPERIMENT).figure_files(results_dir, EXPERIMENT)
+    (bound,) = page_of(EXPERIMENT).report(results_dir, EXPERIMENT).figures
     assert bound.path == Path("figures", f"{EXPERIMENT}_bound.png")
 
 
 def test_pictures_of_every_encoder_are_drawn(tmp_path: Path) -> None:
-    for file in page_of(EXPERIMENT).figure_files(ROOT / "results", EXPERIMENT):
+    for file in page_of(EXPERIMENT).report(ROOT / "results", EXPERIMENT).figures:
         file.write(tmp_path)
         assert file.is_current(tmp_path)
     assert (tmp_path / "figures" / f"{EXPERIMENT}_generation.gif").exists()
 
 
 def test_the_published_bound_stands_on_the_page_and_not_in_the_table(results_dir: Path) -> None:
-    (text,) = page_of(EXPERIMENT).table_texts(results_dir, EXPERIMENT).values()
+    (text,) = page_of(EXPERIMENT).report(results_dir, EXPERIMENT).texts.values()
     assert "MNIST, T = 64: reported 87.40 [M] nats or less." in text
     rows = page_of(EXPERIMENT).table(shown(results_dir).summary)
     assert rows[0]["NLL bound, nats"] == "101.00 ± 1.00 (3) [98.52, 103.48]"

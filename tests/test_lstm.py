@@ -34,7 +34,7 @@ from btrnn import (
 )
 from btrnn.nn.input_map import BlockTerm, InputMap, MapPlace, TensorTrain
 from btrnn.nn.recurrent import Recurrent
-from btrnn.ops.activations import hard_sigmoid
+from btrnn.ops.steps import hard_sigmoid
 
 OPTIONS = st.fixed_dictionaries(
     {

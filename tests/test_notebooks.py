@@ -9,15 +9,16 @@ import nbformat
 import pytest
 from IPython.display import Image, Markdown
 
-from btrnn.reports import notebook
 from btrnn.storage.files import ResultsError
 
 from .conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(ROOT / "notebooks"))
 import execute_notebooks
+import published
 
-sys.path.remove(str(ROOT / "scripts"))
+del sys.path[:2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 OF_RESULTS = [path for path in NOTEBOOKS if path.stem != "07_compress"]  # which trains, and is nobody's claim
 
@@ -47,8 +48,8 @@ def test_a_notebook_shows_the_numbers_of_today(path, monkeypatch):
     code = [cell for cell in cells(path) if cell.cell_type == "code"]
     displayed: list[Any] = []
     monkeypatch.chdir(path.parent)
-    monkeypatch.setattr(notebook, "display", displayed.append)
-    monkeypatch.setattr(notebook, "show_figure", lambda _: displayed.append(Image(b"\x89PNG\r\n\x1a\n")))
+    monkeypatch.setattr(published, "display", displayed.append)
+    monkeypatch.setattr(published, "show_figure", lambda _: displayed.append(Image(b"\x89PNG\r\n\x1a\n")))
     monkeypatch.setattr("builtins.print", lambda *_: None)
     namespace: dict[str, Any] = {}
     for cell in code:
@@ -89,21 +90,21 @@ def test_an_executed_notebook_has_no_times_and_is_the_same_each_time(tmp_path):
 
 
 def test_a_page_is_shown_without_its_title_and_pictures_and_its_links_start_here(monkeypatch, tmp_path):
-    monkeypatch.setattr(notebook, "RESULTS", ROOT / "results")
+    monkeypatch.setattr(published, "RESULTS", ROOT / "results")
     with pytest.raises(ResultsError, match="no claim is about sped; there are claims about accuracy, captioning"):
-        notebook.show_claims("sped")
+        published.show_claims("sped")
     texts: list[Markdown] = []
-    monkeypatch.setattr(notebook, "display", texts.append)
-    notebook.show_text("text [b](b.md) [u](https://u.org)\n![c](../c.png)\nmore [d](../d.csv)")
+    monkeypatch.setattr(published, "display", texts.append)
+    published.show_text("text [b](b.md) [u](https://u.org)\n![c](../c.png)\nmore [d](../d.csv)")
     assert texts[0].data == f"text [b]({ROOT}/results/tables/b.md) [u](https://u.org)\nmore [d]({ROOT}/results/d.csv)"
     figures: list[Any] = []
-    monkeypatch.setattr(notebook, "show_figure", figures.append)
-    notebook.show_page("parameters")
+    monkeypatch.setattr(published, "show_figure", figures.append)
+    published.show_page("parameters")
     assert len(figures) == 1
     assert texts[1].data.startswith("32 of 32 counts equal those of the paper's figure")
-    notebook.show_page("draw", "no such figure")
+    published.show_page("draw", "no such figure")
     assert len(figures) == 1
     assert "MNIST-5k" in texts[2].data
-    monkeypatch.setattr(notebook, "RESULTS", tmp_path)
-    notebook.show_page("draw", command="make y")
+    monkeypatch.setattr(published, "RESULTS", tmp_path)
+    published.show_page("draw", command="make y")
     assert texts[3].data == "Not published yet: `make y` makes these numbers."

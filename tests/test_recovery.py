@@ -19,7 +19,7 @@ from btrnn.recovery import records
 from btrnn.recovery.records import SAME_SHAPE, compare_with_rank, shape_name, summarise
 from btrnn.recovery.study import KINDS, best_rank_error, dense_weights, draw_inputs, fit, make_truth, run, second_moment
 from btrnn.reports import parameters, recovery
-from btrnn.results.paper import read_paper
+from btrnn.results.summary import read_paper
 from btrnn.storage.files import ResultsError
 
 from .conftest import ROOT
@@ -281,7 +281,7 @@ def test_a_damaged_run_is_named(study):
 
 
 def test_the_page_says_what_the_csv_gives(collected, golden):
-    (text,) = recovery.table_texts(collected).values()
+    (text,) = recovery.report(collected).texts.values()
     golden("recovery.md", text)
     table = summarise(records.read(collected).rows)
     own = table[table["truth"] == SAME_SHAPE].set_index("name")
@@ -293,12 +293,11 @@ def test_the_page_says_what_the_csv_gives(collected, golden):
 
 
 def test_what_is_not_collected_gives_no_page(tmp_path):
-    assert recovery.table_texts(tmp_path) == {}
-    assert recovery.figure_files(tmp_path) == []
+    assert recovery.report(tmp_path) == ({}, [])
 
 
 def test_figures_show_the_rows(collected):
-    files = {file.path.name: file for file in recovery.figure_files(collected)}
+    files = {file.path.name: file for file in recovery.report(collected).figures}
     panels = files["recovery_panels.png"].draw()
     captions = [axis.get_title() for axis in panels.axes]
     assert captions[:6] == ["truth, P = 4096", *(f"P = {count}: 0.300" for count in (129, 528, 258, 256, 384))]
@@ -347,13 +346,13 @@ def test_every_count_of_the_parameter_figure_is_the_papers():
 
 def test_the_parameter_figure_draws_the_counts_and_the_dense_line(golden):
     table = parameters.grid()
-    (file,) = parameters.figure_files(ROOT / "results")
+    texts, (file,) = parameters.report(ROOT / "results")
     (axis,) = file.draw().axes
     assert axis.get_yscale() == "log"
     *lines, dense = axis.lines
     assert set(dense.get_ydata()) == {1_048_576}
     for rank, line in enumerate(lines, start=1):
         np.testing.assert_array_equal(line.get_ydata(), table.loc[table["rank"] == rank, "parameters"])
-    assert parameters.equal_counts(ROOT / "results") == len(table) == 32
-    (text,) = parameters.table_texts(ROOT / "results").values()
+    (text,) = texts.values()
+    assert f"32 of {len(table)} counts equal" in text
     golden("parameters.md", text)

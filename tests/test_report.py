@@ -62,7 +62,7 @@ def collect_all(results_dir: Path, experiment: str = EXPERIMENT, *, own: bool = 
 
 def page_text(results_dir: Path, experiment: str = EXPERIMENT, *, local: bool = False) -> str:
     """Return the one page of an experiment."""
-    ((path, text),) = page_of(experiment).table_texts(results_dir, experiment, local=local).items()
+    ((path, text),) = page_of(experiment).report(results_dir, experiment, local=local).texts.items()
     assert path == Path("tables", f"{experiment}.md")
     return text
 
@@ -129,7 +129,7 @@ def test_a_page_opens_with_its_figure_and_ends_with_the_wide_table(reported: Pat
         parts = page_text(reported, experiment).split("\n\n")
         assert parts[2].startswith(f"![Motions (stand-in)](../figures/{experiment}")
         assert parts[-1].startswith("| model ")
-        figures = page_of(experiment).figure_files(reported, experiment)
+        figures = page_of(experiment).report(reported, experiment).figures
         linked = set(re.findall(r"\]\(\.\./(figures/\S+)\)", "\n".join(parts)))
         assert linked == {file.path.as_posix() for file in figures}
 
@@ -150,7 +150,7 @@ def test_one_seed_is_printed_without_interval(tmp_path: Path) -> None:
     text = page_text(results_dir)
     assert cells(text.split("### All numbers")[1], "BT-LSTM, R = 4")[5] == "0.500 (n = 1)"
     assert cells(text, "BT-LSTM, R = 4 - LSTM")[1:4] == ["+0.000", "1", "one seed, no verdict"]
-    assert caveats(view_of(results_dir, EXPERIMENT))["single"]
+    assert "- Some rows rest on one seed (n = 1)" in text
     shown = page_of(EXPERIMENT).terminal_report(results_dir, EXPERIMENT, "default")
     assert shown.startswith("Motions (stand-in): scale default, protocol paper, scaling raw")
     assert "command" not in shown
@@ -178,7 +178,7 @@ def test_own_rows_stand_beside_the_published_ones_in_own_pages_alone(tmp_path: P
         assert re.search(r"BT-LSTM, R = 4  ", text)
     assert "(n = 1)" in cells(own.split("### All numbers")[1], "BT-LSTM, R = 4 (yours)")[5]
     assert "(2)" in cells(own.split("### All numbers")[1], "BT-LSTM, R = 4")[5]
-    assert len(page_of(EXPERIMENT).figure_files(results_dir, EXPERIMENT, local=True)) >= 3
+    assert len(page_of(EXPERIMENT).report(results_dir, EXPERIMENT, local=True).figures) >= 3
 
 
 def test_real_data_are_named_and_compared_with_the_paper(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_real_data_are_named_and_compared_with_the_paper(tmp_path: Path) -> None
     assert cells(text, "BT-LSTM, R = 4 - LSTM")[1:] == [
         *("+0.100", "1", "one seed, no verdict", "17,388", "219.9", "+0.156"),
     ]
-    assert not caveats(view_of(results_dir, "ucf11"))["other_data"]
+    assert "The data are" not in text
     assert "#### UCF11: scale `study`, protocol `paper`" in text
     assert "stand-in" not in text
 
@@ -229,11 +229,14 @@ def test_the_ceiling_the_study_of_rates_and_shapes_that_share_one_are_found(tmp_
     assert caveats(view_of(tmp_path, EXPERIMENT))["study"] == ""
     collect_all(tmp_path, "ucf11_rates_motions")
     found = caveats(view_of(tmp_path, EXPERIMENT))
-    assert (found["stand_in"], found["other_data"]) == (True, "UCF11")
+    text = page_text(tmp_path)
+    assert "**The data are Motions (stand-in), not UCF11.** " in text
+    assert "for orientation, and no verdict rests on these rows." in text
     assert found["ceiling"] == ["BT-LSTM, R = 4"]
     assert found["study"] == "ucf11_rates_motions"
     assert found["one_rate"] == ["BT-LSTM (0.001)"]
-    assert (found["single"], found["yours"]) == (False, False)
+    assert "(n = 1)" not in text
+    assert "yours" not in text
 
 
 # ---- learning rates

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from btrnn.complexity import bt_parameters
+from btrnn.reports.view import view_of
 from btrnn.results.differences import model_differences, outcome, paired_difference
-from btrnn.results.paper import beside_paper, read_paper
 from btrnn.results.schema import MODELS as MODELS_TABLE
 from btrnn.results.schema import model_of, model_position, schema_of
 from btrnn.results.statistics import mean_interval
 from btrnn.results.store import collect, read_results, read_with_local, result_paths, write_results
 from btrnn.results.summary import (
-    curves,
+    beside_paper,
     panels,
+    read_paper,
     rows_of,
     scales,
     summarise,
@@ -50,13 +51,14 @@ def test_runs_of_all_clips_are_compared_like_others(tmp_path):
             write_run(tmp_path, "bt_lstm", seed, scale=scale, epochs=3, changes={"num_clips": num_clips})
     results = collect(tmp_path, "ucf11_motions")[0]
     write_results(results, tmp_path, "ucf11_motions")
+    copyfile(PAPER, tmp_path / "paper.csv")
     runs = read_results(tmp_path, "ucf11_motions").runs
     summary = summarise(runs)
     assert summary["n"].tolist() == [2, 2]
     assert summary["scale"].tolist() == ["s2", "s3"]
     assert scales(runs) == ["s2", "s3"]
     assert [len(panel) for panel in panels(summary)] == [1, 1]
-    assert curves(summary, results.epochs, "val/loss")["n"].eq(2).all()
+    assert view_of(tmp_path, "ucf11_motions", "s2").epoch_series({"": "val/loss"})["x"].tolist() == [1, 2, 3]
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.sampled_from([0.8, 0.95, 0.99]))
@@ -203,26 +205,18 @@ def test_a_bad_file_of_a_finished_run_is_named(tmp_path: Path, name: str, damage
         collect(tmp_path, EXPERIMENT)
 
 
-def test_a_baseline_may_leave_out_what_it_does_not_have(tmp_path: Path) -> None:
+def test_what_a_baseline_does_not_have_is_null_and_not_left_out(tmp_path: Path) -> None:
     run = write_run(tmp_path, "logistic_regression", 0)
     summary = json.loads((run / "summary.json").read_text())
-    for key in (
-        "init",
-        "rank",
-        "epochs",
-        "learning_rate",
-        "device",
-        "parameters_input",
-        "train/accuracy_last",
-    ):
-        del summary[key]
+    without = ("init", "rank", "epochs", "learning_rate", "device", "parameters_input", "train/accuracy_last")
+    summary |= dict.fromkeys(without)
     (run / "summary.json").write_text(json.dumps(summary))
     collect_all(tmp_path)
     (row,) = summarise(read_results(tmp_path, EXPERIMENT).runs).to_dict("records")
     assert (row["n"], row["init"], row["test/accuracy"]) == (1, "", pytest.approx(summary["test/accuracy"]))
-    del summary["test/accuracy"]
+    del summary["init"]
     (run / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(ResultsError, match=r"summary\.json lacks test/accuracy;"):
+    with pytest.raises(ResultsError, match=r"summary\.json lacks init;"):
         collect(tmp_path, EXPERIMENT)
 
 
@@ -348,10 +342,11 @@ def test_the_paper_s_accuracies_stand_beside_its_own_shapes_alone(tmp_path: Path
 def test_curves_give_mean_and_range_over_seeds(tmp_path: Path) -> None:
     runs = [write_run(tmp_path, "lstm", seed, epochs=3) for seed in (0, 1)]
     collect_all(tmp_path)
-    results = read_results(tmp_path, EXPERIMENT)
     losses = np.array([pd.read_csv(run / "metrics.csv")["train/loss"] for run in runs])
-    table = curves(summarise(results.runs), results.epochs, "train/loss")
-    assert table["epoch"].tolist() == [0, 1, 2]
+    copyfile(PAPER, tmp_path / "paper.csv")
+    table = view_of(tmp_path, EXPERIMENT).epoch_series({"training": "train/loss"})
+    assert table["x"].tolist() == [1, 2, 3]
+    assert set(table["panel"]) == {"training"}
     np.testing.assert_allclose(table["mean"], losses.mean(0), rtol=1e-9)
     np.testing.assert_allclose(table["low"], losses.min(0), rtol=1e-9)
     np.testing.assert_allclose(table["high"], losses.max(0), rtol=1e-9)

@@ -103,7 +103,7 @@ def test_the_grid_is_the_papers_with_three_seeds():
 
 
 def test_the_page_is_as_it_was(results_dir: Path, golden: Callable[[str, str], None]):
-    (text,) = page_of(EXPERIMENT).table_texts(results_dir, EXPERIMENT).values()
+    (text,) = page_of(EXPERIMENT).report(results_dir, EXPERIMENT).texts.values()
     golden(f"{EXPERIMENT}.md", text)
 
 
@@ -120,7 +120,7 @@ def test_the_table_is_what_the_csv_gives(results_dir: Path):
 
 
 def test_the_best_and_the_worst_shape_and_what_each_factor_does_are_said(results_dir: Path):
-    (text,) = page_of(EXPERIMENT).table_texts(results_dir, EXPERIMENT).values()
+    (text,) = page_of(EXPERIMENT).report(results_dir, EXPERIMENT).texts.values()
     worst, best = accuracy(2, 1, 1, 1), accuracy(4, 4, 2, 1)
     assert f"the 24 shapes reach from {worst:.3f} (d = 2, R = 1, N = 1, " in text
     assert f"to {best:.3f} (d = 4, R = 4, N = 2, 3,392 parameters)." in text
@@ -139,7 +139,7 @@ def test_seeds_without_all_shapes_are_left_out_of_averages(results_dir: Path):
 
 
 def test_figures_show_the_means(results_dir: Path):
-    files = {file.path.name: file for file in page_of(EXPERIMENT).figure_files(results_dir, EXPERIMENT)}
+    files = {file.path.name: file for file in page_of(EXPERIMENT).report(results_dir, EXPERIMENT).figures}
     heat = files[f"{EXPERIMENT}_heat_maps.png"].draw()
     assert [axis.get_title() for axis in heat.axes[:2]] == ["N = 1", "N = 2"]
     texts = {(text.get_position(), text.get_text()) for text in heat.axes[1].texts}
@@ -160,9 +160,9 @@ def test_a_part_of_the_grid_can_be_shown(tmp_path: Path):
     results_dir, page = tmp_path / "results", page_of(EXPERIMENT)
     write_grid(results_dir, [(2, 1, 1), (4, 4, 2)], seeds=1)
     write_results(collect(results_dir, EXPERIMENT)[0], results_dir, EXPERIMENT)
-    (text,) = page.table_texts(results_dir, EXPERIMENT).values()
+    (text,) = page.report(results_dir, EXPERIMENT).texts.values()
     assert "(n = 1)" in text
-    for file in page.figure_files(results_dir, EXPERIMENT):
+    for file in page.report(results_dir, EXPERIMENT).figures:
         file.write(tmp_path)
         assert file.is_current(tmp_path)
     assert "d  " in page.terminal_report(results_dir, EXPERIMENT, "study")

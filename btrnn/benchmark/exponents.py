@@ -47,6 +47,7 @@ _LAW_OF: dict[Quantity, Phase | Literal["memory"]] = {
     "time backward": "forward+backward",
     "memory": "memory",
 }
+_PAPER_VALUES = {"batch": 16, "order": 4, "rank": 4, "blocks": 2, "input": 57_600, "time": 24}  # a law goes through it
 # Where the sections say how much memory a factor needs.
 _MEMORY_SECTIONS = {"input": "memory", "rank": "memory_sweep", "blocks": "memory_sweep", "order": "memory_sweep"}
 
@@ -216,6 +217,31 @@ def judge(fit: SlopeInterval, expected: float) -> str:
     if fit.high < expected:
         return SLOWER
     return FASTER if fit.low > expected else UNCLEAR
+
+
+def beside_laws(rows: pd.DataFrame, factor: str, column: str) -> pd.DataFrame:
+    """Return what was measured against one factor, and the laws through the measured value at the paper's setting.
+
+    Args:
+        rows: Of one sweep.
+        factor: What is varied.
+        column: "median_ms", of both passes, or "peak_mib", of a training step.
+
+    Returns:
+        A row for each point: `label` (the implementation, or "the law, " and its family), `x` and `mean`.
+    """
+    phase: Phase = "training step" if column == "peak_mib" else "forward+backward"
+    known = rows[rows["phase"] == phase].dropna(subset=[column])
+    parts = [pd.DataFrame({"label": known["implementation"], "x": known["value"], "mean": known[column]})]
+    for family in FAMILIES:
+        ours = known[known["implementation"].isin((PRODUCTS[family], LAYERS[family]))].set_index("value")[column]
+        if (place := _PAPER_VALUES[factor]) in ours:
+            # the law is for one vector; over these sizes memory is measured at one number of rows
+            what: Phase | Literal["memory"] = "memory" if column == "peak_mib" else phase
+            heights = {value: law(shape, family, what) * shape.rows for value, shape in SWEEPS[factor].items()}
+            means = [ours[place] / heights[place] * height for height in heights.values()]
+            parts.append(pd.DataFrame({"label": f"the law, {family}", "x": list(heights), "mean": means}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def ratios(sections: Mapping[str, pd.DataFrame]) -> list[Ratio]:

@@ -107,6 +107,18 @@ def measured_sections(results_dir: Path, device: str = "cpu") -> list[str]:
     return [section for section in SECTIONS if section_path(results_dir, section, device).exists()]
 
 
+def publish_sections(own: Path, results_dir: Path) -> list[Path]:
+    """Copy the sections of a folder, and what they were measured on, into another; returns the files written."""
+    written = []
+    for device in ("cpu", "cuda"):
+        for section in measured_sections(own, device):
+            path = section_path(results_dir, section, device)
+            replace_file(path, section_path(own, section, device).read_bytes())
+            note_machine(results_dir, section, device, read_machines(own)[path.stem])
+            written.append(path)
+    return written
+
+
 def machine_path(results_dir: Path) -> Path:
     """Return the path of the description of the machines."""
     return results_dir / "benchmark_machine.json"

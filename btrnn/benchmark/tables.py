@@ -16,13 +16,13 @@ from btrnn.benchmark.settings import GRAPH
 
 PLAIN = ", plain torch"
 TOLERANCE = 1.1
-FACTORS = {
+FACTORS = {  # in the order of tables and figures
     "batch": "batch (clips of 6 frames)",
     "order": "order d",
     "rank": "rank R",
     "blocks": "blocks N",
-    "time": "frames T, at 1,024 inputs",
     "input": "inputs I",
+    "time": "frames T, at 1,024 inputs",
 }
 _OUR = {"BT": "btrnn BT", "TT": "btrnn TT"}
 _SHORT = {"forward": "fwd", "forward+backward": "fwd+bwd", "training step": "step"}
@@ -221,9 +221,9 @@ def memory(table: pd.DataFrame) -> Rows:
     return rows
 
 
-def rows_of(sections: Tables, factor: str) -> pd.DataFrame:
-    """Return the rows of one sweep of times; none where it was not measured."""
-    table = sections.get("layer_sweep" if factor == "time" else "sweep")
+def rows_of(sections: Tables, factor: str, section: str = "") -> pd.DataFrame:
+    """Return the rows of one sweep, of times where no section is named; none where it was not measured."""
+    table = sections.get(section or ("layer_sweep" if factor == "time" else "sweep"))
     return pd.DataFrame() if table is None else table[table["factor"] == factor]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from btrnn.figures.style import drawing
+from btrnn.figures.file import drawing
 
 _GAP = 2  # pixels between two images of a sheet
 _ENLARGED = 3  # pixels of the animation for one of an image
@@ -35,17 +35,12 @@ def draw_tiles(
 ) -> Figure:
     """Draw rows of pictures, each row with its name on the left; None leaves a place empty.
 
-    Args:
-        rows: Each row's name and pictures.
-        title: Above all.
-        inches: The width of a picture.
-        grey: The values of black and white.
+    A picture is so many inches wide; `grey` are the values of black and white.
     """
     columns = max(len(row) for _, row in rows)
     heights = []
-    for _, row in rows:
-        tiles = [tile for tile in row if tile]
-        lines = max(sum(_wrap(text).count("\n") + 1 for text in tile.below) for tile in tiles)
+    for tiles in ([tile for tile in row if tile] for _, row in rows):
+        lines = max(len("\n".join(map(_wrap, tile.below)).splitlines()) for tile in tiles)
         shape = max(tile.image.shape[0] / tile.image.shape[1] for tile in tiles)
         heights.append(inches * shape + _LINE_INCHES * lines + 0.45)
     with drawing({"axes.grid": False, "axes.titlesize": 10.5 if inches < 3 else 13}):
@@ -79,28 +74,21 @@ def sheet(images: np.ndarray) -> np.ndarray:
 def draw_animation(canvases: Mapping[str, np.ndarray], *, title: str) -> list[Image.Image]:
     """Draw a frame for each step: the canvases of every model, one row a model; the last stands for a while.
 
-    Args:
-        canvases: By the model's label (steps, images, height, width) uint8.
-        title: Above all.
+    `canvases` are (steps, images, height, width) uint8, by the model's label.
     """
-    longest = max(map(len, canvases.values()))
-    frames = []
+    longest, frames = max(map(len, canvases.values())), []
     for step in [*range(longest), *[longest - 1] * 5]:
-        now = {label: min(step, len(images) - 1) for label, images in canvases.items()}
-        strips = [
-            np.kron(sheet(images[now[label]][None]), np.ones((_ENLARGED, _ENLARGED), dtype=np.uint8))
-            for label, images in canvases.items()
-        ]
-        texts = [title, *(f"{label}: glimpse {place + 1}" for label, place in now.items())]
-        height = sum(map(len, strips)) + _TEXT_HEIGHT * len(texts)
-        frame = Image.new("L", (strips[0].shape[1], height), 255)
+        rows = []
+        for label, images in canvases.items():
+            place = min(step, len(images) - 1)
+            pixels = np.kron(sheet(images[place][None]), np.ones((_ENLARGED, _ENLARGED), dtype=np.uint8))
+            rows.append((f"{label}: glimpse {place + 1}", pixels))
+        white = np.full((_TEXT_HEIGHT, rows[0][1].shape[1]), 255, dtype=np.uint8)
+        frame = Image.fromarray(np.vstack([white, *(part for _, pixels in rows for part in (white, pixels))]))
         pen, top = ImageDraw.Draw(frame), 0
-        for text, strip in zip(texts, [None, *strips], strict=True):
+        for text, pixels in [(title, white[:0]), *rows]:
             pen.text((2, top + 2), text, fill=0)
-            top += _TEXT_HEIGHT
-            if strip is not None:
-                frame.paste(Image.fromarray(strip), (0, top))
-                top += len(strip)
+            top += _TEXT_HEIGHT + len(pixels)
         frames.append(frame)
     return frames
 
@@ -110,12 +98,7 @@ def draw_heat_maps(
 ) -> Figure:
     """Draw tables of numbers as pictures with the number in each cell, in one scale of colours; NaN stays white.
 
-    Args:
-        panels: Numbers by panel, whose rows and columns are named.
-        title: Names the data.
-        x_label: What the columns are.
-        y_label: What the rows are.
-        form: How a number is written.
+    The labels say what the columns and the rows are, `form` how a number is written.
     """
     numbers = np.concatenate([table.to_numpy(dtype=np.float64).ravel() for table in panels.values()])
     low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))

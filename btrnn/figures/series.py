@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from btrnn.figures.style import Look, drawing
+from btrnn.figures.file import Look, drawing
 from btrnn.results.schema import GREY, Model, model_of
 
 _FADING = 0.35  # of a model's second and third line
@@ -27,34 +27,23 @@ def draw_series(
     log_x: bool = False,
     log_y: bool = False,
     limits: tuple[float, float] | None = None,
-    shared: bool = True,
-    ticks: bool = False,
+    own_axes: bool = False,
     looks: Mapping[str, Look] | None = None,
     vertical: tuple[float, str] | None = None,
 ) -> Figure:
     """Draw a line for each label, in a panel for each value of `panel`.
 
-    Args:
-        table: `COLUMNS`, in the order of panels and legend; where x is NaN, a horizontal line. Where it has a column
-            `note`, this stands beside each point.
-        title: Names the data.
-        x_label: Of all panels.
-        y_label: Of all panels.
-        bars: Whether low and high are bars; a band if not.
-        log_x: Whether the x axis is logarithmic.
-        log_y: Whether the y axes are.
-        limits: Of the y axes.
-        shared: Whether panels have axes in common.
-        ticks: Whether each x has a tick, and no other number.
-        looks: By label, where it is not that of the model.
-        vertical: The place and the label of a vertical line in all panels.
+    `table` has `COLUMNS`, in the order of panels and legend; where x is NaN, a horizontal line; where it has a column
+    `note`, this stands beside each point. From low to high there are bars, or else a band. With `own_axes` each panel
+    has axes of its own, with a tick at each x and nowhere else. `looks` are by label, where they are not those of the
+    models; `vertical` is the place and the label of a vertical line in all panels.
     """
     names = table["panel"].unique().tolist()
     columns = min(3 if len(names) in (3, 5, 6) else 2, len(names))
     rows = -(-len(names) // columns)
     with drawing():
         figure = Figure(figsize=(max(4.6 * columns, 7.2), 3.0 * rows + 1.8), layout="constrained")
-        grid = figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False)
+        grid = figure.subplots(rows, columns, sharex=not own_axes, sharey=not own_axes, squeeze=False)
         handles: dict[str, Any] = {}
         for axis, name in zip(grid.flat, names, strict=False):
             panel = table[table["panel"] == name]
@@ -66,8 +55,8 @@ def draw_series(
                 opacity = 1.0 if looks and label in looks else _opacity(table, str(label))
                 handles.setdefault(str(label), _draw(axis, line.sort_values("x"), look, opacity, bars))
             axis.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
-            axis.set(**({"ylim": limits} if limits else {}))
-            _set_ticks(axis, sorted({float(x) for x in (table if shared else panel)["x"].dropna()}), every=ticks)
+            axis.set_ylim(limits)
+            _set_ticks(axis, sorted({float(x) for x in (panel if own_axes else table)["x"].dropna()}), every=own_axes)
         for axis in list(grid.flat)[len(names) :]:
             axis.set_axis_off()
         for axis in grid[:, 0]:

@@ -22,8 +22,7 @@ from btrnn.nn.hierarchical_tucker import HierarchicalTucker
 from btrnn.nn.input_map import BlockTerm, TensorTrain
 from btrnn.nn.kronecker import CanonicalPolyadic, Kronecker
 from btrnn.nn.low_rank import LowRank
-from btrnn.nn.options import RecurrentOptions
-from btrnn.nn.recurrent import Recurrent
+from btrnn.nn.recurrent import Recurrent, RecurrentOptions
 from btrnn.nn.stack import States
 from btrnn.nn.tensor_ring import TensorRing
 from btrnn.nn.tucker import Tucker

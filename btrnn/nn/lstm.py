@@ -23,12 +23,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from btrnn.complexity import check_count, one_or_more_ranks
 from btrnn.nn.input_map import DENSE, BlockTerm, InputMap, TensorTrain
-from btrnn.nn.options import RecurrentInit, RecurrentOptions
-from btrnn.nn.recurrent import Recurrent
-from btrnn.nn.stack import States
-from btrnn.ops.activations import ActivationName
+from btrnn.nn.recurrent import Recurrent, RecurrentOptions
+from btrnn.nn.stack import RecurrentInit, States
 from btrnn.ops.lstm_fast import unroll
-from btrnn.ops.steps import Steps
+from btrnn.ops.steps import ActivationName, Steps
 
 
 class LSTMState(NamedTuple):

@@ -4,14 +4,33 @@ A kind of layer, such as `btrnn.LSTM`, adds its cell: how many gates there are, 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from btrnn.nn.stack import RecurrentStack, States
+from btrnn.nn.input_map import InputMap
+from btrnn.nn.stack import RecurrentInit, RecurrentStack, States
 from btrnn.ops.dispatch import check_dtype, is_tracing
+from btrnn.ops.steps import ActivationName
+
+
+class RecurrentOptions(TypedDict, total=False):
+    """What a recurrent layer takes beside its sizes and its input map; `btrnn.LSTM` says what each is."""
+
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    hidden_map: InputMap
+    gate_activation: ActivationName
+    recurrent_init: RecurrentInit
+    input_dropout: float
+    recurrent_dropout: float
+    device: torch.device | str | None
+    dtype: torch.dtype | None
 
 
 class Recurrent(RecurrentStack):

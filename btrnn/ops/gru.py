@@ -17,8 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from btrnn.ops.activations import ActivationName, activation_of
-from btrnn.ops.steps import Steps
+from btrnn.ops.steps import ActivationName, Steps, activation_of
 
 Unrolled: TypeAlias = tuple[Float[Tensor, "rows hidden"], Float[Tensor, "batch hidden"]]
 

@@ -13,14 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from btrnn.ops import recurrence
-from btrnn.ops.activations import ActivationName, activation_in_place, gate_slopes
 from btrnn.ops.gru import Operands, Unrolled, plain_unroll
 from btrnn.ops.matmul import repeated_linear
 from btrnn.ops.native import gru as native_gru
 from btrnn.ops.native.gru import Kept
 from btrnn.ops.native.recurrence import serves as native_serves
 from btrnn.ops.recurrence import Cell, Gradients, Passed, Tensors, chunks_from_the_end, seen, sequences_of, started
-from btrnn.ops.steps import Steps
+from btrnn.ops.steps import ActivationName, Steps, activation_in_place, gate_slopes
 
 
 def unroll(

@@ -1,7 +1,8 @@
 """One shape for the pages of all experiments: rows -> view -> differences -> tables and figures -> a template."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,28 @@ from typing import Any
 import pandas as pd
 
 from btrnn.figures.file import FigureFile
-from btrnn.reports.format import Table, count, data_name, difference_text, mean_text, number, ratio, span, text_table
-from btrnn.reports.render import paper_values, render
+from btrnn.reports.claims.rules import CEILING
+from btrnn.reports.render import (
+    Report,
+    Table,
+    count,
+    data_name,
+    difference_text,
+    number,
+    paper_values,
+    ratio,
+    render,
+    setting_text,
+    span,
+    text_table,
+)
 from btrnn.reports.view import View, view_of, views_of
 from btrnn.results.differences import model_differences
 from btrnn.results.schema import schema_of
-from btrnn.results.store import LOCAL, collected_experiments
+from btrnn.results.store import collected_experiments
 from btrnn.results.summary import Row, panels
 
 Cell = Callable[[Row], str]  # writes one cell of a row of a summary
-_CEILING = 0.98  # of an accuracy: models that reach it cannot be told apart
 _FOR_PAGES = ("of the whole model", "command")  # these need more room than a terminal has
 
 
@@ -28,8 +41,17 @@ def value(column: str, form: str = "") -> Cell:
 
 
 def mean(column: str, form: str, *, times: int = 1, interval: bool = True) -> Cell:
-    """Write a mean over seeds, see `btrnn.reports.format.mean_text`."""
-    return lambda row: mean_text(row, column, form, times=times, interval=interval)
+    """Write mean ± sd (n) [95 % interval] of a row of a summary; at n = 1 the number alone."""
+
+    def write(row: Row) -> str:
+        if math.isnan(row.get(column, math.nan)):
+            return "-"
+        mean, sd, low, high = (times * row[f"{column}{part}"] for part in ("", "_sd", "_low", "_high"))
+        if math.isnan(sd):
+            return f"{mean:{form}} (n = 1)"
+        return f"{mean:{form}} ± {sd:{form}} ({row['n']})" + (f" [{low:{form}}, {high:{form}}]" if interval else "")
+
+    return write
 
 
 SIZE: dict[str, Cell] = {  # what the map of a row costs and saves
@@ -64,46 +86,31 @@ class Page:
     compared: Callable[[View], pd.DataFrame] = lambda view: view.summary
     values: Callable[[View], dict[str, Any]] = lambda _: {}
 
-    def terminal_report(self, results_dir: Path, experiment: str, scale: str) -> str:
-        """Return the tables of one scale as plain text, the user's own runs beside the published ones.
+    def report(self, results_dir: Path, experiment: str, *, local: bool = False) -> Report:
+        """Return an experiment's page, and its figures at its largest scale; if `local`, with the user's own runs."""
+        views = views_of(results_dir, experiment, local=local)
+        figures, parts = self.figures(views[0]), [self._part(view) for view in views]
+        drawn = [file.path.as_posix() for file in figures]
+        known = paper_values(results_dir)
+        text = render("page", kind=self.template, view=views[0], figures=drawn, parts=parts, **known)
+        return Report({Path("tables", f"{experiment}.md"): f"{text}\n"}, figures)
 
-        Raises:
-            ResultsError: No run of this experiment and scale is finished.
-        """
+    def terminal_report(self, results_dir: Path, experiment: str, scale: str) -> str:
+        """Return the tables of one scale as plain text, the user's own runs beside the published ones."""
         rows = self.rows(view_of(results_dir, experiment, scale, local=True))
         shown = [(_heading(panel), text_table(self.table(panel, brief=True), "simple")) for panel in panels(rows)]
         return "\n\n".join(f"{heading.replace('`', '')}\n\n{table}" for heading, table in shown)
 
-    def table_texts(self, results_dir: Path, experiment: str, *, local: bool = False) -> dict[Path, str]:
-        """Return an experiment's Markdown file by its path below the output folder.
-
-        Args:
-            results_dir: Where the tables are.
-            experiment: Which of them.
-            local: Whether the user's own runs stand beside the published ones.
-        """
-        views = views_of(results_dir, experiment, local=local)
-        drawn = [file.path.as_posix() for file in self.figures(views[0])]
-        parts = [self._part(view) for view in views]
-        known = paper_values(results_dir)
-        text = render("page", kind=self.template, view=views[0], figures=drawn, parts=parts, **known)
-        return {Path("tables", f"{experiment}.md"): f"{text}\n"}
-
-    def figure_files(self, results_dir: Path, experiment: str, *, local: bool = False) -> list[FigureFile]:
-        """Return an experiment's figures at its largest scale, with paths below the output folder."""
-        return self.figures(view_of(results_dir, experiment, local=local))
-
     def differences(self, view: View) -> list[Row]:
-        """Return the differences between models that are shown: none where no run met the test split.
+        """Return rows of `model_differences` with `place`, the settings of their panel where several are, and `text`.
 
-        Returns:
-            Rows of `model_differences`, with `place`, the settings of their panel where several are, and `text`.
+        None where no run met the test split.
         """
-        tested = view.metric.column.startswith("test/")
-        rows: list[Row] = (model_differences(self.compared(view), view.results) if tested else pd.DataFrame()).to_dict(
-            "records"
-        )
-        texts = [difference_text(row, view.metric.form, view.metric.times, view.schema.unit) for row in rows]
+        metric = view.metric
+        if not metric.main.startswith("test/"):
+            return []
+        rows: list[Row] = model_differences(self.compared(view), view.results).to_dict("records")
+        texts = [difference_text(row, metric.form, metric.times, metric.unit) for row in rows]
         return [row | {"place": view.place(row), "text": text} for row, text in zip(rows, texts, strict=True)]
 
     def table(self, rows: pd.DataFrame, *, brief: bool = False) -> Table:
@@ -124,15 +131,11 @@ def _heading(rows: pd.DataFrame) -> str:
     """Write what the rows of a panel have in common: data, scale, settings, examples used, epochs and n."""
     first: Row = rows.iloc[0].to_dict()
     used = span(pd.concat([rows["used_fewest"], rows["used_most"]]))
-    known = [name for name in schema_of(first["experiment"]).data if not pd.isna(first[name]) and first[name] != ""]
-    settings = ", ".join(
-        f"{name.replace('_', ' ').removeprefix('num ')} "
-        + (f"`{first[name]}`" if isinstance(first[name], str) else count(first[name]))
-        for name in known
-    )
-    settings += ", scaled rates" if first["scaled"] else ""
+    names = [*schema_of(first["experiment"]).data, *(["scaled"] if first["scaled"] else [])]
+    known = {name: first[name] for name in names if not pd.isna(first[name]) and first[name] != ""}
+    settings = [setting_text(name, f"`{said}`" if isinstance(said, str) else said) for name, said in known.items()]
     return (
-        f"{data_name(first['source'])}: scale `{first['scale']}`, {settings}; {used} examples, "
+        f"{data_name(first['source'])}: scale `{first['scale']}`, {', '.join(settings)}; {used} examples, "
         f"{span(rows['epochs'])} epochs, n = {span(rows['n'])}"
     )
 
@@ -140,27 +143,23 @@ def _heading(rows: pd.DataFrame) -> str:
 def _provenance(runs: pd.DataFrame) -> dict[str, str]:
     """Write on what runs were made: devices, versions of torch, commits, and how many runs."""
     dirty = runs["git_dirty"].map({"True": " (uncommitted changes)"}).fillna("")
-    said: dict[str, Iterable[str]] = {
+    said = {
         "devices": [f"{row['device']} ({count(row['threads'])} threads)" for row in runs.to_dict("records")],
         "torch": [json.loads(versions).get("torch", "?") for versions in runs["versions"] if versions],
-        "commits": runs["git_commit"].str[:10] + dirty,
+        "commits": list(runs["git_commit"].str[:10] + dirty),
     }
-    texts = {
-        name: ", ".join(sorted({text for text in found if text[:1] not in ("", " ")})) for name, found in said.items()
-    }
-    return {"runs": str(len(runs))} | {name: text or "unknown" for name, text in texts.items()}
+    known = {name: sorted({text for text in texts if text[:1].strip()}) for name, texts in said.items()}
+    return {"runs": str(len(runs))} | {name: ", ".join(texts) or "unknown" for name, texts in known.items()}
 
 
 def caveats(view: View) -> dict[str, Any]:
-    """Return what the numbers of a view cannot tell.
+    """Find what the numbers of a view cannot tell.
 
     Returns:
-        stand_in; other_data (the name of the published numbers' data where these are others, else ""); ceiling (labels
-        that reach nearly the highest possible accuracy) and limit; study (the experiment that chose the learning rates,
-        "" where it is not here); one_rate (models of several shapes with one rate for all); single (whether some
-        setting has one seed alone); yours.
+        ceiling (labels that reach nearly the highest possible accuracy) and limit; study (the experiment that chose the
+        learning rates, "" where it is not here); one_rate (models of several shapes with one rate for all).
     """
-    summary, schema = view.summary, view.schema
+    summary, main = view.summary, view.schema.main
     suffix = f"_{view.first['source']}" if view.first["stand_in"] else ""
     stem = view.experiment.removesuffix(suffix)
     studies = [f"{name}_rates{suffix}" for name in (stem, stem.partition("_")[0])]
@@ -170,14 +169,10 @@ def caveats(view: View) -> dict[str, Any]:
         for label, rows in summary[summary["learning_rate"].notna()].groupby("model_label", sort=False)
         if len(rows[["rank", "num_blocks", "order"]].drop_duplicates()) > 1 and len(set(rows["learning_rate"])) == 1
     ]
-    top = summary[summary[schema.main] >= _CEILING] if "accuracy" in schema.main else summary.iloc[:0]
+    top = summary[summary[main] >= CEILING] if "accuracy" in main else summary.iloc[:0]
     return {
-        "stand_in": bool(view.first["stand_in"]),
-        "other_data": "" if view.first["source"] == schema.published else data_name(schema.published),
         "ceiling": [f"{row['label']} ({view.place(row)})".removesuffix(" ()") for row in top.to_dict("records")],
-        "limit": number(_CEILING, "g"),
+        "limit": number(CEILING, "g"),
         "study": next((name for name in studies if name in there), ""),
         "one_rate": one_rate,
-        "single": bool((summary["n"] == 1).any()),
-        "yours": LOCAL in set(summary["origin"]),
     }

@@ -5,13 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from btrnn.figures.file import FigureFile
+from btrnn.figures.file import RANK_LOOKS, FigureFile
 from btrnn.figures.pictures import draw_heat_maps
 from btrnn.figures.series import draw_series
-from btrnn.figures.style import RANK_LOOKS
-from btrnn.reports.format import marked, number
 from btrnn.reports.page import RUN, SIZE, Page, mean, value
 from btrnn.reports.pictures import captions_file, drawn_files
+from btrnn.reports.render import marked, number
 from btrnn.reports.view import View
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, schema_of
 from btrnn.results.statistics import mean_interval
@@ -34,17 +33,17 @@ def page_of(experiment: str) -> Page:
 def _epochs(view: View, name: str, columns: dict[str, str], y_label: str, **options: Any) -> list[FigureFile]:
     """Return the figure of metrics against the epoch; none where no run has epochs."""
     table = view.epoch_series(columns)
-    options |= {"title": view.title, "x_label": "epoch", "y_label": y_label}
-    return [FigureFile(view.figure(f"{name}.png"), draw_series, table, options)] if len(table) else []
+    drawn = view.figure(f"{name}.png", draw_series, table, x_label="epoch", y_label=y_label, **options)
+    return [drawn] if len(table) else []
 
 
 def _sizes(view: View) -> FigureFile:
     """Return the figure of the main metric against the parameters of W; the rank stands beside its point."""
     table = view.points("parameters_input", partial(shape_label, without="rank"))
     table["note"] = ["" if pd.isna(rank) else f"R = {rank:g}" for rank in view.summary["rank"]]
-    labels: dict[str, Any] = {"title": view.title, "x_label": "parameters of W", "y_label": view.metric.label}
-    labels |= {"limits": _WHOLE} if view.schema is VIDEO else {}
-    return FigureFile(view.figure("parameters.png"), draw_series, table, labels | {"bars": True, "log_x": True})
+    limits = _WHOLE if view.schema is VIDEO else None
+    labels = {"x_label": "parameters of W", "y_label": view.metric.label}
+    return view.figure("parameters.png", draw_series, table, bars=True, log_x=True, limits=limits, **labels)
 
 
 # ---- task 1
@@ -63,9 +62,8 @@ def _video_figures(view: View) -> list[FigureFile]:
         names = tested["group"].str.split("/").str[0].groupby(tested["label"]).first().to_dict()
         counts = pd.crosstab(tested["label"], tested["predicted"]).rename(index=names, columns=names)
         title = f"{view.title}\n{row['label']}, protocol {row['protocol']}, scaling {row['scaling']}"
-        options = {"title": title, "x_label": "predicted", "y_label": "true"}
-        path = view.figure(f"confusion_{row['protocol']}_{row['scaling']}.png")
-        files.append(FigureFile(path, draw_heat_maps, {"": counts.where(counts > 0)}, options))
+        name, maps = f"confusion_{row['protocol']}_{row['scaling']}.png", {"": counts.where(counts > 0)}
+        files.append(view.figure(name, draw_heat_maps, maps, title=title, x_label="predicted", y_label="true"))
     return files
 
 
@@ -75,7 +73,6 @@ _VIDEO = Page(
     template="video",
     columns={"model": value("label"), **SIZE, "paper, UCF11": _paper, **_TESTED, **RUN},
     figures=_video_figures,
-    values=lambda view: {"protocols": set(view.summary["protocol"])},
 )
 
 
@@ -168,31 +165,27 @@ def _searched(view: View) -> list[str]:
 
 def _models_by_rate(view: View) -> dict[str, Any]:
     """Return for each model and panel its chosen rate, what it reaches there and at the paper's, and how many tie."""
-    column, _, form, times = view.metric
-    paper_rate = float(view.paper["value"]["ucf11.learning_rate"])
+    column, form, times = view.metric.main, view.metric.form, view.metric.times
     models = []
     for _, rows in _with_choice(view).groupby([*view.varied, "searched", "origin"], sort=False, dropna=False):
         (best,) = rows[rows["best"]].to_dict("records")
-        at_paper = rows.loc[rows["learning_rate"] == paper_rate, column]
-        models.append(
-            {"label": ", ".join(filter(None, (best["searched"], view.place(best)))), "edge": best["edge"]}
-            | {"best": number(times * best[column], form), "rate": f"{best['learning_rate']:g}"}
-            | {"lowest": number(times * rows[column].min(), form), "highest": number(times * rows[column].max(), form)}
-            | {"paper": "".join(f"{times * reached:{form}}" for reached in at_paper)}
-            | {"ties": int((rows["chosen"] != "").sum()) - 1}
-        )
+        reached = {"best": best[column], "lowest": rows[column].min(), "highest": rows[column].max()}
+        model: Row = {name: number(times * found, form) for name, found in reached.items()}
+        model |= {"label": ", ".join(filter(None, (best["searched"], view.place(best)))), "edge": best["edge"]}
+        model |= {"rate": f"{best['learning_rate']:g}", "ties": int((rows["chosen"] != "").sum()) - 1}
+        at_paper = rows.loc[rows["learning_rate"] == view.paper_rate, column]
+        models.append(model | {"paper": "".join(f"{times * found:{form}}" for found in at_paper)})
     few, validated = len(set(view.summary["n"])) > 1, "paper" not in set(view.summary.get("protocol", ()))
-    return {"models": models, "few": few, "validated": validated, "paper_rate": f"{paper_rate:g}"}
+    return {"models": models, "few": few, "validated": validated}
 
 
 def _rates_figure(view: View) -> list[FigureFile]:
     table = view.points("learning_rate", value("model_label")).assign(label=_searched(view))
     label = ", ".join(filter(None, (view.metric.label, str(view.first.get("scaling", "")))))
-    options: dict[str, Any] = {"title": view.title, "x_label": "Adam's learning rate", "y_label": label, "log_x": True}
-    if view.metric.column == VIDEO.main:
-        rate = float(view.paper["value"]["ucf11.learning_rate"])
-        options |= {"vertical": (rate, f"the paper's rate, {rate:g}"), "limits": _WHOLE}
-    return [FigureFile(view.figure(""), draw_series, table, options)]
+    options: dict[str, Any] = {"x_label": "Adam's learning rate", "y_label": label, "log_x": True}
+    if view.metric.main == VIDEO.main:
+        options |= {"vertical": (view.paper_rate, f"the paper's rate, {view.paper_rate:g}"), "limits": _WHOLE}
+    return [view.figure("", draw_series, table, **options)]
 
 
 RATES = Page(
@@ -214,9 +207,7 @@ RATES = Page(
 
 
 def marginal_means(runs: pd.DataFrame) -> list[Row]:
-    """Compute the mean accuracy over all shapes that share one value of d, R or N.
-
-    Only seeds count that have every shape, so that no average is over other shapes than the next.
+    """Compute the mean accuracy over all shapes that share one value of d, R or N, by the seeds that have every shape.
 
     Returns:
         A row for each value: letter ("d", "R" or "N"), value, and mean, sd, n, low, high over the seeds.
@@ -243,18 +234,15 @@ def _shape_figures(view: View) -> list[FigureFile]:
     panels = sorted(lines.loc[~other, "panel"].unique())
     parts = [lines[~other].sort_values(["panel", "label"])]
     parts += [lines[other].assign(panel=panel, x=float("nan")) for panel in panels]
-    looks = {f"R = {rank}": look for rank, look in RANK_LOOKS.items()}
-    options = {"title": view.title, "x_label": "core order d", "y_label": view.metric.label, "looks": looks}
+    options = {"bars": True, "limits": _WHOLE, "looks": {f"R = {rank}": look for rank, look in RANK_LOOKS.items()}}
+    options |= {"x_label": "core order d", "y_label": view.metric.label}
     maps = {
         f"N = {blocks:g}": rows.pivot_table(index="order", columns="rank", values="test/accuracy")
         for blocks, rows in view.summary.groupby("num_blocks")
     }
     labels = {"title": f"{view.title}: {view.metric.label}", "x_label": "Tucker-rank R", "y_label": "core order d"}
-    curves = FigureFile(
-        view.figure("curves.png"), draw_series, pd.concat(parts), options | {"bars": True, "limits": _WHOLE}
-    )
-    heat_maps = FigureFile(view.figure("heat_maps.png"), draw_heat_maps, maps, labels | {"form": ".3f"})
-    return [curves, heat_maps] if maps else []
+    curves = view.figure("curves.png", draw_series, pd.concat(parts), **options)
+    return [curves, view.figure("heat_maps.png", draw_heat_maps, maps, form=".3f", **labels)] if maps else []
 
 
 SENSITIVITY = Page(

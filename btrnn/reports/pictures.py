@@ -26,10 +26,10 @@ def _reconstructions(arrays: Arrays) -> np.ndarray:
     return sheet(np.stack([arrays[key][part] for part in parts for key in ("originals", "reconstructions")]))
 
 
-_SHEETS: dict[str, tuple[str, str, Callable[[Arrays], np.ndarray]]] = {  # the array it needs, what stands above
-    "samples": ("samples", "samples from the prior", _samples),
-    "reconstructions": ("reconstructions", "test images, and below each its reconstruction", _reconstructions),
-    "canvases": ("canvases", "the canvas, glimpse by glimpse from the top", lambda arrays: sheet(arrays["canvases"])),
+_SHEETS: dict[str, tuple[str, Callable[[Arrays], np.ndarray]]] = {  # by the array that it shows; what stands above
+    "samples": ("samples from the prior", _samples),
+    "reconstructions": ("test images, and below each its reconstruction", _reconstructions),
+    "canvases": ("the canvas, glimpse by glimpse from the top", lambda arrays: sheet(arrays["canvases"])),
 }
 
 
@@ -40,16 +40,14 @@ def drawn_files(view: View) -> list[FigureFile]:
         prefix = f"{LOCAL}/" * (row["origin"] == LOCAL) + f"{row['name']}/"
         pictures = {key.removeprefix(prefix): a for key, a in view.results.pictures.items() if key.startswith(prefix)}
         shown[row["label"] + (f", T = {row['num_glimpses']:g}" if several else "")] = pictures
-    files = []
-    for name, (needed, words, lay_out) in _SHEETS.items():
-        tiles = [Tile(lay_out(arrays), label) for label, arrays in shown.items() if needed in arrays]
+    files, title = [], f"DRAW on {view.title}"
+    for name, (words, lay_out) in _SHEETS.items():
+        tiles = [Tile(lay_out(arrays), label) for label, arrays in shown.items() if name in arrays]
         if tiles:
-            options = {"title": f"DRAW on {view.title}\n{words}"}
-            files.append(FigureFile(view.figure(f"{name}.png"), draw_tiles, [("", tiles)], options))
+            files.append(view.figure(f"{name}.png", draw_tiles, [("", tiles)], title=f"{title}\n{words}"))
     canvases = {label: arrays["canvases"] for label, arrays in shown.items() if "canvases" in arrays}
     if canvases:
-        options = {"title": f"DRAW on {view.title}"}
-        files.append(FigureFile(view.figure("generation.gif"), draw_animation, canvases, options))
+        files.append(view.figure("generation.gif", draw_animation, canvases, title=title))
     return files
 
 
@@ -68,5 +66,5 @@ def captions_file(view: View) -> list[FigureFile]:
         for image, number in zip(pictures["images"], pictures["image_ids"], strict=True)
     ]
     rows = [("", tiles[place : place + _COLUMNS]) for place in range(0, len(tiles), _COLUMNS)]
-    options = {"title": f"{view.title}: the first test images"}
-    return [FigureFile(view.figure("captions.png"), draw_tiles, rows, options)] if said else []
+    title = f"{view.title}: the first test images"
+    return [view.figure("captions.png", draw_tiles, rows, title=title)] if said else []

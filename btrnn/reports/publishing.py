@@ -4,19 +4,12 @@ Runs are collected into `results/local/`, which no repository holds; `make publi
 `results/`: their rows, their pictures, and the files of the recovery study, the benchmark and the formats.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from btrnn.benchmark.records import (
-    FORMATS_FILE,
-    machine_path,
-    measured_sections,
-    note_machine,
-    read_machines,
-    section_path,
-)
+from btrnn.benchmark.records import FORMATS_FILE, machine_path, publish_sections
 from btrnn.recovery import records
 from btrnn.results import store
 from btrnn.results.store import LOCAL
@@ -27,11 +20,7 @@ SMOKE = "smoke"  # the scale whose runs only show that everything works: they ar
 
 
 def collect(results_dir: Path, experiments: Sequence[str] = ()) -> list[str]:
-    """Collect finished run folders of `results_dir`/runs into the tables of `results_dir`/local.
-
-    Args:
-        results_dir: Has the run folders, in runs/.
-        experiments: Which of them; all that are there if empty.
+    """Collect run folders of `results_dir`/runs, of some experiments or of all, into the tables of `results_dir`/local.
 
     Returns:
         A line for each experiment and each unfinished run.
@@ -42,28 +31,25 @@ def collect(results_dir: Path, experiments: Sequence[str] = ()) -> list[str]:
     runs_dir, out, lines = results_dir / "runs", results_dir / LOCAL, []
     present = sorted(path.name for path in runs_dir.iterdir() if path.is_dir()) if runs_dir.is_dir() else []
     for name in _chosen(experiments, present, "run folders", runs_dir):
+        paths: list[Path] = []
         if name == records.EXPERIMENT:
             recovery, unfinished = records.collect(results_dir, out)
-            rows, paths = len(recovery.rows), records.write(recovery, out) if len(recovery.rows) else []
+            rows = recovery.rows
+            paths = records.write(recovery, out) if len(rows) else []
         else:
             results, unfinished = store.collect(results_dir, name, out)
-            rows, paths = len(results.runs), store.write_results(results, out, name) if len(results.runs) else []
+            rows = results.runs
+            paths = store.write_results(results, out, name) if len(rows) else []
         lines += [f"{path}: not finished, left out" for path in unfinished]
-        written = f"{rows} rows -> {', '.join(map(str, paths))}" if rows else "no finished run, nothing written"
+        written = f"{len(rows)} rows -> {', '.join(map(str, paths))}" if paths else "no finished run, nothing written"
         lines.append(f"{name}: {written}")
     return lines
 
 
 def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
-    """Take the user's rows over into the published tables.
+    """Take the user's rows of `results_dir`/local over into the published tables of `results_dir`.
 
-    Args:
-        results_dir: The published results; the user's are in its folder local/.
-        experiments: Which of them; all that are there if empty. The benchmark is named "benchmark", the
-            comparison of formats "formats".
-
-    Returns:
-        The files written.
+    Of some experiments, "benchmark" or "formats", or of all that is there. Returns the files written.
 
     Raises:
         ResultsError: An experiment is not there, or a run was made by code that is not committed: what is published
@@ -74,7 +60,7 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
     present = [*store.collected_experiments(own), *(name for name, path in others.items() if path.exists())]
     for name in _chosen(experiments, present, "results", own):
         if name == "benchmark":
-            written += _publish_benchmark(own, results_dir)
+            written += publish_sections(own, results_dir)
         elif name == "formats":
             replace_file(results_dir / FORMATS_FILE, (own / FORMATS_FILE).read_bytes())
             written.append(results_dir / FORMATS_FILE)
@@ -84,7 +70,7 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
             written += records.write(records.merge(records.read(results_dir), [recovery]), results_dir)
         else:
             results = store.read_results(own, name)
-            results = results.where(_not_smoke(results.runs))
+            results = results.without(store.run_keys(results.runs[results.runs["scale"] == SMOKE]))
             _check_commit(results.runs, name)
             merged = store.merge(store.read_results(results_dir, name), [results], name)
             written += store.write_results(merged, results_dir, name)
@@ -98,11 +84,6 @@ def _chosen(asked: Sequence[str], present: Collection[str], what: str, place: Pa
     return asked or present
 
 
-def _not_smoke(runs: pd.DataFrame) -> Callable[[pd.DataFrame], "pd.Series[bool]"]:
-    names = set(runs.loc[runs["scale"] == SMOKE, "name"])
-    return lambda table: ~table["name"].isin(names)
-
-
 def _check_commit(rows: pd.DataFrame, name: str) -> None:
     dirty = rows[rows["git_dirty"].astype("string").str.lower().ne("false") | rows["git_commit"].isna()]
     if len(dirty):
@@ -110,14 +91,3 @@ def _check_commit(rows: pd.DataFrame, name: str) -> None:
             f"{len(dirty)} of {len(rows)} runs of {name} were made by code that is not committed (the first: "
             f"{dirty['name'].iloc[0]}); commit, delete their folders and rows in results/local, and run them again"
         )
-
-
-def _publish_benchmark(own: Path, results_dir: Path) -> list[Path]:
-    written = []
-    sections = [(name, device) for device in ("cpu", "cuda") for name in measured_sections(own, device)]
-    for section, device in sections:
-        path = section_path(results_dir, section, device)
-        replace_file(path, section_path(own, section, device).read_bytes())
-        note_machine(results_dir, section, device, read_machines(own)[path.stem])
-        written.append(path)
-    return written

@@ -5,24 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from btrnn.figures.file import FigureFile
+from btrnn.figures.file import FigureFile, Look
 from btrnn.figures.pictures import Tile, draw_tiles
 from btrnn.figures.series import COLUMNS, draw_series
-from btrnn.figures.style import Look
-from btrnn.recovery.records import (
-    PANELS,
-    RECOVERED,
-    SAME_SHAPE,
-    TRUTHS,
-    Recovery,
-    compare_with_rank,
-    paths,
-    read,
-    shape_name,
-    summarise,
-)
-from btrnn.reports.format import span
-from btrnn.reports.render import paper_values, render
+from btrnn.recovery import records
+from btrnn.recovery.records import PANELS, RECOVERED, SAME_SHAPE, TRUTHS, Recovery, shape_name
+from btrnn.reports.render import Report, paper_values, render, span
 from btrnn.results.schema import BLUE, GREEN, GREY, ORANGE
 from btrnn.results.summary import Row
 
@@ -30,67 +18,49 @@ _FORMS = {"bt_n1": ("BT, N = 1", GREEN, "o"), "bt_n2": ("BT, N = 2", BLUE, "s"),
 _LOOKS = {name: Look(color, marker, "") for name, color, marker in _FORMS.values()}
 _LOOKS |= {f"{name}, from_dense": look._replace(hollow=True) for name, look in _LOOKS.items()}
 _LOOKS |= {"best rank (SVD)": Look(GREY, "_", "")}
+_ENDS = ["mean", "low", "high"]
+_PANELS_TITLE = "64 x 64 matrices and what is recovered of them from y = W x; P parameters, relative error"
 _DARKEST = 2.5 / 64  # grey levels reach to 2.5 root mean squares of a truth, which all have norm 1
 
 
-def is_collected(results_dir: Path) -> bool:
-    """Return whether the study's files are there."""
-    return all(path.exists() for path in paths(results_dir))
-
-
-def table_texts(results_dir: Path) -> dict[Path, str]:
-    """Return tables/recovery.md; nothing where the study is not collected."""
-    if not is_collected(results_dir):
-        return {}
-    rows = read(results_dir).rows
-    table = summarise(rows)
+def report(results_dir: Path) -> Report:
+    """Return tables/recovery.md, the paper's panel figure, and errors against parameters; nothing if not collected."""
+    recovery = records.read(results_dir)
+    if recovery.rows.empty or not recovery.matrices:
+        return Report({}, [])
+    table = records.summarise(recovery.rows)
     table["shape"], table["kind"] = table["name"].map(shape_name), table["truth"].map(TRUTHS)
+    text = _text(results_dir, recovery.rows, table)
+    panels = {"title": _PANELS_TITLE, "inches": 1.95, "grey": (-_DARKEST, _DARKEST)}
+    title = f"Recovery of 64 x 64 matrices, n = {table['n'].max()}; errors below {RECOVERED:g} drawn at {RECOVERED:g}"
+    options: Row = {"title": title, "x_label": "parameters", "y_label": "relative error", "bars": True, "looks": _LOOKS}
+    options |= {"log_x": True, "log_y": True, "limits": (RECOVERED / 1.3, 1.4)}
+    figures = [
+        FigureFile(Path("figures/recovery_panels.png"), draw_tiles, _panels(recovery), panels),
+        FigureFile(Path("figures/recovery_errors.png"), draw_series, _errors(table), options),
+    ]
+    return Report({Path("tables/recovery.md"): text + "\n"}, figures)
+
+
+def _text(results_dir: Path, rows: pd.DataFrame, table: pd.DataFrame) -> str:
     own = table[(table["truth"] == SAME_SHAPE) & table["name"].isin(PANELS)]
     dirty = rows["git_dirty"].map({True: " (uncommitted changes)", False: ""})
-    text = render(
+    return render(
         "recovery",
         panels=own.sort_values("name", key=lambda names: names.map(PANELS.index)).to_dict("records"),
-        kinds=compare_with_rank(table).to_dict("records"),
+        kinds=records.compare_with_rank(table).to_dict("records"),
         shapes={kind: group.to_dict("records") for kind, group in table.groupby("kind", sort=False)},
-        names=TRUTHS,
-        limit=RECOVERED,
-        first=rows.iloc[0].to_dict(),
+        rows=rows,
         restarts=span(rows["num_restarts"]),
-        minutes=rows.groupby("name")["seconds"].first().sum() / 60,
         commits=sorted(set(rows["git_commit"].astype(str).str[:10] + dirty)),
         error=_error,
-        with_interval=_with_interval,
-        shape_name=shape_name,
+        records=records,
         **paper_values(results_dir),
     )
-    return {Path("tables/recovery.md"): text + "\n"}
 
 
 def _error(value: float) -> str:
     return f"{value:.3f}" if value >= RECOVERED else f"{value:.0e}"
-
-
-def _with_interval(row: Row, column: str) -> str:
-    if np.isnan(row[f"{column}_low"]) or row[column] < RECOVERED:
-        return _error(row[column])
-    return f"{row[column]:.3f} [{row[f'{column}_low']:.3f}, {row[f'{column}_high']:.3f}]"
-
-
-def figure_files(results_dir: Path) -> list[FigureFile]:
-    """Return the paper's panel figure, and errors against parameters; none where the study is not collected."""
-    if not is_collected(results_dir):
-        return []
-    recovery = read(results_dir)
-    title = "64 x 64 matrices and what is recovered of them from y = W x; P parameters, relative error"
-    panels = {"title": title, "inches": 1.95, "grey": (-_DARKEST, _DARKEST)}
-    table = summarise(recovery.rows)
-    title = f"Recovery of 64 x 64 matrices, n = {table['n'].max()}; errors below {RECOVERED:g} drawn at {RECOVERED:g}"
-    options: Row = {"title": title, "x_label": "parameters", "y_label": "relative error", "bars": True, "looks": _LOOKS}
-    options |= {"log_x": True, "log_y": True, "limits": (RECOVERED / 1.3, 1.4)}
-    return [
-        FigureFile(Path("figures/recovery_panels.png"), draw_tiles, _panels(recovery), panels),
-        FigureFile(Path("figures/recovery_errors.png"), draw_series, _errors(table), options),
-    ]
 
 
 def _panels(recovery: Recovery) -> list[tuple[str, list[Tile | None]]]:
@@ -120,12 +90,15 @@ def _errors(table: pd.DataFrame) -> pd.DataFrame:
     Filled: trained, the best restart, mean and 95 % interval over the truths. Hollow: made from the truth itself. Dash:
     the best product of two thin matrices of as many numbers. Errors below `RECOVERED` are drawn there.
     """
-    place = table.assign(panel=table["truth"].map(TRUTHS), x=table["parameters"].astype(float), model=table["form"])
+    place = table.assign(panel=table["kind"], x=table["parameters"].astype(float), model=table["form"])
     form = table["form"].map({key: name for key, (name, _, _) in _FORMS.items()})
-    parts = [
-        place.assign(label=form, mean=table["error_best"], low=table["error_best_low"], high=table["error_best_high"])
+    best = place.assign(
+        label=form, mean=table["error_best"], low=table["error_best_low"], high=table["error_best_high"]
+    )
+    others = [
+        place.assign(label=label, **dict.fromkeys(_ENDS, table[column]))
+        for column, label in (("error_from_dense", form + ", from_dense"), ("error_best_rank", "best rank (SVD)"))
     ]
-    for column, label in (("error_from_dense", form + ", from_dense"), ("error_best_rank", "best rank (SVD)")):
-        parts.append(place.assign(label=label, **dict.fromkeys(("mean", "low", "high"), table[column])))
-    lines = pd.concat(parts, ignore_index=True)[COLUMNS]
-    return lines.assign(**{name: lines[name].clip(lower=RECOVERED) for name in ("mean", "low", "high")})
+    lines = pd.concat([best, *others], ignore_index=True)[COLUMNS]
+    lines[_ENDS] = lines[_ENDS].clip(lower=RECOVERED)
+    return lines

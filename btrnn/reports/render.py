@@ -1,13 +1,96 @@
-"""Markdown pages from templates: `templates/<name>.md.j2` holds the words, the caller brings computed values."""
+"""How texts are written: numbers, settings and tables, and pages of Markdown from templates.
 
-from collections.abc import Callable
+`templates/<name>.md.j2` holds the words of a page, the caller brings computed values.
+"""
+
+import math
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from tabulate import tabulate
 
-from btrnn.reports.format import count, marked, number, ratio
-from btrnn.results.paper import read_paper
+from btrnn.figures.file import FigureFile
+from btrnn.results.summary import read_paper
+
+_DATA = {
+    "ucf11": "UCF11",
+    "ucf101": "UCF101-11",  # eleven of its classes
+    "motions": "Motions (stand-in)",
+    "mnist": "MNIST",
+    "mnist_5k": "MNIST-5k",
+    "fashion_mnist": "Fashion-MNIST",
+    "coco": "MSCOCO",
+    "scenes": "Scenes (stand-in)",
+}
+Table = list[dict[str, str]]
+
+
+class Report(NamedTuple):
+    """Files to be written: texts by their paths below an output folder, and figures."""
+
+    texts: dict[Path, str]
+    figures: list[FigureFile]
+
+
+def text_table(table: Table, style: str = "github") -> str:
+    """Write rows of texts as a Markdown table, or in another style of tabulate; "" where there are none."""
+    return str(tabulate(table, headers="keys", tablefmt=style, disable_numparse=True, missingval="-")) if table else ""
+
+
+def data_name(source: str) -> str:
+    """Return the name that a data source has in headings and titles; a stand-in is always called so."""
+    return _DATA.get(source, source)
+
+
+def ratio(value: float | int) -> str:
+    """Write a ratio as the paper does, rounded down, where it is large; with a decimal where it is small."""
+    if math.isnan(value):
+        return "-"
+    return f"{math.floor(value):,}" if value >= 1_000 else f"{value:.1f}".removesuffix(".0")
+
+
+def count(value: float | int) -> str:
+    """Write a whole number with commas, NaN as a dash."""
+    return "-" if math.isnan(value) else f"{int(value):,}"
+
+
+def number(value: float | int, form: str) -> str:
+    """Write a number in a format, NaN as a dash."""
+    return "-" if math.isnan(value) else f"{value:{form}}"
+
+
+def setting_text(column: str, value: Any) -> str:
+    """Write a setting of the data, the task or the optimiser with its name."""
+    if column == "scaled":
+        return "scaled rates" if value else "unscaled rates"
+    return f"{column.replace('_', ' ').removeprefix('num ')} {value if isinstance(value, str) else count(value)}"
+
+
+def difference_text(row: Mapping[Any, Any], form: str, times: int = 1, unit: str = "") -> str:
+    """Write `mean`, its unit, and the 95 % interval from `low` to `high`, where there is one, each multiplied."""
+    mean, low, high = (times * float(row[name]) for name in ("mean", "low", "high"))
+    return f"{mean:+{form}}{unit}" + ("" if math.isnan(low) else f" [{low:+{form}}, {high:+{form}}]")
+
+
+def marked(value: str, mark: str) -> str:
+    """Write a number of the paper with its mark; what is known from memory alone is only "reported"."""
+    return f"reported {value} [{mark}]" if "M" in mark else f"{value} [{mark}]"
+
+
+def span(values: "pd.Series[Any]") -> str:
+    """Write the lowest and the highest of some whole numbers, or the one that they all are."""
+    known = [int(value) for value in values.dropna()]
+    if not known:
+        return "0"
+    low, high = count(min(known)), count(max(known))
+    return low if low == high else f"{low} to {high}"
+
+
+# ---- templates
 
 
 @cache
@@ -20,43 +103,33 @@ def _environment() -> Environment:
         autoescape=False,  # Markdown, made of our own tables
     )
     environment.filters |= {"count": count, "number": number, "ratio": ratio}
+    environment.filters |= {"data_name": data_name, "table": text_table}
     return environment
 
 
 def render(template: str, **values: object) -> str:
-    """Return the text of `templates/<template>.md.j2` with the values filled in, without blank lines at its ends.
-
-    Raises:
-        jinja2.UndefinedError: The template uses a value that is not given.
-    """
+    """Return the text of `templates/<template>.md.j2` with all values filled in, without blank lines at its ends."""
     return _environment().get_template(f"{template}.md.j2").render(values).strip()
 
 
 def fill(text: str, **values: object) -> str:
-    """Return a short text, itself a template, with the values filled in.
-
-    Raises:
-        jinja2.UndefinedError: The text uses a value that is not given.
-    """
+    """Return a short text, itself a template, with the values filled in; see `render`."""
     return _environment().from_string(text).render(values)
 
 
 def paper_values(results_dir: Path) -> dict[str, Callable[..., str]]:
     """Return what texts may ask of results/paper.csv: `value(id)`; with its mark `paper(id)`, `law(id)`, `gap`."""
     table = read_paper(results_dir / "paper.csv")
-
-    def value(key: str) -> str:
-        return str(table["value"][key])
+    values, marks = table["value"].to_dict(), table["mark"].to_dict()
 
     def paper(key: str) -> str:
-        number = value(key)
-        return marked(f"{int(number):,}" if number.isdigit() else number, table["mark"][key])
+        return marked(f"{int(values[key]):,}" if values[key].isdigit() else values[key], marks[key])
 
     def law(key: str) -> str:
-        return marked(f"`{value(f'complexity.{key}')}`", table["mark"][f"complexity.{key}"])
+        return marked(f"`{values[f'complexity.{key}']}`", marks[f"complexity.{key}"])
 
     def gap(first: str, second: str) -> str:
-        marks = sorted({table["mark"][key] for key in (first, second)}, reverse=True)
-        return f"{float(value(first)) - float(value(second)):+.3f} [{', '.join(marks)}]"
+        both = sorted({marks[first], marks[second]}, reverse=True)
+        return f"{float(values[first]) - float(values[second]):+.3f} [{', '.join(both)}]"
 
-    return {"value": value, "paper": paper, "law": law, "gap": gap}
+    return {"value": values.__getitem__, "paper": paper, "law": law, "gap": gap}

@@ -1,40 +1,30 @@
 """What is shown of one experiment at one scale: its rows, averages and names, read once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
+from btrnn.figures.file import FigureFile, Frames
 from btrnn.figures.series import COLUMNS
-from btrnn.reports.format import data_name, setting_text, span
-from btrnn.results.paper import beside_paper, read_paper
+from btrnn.reports.render import data_name, setting_text, span
 from btrnn.results.schema import VIDEO, Schema, schema_of
 from btrnn.results.store import Results, collected_experiments, read_results, read_with_local
-from btrnn.results.summary import Row, curves, scales, summarise
+from btrnn.results.summary import Row, beside_paper, read_paper, rows_of, scales, summarise
 from btrnn.storage.files import ResultsError
-
-
-class Metric(NamedTuple):
-    """A column of the summary, and how it is shown: its name, its format, what it is multiplied with."""
-
-    column: str
-    label: str
-    form: str
-    times: int
 
 
 @dataclass(frozen=True)
 class View:
     """What is shown of one experiment at one scale.
 
-    Attributes:
-        results_dir: Where the rows were read, and the paper's numbers.
-        experiment: Its name.
-        results: Its runs at this scale, and the epochs, predictions and pictures of all.
-        local: Whether the user's own runs stand beside the published ones.
+    `results` are its runs at this scale, and the epochs, predictions and pictures of all its runs; with `local` the
+    user's own stand beside the published ones.
     """
 
     results_dir: Path
@@ -42,7 +32,7 @@ class View:
     results: Results
     local: bool = False
 
-    @cached_property
+    @property
     def schema(self) -> Schema:
         """The schema of the experiment's task."""
         return schema_of(self.experiment)
@@ -52,6 +42,11 @@ class View:
         """The paper's numbers."""
         return read_paper(self.results_dir / "paper.csv")
 
+    @property
+    def paper_rate(self) -> float:
+        """The paper's learning rate, of Task 1."""
+        return float(self.paper["value"]["ucf11.learning_rate"])
+
     @cached_property
     def summary(self) -> pd.DataFrame:
         """A row for each setting, see `btrnn.results.summary.summarise`; of videos with the paper's accuracies."""
@@ -59,12 +54,13 @@ class View:
         return beside_paper(summary, self.paper) if self.schema is VIDEO else summary
 
     @cached_property
-    def metric(self) -> Metric:
-        """What the models are judged by: the task's main metric, or what chose where no run met the test split."""
+    def metric(self) -> Schema:
+        """The schema; where no run met the test split, with what chose as the main metric."""
         schema = self.schema
         if self.summary[schema.main].notna().any():
-            return Metric(schema.main, schema.label, schema.form, schema.times)
-        return Metric(f"val/{schema.monitor}", f"validation {schema.monitor.replace('_', ' ')}", ".3f", 1)
+            return schema
+        label = f"validation {schema.monitor.replace('_', ' ')}"
+        return replace(schema, main=f"val/{schema.monitor}", label=label, form=".3f", times=1)
 
     @cached_property
     def first(self) -> Row:
@@ -92,26 +88,29 @@ class View:
         """Return the settings of a row in which the panels differ."""
         return ", ".join(setting_text(column, row[column]) for column in self.varied)
 
-    def figure(self, name: str) -> Path:
-        """Return the path of one of the experiment's figures, below the output folder; "" names the only one."""
-        return Path("figures", f"{self.experiment}_{name}" if name else f"{self.experiment}.png")
+    def figure(self, name: str, function: Callable[..., Figure | Frames], data: Any, **options: Any) -> FigureFile:
+        """Return one of the experiment's figures, titled with what is shown; "" names the only one."""
+        path = Path("figures", f"{self.experiment}_{name}" if name else f"{self.experiment}.png")
+        return FigureFile(path, function, data, {"title": self.title} | options)
 
     def epoch_series(self, columns: Mapping[str, str]) -> pd.DataFrame:
-        """Return metrics against the epoch as `btrnn.figures.series.draw_series` takes it.
+        """Return metrics against the epoch as `draw_series` takes it: columns by what a panel's title says of them.
 
-        Args:
-            columns: Of the table of epochs, by what stands in a panel's title beside the settings.
+        Means over the seeds; low and high are the lowest and the highest seed.
         """
         parts = [pd.DataFrame(columns=COLUMNS)]
-        for name, column in columns.items() if len(self.results.epochs) else ():
-            table = curves(self.summary, self.results.epochs, column)
-            panels = [", ".join(filter(None, (self.place(row), name))) for row in table.to_dict("records")]
-            parts.append(table.assign(panel=panels, x=table["epoch"] + 1)[COLUMNS])
+        rows: list[Row] = self.summary.to_dict("records") if len(self.results.epochs) else []
+        for (name, column), row in product(columns.items(), rows):
+            runs = rows_of(row, self.results.epochs).dropna(subset=[column]).groupby("epoch")[column]
+            table = runs.agg(mean="mean", low="min", high="max").reset_index()
+            panel = ", ".join(filter(None, (self.place(row), name)))
+            table = table.assign(panel=panel, label=row["label"], model=row["model"], x=table["epoch"] + 1)
+            parts += [table[COLUMNS]] if len(table) else []
         return pd.concat(parts[1:] or parts, ignore_index=True)
 
     def points(self, x: str, label: Callable[[Row], str], panel: Callable[[Row], str] | None = None) -> pd.DataFrame:
-        """Return the metric against a column of the summary, as `btrnn.figures.series.draw_series` takes it."""
-        column, times = self.metric.column, self.metric.times
+        """Return the metric against a column of the summary, as `draw_series` takes it."""
+        column, times = self.metric.main, self.metric.times
         told = (self.summary["n"] > 2).any()  # an interval from two seeds is wider than the picture
         rows = [
             {"panel": (panel or self.place)(row), "label": label(row), "model": row["model"]}
@@ -122,19 +121,8 @@ class View:
         return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def view_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool = False) -> View:
-    """Return what is shown of an experiment at one scale, that with the most training if ""; see `views_of`."""
-    return views_of(results_dir, experiment, scale, local=local)[0]
-
-
 def views_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool = False) -> list[View]:
-    """Read what is shown of an experiment, at each of its scales or at one.
-
-    Args:
-        results_dir: Where the tables are.
-        experiment: Which of them.
-        scale: Which of its scales; all, that with the most training first, if "".
-        local: Whether the user's own runs stand beside the published ones.
+    """Read what is shown of an experiment at a scale, or at each of its scales, that with the most training first.
 
     Raises:
         ResultsError: There is no run; the message says which scales there are.
@@ -150,11 +138,13 @@ def views_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool
     return [View(results_dir, experiment, results._replace(runs=rows), local) for rows in runs]
 
 
-def published_view(results_dir: Path, experiment: str) -> View | None:
-    """Return the view of an experiment, or of the same on a stand-in that was finished last; None where none is there.
+def view_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool = False) -> View:
+    """Return the first of `views_of`."""
+    return views_of(results_dir, experiment, scale, local=local)[0]
 
-    On a stand-in its name is `<experiment>_<source>`.
-    """
+
+def published_view(results_dir: Path, experiment: str) -> View | None:
+    """Return the view of an experiment, or else of the same on a stand-in, `<experiment>_<source>`, finished last."""
     near = [name for name in collected_experiments(results_dir) if f"{name}_".startswith(f"{experiment}_")]
     views = [view_of(results_dir, name) for name in near]
     views = [view for view in views if view.experiment in (experiment, f"{experiment}_{view.first['source']}")]

@@ -1,82 +1,66 @@
 """Pages and figures to files: the published ones of results/, or the user's own in results/local."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from btrnn.figures.file import FigureFile
-from btrnn.figures.method import block_term
 from btrnn.recovery import records
 from btrnn.reports import benchmark, model_cards, parameters, recovery
 from btrnn.reports.claims import page as claims
 from btrnn.reports.pages import page_of
-from btrnn.reports.readme import readme_block, speed_block
+from btrnn.reports.render import Report
 from btrnn.results.store import LOCAL, collected_experiments
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import ResultsError
 
-OTHER_PAGES = {"parameters": parameters, "benchmark": benchmark, "recovery": recovery}  # of no experiment with runs
-
-
-class Report(NamedTuple):
-    """Files to be written, by their paths below an output folder."""
-
-    texts: dict[Path, str]
-    figures: list[FigureFile]
+OTHER_PAGES: dict[str, Callable[[Path], Report]] = {  # of no experiment with runs
+    "parameters": parameters.report,
+    "benchmark": benchmark.report,
+    "recovery": recovery.report,
+}
 
 
 def page_report(results_dir: Path, name: str, *, local: bool = False) -> Report:
-    """Return one page of tables/ and its figures: of an experiment, or "parameters", "benchmark" or "recovery".
+    """Return one page of tables/ and its figures: of an experiment, or one of `OTHER_PAGES`.
 
-    Args:
-        results_dir: Where the rows are.
-        name: Which page; that of the benchmark brings that of the laws along.
-        local: Whether the user's own rows of the experiment stand beside the published ones.
+    With `local` it is of the user's own rows, beside the published ones where it is of an experiment.
     """
     if name in OTHER_PAGES:
-        place = results_dir / LOCAL if local else results_dir
-        texts = OTHER_PAGES[name].table_texts(place)
-        laws = benchmark.complexity_texts(place) if name == "benchmark" else {}
-        return Report(texts | laws, OTHER_PAGES[name].figure_files(place))
-    page = page_of(name)
-    texts = page.table_texts(results_dir, name, local=local)
-    return Report(texts, page.figure_files(results_dir, name, local=local))
+        return OTHER_PAGES[name](results_dir / LOCAL if local else results_dir)
+    return page_of(name).report(results_dir, name, local=local)
 
 
-def _pages(results_dir: Path, names: Iterable[str], *, local: bool) -> Report:
-    reports = [page_report(results_dir, name, local=local) for name in names]
+def _joined(reports: Sequence[Report]) -> Report:
     texts = {path: text for report in reports for path, text in report.texts.items()}
     return Report(texts, [figure for report in reports for figure in report.figures])
 
 
 def published_report(results_dir: Path) -> Report:
-    """Return every page and figure of the published rows."""
-    texts, figures = _pages(results_dir, [*collected_experiments(results_dir), *OTHER_PAGES], local=False)
+    """Return every page and figure of the published rows, and the README beside `results_dir`, where there is one."""
+    names = [*collected_experiments(results_dir), *OTHER_PAGES]
+    texts, figures = _joined([page_report(results_dir, name) for name in names])
     texts |= model_cards.card_texts(results_dir)
-    figures.append(FigureFile(Path("figures", "block_term.png"), block_term))  # it shows no results
     written = [*texts, *(figure.path for figure in figures)]
-    return Report(texts | claims.page_texts(results_dir, written), figures)  # the claims speak of every experiment
+    texts |= claims.page_texts(results_dir, written)  # which speaks of every experiment
+    if (readme := results_dir.parent / "README.md").exists():
+        texts[Path("..", readme.name)] = _with_blocks(readme, results_dir)
+    return Report(texts, figures)
 
 
 def own_report(results_dir: Path, experiments: Sequence[str] = ()) -> Report:
-    """Return the pages and figures of the user's rows, with the published rows beside them.
-
-    Args:
-        results_dir: The published results; the user's rows are in its folder local/.
-        experiments: Which of them; all that were collected if empty.
+    """Return the pages and figures of the user's rows of some experiments, or of all that were collected.
 
     Raises:
         ResultsError: One of them was not collected.
     """
     own = results_dir / LOCAL
-    present = collected_experiments(own) + [records.EXPERIMENT] * recovery.is_collected(own)
+    present = collected_experiments(own) + [records.EXPERIMENT] * records.paths(own)[0].exists()
     if unknown := [name for name in experiments if name not in present]:
         raise ResultsError(
             f"{', '.join(unknown)} is not collected in {own} (there: {', '.join(present) or 'none'}); "
             f"run `python experiments/collect.py {' '.join(unknown)}` first"
         )
-    return _pages(results_dir, experiments or present, local=True)
+    return _joined([page_report(results_dir, name, local=True) for name in experiments or present])
 
 
 def write(report: Report, out_dir: Path) -> list[Path]:
@@ -97,14 +81,15 @@ def stale(report: Report, out_dir: Path) -> list[Path]:
     return found + [out_dir / figure.path for figure in report.figures if not figure.is_current(out_dir)]
 
 
-def with_blocks(readme: Path, results_dir: Path) -> str:
+def _with_blocks(readme: Path, results_dir: Path) -> str:
     """Return README's text with its generated blocks filled anew.
 
     Raises:
         ResultsError: The two markers of a block do not each stand there once, in order.
     """
     text = readme.read_text(encoding="utf-8")
-    for name, block in (("results", readme_block(results_dir)), ("speed", speed_block(results_dir))):
+    blocks = {"results": claims.readme_block(results_dir), "speed": benchmark.speed_block(results_dir)}
+    for name, block in blocks.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
             raise ResultsError(f"{readme} must have the lines {begin} and {end} once each, in this order")
@@ -113,25 +98,18 @@ def with_blocks(readme: Path, results_dir: Path) -> str:
 
 
 def write_published(results_dir: Path) -> None:
-    """Write the published pages and figures, and the blocks of the README beside `results_dir`; print their paths."""
+    """Write the published pages and figures, and print their paths."""
     written = write(published_report(results_dir), results_dir)
-    readme = results_dir.parent / "README.md"
-    if readme.exists():
-        replace_file(readme, with_blocks(readme, results_dir))
-        written.append(readme)
-    print("\n".join(f"wrote {path}" for path in written))
+    print("\n".join(f"wrote {os.path.normpath(path)}" for path in written))
 
 
 def check_published(results_dir: Path) -> None:
-    """Compare the published pages and figures, and the README beside them, with what the CSV files give.
+    """Compare the published pages and figures with what the CSV files give.
 
     Raises:
         ResultsError: A file is out of date; the message names all that are.
     """
-    found, readme = stale(published_report(results_dir), results_dir), results_dir.parent / "README.md"
-    if readme.exists() and with_blocks(readme, results_dir) != readme.read_text(encoding="utf-8"):
-        found.append(readme)
-    if found:
+    if found := stale(published_report(results_dir), results_dir):
         names = ", ".join(os.path.relpath(path) for path in found)
         raise ResultsError(f"out of date: {names}; run `python experiments/publish.py --pages`")
 

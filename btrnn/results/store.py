@@ -8,12 +8,11 @@ so that every table and figure can be made without run folders.
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from btrnn.results.schema import BASELINE, LATER, RUN_KEY, TEXT_COLUMNS, Schema, schema_of
@@ -22,10 +21,6 @@ from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, ResultsError
 
 PUBLISHED, LOCAL = "published", "local"  # values of the column `origin`; the latter is also the folder
-_BASELINE_COLUMNS = (
-    *("experiment", "name", "seed", "model", "model_label", "source", "stand_in", "protocol", "scaling", "scale"),
-    *("num_clips", "test/accuracy"),
-)
 _COLLECT_AGAIN = "collect the runs again, or restore the committed file"
 
 
@@ -43,41 +38,28 @@ class Results(NamedTuple):
     predictions: pd.DataFrame
     pictures: dict[str, np.ndarray]
 
-    def where(self, keep: Callable[[pd.DataFrame], npt.ArrayLike]) -> "Results":
-        """Return the rows of each table that `keep` says; pictures stay."""
-        runs, epochs, predictions = (
-            table if table.empty else table[np.asarray(keep(table), dtype=bool)]
-            for table in (self.runs, self.epochs, self.predictions)
+    def without(self, runs: Collection[tuple[str, int]]) -> "Results":
+        """Return the rows of all runs but some, which are told by name and seed; pictures stay."""
+        own, epochs, predictions = (
+            table if table.empty else table[[key not in runs for key in run_keys(table)]] for table in self[:3]
         )
-        return Results(runs, epochs, predictions, self.pictures)
+        return Results(own, epochs, predictions, self.pictures)
+
+
+def run_keys(table: pd.DataFrame) -> list[tuple[str, int]]:
+    """Return the name and the seed of the run that each row is of."""
+    return list(zip(table["name"], table["seed"].astype(int), strict=True))
 
 
 # ---- run folders
 
 
-def find_runs(runs_dir: Path, experiment: str) -> tuple[list[Path], list[Path]]:
-    """Return the finished and the unfinished run folders of one experiment, each sorted.
-
-    A folder counts as a run by its place, `<experiment>/<name>/seed<k>`; it is finished when it has a summary.json.
-    """
-    folders = sorted(path for path in (runs_dir / experiment).glob("*/seed*") if re.fullmatch(r"seed\d+", path.name))
-    finished = [path for path in folders if (path / "summary.json").exists()]
-    return finished, [path for path in folders if path.is_dir() and path not in finished]
-
-
-def read_summary(run_dir: Path) -> dict[str, Any]:
-    """Read a finished run's summary.json.
-
-    Raises:
-        ResultsError: It is not a JSON object, lacks a key, says it belongs to another folder, or would bring
-            stand-in numbers under a real data set's name or the reverse.
-    """
+def _read_summary(run_dir: Path) -> dict[str, Any]:
+    """Read a finished run's summary.json, which must stand in its folder, and stand-ins' under names of their own."""
     path, name = run_dir / "summary.json", run_dir.parent.parent.name
     summary = files.read_json(path, RUN_AGAIN)
-    # a baseline that is fitted in one go may leave out what it does not have; it reads as null
-    trained = [column for column in schema_of(name).columns if not column.startswith("test/") and column not in LATER]
-    needed = _BASELINE_COLUMNS if summary.get("model") == BASELINE.name else trained
-    if missing := [column for column in needed if column not in summary]:
+    optional = {*LATER, *(column for column in schema_of(name).columns if column.startswith("test/"))}
+    if missing := [column for column in schema_of(name).columns if column not in {*summary, *optional}]:
         raise ResultsError(f"{path} lacks {', '.join(missing)}; was it written by another version of btrnn?")
     said = tuple(summary[key] for key in RUN_KEY)
     stands = (name, run_dir.parent.name, int(run_dir.name.removeprefix("seed")))
@@ -95,9 +77,9 @@ def read_run(run_dir: Path) -> Results:
     """Read one finished run folder as tables of one run.
 
     Raises:
-        ResultsError: A file is missing, cannot be parsed or lacks a column.
+        ResultsError: A file is missing, cannot be parsed, lacks a column, or is of another run or other data.
     """
-    summary = read_summary(run_dir)
+    summary = _read_summary(run_dir)
     schema, key = schema_of(summary["experiment"]), {column: summary[column] for column in RUN_KEY}
     texts = {name: json.dumps(value, sort_keys=True) for name, value in summary.items() if isinstance(value, dict)}
     epochs, predictions, pictures = pd.DataFrame(), pd.DataFrame(), {}
@@ -120,22 +102,21 @@ def read_run(run_dir: Path) -> Results:
 
 
 def collect(results_dir: Path, experiment: str, tables_dir: Path | None = None) -> tuple[Results, list[Path]]:
-    """Merge an experiment's finished run folders into its tables, without writing them.
-
-    Args:
-        results_dir: Has the run folders, in runs/.
-        experiment: Which of them.
-        tables_dir: Has the tables that they are merged into; `results_dir` if None.
+    """Merge finished run folders of `results_dir`/runs into the tables of a folder, `results_dir` if None.
 
     Returns:
-        The merged tables, sorted; rows of runs whose folder is gone stay. And the unfinished run folders.
+        The merged tables, not written yet; rows of runs whose folder is gone stay. And the unfinished run folders.
 
     Raises:
         ResultsError: See `read_run`.
     """
-    finished, unfinished = find_runs(results_dir / "runs", experiment)
-    runs = [read_run(path) for path in finished]
-    return merge(read_results(tables_dir or results_dir, experiment), runs, experiment), unfinished
+    places = (results_dir / "runs" / experiment).glob("*/seed*")
+    folders = sorted(path for path in places if re.fullmatch(r"seed\d+", path.name) and path.is_dir())
+    finished = [path for path in folders if (path / "summary.json").exists()]
+    merged = merge(
+        read_results(tables_dir or results_dir, experiment), [read_run(path) for path in finished], experiment
+    )
+    return merged, [path for path in folders if path not in finished]
 
 
 def merge(old: Results, new: Sequence[Results], experiment: str) -> Results:
@@ -143,18 +124,13 @@ def merge(old: Results, new: Sequence[Results], experiment: str) -> Results:
     schema, pictures = schema_of(experiment), dict(old.pictures)
     for run in reversed(new):  # of several seeds the first one's stay
         pictures |= run.pictures
-    replaced = {key for run in new for key in _keys(run.runs)}
-    parts = [old.where(lambda table: [key not in replaced for key in _keys(table)]), *new]
+    parts = [old.without({key for run in new for key in run_keys(run.runs)}), *new]
     return Results(
         _tidy(_concatenate([part.runs for part in parts], schema.columns), schema),
         _concatenate([part.epochs for part in parts], schema.epoch_columns),
         _concatenate([part.predictions for part in parts], (*RUN_KEY, *schema.prediction_columns)),
         pictures,
     )
-
-
-def _keys(table: pd.DataFrame) -> list[tuple[str, int]]:
-    return list(zip(table["name"], table["seed"].astype(int), strict=True))
 
 
 def _concatenate(tables: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
@@ -177,10 +153,8 @@ def _tidy(runs: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         if column in TEXT_COLUMNS:
             texts = ["" if pd.isna(value) else str(value) for value in runs[column]]
             runs[column] = pd.Series(texts, runs.index, dtype="str")
-        elif column not in (
-            "stand_in",
-            *LATER,
-        ):  # float also where no value is missing: a type must not depend on the other rows
+        elif column not in ("stand_in", *LATER):
+            # float also where no value is missing: a type must not depend on the other rows
             runs[column] = pd.to_numeric(runs[column]).astype("int64" if column == "seed" else "float64")
     return runs
 
@@ -198,32 +172,28 @@ def read_results(results_dir: Path, experiment: str) -> Results:
     Raises:
         ResultsError: A file cannot be parsed or lacks a column.
     """
-    paths, schema = result_paths(results_dir, experiment), schema_of(experiment)
-    there = [path.exists() for path in paths]
-    runs = (
-        files.read_csv(paths[0], [name for name in schema.columns if name not in LATER], _COLLECT_AGAIN)
-        if there[0]
-        else pd.DataFrame()
+    schema, paths = schema_of(experiment), result_paths(results_dir, experiment)
+    needed = ([name for name in schema.columns if name not in LATER], [*RUN_KEY, "epoch"])
+    runs, epochs = (
+        files.read_csv(path, columns, _COLLECT_AGAIN) if path.exists() else pd.DataFrame()
+        for path, columns in zip(paths[:2], needed, strict=True)
     )
-    epochs = files.read_csv(paths[1], [*RUN_KEY, "epoch"], _COLLECT_AGAIN) if there[1] else pd.DataFrame()
-    predictions = files.read_arrays(paths[2]) if there[2] else pd.DataFrame()
-    pictures = files.read_pictures(paths[3], _COLLECT_AGAIN) if there[3] else {}
+    predictions = files.read_arrays(paths[2]) if paths[2].exists() else pd.DataFrame()
+    pictures = files.read_pictures(paths[3], _COLLECT_AGAIN) if paths[3].exists() else {}
     return Results(_tidy(runs, schema), epochs, predictions, pictures)
 
 
 def read_with_local(results_dir: Path, experiment: str) -> Results:
     """Read the published rows of an experiment and, beside them, the user's, of `results_dir`/local.
 
-    A run of the user's that is published stands there once, as published.
-
-    Returns:
-        Tables with a column `origin`, "published" or "local", which says whose a row is. The names of the user's
-        pictures begin with "local/", but where they show the data, which are taken from one of the two.
+    A column `origin`, "published" or "local", says whose a row is; a run of the user's that is published stands there
+    once, as published. The names of the user's pictures begin with "local/", but where they show the data.
     """
     published, own = read_results(results_dir, experiment), read_results(results_dir / LOCAL, experiment)
-    finished = set(zip(_keys(published.runs), published.runs["finished"], strict=True))
-    known = {key for key, time in zip(_keys(own.runs), own.runs["finished"], strict=True) if (key, time) in finished}
-    own = own.where(lambda table: [key not in known for key in _keys(table)])
+    finished = set(zip(run_keys(published.runs), published.runs["finished"], strict=True))
+    own = own.without(
+        {key for key, time in zip(run_keys(own.runs), own.runs["finished"], strict=True) if (key, time) in finished}
+    )
 
     def both(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         parts = [first.assign(origin=PUBLISHED), second.assign(origin=LOCAL)]
@@ -236,8 +206,9 @@ def read_with_local(results_dir: Path, experiment: str) -> Results:
 
 def write_results(results: Results, out_dir: Path, experiment: str) -> list[Path]:
     """Write an experiment's tables; the same tables give the same bytes. Returns the paths written."""
-    tables = (results.runs, results.epochs)
-    texts = [table.to_csv(index=False, float_format="%.10g", lineterminator="\n") for table in tables]
+    texts = [
+        table.to_csv(index=False, float_format="%.10g", lineterminator="\n") for table in (results.runs, results.epochs)
+    ]
     arrays = [{} if results.predictions.empty else files.table_arrays(results.predictions), results.pictures]
     contents = [*texts, *(files.arrays_bytes(named) if named else "" for named in arrays)]
     written = [pair for pair in zip(result_paths(out_dir, experiment), contents, strict=True) if pair[1]]

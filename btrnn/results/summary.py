@@ -1,9 +1,10 @@
-"""Settings averaged over seeds, their curves, and which runs stand behind them.
+"""Settings averaged over seeds, which runs stand behind them, and the paper's numbers beside them.
 
 Input are the tables of `btrnn.results.store`; output are DataFrames of numbers, which tables and figures only draw.
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,15 @@ from btrnn.results.store import LOCAL, PUBLISHED
 from btrnn.storage.files import ResultsError
 
 Row = dict[Any, Any]  # one row of a table, by column
+MAIN_MODELS = ("lstm", "tt_lstm", "bt_lstm_r4")  # those that the paper's claims are about
+_IN_PAPER = pd.DataFrame(  # the models of which the paper has accuracies
+    [
+        ("lstm", np.nan, np.nan, np.nan, "lstm"),
+        ("tt_lstm", 4, np.nan, 4, "tt_lstm"),
+        *(("bt_lstm", rank, 2, 4, f"bt_lstm_r{rank}") for rank in (4, 2, 1)),
+    ],
+    columns=["model", "rank", "num_blocks", "order", "paper_id"],
+)
 _ORDER = {"protocol": ("paper", "paper_validated", "grouped"), "scaling": ("raw", "normalized")}
 
 
@@ -137,17 +147,22 @@ def rows_of(row: Row, table: pd.DataFrame) -> pd.DataFrame:
     return chosen[chosen["origin"] == row["origin"]] if "origin" in chosen else chosen
 
 
-def curves(summary: pd.DataFrame, epochs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return a metric against the epoch for each setting that has epochs.
+def read_paper(path: Path) -> pd.DataFrame:
+    """Read paper.csv as text: id (index), section, what, model, setting, value, unit, mark, source.
 
-    Columns: those of `Schema.panel`, `model`, `label`, `epoch`, and over the seeds `mean`, `low`, `high`, `n`; `low`
-    and `high` are the lowest and the highest seed.
+    A user's own results, in a folder of the published ones, have no such file of their own.
     """
-    keys = [*schema_of(summary["experiment"].iloc[0]).panel, "model", "label"]
-    parts = [
-        rows_of(row, epochs)[["epoch", column]].assign(**{key: row[key] for key in keys})
-        for row in summary.to_dict("records")
-    ]
-    merged = pd.concat(parts, ignore_index=True).dropna(subset=[column])
-    grouped = merged.groupby([*keys, "epoch"], dropna=False, sort=False)[column]
-    return grouped.agg(mean="mean", low="min", high="max", n="count").reset_index()
+    path = path if path.exists() else path.parent.parent / path.name
+    return pd.read_csv(path, dtype=str, keep_default_na=False).set_index("id")
+
+
+def beside_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
+    """Put the rows of a summary beside the paper's accuracies on UCF11, by model, rank, N and order.
+
+    Adds `paper_id` (the model, as the ids of paper.csv end), `paper` (the accuracy) and `paper_mark`; NaN, NaN and ""
+    where the paper has no such model.
+    """
+    joined = summary.merge(_IN_PAPER, how="left", on=list(_IN_PAPER.columns[:-1]))
+    known = paper.reindex("ucf11.accuracy." + joined["paper_id"])
+    values = pd.to_numeric(known["value"]).to_numpy(dtype=float)
+    return joined.assign(paper=values, paper_mark=known["mark"].fillna("").to_numpy())

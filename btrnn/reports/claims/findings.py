@@ -6,18 +6,17 @@ from pathlib import Path
 import pandas as pd
 
 from btrnn.benchmark.tables import medians
-from btrnn.complexity import bt_parameters, dense_parameters, tt_parameters
+from btrnn.complexity import bt_parameters, dense_parameters
 from btrnn.recovery import records
 from btrnn.recovery.records import SAME_SHAPE, summarise
 from btrnn.reports import parameters
 from btrnn.reports.claims.rules import COMPARABLE, LITTLE, Finding, claim_texts, in_share, no_worse, tells_apart
-from btrnn.reports.format import count, difference_text
 from btrnn.reports.pages import RATES
+from btrnn.reports.render import count, difference_text
 from btrnn.reports.view import View, published_view
 from btrnn.results.differences import BETTER, convergence, model_differences, paired_difference
-from btrnn.results.paper import MAIN_MODELS, read_paper
 from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM
-from btrnn.results.summary import Row, panels
+from btrnn.results.summary import MAIN_MODELS, panels, read_paper
 
 Findings = dict[str, Finding]
 _NUM_CLASSES = 11  # of UCF11
@@ -39,7 +38,7 @@ def all_findings(results_dir: Path) -> Findings:
 def _counted(results_dir: Path) -> Findings:
     """Return what `btrnn.complexity` counts of what a source claims."""
     value = read_paper(results_dir / "paper.csv")["value"]
-    shape = _modes(value["method.in_modes"]), _modes(value["method.out_modes"])
+    shape = modes(value["method.in_modes"]), modes(value["method.out_modes"])
     ratios = {rank: dense_parameters(*shape) / bt_parameters(*shape, rank, 2) for rank in (4, 1)}
     fewest = parameters.fewest().set_index("rank")["order"].to_dict()
     turns = fewest[1] == 8 and all(1 < fewest[rank] < 8 for rank in (2, 3, 4))
@@ -52,18 +51,9 @@ def _counted(results_dir: Path) -> Findings:
     }
 
 
-def _modes(text: str) -> tuple[int, ...]:
+def modes(text: str) -> tuple[int, ...]:
     """Read modes as paper.csv writes them: 8x20x20x18."""
     return tuple(int(mode) for mode in text.split("x"))
-
-
-def counters() -> dict[str, Callable[..., str]]:
-    """Return what a template counts with: parameters of W by modes as paper.csv writes them, ranks and blocks."""
-    return {
-        "bt": lambda inputs, outputs, rank, blocks: count(bt_parameters(_modes(inputs), _modes(outputs), rank, blocks)),
-        "tt": lambda inputs, outputs, rank: count(tt_parameters(_modes(inputs), _modes(outputs), rank)),
-        "dense": lambda inputs, outputs: count(dense_parameters(_modes(inputs), _modes(outputs))),
-    }
 
 
 # ---- task 1
@@ -75,9 +65,9 @@ def _recognition(view: View) -> Findings:
         return {}
     first = panels(summary)[0].to_dict("records")
     inside = [row["test/accuracy_low"] <= row["paper"] <= row["test/accuracy_high"] for row in first]
-    values = {"accuracies": " / ".join(f"{row['test/accuracy']:.3f}" for row in first), "setting": _setting(first[0])}
-    verdict = in_share(inside, on_stand_in=_on_stand_in(view))
-    found = {"accuracy": Finding(verdict, str(first[0]["n"]), values | {"data": view.data})}
+    values = {"accuracies": " / ".join(f"{row['test/accuracy']:.3f}" for row in first), "data": view.data}
+    values |= {"setting": f"protocol {first[0]['protocol']}, {first[0]['scaling']} input"}
+    found = {"accuracy": Finding(in_share(inside, on_stand_in=_on_stand_in(view)), str(first[0]["n"]), values)}
     times = pd.concat([convergence(panel, view.results.epochs) for panel in panels(summary)])
     times = times[times["model"] == BT_LSTM.name] if len(times) else times
     if len(times):
@@ -112,14 +102,9 @@ def _orderings(results_dir: Path) -> Findings:
                 said.append(f"{view.data}: {difference_text(row, '.3f')} ({row['scaling']} input)")
                 seeds.append(str(row["n"]))
         if said:
-            values = {"differences": said}
             experiment = compared[0][0].experiment
-            found[f"better_than_{other.name}"] = Finding(in_share(better), seeds[0], values, experiment)
+            found[f"better_than_{other.name}"] = Finding(in_share(better), seeds[0], {"differences": said}, experiment)
     return found
-
-
-def _setting(row: Row) -> str:
-    return f"protocol {row['protocol']}, {row['scaling']} input"
 
 
 def _on_stand_in(view: View) -> bool:
@@ -180,12 +165,11 @@ def _recovery(results_dir: Path) -> Findings:
 def _efficiency(results_dir: Path) -> Findings:
     """Compare medians with the dense layer's: the paper's algorithm, and this project's on both devices."""
     found = {}
-    timed = {key: texts for key, texts in claim_texts().items() if "compared" in texts}
-    for key, texts in timed.items():
-        times = medians(results_dir, *texts["measured"])
+    for key, texts in claim_texts().items():
+        times = medians(results_dir, *texts["measured"]) if "measured" in texts else {}
         pairs = [
             (how, times[dense, phase], times[ours, phase])
-            for how, dense, ours, phase in texts["compared"]
+            for how, dense, ours, phase in texts.get("compared", ())
             if {(dense, phase), (ours, phase)} <= times.keys()
         ]
         if pairs:

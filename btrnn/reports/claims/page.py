@@ -1,19 +1,21 @@
-"""results/README.md: what was found on real video, and every claim of the paper beside what was found here."""
+"""What was found on real video, and the paper's claims beside what was found here: results/README.md and README."""
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
+from btrnn.benchmark.records import read_machines
+from btrnn.complexity import bt_parameters, dense_parameters, tt_parameters
 from btrnn.recovery.records import RECOVERED
 from btrnn.reports.claims import rules
-from btrnn.reports.claims.findings import STUDIES, all_findings, counters
+from btrnn.reports.claims.findings import STUDIES, all_findings, modes
 from btrnn.reports.claims.rules import VERDICTS, Claim, make_claims
-from btrnn.reports.format import marked, text_table
 from btrnn.reports.pages import RATES
-from btrnn.reports.render import paper_values, render
+from btrnn.reports.render import marked, paper_values, render, text_table
 from btrnn.reports.view import view_of
-from btrnn.results.paper import read_paper
 from btrnn.results.schema import BT_LSTM
-from btrnn.results.store import collected_experiments
+from btrnn.results.store import collected_experiments, read_results
+from btrnn.results.summary import read_paper
 
 
 def all_claims(results_dir: Path) -> list[Claim]:
@@ -23,55 +25,65 @@ def all_claims(results_dir: Path) -> list[Claim]:
 
 def page_texts(results_dir: Path, written: Collection[Path] = ()) -> dict[Path, str]:
     """Return README.md of the results; it links to files that are in `results_dir` or are `written` along with it."""
-    claims, paper = all_claims(results_dir), read_paper(results_dir / "paper.csv")
+    paper = read_paper(results_dir / "paper.csv")
+    known = _known(results_dir, "")
     there = [*written, *(path.relative_to(results_dir) for path in results_dir.glob("*/*"))]
-    kinds = {kind: [claim for claim in claims if claim["kind"] == kind] for kind in ("counted", "trained", "timed")}
+
+    def table(kind: str) -> str:
+        return claims_table([claim for claim in known["claims"] if claim["kind"] == kind], there)
+
     text = render(
         "claims",
-        headline=headline(results_dir),
-        verdicts=by_verdict(claims),
-        total=len(claims),
         there=[path.as_posix() for path in there],
-        kinds={kind: claims_table(group, there) for kind, group in kinds.items()},
+        table=table,
         published=paper[paper["section"] == "UCF11 published"].to_dict("records"),
         marked=marked,
         rules=rules,
         recovered=RECOVERED,
+        **{"modes": modes, "bt": bt_parameters, "tt": tt_parameters, "dense": dense_parameters},
         **paper_values(results_dir),
-        **counters(),
+        **known,
     )
     return {Path("README.md"): text + "\n"}
 
 
-def headline(results_dir: Path, place: str = "") -> str:
-    """Return the first lines of README and of the claims, "" where the studies are not collected.
+def readme_block(results_dir: Path) -> str:
+    """Return what stands between README's markers, without blank lines at its ends; its links start beside README."""
+    runs = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
+    return render(
+        "readme_block",
+        figure=f"figures/{STUDIES[0]}.png",
+        num_runs=sum(map(len, runs)),
+        devices=sorted({device for table in runs for device in table["device"] if device}),
+        clocks=sorted({machine["processor"] for machine in read_machines(results_dir).values()}),
+        place=results_dir.name,
+        **_known(results_dir, f"{results_dir.name}/"),
+    )
 
-    Args:
-        results_dir: Where the rows are.
-        place: What leads from the page to `results_dir`, with a slash at its end.
+
+def _known(results_dir: Path, place: str) -> dict[str, Any]:
+    """Return what both pages say: the claims, those of each verdict that occurs, and the first lines.
+
+    `place` is what leads from the page to `results_dir`, with a slash at its end. The first lines are "" where the
+    studies are not collected.
     """
-    if not set(STUDIES) <= set(collected_experiments(results_dir)):
-        return ""
-    studies = []
-    for view in (view_of(results_dir, name) for name in STUDIES):
-        (ours,) = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
-        studies.append({"view": view, "first": view.first, "ours": ours} | RATES.values(view))
-    return render("headline", studies=studies, place=place)
-
-
-def by_verdict(claims: list[Claim]) -> dict[str, list[Claim]]:
-    """Return the claims of each verdict that occurs, in the order of `VERDICTS`."""
-    found = {verdict: [claim for claim in claims if claim["verdict"] == verdict] for verdict in VERDICTS}
-    return {verdict: claims for verdict, claims in found.items() if claims}
+    claims, studies = all_claims(results_dir), []
+    verdicts = {verdict: [claim for claim in claims if claim["verdict"] == verdict] for verdict in VERDICTS}
+    if set(STUDIES) <= set(collected_experiments(results_dir)):
+        for view in (view_of(results_dir, name) for name in STUDIES):
+            (ours,) = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
+            studies.append({"view": view, "first": view.first, "ours": ours} | RATES.values(view))
+    return {
+        "claims": claims,
+        "verdicts": {verdict: found for verdict, found in verdicts.items() if found},
+        "headline": render("headline", studies=studies, place=place) if studies else "",
+    }
 
 
 def claims_table(claims: list[Claim], there: Collection[Path], place: str = "") -> str:
-    """Return claims as a Markdown table.
+    """Return claims as a Markdown table, with links to files that are `there`, by their paths in the results' folder.
 
-    Args:
-        claims: The rows.
-        there: The files that can be linked to, from the folder of results.
-        place: What leads from the page to that folder, with a slash at its end.
+    `place` is what leads from the page to that folder, with a slash at its end.
     """
     return text_table(
         [

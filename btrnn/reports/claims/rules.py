@@ -8,12 +8,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, get_args
 
 from btrnn.reports.render import fill, paper_values
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "not testable here", "not tested", "not run"]
-VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "not testable here", "not tested", "not run")
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 COMPARABLE = 0.02  # of the dense model's bound: so much worse still draws comparable images
 LITTLE = 0.05  # of the dense model's CIDEr: so much lower still is no loss
 CEILING, FLOOR = 0.98, 1.5  # of an accuracy; of chance, as a multiple of it
@@ -23,13 +24,10 @@ Claim = dict[str, Any]
 class Finding(NamedTuple):
     """What was found of one claim: `n` is on how many seeds it rests, `values` fill the claim's texts."""
 
-    verdict: Verdict
-    n: str
-    values: Mapping[str, object]
+    verdict: Verdict = "not run"
+    n: str = "0"
+    values: Mapping[str, object] = MappingProxyType({})
     experiment: str = ""
-
-
-NOT_FOUND = Finding("not run", "0", {})
 
 
 @cache
@@ -49,7 +47,7 @@ def make_claims(results_dir: Path, findings: Mapping[str, Finding]) -> list[Clai
     """
     values, claims = paper_values(results_dir), []
     for key, texts in claim_texts().items():
-        found = findings.get(key, NOT_FOUND)
+        found = findings.get(key, Finding())
         known = values | dict(found.values)
         said: Claim = {
             name: fill(texts[name], **known) if found.values else "-" for name in ("ours", "brief") if name in texts
@@ -71,17 +69,9 @@ def in_share(holding: Iterable[Any], *, on_stand_in: bool = False) -> Verdict:
 
 
 def no_worse(mean: float, far: float, limit: float, *, on_stand_in: bool) -> Verdict:
-    """Judge a claim that a number is not worse than another by more than a limit.
+    """Judge a claim that a number is not worse than another by more than a limit: partly where the mean alone is not.
 
-    Args:
-        mean: By how much it is worse.
-        far: The far end of that difference's 95 % interval; NaN at one seed.
-        limit: By how much it may be.
-        on_stand_in: Whether the data are not the paper's.
-
-    Returns:
-        "reproduced" where the whole interval is within the limit, "partly" where the mean alone is: more seeds would
-        tell.
+    `mean` is by how much it is worse, `far` the far end of that difference's 95 % interval, NaN at one seed.
     """
     verdict = in_share([mean <= limit, far <= limit], on_stand_in=on_stand_in)
     return "not reproduced" if verdict == "partly" and not mean <= limit else verdict

@@ -1,33 +1,47 @@
-"""The block-term decomposition, drawn: which factor meets which mode, and how the core joins the factors."""
+"""The block-term decomposition, drawn for README: which factor meets which mode, and how the core joins the factors.
+
+`python docs/method_drawing.py` draws it again.
+"""
+
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from btrnn.complexity import bt_parameters, dense_parameters
-from btrnn.figures.style import drawing
+from btrnn.figures.file import FigureFile, drawing
 from btrnn.results.schema import BLUE, GREEN, GREY, ORANGE
 
-IN_MODES, HIDDEN_MODES, TUCKER_RANK, NUM_BLOCKS = (8, 20, 20, 18), (4, 4, 4, 4), 4, 2  # the paper's main setting
-_GATES = 4
 _CENTRES = (1.05, 3.0, 8.0, 9.95)  # of the factors; the core stands between the second and the third
 _CORE = 5.5
 
 
-def block_term() -> Figure:
-    """Draw one block of W at the paper's setting as boxes of numbers, joined where they share an index."""
-    out_modes = (_GATES * HIDDEN_MODES[0], *HIDDEN_MODES[1:])
-    dense, blocks = dense_parameters(IN_MODES, out_modes), bt_parameters(IN_MODES, out_modes, TUCKER_RANK, NUM_BLOCKS)
+class Shape(NamedTuple):
+    """Of W as block terms; by default the paper's main setting, the four gates in the first output mode."""
+
+    in_modes: tuple[int, ...] = (8, 20, 20, 18)
+    out_modes: tuple[int, ...] = (16, 4, 4, 4)
+    tucker_rank: int = 4
+    num_blocks: int = 2
+
+
+def block_term(shape: Shape) -> Figure:
+    """Draw one block of W as boxes of numbers, joined where they share an index."""
+    in_modes, out_modes, rank, num_blocks = shape
+    dense, blocks = dense_parameters(in_modes, out_modes), bt_parameters(*shape)
     with drawing():
         figure = Figure(figsize=(10, 5.2), layout="constrained")
         axis = figure.subplots()
         axis.set_axis_off()
         axis.set(xlim=(0, 11), ylim=(-0.9, 5.1))
-        _box(axis, 5.5, 4.5, 10.6, f"x: one frame, 57,600 = {_times(IN_MODES)} values", BLUE)
-        _box(axis, 5.5, 0.5, 10.6, f"W x: the four gates, 1,024 = {_times(out_modes)} values", BLUE)
-        _box(axis, _CORE, 2.5, 1.7, f"core G\n{_times((TUCKER_RANK,) * len(IN_MODES))}", ORANGE)
-        for k, (centre, inputs, outputs) in enumerate(zip(_CENTRES, IN_MODES, out_modes, strict=True)):
-            _box(axis, centre, 2.5, 1.7, f"factor A{k + 1}\n{_times((inputs, outputs, TUCKER_RANK))}", GREEN)
+        _box(axis, 5.5, 4.5, 10.6, f"x: one frame, {prod(in_modes):,} = {_times(in_modes)} values", BLUE)
+        _box(axis, 5.5, 0.5, 10.6, f"W x: the four gates, {prod(out_modes):,} = {_times(out_modes)} values", BLUE)
+        _box(axis, _CORE, 2.5, 1.7, f"core G\n{_times((rank,) * len(in_modes))}", ORANGE)
+        for k, (centre, inputs, outputs) in enumerate(zip(_CENTRES, in_modes, out_modes, strict=True)):
+            _box(axis, centre, 2.5, 1.7, f"factor A{k + 1}\n{_times((inputs, outputs, rank))}", GREEN)
             _edge(axis, (centre, 4.1), (centre, 2.95), f"$I_{k + 1}$ = {inputs}")
             _edge(axis, (centre, 2.05), (centre, 0.9), f"$J_{k + 1}$ = {outputs}")
             side, near = (1 if centre < _CORE else -1), k in (1, 2)
@@ -35,7 +49,7 @@ def block_term() -> Figure:
             if not near:  # around the factor that stands between
                 start, end = (centre + side * 0.3, 2.05), (_CORE - side * 0.5, 2.05)
             _edge(axis, start, end, "R" if near else "", bend=0.0 if near else side * 0.16)
-        text = f"W is the sum of N = {NUM_BLOCKS} such blocks: {blocks:,} numbers stand for {dense:,}"
+        text = f"W is the sum of N = {num_blocks} such blocks: {blocks:,} numbers stand for {dense:,}"
         axis.text(5.5, -0.55, text, ha="center", va="center")
     return figure
 
@@ -56,3 +70,9 @@ def _edge(axis: Axes, start: tuple[float, float], end: tuple[float, float], text
     x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
     if text:
         axis.text(x, y, text, ha="center", va="center", fontsize=10, bbox={"facecolor": "white", "edgecolor": "none"})
+
+
+FIGURE = FigureFile(Path("assets/block_term.png"), block_term, Shape())
+
+if __name__ == "__main__":
+    FIGURE.write(Path(__file__).parent)

@@ -9,14 +9,14 @@ import PIL.Image
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
-from btrnn.figures.file import Frames
-from btrnn.figures.style import png_bytes
+from btrnn.figures.file import Frames, png_bytes
 from btrnn.reports.claims.page import all_claims, claims_table
+from btrnn.reports.render import Report
 from btrnn.reports.view import published_view
-from btrnn.reports.writing import OTHER_PAGES, Report, page_report
+from btrnn.reports.writing import OTHER_PAGES, page_report
 from btrnn.storage.files import ResultsError
 
-RESULTS = Path("..") / "results"  # as seen from notebooks/
+RESULTS = Path("..") / "results"  # as seen from here, where the notebooks run
 _RESOLUTION = 100  # dots an inch
 _COLORS = 128  # of a picture in a notebook: enough for lines and digits, and a third of the bytes
 
@@ -37,12 +37,9 @@ def show_claims(*topics: str) -> None:
 
 
 def show_page(name: str, *figures: str, command: str = "") -> None:
-    """Show a page of results/tables without its title, then its figures.
+    """Show a page of results/tables without its title, then its figures whose names end so, or all.
 
-    Args:
-        name: Of the page, or of an experiment whose page is on a stand-in.
-        figures: How the names of the figures end that are shown; all if empty.
-        command: What makes the numbers, shown where they are not published.
+    Where the numbers of `name`, a page or an experiment, also on a stand-in, are not published, say what makes them.
     """
     if name not in OTHER_PAGES:
         view = published_view(RESULTS, name)
