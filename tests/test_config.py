@@ -47,7 +47,7 @@ def fits_the_code(config):
 @pytest.mark.parametrize("experiment", names("experiment"))
 @pytest.mark.parametrize("scale", names("scale"))
 def test_every_choice_fits_the_code(experiment, scale):
-    """Composed with one model, each model's turn coming; the others are put in its place, in a twentieth of the time."""
+    """Composed with one model, each in its turn; the others are put in its place, in a twentieth of the time."""
     models, scales = names("model"), names("scale")
     turn = names("experiment").index(experiment) * len(scales) + scales.index(scale)
     first, *others = models[turn % len(models) :] + models[: turn % len(models)]

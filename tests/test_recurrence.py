@@ -161,9 +161,10 @@ def test_without_gradients_equals_the_plain_loop(
 
 
 @both_ways
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize(("sizes", "with_mask"), [([2, 2, 2], False), ([3, 3, 1, 1], True)])
+@pytest.mark.parametrize(
+    ("activation", "reverse", "sizes", "with_mask"),
+    [("sigmoid", False, [2, 2, 2], False), ("hard_sigmoid", True, [3, 3, 1, 1], True)],
+)
 @each_cell
 def test_first_and_second_derivatives_are_those_of_finite_differences(cell, activation, reverse, sizes, with_mask):
     operands = make_operands(cell, sizes, 2, with_mask, scale=0.5)
@@ -173,7 +174,7 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(cell, acti
         return fast(with_sources(operands, tensors), sizes, activation, reverse)
 
     assert gradcheck(run, sources)
-    assert gradgradcheck(run, sources)
+    assert gradgradcheck(run, sources, fast_mode=True)
 
 
 @both_ways
@@ -285,8 +286,7 @@ def test_float32_equals_float64_with_and_without_onednn(cell, sizes, with_mask):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(("activation", "reverse"), [("sigmoid", True), ("hard_sigmoid", False)])
 @pytest.mark.usefixtures("compiler")
 @each_cell
 def test_many_sequences_of_unlike_lengths_in_the_native_kernel(
