@@ -1,11 +1,8 @@
 """The fast recurrence against the plain loop, which is its definition, and where each of the two serves."""
 
 import copy
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +16,8 @@ from btrnn import GRU, LSTM
 from btrnn.ops import gru, gru_fast, lstm, lstm_fast, native, recurrence
 from btrnn.ops.matmul import repays_onednn
 from btrnn.ops.steps import Steps
+
+from .processes import run_code
 
 ACTIVATIONS = ("sigmoid", "hard_sigmoid")
 DEFINITIONS, FAST, GATES = {"lstm": lstm, "gru": gru}, {"lstm": lstm_fast, "gru": gru_fast}, {"lstm": 4, "gru": 3}
@@ -387,7 +386,8 @@ for make, options in ((LSTM, {}), (LSTM, stacked), (GRU, stacked), (GRU, hidden)
 
 def test_compiles_without_a_graph_break():
     """In a process of its own: here every function is wrapped by the checks of its annotations."""
-    subprocess.run([sys.executable, "-c", COMPILING], check=True, cwd=Path(__file__).parent.parent)
+    done = run_code(COMPILING)
+    assert done.returncode == 0, done.stderr
 
 
 @each_cell
