@@ -58,11 +58,20 @@ hypothesis.settings.load_profile("btrnn")
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
+OPTIONAL_PROGRAMS = {"ffmpeg", "bsdtar", "java", "compiler"}  # the fixtures below
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that writes golden files anew."""
     parser.addoption("--update-golden", action="store_true", help="write the files in tests/golden/ anew")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that ask for an optional program, for the run in which there is none."""
+    for item in items:
+        if OPTIONAL_PROGRAMS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("programs")
 
 
 @pytest.fixture

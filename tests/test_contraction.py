@@ -22,6 +22,7 @@ from btrnn.ops.stages import Plan, make_stage
 from .factorised_maps import MAPS, layers
 from .processes import run_code
 
+pytestmark = pytest.mark.programs  # all of them: what is computed or read without a program is another way
 PAPER = {"in_modes": (8, 20, 20, 18), "out_modes": (16, 4, 4, 4)}
 
 

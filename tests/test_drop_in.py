@@ -37,6 +37,7 @@ from btrnn.ops import native
 
 from .conftest import ROOT
 
+pytestmark = pytest.mark.programs  # all of them: what is computed or read without a program is another way
 HIDDEN_MAP = BlockTerm((2, 4), (2, 4), 2)
 LAYERS = {
     "dense": lambda **options: LSTM(16, 8, **options),

@@ -25,6 +25,7 @@ from btrnn.ops.contraction import reference_product
 
 from .factorised_maps import MAPS, layers, reference_dense
 
+pytestmark = pytest.mark.programs  # all of them: what is computed or read without a program is another way
 PAPER = ((8, 20, 20, 18), (16, 4, 4, 4))
 AT_PAPER_SIZE = {
     "bt": lambda **options: BTLinear(*PAPER, tucker_rank=4, num_blocks=2, **options),

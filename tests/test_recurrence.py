@@ -19,6 +19,7 @@ from btrnn.ops.steps import Steps
 
 from .processes import run_code
 
+pytestmark = pytest.mark.programs  # all of them: what is computed or read without a program is another way
 ACTIVATIONS = ("sigmoid", "hard_sigmoid")
 DEFINITIONS, FAST, GATES = {"lstm": lstm, "gru": gru}, {"lstm": lstm_fast, "gru": gru_fast}, {"lstm": 4, "gru": 3}
 LAYERS = {"lstm": LSTM, "gru": GRU}

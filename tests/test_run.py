@@ -377,7 +377,13 @@ def test_the_seed_draws_split_and_weights(make_config):
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
 
 
-@pytest.mark.parametrize(("experiment", "model"), zip(EXPERIMENTS, cycle(["bt_lstm", "tt_lstm"]), strict=False))
+@pytest.mark.parametrize(
+    ("experiment", "model"),
+    [
+        pytest.param(experiment, model, marks=[pytest.mark.programs] if experiment == "captioning" else [])
+        for experiment, model in zip(EXPERIMENTS, cycle(["bt_lstm", "tt_lstm"]), strict=False)
+    ],
+)
 def test_every_experiment_trains_on_two_batches(make_config, monkeypatch, experiment, model):
     if experiment != "captioning":  # one run is enough for METEOR, whose Java takes 15 seconds
         monkeypatch.setattr(caption_scores, "has_java", lambda: False)
