@@ -7,6 +7,7 @@ What needs more is therefore imported in the fixture that uses it.
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -159,18 +160,19 @@ def videos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data_dir
 
 
-@pytest.fixture
-def make_config(videos_dir: Path, tmp_path: Path) -> Callable[..., "DictConfig"]:
+def small_run(videos_dir: Path, results_dir: Path, *overrides: str) -> "DictConfig":
     """Compose the configuration of one small run on the tiny UCF11."""
     from hydra import compose, initialize_config_dir
 
     from btrnn.engine.config import register
 
     register()
+    common = [f"data_dir={videos_dir}", f"results_dir={results_dir}", "logger=none"]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        return compose("train", [*common, "model=tt_lstm", "resume_every_seconds=0", *overrides])
 
-    def make(*overrides: str) -> "DictConfig":
-        common = [f"data_dir={videos_dir}", f"results_dir={tmp_path / 'results'}", "logger=none"]
-        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            return compose("train", [*common, "model=tt_lstm", "resume_every_seconds=0", *overrides])
 
-    return make
+@pytest.fixture
+def make_config(videos_dir: Path, tmp_path: Path) -> Callable[..., "DictConfig"]:
+    """Compose the configuration of one small run, whose results are the test's own."""
+    return partial(small_run, videos_dir, tmp_path / "results")

@@ -375,8 +375,8 @@ from btrnn.nn.input_map import TensorTrain
 
 stacked = {"bidirectional": True, "num_layers": 2, "gate_activation": "hard_sigmoid"}
 hidden = {"hidden_map": TensorTrain((2, 2), (2, 2), 2)}
-for make, options in ((LSTM, {}), (LSTM, stacked), (GRU, stacked), (GRU, hidden)):
-    layer, x = make(3, 4, dtype=torch.float64, **options), torch.randn(3, 2, 3, dtype=torch.float64)
+for make, options in ((LSTM, stacked), (GRU, {"bidirectional": True}), (GRU, hidden)):
+    layer, x = make(3, 4, dtype=torch.float64, **options), torch.randn(2, 2, 3, dtype=torch.float64)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     results = compiled(x)[0], layer(x)[0]
     torch.testing.assert_close(*results, rtol=0, atol=1e-12)
