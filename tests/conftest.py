@@ -7,6 +7,7 @@ What needs more is therefore imported in the fixture that uses it.
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,11 +59,20 @@ hypothesis.settings.load_profile("btrnn")
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
+OPTIONAL_PROGRAMS = {"ffmpeg", "bsdtar", "java", "compiler"}  # the fixtures below
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that writes golden files anew."""
     parser.addoption("--update-golden", action="store_true", help="write the files in tests/golden/ anew")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that ask for an optional program, for the run in which there is none."""
+    for item in items:
+        if OPTIONAL_PROGRAMS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("programs")
 
 
 @pytest.fixture
@@ -150,18 +160,19 @@ def videos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data_dir
 
 
-@pytest.fixture
-def make_config(videos_dir: Path, tmp_path: Path) -> Callable[..., "DictConfig"]:
+def small_run(videos_dir: Path, results_dir: Path, *overrides: str) -> "DictConfig":
     """Compose the configuration of one small run on the tiny UCF11."""
     from hydra import compose, initialize_config_dir
 
     from btrnn.engine.config import register
 
     register()
+    common = [f"data_dir={videos_dir}", f"results_dir={results_dir}", "logger=none"]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        return compose("train", [*common, "model=tt_lstm", "resume_every_seconds=0", *overrides])
 
-    def make(*overrides: str) -> "DictConfig":
-        common = [f"data_dir={videos_dir}", f"results_dir={tmp_path / 'results'}", "logger=none"]
-        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            return compose("train", [*common, "model=tt_lstm", "resume_every_seconds=0", *overrides])
 
-    return make
+@pytest.fixture
+def make_config(videos_dir: Path, tmp_path: Path) -> Callable[..., "DictConfig"]:
+    """Compose the configuration of one small run, whose results are the test's own."""
+    return partial(small_run, videos_dir, tmp_path / "results")

@@ -74,12 +74,22 @@ class Script:
         return self._text("stdout"), self._text("stderr")
 
 
-def run_script(*command: str | Path, largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
+def run_script(
+    *command: str | Path, environment: Mapping[str, str] | None = None, largest_file: int | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a script to its end, as subprocess.run does with its output captured."""
-    script = Script(*command, largest_file=largest_file)
+    script = Script(*command, environment=environment, largest_file=largest_file)
     stdout, stderr = script.communicate()
     assert script.returncode is not None
     return subprocess.CompletedProcess(script.args, script.returncode, stdout, stderr)
+
+
+def run_code(code: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a text as a script, where the annotations of the package are not executed."""
+    with TemporaryDirectory(prefix="code-") as folder:
+        path = Path(folder, "code.py")
+        path.write_text(code, encoding="utf-8")
+        return run_script(path, *words, environment=environment)
 
 
 @cache

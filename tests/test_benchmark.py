@@ -165,6 +165,7 @@ def test_best_and_median():
 # ---- implementations
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("layer", [False, True])
 @pytest.mark.parametrize("shape", [TINY, replace(TINY, in_modes=(3, 4, 2), hidden_modes=(2, 1, 3), num_blocks=3)])
 def test_every_implementation_gives_the_reference(shape, layer):
@@ -271,6 +272,7 @@ def test_sweeps_that_the_time_does_not_reach_are_listed(tmp_path):
         assert set(table["factor"]) == {factor}
 
 
+@pytest.mark.programs
 def test_the_quick_benchmark_from_end_to_end(tmp_path, capsys):
     options = ["--quick", "--only", "product", "layer", "layer_sweep", "sweep", "--results-dir", str(tmp_path)]
     script.main(options)

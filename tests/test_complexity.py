@@ -2,8 +2,6 @@
 
 import itertools
 import re
-import subprocess
-import sys
 from math import prod
 
 import pytest
@@ -134,15 +132,6 @@ def test_reversed_modes_meet_at_the_fewest_parameters():
         in_modes, out_modes = factorize(4_096, order), factorize(256, order)[::-1]
         fewest = min(bt_parameters(in_modes, other, 2, 1) for other in set(itertools.permutations(out_modes)))
         assert bt_parameters(in_modes, out_modes, 2, 1) == fewest
-
-
-def test_torch_is_not_imported():
-    code = (
-        "import sys, btrnn, btrnn.complexity, btrnn.results.store, btrnn.figures.series\n"
-        "import btrnn.reports.claims.page, btrnn.reports.readme\n"
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_unknown_public_name_lists_the_known_ones():

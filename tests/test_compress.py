@@ -81,7 +81,6 @@ FULL = {
     "bt": (BlockTerm((4, 4), (2, 4), 32), BlockTerm((2, 4), (3, 3), 12), BlockTerm((3, 3), (2, 2), 12)),
     "own": (LowRank(16), LowRank(8), LowRank(4)),
 }
-each_full = pytest.mark.parametrize(("recurrent", "first", "last"), FULL.values(), ids=FULL)
 OURS = {nn.LSTM: LSTM, LSTM: LSTM, nn.GRU: GRU, GRU: GRU}
 each_source = pytest.mark.parametrize("make", OURS, ids=["torch_lstm", "our_lstm", "torch_gru", "our_gru"])
 
@@ -89,14 +88,14 @@ each_source = pytest.mark.parametrize("make", OURS, ids=["torch_lstm", "our_lstm
 # ---- what is the same
 
 
-@each_full
+SHAPES = [{}, {"num_layers": 2, "bidirectional": True, "batch_first": True}, {"bias": False, "num_layers": 3}]
+
+
+@pytest.mark.parametrize("number", range(len(FULL)), ids=FULL)
 @each_source
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"num_layers": 2, "bidirectional": True, "batch_first": True}, {"bias": False, "num_layers": 3}],
-    ids=["plain", "deep", "without_bias"],
-)
-def test_with_full_ranks_it_computes_what_the_dense_model_did(make, options, recurrent, first, last):
+def test_with_full_ranks_it_computes_what_the_dense_model_did(make, number):
+    recurrent, first, last = list(FULL.values())[number]
+    options = SHAPES[(number + list(OURS).index(make)) % len(SHAPES)]  # each once with every map, and with every source
     model = Classifier(make(16, 8, dtype=torch.float64, **options), 16 if options.get("bidirectional") else 8)
     inputs, lengths = torch.randn(3, 5, 16, dtype=torch.float64), torch.tensor([5, 3, 2])
     packed = pack_padded_sequence(inputs, lengths, batch_first=True)
@@ -115,21 +114,20 @@ def test_with_full_ranks_it_computes_what_the_dense_model_did(make, options, rec
     assert report.num_parameters_after == sum(parameter.numel() for parameter in model.parameters())
 
 
-@each_source
 @pytest.mark.parametrize(
-    "lost",
+    ("make", "lost"),
     [
-        TensorTrain((4, 4), (2, 4), 2),
-        BlockTerm((4, 4), (2, 4), 1, 2),
-        Tucker((4, 4), (2, 4), (2, 3)),
-        CanonicalPolyadic((4, 4), (2, 4), 2),
-        Kronecker((4, 4), (2, 4), 2),
-        TensorRing((4, 4), (2, 2, 2), (2, 3, 2, 1, 3)),
-        HierarchicalTucker((4, 4), (2, 4), 2, 3),
-        low_rank.LowRank(3),
-        LowRank(3),
+        (nn.LSTM, TensorTrain((4, 4), (2, 4), 2)),
+        (LSTM, BlockTerm((4, 4), (2, 4), 1, 2)),
+        (nn.GRU, BlockTerm((4, 4), (2, 4), 1, 2)),
+        (nn.GRU, Tucker((4, 4), (2, 4), (2, 3))),
+        (GRU, CanonicalPolyadic((4, 4), (2, 4), 2)),
+        (nn.LSTM, Kronecker((4, 4), (2, 4), 2)),
+        (LSTM, TensorRing((4, 4), (2, 2, 2), (2, 3, 2, 1, 3))),
+        (nn.GRU, HierarchicalTucker((4, 4), (2, 4), 2, 3)),
+        (GRU, low_rank.LowRank(3)),
+        *((make, LowRank(3)) for make in OURS),
     ],
-    ids=lambda lost: type(lost).__name__,
 )
 def test_what_is_lost_is_the_nearest_map_s_and_is_reported(make, lost):
     layer = make(16, 8, num_layers=2, bidirectional=True, dtype=torch.float64)

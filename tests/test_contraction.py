@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -21,7 +20,9 @@ from btrnn.ops.plan import dense_plan, make_plan, native_plan, operands_of_tiles
 from btrnn.ops.stages import Plan, make_stage
 
 from .factorised_maps import MAPS, layers
+from .processes import run_code
 
+pytestmark = pytest.mark.programs  # all of them: what is computed or read without a program is another way
 PAPER = {"in_modes": (8, 20, 20, 18), "out_modes": (16, 4, 4, 4)}
 
 
@@ -118,7 +119,9 @@ def test_each_way_is_differentiable_twice(kind, method, request):
     x = torch.randn(2, 12, dtype=torch.float64, requires_grad=True)
     operands = [operand.detach().clone().requires_grad_() for operand in layer.operands()]
     assert torch.autograd.gradcheck(lambda x, *operands: apply_map(plan, x, operands), (x, *operands))
-    assert torch.autograd.gradgradcheck(lambda x, *operands: apply_map(plan, x, operands), (x, *operands))
+    assert torch.autograd.gradgradcheck(
+        lambda x, *operands: apply_map(plan, x, operands), (x, *operands), fast_mode=True
+    )
 
 
 @pytest.mark.usefixtures("compiler")
@@ -263,14 +266,14 @@ for layer in (
 
 def test_torch_compile_takes_the_layer_whole_for_any_batch_size():
     # in a process of its own: the annotations that the tests execute are more than it traces
-    done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, check=False)
+    done = run_code(COMPILE)
     assert done.returncode == 0, done.stderr
 
 
 # ---- the native library
 
 PRINT = (
-    "import logging; logging.basicConfig(format='%(message)s')\n"
+    "import logging; logging.basicConfig(format='%(message)s', force=True)\n"
     "import torch; from btrnn import TTLinear, native\n"
     "layer = TTLinear((8, 20, 20, 18), (16, 4, 4, 4), tt_rank=4)\n"
     "for _ in range(2): layer(torch.zeros(4, 57_600))\n"
@@ -279,8 +282,9 @@ PRINT = (
 
 
 def in_new_process(**environment: str) -> subprocess.CompletedProcess[str]:
-    variables = os.environ | environment
-    return subprocess.run([sys.executable, "-c", PRINT], capture_output=True, text=True, env=variables, check=True)
+    done = run_code(PRINT, **environment)
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def test_without_a_compiler_torch_is_used_and_one_line_says_so(tmp_path):
@@ -291,12 +295,17 @@ def test_without_a_compiler_torch_is_used_and_one_line_says_so(tmp_path):
 
 
 @pytest.mark.usefixtures("compiler")
-def test_it_can_be_switched_off_and_is_compiled_once(tmp_path):
+def test_it_can_be_switched_off_and_is_compiled_once_and_without_warnings(tmp_path):
     assert in_new_process(BTRNN_NATIVE="0").stdout.strip() == "False torch"
-    assert in_new_process(XDG_CACHE_HOME=str(tmp_path)).stdout.strip() == "True native"
+    compiler = tmp_path / "strict"
+    compiler.write_text('#!/bin/sh\nexec g++ -Wall -Wextra -Wshadow -Werror "$@"\n')
+    compiler.chmod(0o700)
+    variables = {"XDG_CACHE_HOME": str(tmp_path), "CXX": str(compiler)}
+    first = in_new_process(**variables)
+    assert first.stdout.strip() == "True native", first.stderr
     (library,) = (tmp_path / "btrnn").iterdir()
     when = library.stat().st_mtime_ns
-    assert in_new_process(XDG_CACHE_HOME=str(tmp_path)).stdout.strip() == "True native"
+    assert in_new_process(**variables).stdout.strip() == "True native"
     assert library.stat().st_mtime_ns == when
 
 
@@ -380,7 +389,7 @@ print(native.available())
 @pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("width", ["16", "32", "64"])
 def test_the_kernels_are_right_for_vectors_of_every_width(width):
-    done = subprocess.run([sys.executable, "-c", WIDTHS, width], capture_output=True, text=True, check=False)
+    done = run_code(WIDTHS, width)
     assert done.stdout.strip() == "True", done.stderr
 
 
@@ -390,11 +399,3 @@ def test_the_kernels_are_right_for_vectors_of_every_width(width):
 )
 def test_vectors_are_as_wide_as_the_processor_s(flags, width):
     assert vector_bytes(flags) == width
-
-
-@pytest.mark.usefixtures("compiler")
-def test_the_sources_compile_without_warnings(tmp_path):
-    strict = ["-Wall", "-Wextra", "-Wshadow", "-Werror"]
-    command = ["g++", *native.FLAGS, *strict, *map(str, native.SOURCES), "-o", str(tmp_path / "native.so")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

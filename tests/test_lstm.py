@@ -188,9 +188,16 @@ def dense_of(module: nn.Module) -> torch.Tensor:
     return module.to_dense() if hasattr(module, "to_dense") else module[1].weight @ module[0].weight
 
 
-@pytest.mark.parametrize("kind", MAKERS)
-@pytest.mark.parametrize("hidden", HIDDEN_MAPS)
-@pytest.mark.parametrize("bidirectional", [False, True])
+# every map of W with every cell, and with both cells every map of U
+MAPS_OF_BOTH = [
+    *((kind, "dense", True) for kind in MAKERS),
+    *((kind, hidden, True) for kind in ("tt", "bt gru") for hidden in HIDDEN_MAPS if hidden != "dense"),
+    *(("bt", hidden, False) for hidden in ("dense", "tt hidden")),
+    *(("tr gru", hidden, False) for hidden in ("dense", "own hidden")),
+]
+
+
+@pytest.mark.parametrize(("kind", "hidden", "bidirectional"), MAPS_OF_BOTH)
 def test_factorised_layer_is_the_dense_layer_with_the_reconstructed_matrices(kind, hidden, bidirectional):
     options = {"num_layers": 2, "bidirectional": bidirectional, "dtype": torch.float64}
     factorised = MAKERS[kind](**options, **HIDDEN_MAPS[hidden])

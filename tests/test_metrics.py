@@ -24,6 +24,7 @@ from btrnn.tasks.caption_scores import (
     tokenizer_name,
 )
 
+pytestmark = pytest.mark.programs  # all of them: what is computed or read without a program is another way
 REFERENCES = [
     ["A red cube, on sand.", "There's a cube that isn't blue", "one Red block stands on the sand"],
     ["two green balls beside a (yellow) cone", "a pair of green spheres - and a cone!"],

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from btrnn.results.schema import model_of
 from btrnn.storage.files import ResultsError
 from btrnn.tasks import NonFiniteLossError, VideoClassification, caption_scores
 
-from .conftest import ROOT, wandb_record
+from .conftest import ROOT, small_run, wandb_record
 from .processes import Script, run_script
 
 TRAIN = ROOT / "experiments" / "train.py"
@@ -190,13 +192,11 @@ def test_a_finished_run_is_not_done_again(make_config, monkeypatch):
     assert run.train(config) == summary
 
 
-def test_another_configuration_in_the_same_folder_is_refused(make_config):
-    config = make_config("scale.video.max_epochs=1")
-    run.train(config)
-    before = (Path(config.run_dir) / "config.yaml").read_text()
+def test_another_configuration_in_the_same_folder_is_refused(make_config, finished):
+    before = (Path(finished.run_dir) / "config.yaml").read_text()
     with pytest.raises(ConfigError, match=r"classifier_l2: 0\.01 there, 0\.1 now"):
         run.train(make_config("scale.video.max_epochs=1", "task.classifier_l2=0.1"))
-    assert (Path(config.run_dir) / "config.yaml").read_text() == before
+    assert (Path(finished.run_dir) / "config.yaml").read_text() == before
 
 
 def test_nan_loss_stops_names_the_step_and_keeps_the_last_checkpoint(make_config, monkeypatch):
@@ -270,25 +270,51 @@ def test_a_run_cut_between_its_best_weights_and_its_checkpoint_goes_back_to_thos
     assert [path.name for path in best_path.parent.iterdir()] == ["best.pt"]
 
 
-@pytest.fixture
-def unfinished(make_config, monkeypatch):
-    """The configuration of a run that was stopped before its test."""
-    config = make_config("scale.video.max_epochs=1")
-    with monkeypatch.context() as patch:
+@pytest.fixture(scope="module")
+def of_one_epoch(videos_dir, tmp_path_factory):
+    """The folders of a run that was stopped before its test, and of the same run when it was finished."""
+    folder = tmp_path_factory.mktemp("of_one_epoch")
+    config = small_run(videos_dir, folder / "results", "scale.video.max_epochs=1")
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "_test", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             run.train(config)
+    stopped = shutil.copytree(config.run_dir, folder / "stopped")
+    run.train(config)
+    return stopped, config.run_dir
+
+
+@pytest.fixture
+def unfinished(make_config, of_one_epoch):
+    """The configuration of a run that was stopped before its test."""
+    config = make_config("scale.video.max_epochs=1")
+    shutil.copytree(of_one_epoch[0], config.run_dir)
+    return config
+
+
+@pytest.fixture
+def finished(make_config, of_one_epoch):
+    """The configuration of a finished run."""
+    config = make_config("scale.video.max_epochs=1")
+    shutil.copytree(of_one_epoch[1], config.run_dir)
     return config
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "best.pt"])
 @pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[: len(content) // 2], lambda _: b"x"])
-def test_a_damaged_checkpoint_is_named_and_its_deletion_is_the_way_on(unfinished, name, damage):
+def test_a_damaged_checkpoint_is_named_each_time(unfinished, name, damage):
     path = Path(unfinished.run_dir) / "checkpoints" / name
     path.write_bytes(damage(path.read_bytes()))
     for _ in range(2):
         with pytest.raises(ConfigError, match=rf"(?s){name}.*delete .*the same command"):
             run.train(unfinished)
+
+
+def test_the_deletion_of_a_damaged_checkpoint_is_the_way_on(unfinished):
+    path = Path(unfinished.run_dir) / "checkpoints" / "last.ckpt"
+    path.write_bytes(b"x")
+    with pytest.raises(ConfigError, match=r"last\.ckpt"):
+        run.train(unfinished)
     for left in path.parent.iterdir():
         left.unlink()
     assert run.train(unfinished)["epochs"] == 1
@@ -302,12 +328,10 @@ def test_a_file_that_is_no_checkpoint_is_named(unfinished):
 
 
 @pytest.mark.parametrize("name", ["summary.json", "config.yaml"])
-def test_a_damaged_file_of_a_finished_run_is_named(make_config, name):
-    config = make_config("scale.video.max_epochs=1")
-    run.train(config)
-    (Path(config.run_dir) / name).write_text("{")
+def test_a_damaged_file_of_a_finished_run_is_named(finished, name):
+    (Path(finished.run_dir) / name).write_text("{")
     with pytest.raises((ConfigError, ResultsError), match=name):
-        run.train(config)
+        run.train(finished)
 
 
 def test_a_checkpoint_that_lightning_left_amid_an_epoch_is_not_gone_on_from(make_config):
@@ -373,10 +397,18 @@ def test_the_seed_draws_split_and_weights(make_config):
     assert not task_0[0].splits.equals(task_1[0].splits)
 
 
-@pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")))
-@pytest.mark.parametrize("model", ["tt_lstm", "bt_lstm"])
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "model"),
+    [
+        pytest.param(experiment, model, marks=[pytest.mark.programs] if experiment == "captioning" else [])
+        for experiment, model in zip(EXPERIMENTS, cycle(["bt_lstm", "tt_lstm"]), strict=False)
+    ],
+)
 def test_every_experiment_trains_on_two_batches(make_config, monkeypatch, experiment, model):
-    if (experiment, model) != ("captioning", "bt_lstm"):  # one run is enough for METEOR, whose Java takes 15 seconds
+    if experiment != "captioning":  # one run is enough for METEOR, whose Java takes 15 seconds
         monkeypatch.setattr(caption_scores, "has_java", lambda: False)
     data = {"video": "ucf11", "generation": "mnist_5k", "captioning": "scenes"}
     section = make_config(f"experiment={experiment}").section

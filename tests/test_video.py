@@ -13,6 +13,7 @@ from btrnn.data.video import decoding as video
 from btrnn.data.video.decoding import DecoderMissingError, VideoError, read_frames, read_sampled_frames, resize
 from tests.clips import positions_shown, write_audio, write_clip
 
+pytestmark = pytest.mark.programs  # all of them: what is computed or read without a program is another way
 FORMATS = [("mpeg1video", ".mpg"), ("mpeg2video", ".mpg"), ("mpeg4", ".avi"), ("mpeg4", ".mp4")]
 
 
