@@ -19,6 +19,7 @@ from btrnn.benchmark.records import (
 )
 from btrnn.recovery import records
 from btrnn.results import store
+from btrnn.results.schema import schema_of
 from btrnn.results.store import LOCAL
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import ResultsError
@@ -57,6 +58,8 @@ def collect(results_dir: Path, experiments: Sequence[str] = ()) -> list[str]:
 def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
     """Take the user's rows over into the published tables.
 
+    Pictures of real data stay with the user: they have authors of their own. A stand-in's are published.
+
     Args:
         results_dir: The published results; the user's are in its folder local/.
         experiments: Which of them; all that are there if empty. The benchmark is named "benchmark", the
@@ -86,6 +89,8 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
             results = store.read_results(own, name)
             results = results.where(_not_smoke(results.runs))
             _check_commit(results.runs, name)
+            if schema_of(name).pictures == "of the data" and not results.runs["stand_in"].all():
+                results = results._replace(pictures={})  # photographs of others, who keep their rights
             merged = store.merge(store.read_results(results_dir, name), [results], name)
             written += store.write_results(merged, results_dir, name)
     return written
