@@ -8,7 +8,8 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 rates-ucf101 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
-	reproduce-captioning controls-captioning rates-captioning data-coco reproduce reproduce-sensitivity complexity dashboard \
+	reproduce-captioning controls-captioning rates-captioning data-coco reproduce-flickr8k rates-flickr8k data-flickr8k \
+	reproduce reproduce-sensitivity complexity dashboard \
 	notebooks docs collect tables figures publish bench formats test lint format clean
 
 help: ## list the commands
@@ -65,6 +66,12 @@ controls-captioning: setup ## the block-term decoder with R = 1, 2, 4 and N = 1,
 rates-captioning: setup ## choose each model's learning rate on validation captions
 	@$(RUN) experiments/reproduce.py experiment=captioning_rates scale=$(SCALE)
 
+reproduce-flickr8k: setup ## train LSTM, TT-LSTM and BT-LSTM to caption Flickr8k, which must be in data/flickr8k, five seeds, print the scores
+	@$(RUN) experiments/reproduce.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED)
+
+rates-flickr8k: setup ## choose each model's learning rate on Flickr8k's validation captions: 24 runs
+	@$(RUN) experiments/reproduce.py experiment=captioning_flickr8k_rates scale=$(SCALE)
+
 data-mnist: setup ## download MNIST (12 MB)
 	$(RUN) scripts/download_mnist.py
 
@@ -91,6 +98,9 @@ docs: setup ## the documentation with all results as a site that needs no server
 
 data-coco: setup ## download and unpack COCO 2014 (20 GB, and as much again unpacked)
 	$(RUN) scripts/download_coco.py
+
+data-flickr8k: setup ## download and unpack Flickr8k (1.1 GB, and as much again unpacked)
+	$(RUN) scripts/download_flickr8k.py
 
 collect: setup ## finished run folders to your own rows, results/local/*.csv
 	@$(RUN) experiments/collect.py

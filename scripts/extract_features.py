@@ -5,7 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
-from btrnn.data.captions.coco import COCO, AnnotationError, features_dir
+from btrnn.data.captions.coco import COCO, SOURCES, AnnotationError, features_dir
 from btrnn.data.captions.encoders import ENCODERS, EncoderError
 from btrnn.data.captions.features import FeatureError
 from btrnn.data.standins.scenes import NUM_TRAIN, SPLITS
@@ -15,7 +15,7 @@ from btrnn.engine.command import exit_status
 def main() -> int:
     """Run the command line; 0 when the features are there, 1 when not."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", choices=("coco", "scenes"), required=True, help="scenes are drawn where missing")
+    parser.add_argument("--source", choices=SOURCES, required=True, help="scenes are drawn where missing")
     parser.add_argument("--encoder", choices=ENCODERS, default="efficientnet_lite0", help="network (%(default)s)")
     parser.add_argument("--grid", type=int, default=1, help="cells along each side of a picture (%(default)s)")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder for the data (default: data)")

@@ -20,6 +20,7 @@ from btrnn.data.captions.coco import COCO, MAX_WORDS, CaptionBatch
 from btrnn.data.captions.encoders import Encoder
 from btrnn.data.captions.features import FeatureError
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK
+from btrnn.data.module import files_digest
 from btrnn.data.standins import scenes
 
 ROOT = Path(__file__).parent.parent
@@ -252,15 +253,19 @@ def test_features_references_and_paths_go_by_rows(root: Path) -> None:
     assert set(data.references([0])[0]) == set(SENTENCES)
     assert data.image_path(30) == root / "val2014" / "COCO_val2014_000000000031.png"
     assert data.image_path(30).is_file()
+    files = [f"annotations/captions_{part}.json" for part in ("train2014", "val2014")]
     assert data.facts() | {"vocabulary_size": 0} == {
         "source": "coco",
         "stand_in": False,
+        "data_digest": files_digest(root, [*data.splits["file"], *files]),
         "encoder": "efficientnet_lite0",
         "grid": 2,
         "split": "seeded, in the sizes of Karpathy's",
         "num_images": {"train": 28, "val": 4, "test": 4},
+        "num_captions": {"train": 140, "val": 20, "test": 20},
         "skipped_images": 0,
         "captions_without_words": 0,
+        "captions_without_picture": 0,
         "captions_cut": 0,
         "word_threshold": 1,
         "vocabulary_size": 0,

@@ -87,6 +87,9 @@ def test_paper_scale_has_the_papers_values():
         (["scale=default", "experiment=draw_attention"], (8e-3, 8e-3, 8e-3)),
         (["scale=default", "experiment=captioning"], (1e-3, 2e-3, 2e-3)),
         (["scale=paper", "experiment=captioning"], (1e-3, 1e-3, 1e-3)),
+        (["scale=default", "experiment=captioning", "data=flickr8k"], (1e-3, 1e-3, 1e-3)),
+        (["scale=extended", "experiment=captioning_flickr8k"], (1e-3, 1e-3, 1e-3)),
+        (["scale=smoke", "experiment=captioning_flickr8k"], (2e-3, 2e-3, 2e-3)),
     ],
 )
 def test_rates_are_those_of_the_scale_and_the_model(words, rates):

@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 from btrnn.data import archives, fetch
-from btrnn.data.archives import download_coco, download_ucf11, unpack_ucf11
+from btrnn.data.archives import download_coco, download_flickr8k, download_ucf11, unpack_ucf11
 from btrnn.data.captions.annotations import read_annotations
+from btrnn.data.captions.flickr8k import CAPTIONS_FILE, FOLDER, LISTS, read_flickr8k
 from btrnn.data.fetch import DownloadError, download
 from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER
 
@@ -390,3 +391,51 @@ def test_cocos_script_ends_with_the_error_and_no_traceback(
     script = Path(__file__).parents[1] / "scripts" / "download_coco.py"
     assert runpy.run_path(str(script))["main"]() == 1
     assert f"put it at {tmp_path / 'coco' / 'val2014.zip'}" in capsys.readouterr().err
+
+
+# Flickr8k
+
+
+@pytest.fixture
+def flickr_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Flickr8k's two archives, small, with what a Mac puts into them and texts that are not wanted."""
+    texts = {CAPTIONS_FILE: "".join(f"{split}.jpg#0\ta dog\n" for split in LISTS)}
+    texts |= {name: f"{split}.jpg\n" for split, name in LISTS.items()} | {"readme.txt": "", "__MACOSX/._readme.txt": ""}
+    photographs = {f"{FOLDER}/": b""} | {f"{FOLDER}/{split}.jpg": CONTENT[:9000] for split in LISTS}
+    server.contents = {
+        "/Flickr8k_Dataset.zip": zipped(photographs | {f"__MACOSX/{FOLDER}/._train.jpg": b"x"}),
+        "/Flickr8k_text.zip": zipped({name: text.encode() for name, text in texts.items()}),
+    }
+    server.url = server.url.rpartition("/")[0]
+    for name in ("PHOTOGRAPHS", "FLICKR8K_TEXTS"):
+        monkeypatch.setattr(archives, name, resized(server)(getattr(archives, name)))
+    return server
+
+
+def test_flickr8k_is_downloaded_goes_on_after_a_break_and_is_not_fetched_twice(
+    flickr_server: Server, tmp_path: Path
+) -> None:
+    flickr_server.break_after = [5000]
+    download_flickr8k(tmp_path, flickr_server.url)
+    assert flickr_server.asked == [None, "bytes=5000-", None]
+    there = {path.name for path in tmp_path.iterdir() if path.suffix != ".zip"}
+    assert there == {FOLDER, CAPTIONS_FILE, *LISTS.values()}
+    assert read_flickr8k(tmp_path).table["split"].tolist() == list(LISTS)
+    download_flickr8k(tmp_path, flickr_server.url)
+    assert len(flickr_server.asked) == 3
+
+
+def test_archives_of_flickr8k_put_there_by_hand_are_used(
+    flickr_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flickr_server.status = 404
+    monkeypatch.setattr("sys.argv", ["x.py", "--data-dir", str(tmp_path), "--url", flickr_server.url])
+    main = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "download_flickr8k.py"))["main"]
+    folder = tmp_path / "flickr8k"
+    assert main() == 1
+    assert f"put it at {folder / 'Flickr8k_Dataset.zip'}" in capsys.readouterr().err
+    for path, content in flickr_server.contents.items():
+        (folder / path[1:]).write_bytes(content)
+    assert main() == 0
+    assert len(flickr_server.asked) == 1
+    assert len(read_flickr8k(folder).table) == 3

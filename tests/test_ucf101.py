@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from omegaconf import DictConfig
 
+from btrnn.data.module import files_digest
 from btrnn.data.video.clips import UCF101_CLASSES, UCF101_LAYOUT, index_clips, split_clips
-from btrnn.data.video.dataset import files_digest
 from btrnn.engine import run
 
 from .clips import write_clip

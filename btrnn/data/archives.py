@@ -1,13 +1,15 @@
-"""UCF11 and COCO from their sites to their folders; what is there is not fetched again."""
+"""UCF11, COCO and Flickr8k from their sites to their folders; what is there is not fetched again."""
 
 import logging
 import shutil
 import subprocess
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from btrnn.data.captions.flickr8k import CAPTIONS_FILE, FOLDER, LISTS
 from btrnn.data.fetch import DownloadError, bytes_in, download, folder_to_unpack_in, show_progress, size_text
 from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER, index_clips
 from btrnn.storage.atomic import move_file
@@ -19,6 +21,7 @@ UCF11_ARCHIVE = "UCF11_updated_mpg.rar"
 UCF11_BYTES = 1_050_000_000  # about; the server's own figure is what the file is held to
 COCO_URL = "http://images.cocodataset.org"
 KARPATHY_URL = "https://cs.stanford.edu/people/karpathy/deepimagesent"
+FLICKR8K_URL = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"  # a mirror
 
 
 def download_ucf11(data_dir: str | Path, url: str = UCF11_URL, about_bytes: int = UCF11_BYTES) -> Path:
@@ -129,6 +132,8 @@ CAPTIONS = Archive(
     253_000_000,
     ("annotations/captions_train2014.json", "annotations/captions_val2014.json"),
 )
+PHOTOGRAPHS = Archive("/Flickr8k_Dataset.zip", 1_115_000_000, (FOLDER,))
+FLICKR8K_TEXTS = Archive("/Flickr8k_text.zip", 2_340_000, (CAPTIONS_FILE, *LISTS.values()))
 
 
 def download_coco(folder: str | Path, coco_url: str = COCO_URL, karpathy_url: str = KARPATHY_URL) -> None:
@@ -145,9 +150,37 @@ def download_coco(folder: str | Path, coco_url: str = COCO_URL, karpathy_url: st
         DownloadError: A download fails, an archive is damaged, or the disk is too small. What has come is kept, and
             the same call goes on from there.
     """
-    folder = Path(folder)
-    sites = dict.fromkeys((*IMAGES, CAPTIONS), coco_url) | {KARPATHY: karpathy_url}
-    missing = [archive for archive in (*IMAGES, KARPATHY, CAPTIONS) if not _is_there(folder, archive)]
+    sites = dict.fromkeys(IMAGES, coco_url) | {KARPATHY: karpathy_url, CAPTIONS: coco_url}
+    _download_zips(
+        Path(folder), sites, {KARPATHY: f"Without {KARPATHY.wanted[0]} a seeded split in its sizes is used."}
+    )
+    logger.info("COCO is in %s; its archives (*.zip) are no longer needed", folder)
+
+
+def download_flickr8k(folder: str | Path, url: str = FLICKR8K_URL) -> None:
+    """Download and unpack what is missing of Flickr8k: photographs, captions and official lists.
+
+    Args:
+        folder: Where it is to be.
+        url: The site of its two archives.
+
+    Raises:
+        DownloadError: A download fails, an archive is damaged, or the disk is too small. What has come is kept, and
+            the same call goes on from there.
+    """
+    _download_zips(Path(folder), {PHOTOGRAPHS: url, FLICKR8K_TEXTS: url}, {})
+    logger.info("Flickr8k is in %s; its archives (*.zip) are no longer needed", folder)
+
+
+def _download_zips(folder: Path, sites: Mapping[Archive, str], dispensable: Mapping[Archive, str]) -> None:
+    """Download and unpack the archives whose content is missing, in order; those put into the folder are used.
+
+    Args:
+        folder: Where they are to be, and their content.
+        sites: The address before the path of each.
+        dispensable: Of archives that need not be had: what happens without them.
+    """
+    missing = [archive for archive in sites if not _is_there(folder, archive)]
     for archive in missing:
         logger.info("missing: %s, %s", sites[archive] + archive.path, size_text(archive.about_bytes))
     folder.mkdir(parents=True, exist_ok=True)
@@ -159,10 +192,9 @@ def download_coco(folder: str | Path, coco_url: str = COCO_URL, karpathy_url: st
                 download(sites[archive] + archive.path, path, about_bytes=archive.about_bytes)
             unpack_zip(path, folder, archive.wanted)
         except DownloadError as error:
-            if archive is not KARPATHY:
+            if archive not in dispensable:
                 raise DownloadError(f"{error}\nOr get it another way, put it at {path} and repeat this.") from error
-            logger.warning("%s\nWithout %s a seeded split in its sizes is used.", error, KARPATHY.wanted[0])
-    logger.info("COCO is in %s; its archives (*.zip) are no longer needed", folder)
+            logger.warning("%s\n%s", error, dispensable[archive])
 
 
 def unpack_zip(path: Path, folder: Path, wanted: tuple[str, ...]) -> None:

@@ -4,9 +4,11 @@ Which item comes when is a function of (seed, epoch) alone. So a run that was st
 epoch sees the batches that the unbroken run would have seen.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -92,6 +94,15 @@ class DataModule(LightningDataModule, ABC):
     @abstractmethod
     def facts(self) -> dict[str, object]:
         """Say what a run's summary tells of its data; at least "source" and "stand_in"."""
+
+
+def files_digest(root: Path, paths: Iterable[str]) -> str:
+    """Take the SHA-256 over a line `<sha256>  <root's name>/<path>` for each file below `root`, sorted by path."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        with (root / path).open("rb") as file:
+            digest.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {root.name}/{path}\n".encode())
+    return digest.hexdigest()
 
 
 class VideoBatch(NamedTuple):

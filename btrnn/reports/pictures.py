@@ -52,7 +52,7 @@ def drawn_files(view: View) -> list[FigureFile]:
 
 
 def captions_file(view: View) -> list[FigureFile]:
-    """Return the first test images with what each model says of them, by its first seed, if it saw them all."""
+    """Return some test images with what each model says of them, by its first seed, if it saw them all."""
     pictures, said = view.results.pictures, {}
     if not {"images", "image_ids"} <= set(pictures):
         return []
@@ -66,5 +66,5 @@ def captions_file(view: View) -> list[FigureFile]:
         for image, number in zip(pictures["images"], pictures["image_ids"], strict=True)
     ]
     rows = [("", tiles[place : place + _COLUMNS]) for place in range(0, len(tiles), _COLUMNS)]
-    title = f"{view.title}: the first test images"
+    title = f"{view.title}: test images drawn at random"
     return [view.figure("captions.png", draw_tiles, rows, title=title)] if said else []

@@ -12,6 +12,7 @@ import pandas as pd
 from btrnn.benchmark.records import FORMATS_FILE, machine_path, publish_sections
 from btrnn.recovery import records
 from btrnn.results import store
+from btrnn.results.schema import schema_of
 from btrnn.results.store import LOCAL
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import ResultsError
@@ -49,7 +50,8 @@ def collect(results_dir: Path, experiments: Sequence[str] = ()) -> list[str]:
 def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
     """Take the user's rows of `results_dir`/local over into the published tables of `results_dir`.
 
-    Of some experiments, "benchmark" or "formats", or of all that is there. Returns the files written.
+    Of some experiments, "benchmark" or "formats", or of all that is there. Pictures of real data stay with the user:
+    they have authors of their own. Returns the files written.
 
     Raises:
         ResultsError: An experiment is not there, or a run was made by code that is not committed: what is published
@@ -72,6 +74,8 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
             results = store.read_results(own, name)
             results = results.without(store.run_keys(results.runs[results.runs["scale"] == SMOKE]))
             _check_commit(results.runs, name)
+            if schema_of(name).pictures == "of the data" and not results.runs["stand_in"].all():
+                results = results._replace(pictures={})  # photographs of others, who keep their rights
             merged = store.merge(store.read_results(results_dir, name), [results], name)
             written += store.write_results(merged, results_dir, name)
     return written

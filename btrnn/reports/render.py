@@ -24,6 +24,7 @@ _DATA = {
     "mnist_5k": "MNIST-5k",
     "fashion_mnist": "Fashion-MNIST",
     "coco": "MSCOCO",
+    "flickr8k": "Flickr8k",
     "scenes": "Scenes (stand-in)",
 }
 Table = list[dict[str, str]]

@@ -81,6 +81,7 @@ def model_position(name: str) -> tuple[int, str]:
 
 
 RUN_KEY = ("experiment", "name", "seed")
+STAND_INS = ("motions", "mnist_5k", "scenes")  # data of which nobody but this project has numbers
 LATER = {"scaled": False}  # columns that runs of older versions do not have, and what they would say
 _LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "scaled", "epochs")
 PARAMETERS = ("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total")

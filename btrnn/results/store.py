@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from btrnn.results.schema import BASELINE, LATER, RUN_KEY, TEXT_COLUMNS, Schema, schema_of
+from btrnn.results.schema import BASELINE, LATER, RUN_KEY, STAND_INS, TEXT_COLUMNS, Schema, schema_of
 from btrnn.storage import files
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, ResultsError
@@ -65,10 +65,11 @@ def _read_summary(run_dir: Path) -> dict[str, Any]:
     stands = (name, run_dir.parent.name, int(run_dir.name.removeprefix("seed")))
     if said != stands:
         raise ResultsError(f"{path} says experiment, name, seed = {said}, but its folder says {stands}")
-    if bool(summary["stand_in"]) != name.endswith(ending := f"_{summary['source']}"):
+    endings = [f"_{source}" for source in ([summary["source"]] if summary["stand_in"] else STAND_INS)]
+    if bool(summary["stand_in"]) != name.endswith(tuple(endings)):
         raise ResultsError(
             f"{path} has stand_in = {summary['stand_in']} in experiment {name!r}: the names of experiments on a "
-            f"stand-in, and only those, end in its name, here {ending!r}"
+            f"stand-in, and only those, end in its name, here {' or '.join(endings)}"
         )
     return summary
 

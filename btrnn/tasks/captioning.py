@@ -13,6 +13,7 @@ import wandb
 from PIL import ImageOps
 from torch import Tensor
 
+from btrnn.data import SHOWN_STREAM, generator
 from btrnn.data.captions.coco import COCO, CaptionBatch
 from btrnn.data.captions.encoders import read_picture
 from btrnn.data.captions.vocabulary import Vocabulary
@@ -24,7 +25,8 @@ from btrnn.tasks.caption_scores import constant_cider, score_captions, tokenizer
 from btrnn.tasks.task import Outputs, Task, warmed_up_adam
 
 log = logging.getLogger(__name__)
-NUM_SHOWN = 6  # test images whose pictures are kept: the first ones, whatever is said of them
+NUM_SHOWN = 6  # test images whose pictures are kept, drawn once for all runs, whatever is said of them
+_SHOWN_SEED = 0
 _SIDE = 160  # pixels of such a picture
 _SEARCHED_AT_ONCE = 100  # images
 _TABLE_ROWS = 50  # test images in W&B's table
@@ -145,15 +147,16 @@ class Captioning(Task):
     def outputs(self, data: COCO) -> Outputs:
         """Return the last test's rows of `COCO.splits` with caption and CIDEr, (images,) each, and some pictures.
 
-        image_ids, images: (shown,) and (shown, 160, 160, 3) uint8, of the first test images.
+        image_ids, images: (shown,) and (shown, 160, 160, 3) uint8, of test images drawn by a seed of their own.
         """
         rows = _rows(data, "test")
+        drawn = generator(_SHOWN_SEED, SHOWN_STREAM).permutation(rows)[:NUM_SHOWN]
         return {
             "rows": rows,
             "caption": np.array(self._captions),
             "cider": self._cider,
-            "image_ids": data.splits.loc[rows[:NUM_SHOWN], "image_id"].to_numpy(),
-            "images": np.stack([_picture(data.image_path(row)) for row in rows[:NUM_SHOWN]]),
+            "image_ids": np.array(data.splits.loc[drawn, "image_id"].tolist()),  # a type of fixed size, also of texts
+            "images": np.stack([_picture(data.image_path(row)) for row in drawn]),
         }
 
     def write_outputs(self, run_dir: Path, data: COCO, chosen: Outputs, last: Outputs) -> None:  # noqa: ARG002

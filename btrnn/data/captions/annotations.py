@@ -12,7 +12,7 @@ import pandas as pd
 from btrnn.data import SPLIT_STREAM, generator
 from btrnn.data.captions.vocabulary import words_of
 
-Source = Literal["coco", "scenes"]
+CocoSource = Literal["coco", "scenes"]  # those in COCO's format
 
 PARTS = {"coco": ("train2014", "val2014"), "scenes": ("train", "val", "test")}  # files and folders of a source
 KARPATHY_FILE = "dataset_coco.json"
@@ -37,15 +37,21 @@ class Annotations(NamedTuple):
     captions: Of each image.
     split: Which split that is, for a reader.
     no_words: Captions that were left out because there is no word in them.
+    place: Where the captions stand, for errors.
+    files: What was read, below the source's folder.
+    no_picture: Captions that were left out because they are of no picture that is there.
     """
 
     table: pd.DataFrame
     captions: list[list[str]]
     split: str
     no_words: int
+    place: Path
+    files: tuple[str, ...]
+    no_picture: int = 0
 
 
-def read_annotations(source: Source, root: Path) -> Annotations:
+def read_annotations(source: CocoSource, root: Path) -> Annotations:
     """Read the caption files of a source, and assign its images to splits.
 
     COCO's train2014 and val2014 are split as Karpathy did where his file dataset_coco.json stands beside; else val2014
@@ -73,17 +79,17 @@ def read_annotations(source: Source, root: Path) -> Annotations:
         _check_unique("image", table["image_id"])
     except ValueError as error:
         raise AnnotationError(f"{root / 'annotations'}: {error}, in two files") from None
-    if source == "scenes":
-        return Annotations(table, captions, "a file for each split", no_words)
-    karpathy = root / KARPATHY_FILE
-    if karpathy.is_file():
-        table["split"] = _karpathy_split(karpathy, table["image_id"])
-        return Annotations(table, captions, "karpathy", no_words)
-    table["split"] = _seeded_split(table["split"])
-    return Annotations(table, captions, "seeded, in the sizes of Karpathy's", no_words)
+    files = tuple(f"annotations/captions_{part}.json" for part in PARTS[source])
+    split, karpathy = "a file for each split", root / KARPATHY_FILE
+    if source == "coco" and karpathy.is_file():
+        table["split"], split = _karpathy_split(karpathy, table["image_id"]), "karpathy"
+        files = (*files, KARPATHY_FILE)
+    elif source == "coco":
+        table["split"], split = _seeded_split(table["split"]), "seeded, in the sizes of Karpathy's"
+    return Annotations(table, captions, split, no_words, root / "annotations", files)
 
 
-def check_images(source: Source, root: Path, annotations: Annotations) -> None:
+def check_images(source: CocoSource, root: Path, annotations: Annotations) -> None:
     """Check that each captions file is of the images beside it.
 
     Raises:

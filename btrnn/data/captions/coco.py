@@ -1,8 +1,8 @@
-"""MSCOCO's images and captions, or those of its stand-in, as a Lightning data module."""
+"""MSCOCO's images and captions, those of its stand-in, or Flickr8k's, as a Lightning data module."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,17 +15,19 @@ from btrnn.data.captions.annotations import (
     SPLITS,
     AnnotationError,
     Annotations,
-    Source,
     check_images,
     read_annotations,
 )
 from btrnn.data.captions.encoders import ENCODERS, EncoderName
 from btrnn.data.captions.features import Features, extract_features
+from btrnn.data.captions.flickr8k import read_flickr8k
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError
-from btrnn.data.module import BatchOrder, DataModule, Item, stand_in
+from btrnn.data.module import BatchOrder, DataModule, Item, files_digest, stand_in
 
-__all__ = ["COCO", "MAX_WORDS", "AnnotationError", "CaptionBatch", "Captions", "features_dir"]
+__all__ = ["COCO", "MAX_WORDS", "SOURCES", "AnnotationError", "CaptionBatch", "Captions", "features_dir"]
 
+Source = Literal["coco", "scenes", "flickr8k"]
+SOURCES: tuple[Source, ...] = get_args(Source)
 MAX_WORDS = 50  # of a caption; what comes after is cut
 _JUDGED_IMAGES = 1000  # tell the channels' means and deviations well enough
 HELD_OUT_SHARE = 4  # validation and test have at most a quarter of `num_train` images each
@@ -87,8 +89,8 @@ class COCO(DataModule):
     """Captions of images, with a feature for each image.
 
     Args:
-        source: "coco" or "scenes" (the stand-in, made where files are missing).
-        root: The folder that holds the folders of images and `annotations`.
+        source: "coco", "scenes" (its stand-in, made where files are missing) or "flickr8k".
+        root: The folder that holds the folders of images, and the captions.
         cache_dir: Folder of the features.
         encoder: Network that makes them, see `encoders.ENCODERS`.
         grid: Cells along each side of an image; the encoder says of each what is there. 1: one vector an image.
@@ -116,8 +118,8 @@ class COCO(DataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if source not in ("coco", "scenes"):
-            raise ValueError(f"source must be coco or scenes; got {source!r}")
+        if source not in SOURCES:
+            raise ValueError(f"source must be one of {', '.join(SOURCES)}; got {source!r}")
         if encoder not in ENCODERS:
             raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {encoder!r}")
         if min(batch_size, word_threshold, grid) < 1 or (num_train is not None and num_train < 1) or seed < 0:
@@ -166,8 +168,11 @@ class COCO(DataModule):
     def _read(self) -> tuple[Annotations, Features]:
         """Read the annotations, assign the splits and open the features, once."""
         if self._annotations is None or self._features is None:
-            annotations = read_annotations(self.source, self.root)
-            check_images(self.source, self.root, annotations)
+            if self.source == "flickr8k":
+                annotations = read_flickr8k(self.root)
+            else:
+                annotations = read_annotations(self.source, self.root)
+                check_images(self.source, self.root, annotations)
             split = annotations.table["split"].copy()
             if self.num_train is not None:
                 for name in SPLITS:
@@ -195,7 +200,7 @@ class COCO(DataModule):
 
     def _check_words(self, annotations: Annotations, split: pd.Series) -> None:
         """Raise AnnotationError where no word of a split's captions can be learnt."""
-        place = self.root / "annotations"
+        place = annotations.place
         captions = {
             name: [text for row in np.flatnonzero(split == name) for text in annotations.captions[row]]
             for name in SPLITS
@@ -212,18 +217,26 @@ class COCO(DataModule):
                 )
 
     def facts(self) -> dict[str, object]:
-        """Say what a run's summary tells of its data; all of it is known after `setup`."""
+        """Say what a run's summary tells of its data; all of it after `setup`, then of real pictures also a digest."""
         annotations = self._annotations
+        used, digest, captions = self.splits["split"].isin(SPLITS), {}, pd.Series(dtype=int)
+        if self._captions and annotations:
+            captions = self.splits["split"].iloc[self._captions.image_rows].value_counts()
+            if self.source != "scenes":
+                digest["data_digest"] = files_digest(self.root, [*self.splits["file"][used], *annotations.files])
         counts = self.splits["split"].value_counts()
         return {
             "source": self.source,
-            "stand_in": self.source != "coco",
+            "stand_in": self.source == "scenes",
+            **digest,
             "encoder": self.encoder,
             "grid": self.grid,
             "split": annotations.split if annotations else None,
             "num_images": {name: int(counts.get(name, 0)) for name in SPLITS},
+            "num_captions": {name: int(captions.get(name, 0)) for name in SPLITS},
             "skipped_images": int(counts.get("skipped", 0)),
             "captions_without_words": annotations.no_words if annotations else None,
+            "captions_without_picture": annotations.no_picture if annotations else None,
             "captions_cut": self.num_cut,
             "word_threshold": self.word_threshold,
             "vocabulary_size": len(self.vocabulary) if self._captions else None,

@@ -3,8 +3,6 @@
 The stand-in data set has the same layout of folders and goes the same way, and so do eleven classes of UCF101.
 """
 
-import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from btrnn.data import FRAME_STREAM, generator
-from btrnn.data.module import BatchOrder, ClipData, Item, VideoBatch, stand_in
+from btrnn.data.module import BatchOrder, ClipData, Item, VideoBatch, files_digest, stand_in
 from btrnn.data.video.clips import (
     UCF11_CLASSES,
     UCF11_LAYOUT,
@@ -77,15 +75,6 @@ class CachedClips(Dataset[VideoBatch]):
             torch.from_numpy(self.labels[rows]),
             torch.from_numpy(rows),
         )
-
-
-def files_digest(root: Path, paths: Iterable[str]) -> str:
-    """Take the SHA-256 over a line `<sha256>  <root's name>/<path>` for each file below `root`, sorted by path."""
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        with (root / path).open("rb") as file:
-            digest.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {root.name}/{path}\n".encode())
-    return digest.hexdigest()
 
 
 def channel_statistics(clips: CachedClips, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
