@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from omegaconf import DictConfig
 
-from btrnn.data.video.clips import UCF101_CLASSES, UCF101_LAYOUT, index_clips, split_clips
+from btrnn.data.video.clips import UCF101_CLASSES, UCF101_LAYOUT, index_clips
 from btrnn.data.video.dataset import files_digest
+from btrnn.data.video.protocols import split_clips
 from btrnn.engine import run
 
 from .clips import write_clip

@@ -3,7 +3,7 @@
 import numpy as np
 
 # Numbers that keep the random streams of one seed apart from one another.
-ORDER_STREAM, FRAME_STREAM, SPLIT_STREAM, BINARY_STREAM = range(4)
+ORDER_STREAM, FRAME_STREAM, SPLIT_STREAM, BINARY_STREAM, FRAME_ORDER_STREAM, PIXEL_STREAM = range(6)
 
 
 def generator(seed: int, *keys: int) -> np.random.Generator:

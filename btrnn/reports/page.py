@@ -13,7 +13,7 @@ from btrnn.reports.format import Table, count, data_name, difference_text, mean_
 from btrnn.reports.render import paper_values, render
 from btrnn.reports.view import View, view_of, views_of
 from btrnn.results.differences import model_differences
-from btrnn.results.schema import schema_of
+from btrnn.results.schema import LATER, schema_of
 from btrnn.results.store import LOCAL, collected_experiments
 from btrnn.results.summary import Row, panels
 
@@ -124,7 +124,9 @@ def _heading(rows: pd.DataFrame) -> str:
     """Write what the rows of a panel have in common: data, scale, settings, examples used, epochs and n."""
     first: Row = rows.iloc[0].to_dict()
     used = span(pd.concat([rows["used_fewest"], rows["used_most"]]))
-    known = [name for name in schema_of(first["experiment"]).data if not pd.isna(first[name]) and first[name] != ""]
+    schema = schema_of(first["experiment"])  # what older runs do not say is what every reader expects
+    said = (name for name in schema.data if not pd.isna(first[name]) and first[name] not in ("", LATER.get(name)))
+    known = [*said, *(name for name in schema.counted if not pd.isna(first[name]))]
     settings = ", ".join(
         f"{name.replace('_', ' ').removeprefix('num ')} "
         + (f"`{first[name]}`" if isinstance(first[name], str) else count(first[name]))

@@ -9,11 +9,11 @@ from btrnn.figures.file import FigureFile
 from btrnn.figures.pictures import draw_heat_maps
 from btrnn.figures.series import draw_series
 from btrnn.figures.style import RANK_LOOKS
-from btrnn.reports.format import marked, number
+from btrnn.reports.format import marked, number, setting_text
 from btrnn.reports.page import RUN, SIZE, Page, mean, value
 from btrnn.reports.pictures import captions_file, drawn_files
 from btrnn.reports.view import View
-from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, schema_of
+from btrnn.results.schema import CAPTIONING, GENERATION, LATER, VIDEO, schema_of
 from btrnn.results.statistics import mean_interval
 from btrnn.results.summary import Row, rows_of, shape_label
 
@@ -62,9 +62,12 @@ def _video_figures(view: View) -> list[FigureFile]:
         tested = rows_of(row, view.results.predictions)
         names = tested["group"].str.split("/").str[0].groupby(tested["label"]).first().to_dict()
         counts = pd.crosstab(tested["label"], tested["predicted"]).rename(index=names, columns=names)
-        title = f"{view.title}\n{row['label']}, protocol {row['protocol']}, scaling {row['scaling']}"
+        places = [
+            name for name in ("protocol", "scaling", "frame_order", "pixel_order") if row[name] != LATER.get(name)
+        ]
+        title = ", ".join([f"{view.title}\n{row['label']}", *(setting_text(name, row[name]) for name in places)])
         options = {"title": title, "x_label": "predicted", "y_label": "true"}
-        path = view.figure(f"confusion_{row['protocol']}_{row['scaling']}.png")
+        path = view.figure(f"confusion_{'_'.join(row[name] for name in places)}.png")
         files.append(FigureFile(path, draw_heat_maps, {"": counts.where(counts > 0)}, options))
     return files
 

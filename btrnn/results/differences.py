@@ -12,27 +12,30 @@ import pandas as pd
 from btrnn.results.schema import DENSE_MODELS, schema_of
 from btrnn.results.statistics import MeanInterval, mean_interval
 from btrnn.results.store import Results
-from btrnn.results.summary import Row, panels, rows_of
+from btrnn.results.summary import Row, by_unit, panels, rows_of, with_folds
 from btrnn.storage.files import ResultsError
 
 BETTER, WORSE, SAME, ONE_SEED = "better", "worse", "no significant difference", "one seed, no verdict"
 
 
 def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) -> MeanInterval:
-    """Compute the mean of first minus second over the seeds that both have, with its 95 % interval.
+    """Compute the mean of first minus second over the seeds, or the folds, that both have, with its 95 % interval.
 
     Args:
-        first: Runs of one setting, a row a seed.
+        first: Runs of one setting, a row a seed and fold.
         second: Runs of another.
         column: The metric.
 
     Raises:
-        ValueError: A seed stands in two rows: there is more than one setting.
+        ValueError: A seed stands in two rows of one fold: there is more than one setting.
     """
-    if first["seed"].duplicated().any() or second["seed"].duplicated().any():
+    unit = ["fold", "seed"]
+    pair = [runs if "fold" in runs else with_folds(runs) for runs in (first, second)]
+    if any(runs.duplicated(unit).any() for runs in pair):
         raise ValueError("a seed stands in two rows; give the runs of one setting")
-    values = [runs.set_index("seed")[column] for runs in (first, second)]
-    return mean_interval((values[0] - values[1]).dropna().to_numpy())
+    values = [runs.set_index(unit)[column] for runs in pair]
+    differences = (values[0] - values[1]).dropna().rename("difference").reset_index()
+    return mean_interval(by_unit(differences, "difference"))
 
 
 def outcome(low: float, high: float, *, lower_is_better: bool) -> str:
@@ -87,7 +90,7 @@ def _check_examples(first: Row, second: Row, results: Results) -> None:
     if results.predictions.empty:
         return
     unit = schema_of(first["experiment"]).prediction_columns[0]
-    seen = [rows_of(row, results.predictions).groupby("seed")[unit].agg(frozenset) for row in (first, second)]
+    seen = [rows_of(row, results.predictions).groupby(["fold", "seed"])[unit].agg(frozenset) for row in (first, second)]
     both = seen[0].index.intersection(seen[1].index)
     if (seen[0][both] != seen[1][both]).any():
         raise ResultsError(
@@ -105,20 +108,22 @@ def convergence(panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/lo
         column: The loss that chooses the epoch; smaller is better.
 
     Returns:
-        A row for each other setting with epochs and each seed that the dense model has too: `model`, `label`, `seed`,
-        `loss` (the dense model's best), and until it is reached `dense_epochs`, `dense_seconds`, `epochs`, `seconds`;
-        the last two NaN where it never is. Seconds are of training and validation.
+        A row for each other setting with epochs and each seed and fold that the dense model has too: `model`, `label`,
+        `fold`, `seed`, `loss` (the dense model's best), and until it is reached `dense_epochs`, `dense_seconds`,
+        `epochs`, `seconds`; the last two NaN where it never is. Seconds are of training and validation.
     """
+    unit = ["fold", "seed"]
+    run = ["label", *unit]
     parts = [rows_of(row, epochs).assign(model=row["model"], label=row["label"]) for row in panel.to_dict("records")]
     runs = pd.concat(parts).sort_values("epoch", kind="stable")
-    runs["spent"] = runs.groupby(["label", "seed"])["seconds"].cumsum()
-    best = runs[runs["model"].isin(DENSE_MODELS)].groupby("seed")[column].min().rename("loss")
-    runs = runs.join(best, on="seed", how="inner")
-    reached = runs[runs[column] <= runs["loss"]].drop_duplicates(["label", "seed"]).set_index(["label", "seed"])
-    times = runs.drop_duplicates(["label", "seed"]).set_index(["label", "seed"])[["model", "loss"]]
+    runs["spent"] = runs.groupby(run)["seconds"].cumsum()
+    best = runs[runs["model"].isin(DENSE_MODELS)].groupby(unit)[column].min().rename("loss")
+    runs = runs.join(best, on=unit, how="inner")
+    reached = runs[runs[column] <= runs["loss"]].drop_duplicates(run).set_index(run)
+    times = runs.drop_duplicates(run).set_index(run)[["model", "loss"]]
     times = times.assign(epochs=reached["epoch"] + 1.0, seconds=reached["spent"]).reset_index()
     dense = times["model"].isin(DENSE_MODELS)
     own = times[dense].rename(columns={"epochs": "dense_epochs", "seconds": "dense_seconds"})
-    found = times[~dense].merge(own[["seed", "dense_epochs", "dense_seconds"]], on="seed")
+    found = times[~dense].merge(own[[*unit, "dense_epochs", "dense_seconds"]], on=unit)
     places = list(panel["label"]).index
-    return found.sort_values("seed").sort_values("label", key=lambda labels: labels.map(places), kind="stable")
+    return found.sort_values(unit).sort_values("label", key=lambda labels: labels.map(places), kind="stable")

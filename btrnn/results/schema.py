@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass
+from math import nan
 from typing import Literal
 
 from btrnn.storage.files import ResultsError
@@ -81,7 +82,10 @@ def model_position(name: str) -> tuple[int, str]:
 
 
 RUN_KEY = ("experiment", "name", "seed")
-LATER = {"scaled": False}  # columns that runs of older versions do not have, and what they would say
+LATER: dict[str, bool | str | float] = {  # columns that runs of older versions do not have, and what they would say
+    **{"scaled": False, "fold": "", "frame_order": "time", "pixel_order": "rows"},
+    **{"num_groups": nan, "num_classes": nan},
+}
 _LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "scaled", "epochs")
 PARAMETERS = ("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total")
 _MACHINE = (
@@ -91,7 +95,7 @@ _MACHINE = (
 TEXT_COLUMNS = (  # text also where it is empty, or reads as a number
     *("experiment", "name", "model", "model_label", "source", "init", "scale", "in_modes", "hidden_modes", "device"),
     *("versions", "git_commit", "git_dirty", "command", "finished", "protocol", "scaling", "binarization", "attention"),
-    *("encoder", "split", "tokenizer", "clip", "group", "caption"),
+    *("encoder", "split", "tokenizer", "clip", "group", "caption", "fold", "frame_order", "pixel_order"),
 )
 _OF_EPOCH = ("learning_rate", "first_gradient_norm", "examples_per_second", "seconds")
 
@@ -114,6 +118,8 @@ class Schema:
         predictions: The file of a run with a row for each test example; "" where a task keeps none.
         prediction_columns: Of such a row; the first names the example.
         pictures: What arrays.npz of a run shows: what its own weights drew, or test data, the same for every run.
+        counted: What of the data is counted, beside examples.
+        folded: Whether runs have folds. Those of one setting are averaged over, as seeds are.
     """
 
     prefixes: tuple[str, ...]
@@ -132,10 +138,12 @@ class Schema:
     predictions: str = ""
     prediction_columns: tuple[str, ...] = ()
     pictures: Literal["none", "of the run", "of the data"] = "none"
+    counted: tuple[str, ...] = ()
+    folded: bool = False
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Runs that differ in any of these are never averaged: what is left to vary among them is the seed."""
+        """Runs that differ in any of these are never averaged: what is left to vary is the seed, and a name's fold."""
         model = ("experiment", "origin", "name", "model", "model_label", "source", "stand_in")
         *texts, last = self.data
         return (*model, *texts, "init", "scale", last, *_LAYER)
@@ -148,7 +156,9 @@ class Schema:
     @property
     def columns(self) -> tuple[str, ...]:
         """Of the table of runs."""
-        return (*RUN_KEY, *self.settings[3:], *PARAMETERS, "epoch_chosen", *self.metrics, *_MACHINE)
+        fold = ("fold",) * self.folded
+        known = (*RUN_KEY, *fold, *self.settings[3:], *self.counted, *PARAMETERS)
+        return (*known, "epoch_chosen", *self.metrics, *_MACHINE)
 
     @property
     def epoch_columns(self) -> tuple[str, ...]:
@@ -160,7 +170,7 @@ _ACCURACIES = ("train/accuracy_last", "train/accuracy", "val/accuracy", "test/ac
 VIDEO = Schema(
     prefixes=("ucf11", "ucf101"),
     published="ucf11",
-    data=("protocol", "scaling", "num_clips"),
+    data=("protocol", "scaling", "frame_order", "pixel_order", "num_clips"),
     metrics=(
         *("train/loss_last", "train/accuracy_last", "train/accuracy", "val/loss", "val/accuracy"),
         *("test/loss", "test/accuracy", "test/accuracy_last"),
@@ -172,6 +182,8 @@ VIDEO = Schema(
     epoch_metrics=("train/loss", "train/accuracy", "val/loss", "val/accuracy"),
     predictions="predictions.csv",
     prediction_columns=("clip", "group", "label", "predicted", "predicted_last"),
+    counted=("num_groups", "num_classes"),
+    folded=True,
 )
 
 _BOUND = ("nll_bound", "reconstruction", "kl")
