@@ -2,20 +2,23 @@
 
 Every difference that is shown anywhere is one of `paired_difference`: the mean over paired seeds, with its 95 %
 interval by Student's t. A percentile bootstrap over three seeds would be too short: it covers the truth in about .8 of
-the cases where seeds vary.
+the cases where seeds vary. Verdicts are of families: the comparisons of one panel are corrected for their number.
 """
 
 from itertools import product
+from math import isnan
 
 import pandas as pd
 
-from btrnn.results.schema import DENSE_MODELS, schema_of
-from btrnn.results.statistics import MeanInterval, mean_interval
+from btrnn.results.schema import DENSE_MODELS, Schema, schema_of
+from btrnn.results.statistics import MeanInterval, difference_p, equivalence_p, holm, mean_interval
 from btrnn.results.store import Results
-from btrnn.results.summary import Row, by_unit, panels, rows_of, with_folds
+from btrnn.results.summary import Row, by_unit, panels, rows_of
 from btrnn.storage.files import ResultsError
 
 BETTER, WORSE, SAME, ONE_SEED = "better", "worse", "no significant difference", "one seed, no verdict"
+EQUIVALENT = "equivalent within"  # a margin that stands behind it
+_LEVEL = 0.05
 
 
 def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) -> MeanInterval:
@@ -30,7 +33,7 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
         ValueError: A seed stands in two rows of one fold: there is more than one setting.
     """
     unit = ["fold", "seed"]
-    pair = [runs if "fold" in runs else with_folds(runs) for runs in (first, second)]
+    pair = [runs if "fold" in runs else runs.assign(fold="") for runs in (first, second)]
     if any(runs.duplicated(unit).any() for runs in pair):
         raise ValueError("a seed stands in two rows; give the runs of one setting")
     values = [runs.set_index(unit)[column] for runs in pair]
@@ -38,11 +41,20 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
     return mean_interval(by_unit(differences, "difference"))
 
 
-def outcome(low: float, high: float, *, lower_is_better: bool) -> str:
-    """Return what the 95 % interval of a difference says: it claims no more, and nothing without one (NaN)."""
-    if low > 0 or high < 0:
-        return BETTER if (high < 0) == lower_is_better else WORSE
-    return SAME if low <= high else ONE_SEED
+def outcome(mean: float, different: float, equivalent: float, schema: Schema) -> str:
+    """Return what is claimed of a difference: a direction, or else equivalence, or neither.
+
+    Args:
+        mean: The difference.
+        different: The p-value of its being zero; NaN, of one seed, claims nothing.
+        equivalent: That of its being outside the task's margin.
+        schema: The task's.
+    """
+    if isnan(different):
+        return ONE_SEED
+    if different < _LEVEL:
+        return BETTER if (mean < 0) == schema.lower_is_better else WORSE
+    return f"{EQUIVALENT} {schema.margin * schema.times:g}{schema.unit}" if equivalent < _LEVEL else SAME
 
 
 def model_differences(
@@ -50,7 +62,8 @@ def model_differences(
 ) -> pd.DataFrame:
     """Compare every model of each panel with the references there, by the task's main metric: model A minus model B.
 
-    Rows are compared where they are of one origin and used as many examples; others are another study.
+    Rows are compared where they are of one origin and used as many examples; others are another study. The p-values of
+    a panel's comparisons are a family, corrected by Holm's rule; the intervals are each by itself.
 
     Args:
         summary: Of `btrnn.results.summary.summarise`; where it has the paper's accuracies (`beside_paper`), the result
@@ -69,7 +82,7 @@ def model_differences(
     rows: list[Row] = []
     for panel in panels(summary) if len(summary) else ():
         schema = schema_of(panel["experiment"].iloc[0])
-        records = panel.to_dict("records")
+        records, family = panel.to_dict("records"), []
         others = [row for row in records if row["model"] not in references]
         for second, first in product([row for row in records if row["model"] in references], others):
             if any(first[name] != second[name] for name in ("origin", "used_fewest", "used_most")):
@@ -80,9 +93,12 @@ def model_differences(
             row |= {"first": first["label"], "second": second["label"]}
             row |= {"first_model": first["model"], "second_model": second["model"]}
             row |= {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high}
-            row["verdict"] = outcome(found.low, found.high, lower_is_better=schema.lower_is_better)
-            rows.append(row | ({"paper": first["paper"] - second["paper"]} if "paper" in first else {}))
-    return pd.DataFrame([row for row in rows if row["n"]])
+            row |= {"paper": first["paper"] - second["paper"]} if "paper" in first else {}
+            family += [(row, difference_p(found), equivalence_p(found, schema.margin))] if found.n else []
+        different, equivalent = (holm([member[place] for member in family]) for place in (1, 2))
+        for (row, *_), of_zero, of_margin in zip(family, different, equivalent, strict=True):
+            rows.append(row | {"verdict": outcome(row["mean"], of_zero, of_margin, schema)})
+    return pd.DataFrame(rows)
 
 
 def _check_examples(first: Row, second: Row, results: Results) -> None:

@@ -112,6 +112,7 @@ class Schema:
         averaged: Which of them are averaged over seeds.
         main: The metric of the test split that the task is judged by.
         label, form, times, unit: Its name; how it is written, multiplied with what; what stands behind a difference.
+        margin: Of a difference that is of no importance, fixed before any was measured.
         lower_is_better: As for a bound in nats.
         monitor: Chooses the epoch, and between learning rates; without its split. The lowest is best.
         epoch_metrics: Numbers of an epoch.
@@ -129,6 +130,7 @@ class Schema:
     averaged: tuple[str, ...]
     main: str
     label: str
+    margin: float
     monitor: str
     epoch_metrics: tuple[str, ...]
     form: str = ".3f"
@@ -178,6 +180,7 @@ VIDEO = Schema(
     averaged=(*_ACCURACIES, "val/loss"),
     main="test/accuracy",
     label="test accuracy",
+    margin=0.03,
     monitor="loss",
     epoch_metrics=("train/loss", "train/accuracy", "val/loss", "val/accuracy"),
     predictions="predictions.csv",
@@ -196,6 +199,7 @@ GENERATION = Schema(
     averaged=_BOUNDS,
     main="test/nll_bound",
     label="NLL bound, nats",
+    margin=1.0,
     form=".2f",
     unit=" nats",
     lower_is_better=True,
@@ -216,6 +220,7 @@ CAPTIONING = Schema(
     averaged=("train/loss", "val/loss", "test/perplexity", *_SCORES, "test/cider_constant", "test/cider_true"),
     main="test/cider",
     label="CIDEr, times 100",
+    margin=0.03,
     form=".1f",
     times=100,
     monitor="loss",
