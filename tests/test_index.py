@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from btrnn.data.video.clips import UCF11_CLASSES, clips_per_group, index_clips, split_clips
+from btrnn.data.video.clips import UCF11_CLASSES, clips_per_group, index_clips
+from btrnn.data.video.protocols import split_clips
 
 CLIPS_A_CLASS = (141, 145, 156, 142, 198, 156, 137, 167, 119, 116, 123)
 

@@ -18,9 +18,9 @@ from scipy import stats
 from btrnn.complexity import bt_parameters
 from btrnn.reports.view import view_of
 from btrnn.results.differences import model_differences, outcome, paired_difference
+from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, model_position, schema_of
 from btrnn.results.schema import MODELS as MODELS_TABLE
-from btrnn.results.schema import model_of, model_position, schema_of
-from btrnn.results.statistics import mean_interval
+from btrnn.results.statistics import MeanInterval, difference_p, equivalence_p, mean_interval
 from btrnn.results.store import collect, read_results, read_with_local, result_paths, write_results
 from btrnn.results.summary import (
     beside_paper,
@@ -427,10 +427,22 @@ def test_models_that_used_other_amounts_of_data_are_not_paired(tmp_path: Path) -
     ],
 )
 def test_an_outcome_claims_no_more_than_the_interval(low: float, high: float, verdict: str) -> None:
-    assert outcome(low, high, lower_is_better=False) == verdict
+    mean, half = (low + high) / 2, (high - low) / 2
+    sd = half * math.sqrt(5) / float(stats.t.ppf(0.975, 4))  # of five values with this interval
+    found = MeanInterval(mean, sd, 5, low, high)
+    different, equivalent = difference_p(found) * (1 + 1e-9), equivalence_p(found, VIDEO.margin)
+    assert outcome(mean, different, equivalent, VIDEO) == verdict
     turned = {"worse": "better", "better": "worse"}.get(verdict, verdict)
-    assert outcome(low, high, lower_is_better=True) == turned
-    assert outcome(math.nan, math.nan, lower_is_better=False) == "one seed, no verdict"
+    assert outcome(mean, different, equivalent, GENERATION) == turned
+    assert outcome(mean, math.nan, math.nan, VIDEO) == "one seed, no verdict"
+
+
+def test_an_outcome_is_equivalence_where_that_is_shown_and_no_direction_is() -> None:
+    assert outcome(0.001, 0.5, 0.049, VIDEO) == "equivalent within 0.03"
+    assert outcome(0.001, 0.5, 0.051, VIDEO) == "no significant difference"
+    assert outcome(0.001, 0.049, 0.001, VIDEO) == "better"  # however little
+    assert outcome(-0.2, 0.5, 0.01, GENERATION) == "equivalent within 1 nats"
+    assert outcome(-0.01, 0.5, 0.01, CAPTIONING) == "equivalent within 3"
 
 
 # ---- the table of models

@@ -10,7 +10,8 @@ import pytest
 from omegaconf import DictConfig
 
 from btrnn.data.module import files_digest
-from btrnn.data.video.clips import UCF101_CLASSES, UCF101_LAYOUT, index_clips, split_clips
+from btrnn.data.video.clips import UCF101_CLASSES, UCF101_LAYOUT, index_clips
+from btrnn.data.video.protocols import split_clips
 from btrnn.engine import run
 
 from .clips import write_clip

@@ -13,9 +13,11 @@ import torch
 from btrnn.data.module import VideoBatch
 from btrnn.data.standins.motions import MOTION_CLASSES
 from btrnn.data.video import dataset as module
-from btrnn.data.video.clips import UCF11_CLASSES, split_clips
-from btrnn.data.video.dataset import UCF11, CachedClips, channel_statistics
+from btrnn.data.video.clips import UCF11_CLASSES
+from btrnn.data.video.dataset import UCF11
 from btrnn.data.video.frame_cache import FrameCache
+from btrnn.data.video.frames import CachedClips, channel_statistics
+from btrnn.data.video.protocols import split_clips
 
 
 def test_class_order_and_labels() -> None:
@@ -26,7 +28,7 @@ def test_class_order_and_labels() -> None:
 
 def test_unknown_protocol(unchecked: None) -> None:
     unknown: Any = "random"
-    with pytest.raises(ValueError, match="'paper' or 'grouped', got 'random'"):
+    with pytest.raises(ValueError, match="paper, paper_validated, grouped, group_folds; got 'random'"):
         split_clips(pd.DataFrame({"label": [0], "group": ["a/1"]}), unknown, 0)
 
 
@@ -289,7 +291,7 @@ def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monk
     ("options", "message"),
     [
         ({"source": "ucf50"}, "source must be one of ucf11, ucf101, motions; got 'ucf50'"),
-        ({"protocol": "random"}, "protocol must be one of paper, paper_validated, grouped; got 'random'"),
+        ({"protocol": "random"}, "protocol must be one of paper, paper_validated, grouped, group_folds; got 'random'"),
         ({"scaling": "none"}, "scaling must be one of"),
         ({"sampling": "all"}, "sampling must be one of"),
         ({"decoder": "opencv"}, "decoder must be one of pyav, skvideo"),

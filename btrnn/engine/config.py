@@ -103,10 +103,15 @@ NOT_SCIENCE = (
     *("results_dir", "data_dir", "run_dir", "logger", "tags", "resume_every_seconds"),
     *("data.root", "data.cache_dir", "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar"),
 )
-LATER = {"task.scaled": False}  # what runs of older versions do not say, and did
+LATER = {  # what runs of older versions do not say, and did
+    "task.scaled": False,
+    "data.fold": None,
+    "data.frame_order": "time",
+    "data.pixel_order": "rows",
+}
 # What the run's name already says, so that it need not be said again by the list of overrides.
 NAMED = (
-    *("experiment", "name", "seed", "task", "model", "data", "scale", "data.protocol", "data.scaling"),
+    *("experiment", "name", "seed", "task", "model", "data", "scale", "data.protocol", "data.fold", "data.scaling"),
     *(
         "task.network.num_glimpses",
         "optimizer.scaled",
@@ -124,6 +129,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("product", lambda modes: prod(modes), replace=True)
     OmegaConf.register_new_resolver("length", lambda modes: len(modes), replace=True)
     OmegaConf.register_new_resolver("variant", _variant, replace=True)
+    OmegaConf.register_new_resolver("fold", lambda fold: "" if fold is None else f"-fold{fold}", replace=True)
     OmegaConf.register_new_resolver("suffix", lambda name, said: f"-{name}" if said else "", replace=True)
 
 

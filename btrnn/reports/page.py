@@ -27,7 +27,7 @@ from btrnn.reports.render import (
 )
 from btrnn.reports.view import View, view_of, views_of
 from btrnn.results.differences import model_differences
-from btrnn.results.schema import schema_of
+from btrnn.results.schema import LATER, schema_of
 from btrnn.results.store import collected_experiments
 from btrnn.results.summary import Row, panels
 
@@ -131,8 +131,10 @@ def _heading(rows: pd.DataFrame) -> str:
     """Write what the rows of a panel have in common: data, scale, settings, examples used, epochs and n."""
     first: Row = rows.iloc[0].to_dict()
     used = span(pd.concat([rows["used_fewest"], rows["used_most"]]))
-    names = [*schema_of(first["experiment"]).data, *(["scaled"] if first["scaled"] else [])]
-    known = {name: first[name] for name in names if not pd.isna(first[name]) and first[name] != ""}
+    schema = schema_of(first["experiment"])
+    names = [*schema.data, *(["scaled"] if first["scaled"] else []), *schema.counted]
+    unsaid = {name: LATER.get(name, "") for name in names}  # what runs of older versions mean, every reader expects
+    known = {name: first[name] for name in names if not pd.isna(first[name]) and first[name] not in ("", unsaid[name])}
     settings = [setting_text(name, f"`{said}`" if isinstance(said, str) else said) for name, said in known.items()]
     return (
         f"{data_name(first['source'])}: scale `{first['scale']}`, {', '.join(settings)}; {used} examples, "

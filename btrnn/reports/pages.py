@@ -10,9 +10,9 @@ from btrnn.figures.pictures import draw_heat_maps
 from btrnn.figures.series import draw_series
 from btrnn.reports.page import RUN, SIZE, Page, mean, value
 from btrnn.reports.pictures import captions_file, drawn_files
-from btrnn.reports.render import marked, number
+from btrnn.reports.render import marked, number, setting_text
 from btrnn.reports.view import View
-from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, schema_of
+from btrnn.results.schema import CAPTIONING, GENERATION, LATER, VIDEO, schema_of
 from btrnn.results.statistics import mean_interval
 from btrnn.results.summary import Row, rows_of, shape_label
 
@@ -61,8 +61,10 @@ def _video_figures(view: View) -> list[FigureFile]:
         tested = rows_of(row, view.results.predictions)
         names = tested["group"].str.split("/").str[0].groupby(tested["label"]).first().to_dict()
         counts = pd.crosstab(tested["label"], tested["predicted"]).rename(index=names, columns=names)
-        title = f"{view.title}\n{row['label']}, protocol {row['protocol']}, scaling {row['scaling']}"
-        name, maps = f"confusion_{row['protocol']}_{row['scaling']}.png", {"": counts.where(counts > 0)}
+        shown = ("protocol", "scaling", "frame_order", "pixel_order")
+        places = [name for name in shown if row[name] != LATER.get(name)]
+        title = ", ".join([f"{view.title}\n{row['label']}", *(setting_text(name, row[name]) for name in places)])
+        name, maps = f"confusion_{'_'.join(row[name] for name in places)}.png", {"": counts.where(counts > 0)}
         files.append(view.figure(name, draw_heat_maps, maps, title=title, x_label="predicted", y_label="true"))
     return files
 

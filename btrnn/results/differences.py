@@ -2,44 +2,59 @@
 
 Every difference that is shown anywhere is one of `paired_difference`: the mean over paired seeds, with its 95 %
 interval by Student's t. A percentile bootstrap over three seeds would be too short: it covers the truth in about .8 of
-the cases where seeds vary.
+the cases where seeds vary. Verdicts are of families: the comparisons of one panel are corrected for their number.
 """
 
 from itertools import product
+from math import isnan
 
 import pandas as pd
 
-from btrnn.results.schema import DENSE_MODELS, schema_of
-from btrnn.results.statistics import MeanInterval, mean_interval
+from btrnn.results.schema import DENSE_MODELS, Schema, schema_of
+from btrnn.results.statistics import MeanInterval, difference_p, equivalence_p, holm, mean_interval
 from btrnn.results.store import Results
-from btrnn.results.summary import Row, panels, rows_of
+from btrnn.results.summary import Row, by_unit, panels, rows_of
 from btrnn.storage.files import ResultsError
 
 BETTER, WORSE, SAME, ONE_SEED = "better", "worse", "no significant difference", "one seed, no verdict"
+EQUIVALENT = "equivalent within"  # a margin that stands behind it
+_LEVEL = 0.05
 
 
 def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) -> MeanInterval:
-    """Compute the mean of first minus second over the seeds that both have, with its 95 % interval.
+    """Compute the mean of first minus second over the seeds, or the folds, that both have, with its 95 % interval.
 
     Args:
-        first: Runs of one setting, a row a seed.
+        first: Runs of one setting, a row a seed and fold.
         second: Runs of another.
         column: The metric.
 
     Raises:
-        ValueError: A seed stands in two rows: there is more than one setting.
+        ValueError: A seed stands in two rows of one fold: there is more than one setting.
     """
-    if first["seed"].duplicated().any() or second["seed"].duplicated().any():
+    unit = ["fold", "seed"]
+    pair = [runs if "fold" in runs else runs.assign(fold="") for runs in (first, second)]
+    if any(runs.duplicated(unit).any() for runs in pair):
         raise ValueError("a seed stands in two rows; give the runs of one setting")
-    values = [runs.set_index("seed")[column] for runs in (first, second)]
-    return mean_interval((values[0] - values[1]).dropna().to_numpy())
+    values = [runs.set_index(unit)[column] for runs in pair]
+    differences = (values[0] - values[1]).dropna().rename("difference").reset_index()
+    return mean_interval(by_unit(differences, "difference"))
 
 
-def outcome(low: float, high: float, *, lower_is_better: bool) -> str:
-    """Return what the 95 % interval of a difference says: it claims no more, and nothing without one (NaN)."""
-    if low > 0 or high < 0:
-        return BETTER if (high < 0) == lower_is_better else WORSE
-    return SAME if low <= high else ONE_SEED
+def outcome(mean: float, different: float, equivalent: float, schema: Schema) -> str:
+    """Return what is claimed of a difference: a direction, or else equivalence, or neither.
+
+    Args:
+        mean: The difference.
+        different: The p-value of its being zero; NaN, of one seed, claims nothing.
+        equivalent: That of its being outside the task's margin.
+        schema: The task's.
+    """
+    if isnan(different):
+        return ONE_SEED
+    if different < _LEVEL:
+        return BETTER if (mean < 0) == schema.lower_is_better else WORSE
+    return f"{EQUIVALENT} {schema.margin * schema.times:g}{schema.unit}" if equivalent < _LEVEL else SAME
 
 
 def model_differences(
@@ -47,7 +62,8 @@ def model_differences(
 ) -> pd.DataFrame:
     """Compare every model of each panel with the references there, by the task's main metric: model A minus model B.
 
-    Rows are compared where they are of one origin and used as many examples; others are another study.
+    Rows are compared where they are of one origin and used as many examples; others are another study. The p-values of
+    a panel's comparisons are a family, corrected by Holm's rule; the intervals are each by itself.
 
     Args:
         summary: Of `btrnn.results.summary.summarise`; where it has the paper's accuracies (`beside_paper`), the result
@@ -67,6 +83,7 @@ def model_differences(
     for panel in panels(summary) if len(summary) else ():
         schema = schema_of(panel["experiment"].iloc[0])
         records = panel.to_dict("records")
+        family: list[tuple[Row, MeanInterval]] = []
         others = [row for row in records if row["model"] not in references]
         for second, first in product([row for row in records if row["model"] in references], others):
             if any(first[name] != second[name] for name in ("origin", "used_fewest", "used_most")):
@@ -77,9 +94,13 @@ def model_differences(
             row |= {"first": first["label"], "second": second["label"]}
             row |= {"first_model": first["model"], "second_model": second["model"]}
             row |= {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high}
-            row["verdict"] = outcome(found.low, found.high, lower_is_better=schema.lower_is_better)
-            rows.append(row | ({"paper": first["paper"] - second["paper"]} if "paper" in first else {}))
-    return pd.DataFrame([row for row in rows if row["n"]])
+            row |= {"paper": first["paper"] - second["paper"]} if "paper" in first else {}
+            family += [(row, found)] if found.n else []
+        different = holm([difference_p(found) for _, found in family])
+        equivalent = holm([equivalence_p(found, schema.margin) for _, found in family])
+        for (row, _), of_zero, of_margin in zip(family, different, equivalent, strict=True):
+            rows.append(row | {"verdict": outcome(row["mean"], of_zero, of_margin, schema)})
+    return pd.DataFrame(rows)
 
 
 def _check_examples(first: Row, second: Row, results: Results) -> None:
@@ -87,7 +108,7 @@ def _check_examples(first: Row, second: Row, results: Results) -> None:
     if results.predictions.empty:
         return
     unit = schema_of(first["experiment"]).prediction_columns[0]
-    seen = [rows_of(row, results.predictions).groupby("seed")[unit].agg(frozenset) for row in (first, second)]
+    seen = [rows_of(row, results.predictions).groupby(["fold", "seed"])[unit].agg(frozenset) for row in (first, second)]
     both = seen[0].index.intersection(seen[1].index)
     if (seen[0][both] != seen[1][both]).any():
         raise ResultsError(
@@ -105,20 +126,22 @@ def convergence(panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/lo
         column: The loss that chooses the epoch; smaller is better.
 
     Returns:
-        A row for each other setting with epochs and each seed that the dense model has too: `model`, `label`, `seed`,
-        `loss` (the dense model's best), and until it is reached `dense_epochs`, `dense_seconds`, `epochs`, `seconds`;
-        the last two NaN where it never is. Seconds are of training and validation.
+        A row for each other setting with epochs and each seed and fold that the dense model has too: `model`, `label`,
+        `fold`, `seed`, `loss` (the dense model's best), and until it is reached `dense_epochs`, `dense_seconds`,
+        `epochs`, `seconds`; the last two NaN where it never is. Seconds are of training and validation.
     """
+    unit = ["fold", "seed"]
+    run = ["label", *unit]
     parts = [rows_of(row, epochs).assign(model=row["model"], label=row["label"]) for row in panel.to_dict("records")]
     runs = pd.concat(parts).sort_values("epoch", kind="stable")
-    runs["spent"] = runs.groupby(["label", "seed"])["seconds"].cumsum()
-    best = runs[runs["model"].isin(DENSE_MODELS)].groupby("seed")[column].min().rename("loss")
-    runs = runs.join(best, on="seed", how="inner")
-    reached = runs[runs[column] <= runs["loss"]].drop_duplicates(["label", "seed"]).set_index(["label", "seed"])
-    times = runs.drop_duplicates(["label", "seed"]).set_index(["label", "seed"])[["model", "loss"]]
+    runs["spent"] = runs.groupby(run)["seconds"].cumsum()
+    best = runs[runs["model"].isin(DENSE_MODELS)].groupby(unit)[column].min().rename("loss")
+    runs = runs.join(best, on=unit, how="inner")
+    reached = runs[runs[column] <= runs["loss"]].drop_duplicates(run).set_index(run)
+    times = runs.drop_duplicates(run).set_index(run)[["model", "loss"]]
     times = times.assign(epochs=reached["epoch"] + 1.0, seconds=reached["spent"]).reset_index()
     dense = times["model"].isin(DENSE_MODELS)
     own = times[dense].rename(columns={"epochs": "dense_epochs", "seconds": "dense_seconds"})
-    found = times[~dense].merge(own[["seed", "dense_epochs", "dense_seconds"]], on="seed")
+    found = times[~dense].merge(own[[*unit, "dense_epochs", "dense_seconds"]], on=unit)
     places = list(panel["label"]).index
-    return found.sort_values("seed").sort_values("label", key=lambda labels: labels.map(places), kind="stable")
+    return found.sort_values(unit).sort_values("label", key=lambda labels: labels.map(places), kind="stable")

@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass
+from math import nan
 from typing import Literal
 
 from btrnn.storage.files import ResultsError
@@ -82,7 +83,10 @@ def model_position(name: str) -> tuple[int, str]:
 
 RUN_KEY = ("experiment", "name", "seed")
 STAND_INS = ("motions", "mnist_5k", "scenes")  # data of which nobody but this project has numbers
-LATER = {"scaled": False}  # columns that runs of older versions do not have, and what they would say
+LATER: dict[str, bool | str | float] = {  # columns that runs of older versions do not have, and what they would say
+    **{"scaled": False, "fold": "", "frame_order": "time", "pixel_order": "rows"},
+    **{"num_groups": nan, "num_classes": nan},
+}
 _LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "scaled", "epochs")
 PARAMETERS = ("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total")
 _MACHINE = (
@@ -92,7 +96,7 @@ _MACHINE = (
 TEXT_COLUMNS = (  # text also where it is empty, or reads as a number
     *("experiment", "name", "model", "model_label", "source", "init", "scale", "in_modes", "hidden_modes", "device"),
     *("versions", "git_commit", "git_dirty", "command", "finished", "protocol", "scaling", "binarization", "attention"),
-    *("encoder", "split", "tokenizer", "clip", "group", "caption"),
+    *("encoder", "split", "tokenizer", "clip", "group", "caption", "fold", "frame_order", "pixel_order"),
 )
 _OF_EPOCH = ("learning_rate", "first_gradient_norm", "examples_per_second", "seconds")
 
@@ -109,12 +113,15 @@ class Schema:
         averaged: Which of them are averaged over seeds.
         main: The metric of the test split that the task is judged by.
         label, form, times, unit: Its name; how it is written, multiplied with what; what stands behind a difference.
+        margin: Of a difference that is of no importance, fixed before any was measured.
         lower_is_better: As for a bound in nats.
         monitor: Chooses the epoch, and between learning rates; without its split. The lowest is best.
         epoch_metrics: Numbers of an epoch.
         predictions: The file of a run with a row for each test example; "" where a task keeps none.
         prediction_columns: Of such a row; the first names the example.
         pictures: What arrays.npz of a run shows: what its own weights drew, or test data, the same for every run.
+        counted: What of the data is counted, beside examples.
+        folded: Whether runs have folds. Those of one setting are averaged over, as seeds are.
     """
 
     prefixes: tuple[str, ...]
@@ -124,6 +131,7 @@ class Schema:
     averaged: tuple[str, ...]
     main: str
     label: str
+    margin: float
     monitor: str
     epoch_metrics: tuple[str, ...]
     form: str = ".3f"
@@ -133,10 +141,12 @@ class Schema:
     predictions: str = ""
     prediction_columns: tuple[str, ...] = ()
     pictures: Literal["none", "of the run", "of the data"] = "none"
+    counted: tuple[str, ...] = ()
+    folded: bool = False
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Runs that differ in any of these are never averaged: what is left to vary among them is the seed."""
+        """Runs that differ in any of these are never averaged: what is left to vary is the seed, and a name's fold."""
         model = ("experiment", "origin", "name", "model", "model_label", "source", "stand_in")
         *texts, last = self.data
         return (*model, *texts, "init", "scale", last, *_LAYER)
@@ -149,7 +159,9 @@ class Schema:
     @property
     def columns(self) -> tuple[str, ...]:
         """Of the table of runs."""
-        return (*RUN_KEY, *self.settings[3:], *PARAMETERS, "epoch_chosen", *self.metrics, *_MACHINE)
+        fold = ("fold",) * self.folded
+        known = (*RUN_KEY, *fold, *self.settings[3:], *self.counted, *PARAMETERS)
+        return (*known, "epoch_chosen", *self.metrics, *_MACHINE)
 
     @property
     def epoch_columns(self) -> tuple[str, ...]:
@@ -161,7 +173,7 @@ _ACCURACIES = ("train/accuracy_last", "train/accuracy", "val/accuracy", "test/ac
 VIDEO = Schema(
     prefixes=("ucf11", "ucf101"),
     published="ucf11",
-    data=("protocol", "scaling", "num_clips"),
+    data=("protocol", "scaling", "frame_order", "pixel_order", "num_clips"),
     metrics=(
         *("train/loss_last", "train/accuracy_last", "train/accuracy", "val/loss", "val/accuracy"),
         *("test/loss", "test/accuracy", "test/accuracy_last"),
@@ -169,10 +181,13 @@ VIDEO = Schema(
     averaged=(*_ACCURACIES, "val/loss"),
     main="test/accuracy",
     label="test accuracy",
+    margin=0.03,
     monitor="loss",
     epoch_metrics=("train/loss", "train/accuracy", "val/loss", "val/accuracy"),
     predictions="predictions.csv",
     prediction_columns=("clip", "group", "label", "predicted", "predicted_last"),
+    counted=("num_groups", "num_classes"),
+    folded=True,
 )
 
 _BOUND = ("nll_bound", "reconstruction", "kl")
@@ -185,6 +200,7 @@ GENERATION = Schema(
     averaged=_BOUNDS,
     main="test/nll_bound",
     label="NLL bound, nats",
+    margin=1.0,
     form=".2f",
     unit=" nats",
     lower_is_better=True,
@@ -205,6 +221,7 @@ CAPTIONING = Schema(
     averaged=("train/loss", "val/loss", "test/perplexity", *_SCORES, "test/cider_constant", "test/cider_true"),
     main="test/cider",
     label="CIDEr, times 100",
+    margin=0.03,
     form=".1f",
     times=100,
     monitor="loss",

@@ -1,5 +1,11 @@
-"""Uncertainty of what is reported: Student's t for a mean over seeds, also of differences."""
+"""Uncertainty of what is reported: Student's t for a mean over seeds or folds, also of differences.
 
+One estimator serves intervals, tests of a difference and tests of equivalence: the mean of independent values, with
+n - 1 degrees. Equivalence (Schuirmann, 1987: two one-sided tests) is a claim of its own, with a margin that is fixed
+beforehand; that a difference is not significant does not show it.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,3 +47,55 @@ def mean_interval(
     mean, sd = float(array.mean()), float(array.std(ddof=1))
     half = float(t.ppf(0.5 + level / 2, count - 1)) * sd / np.sqrt(count)
     return MeanInterval(mean, sd, count, max(mean - half, bounds[0]), min(mean + half, bounds[1]))
+
+
+def difference_p(found: MeanInterval) -> float:
+    """Compute the two-sided p-value of a mean difference being zero; NaN at n = 1."""
+    return min(1.0, 2 * min(_above(found, 0.0), _below(found, 0.0))) if found.n > 1 else float("nan")
+
+
+def equivalence_p(found: MeanInterval, margin: float) -> float:
+    """Compute the p-value of two one-sided t tests, of a mean difference being outside (-margin, margin).
+
+    It is below .05 exactly where the 90 % interval lies inside the margin.
+
+    Returns:
+        The larger of the two; NaN at n = 1.
+
+    Raises:
+        ValueError: The margin is not positive.
+    """
+    if not margin > 0:
+        raise ValueError(f"the margin of an equivalence must be positive, e.g. 0.03 of an accuracy, got {margin}")
+    return max(_above(found, -margin), _below(found, margin)) if found.n > 1 else float("nan")
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values of a family of tests as Holm (1979) corrects them, in the order given.
+
+    To reject those that are at most a level after the correction makes any false rejection in the family as rare as
+    that level, whatever the dependence of the tests. NaN, which tests nothing, stays and is not counted.
+
+    Raises:
+        ValueError: A number is no probability.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    if ((values < 0) | (values > 1)).any():
+        raise ValueError(f"p-values must lie between 0 and 1, got {list(p_values)}")
+    order = np.argsort(values, kind="stable")[: int((~np.isnan(values)).sum())]
+    steps = values[order] * np.arange(len(order), 0, -1)
+    corrected = values.copy()
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(value) for value in corrected]
+
+
+def _above(found: MeanInterval, value: float) -> float:
+    """Compute the one-sided p-value of the mean being no more than a value."""
+    if found.sd == 0:
+        return float(found.mean <= value)
+    return float(t.sf((found.mean - value) * np.sqrt(found.n) / found.sd, found.n - 1))
+
+
+def _below(found: MeanInterval, value: float) -> float:
+    """Compute the one-sided p-value of the mean being no less than a value."""
+    return _above(found._replace(mean=-found.mean), -value)

@@ -149,12 +149,13 @@ def _arrange(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
 
 def _tidy(runs: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Give the run table its column order, and text columns that are text also where they are empty."""
-    runs = _arrange(runs.assign(**{name: LATER[name] for name in LATER if name not in runs}), schema.columns)
+    later = {name: LATER[name] for name in LATER if name in schema.columns and name not in runs}
+    runs = _arrange(runs.assign(**later), schema.columns)
     for column in schema.columns:
         if column in TEXT_COLUMNS:
             texts = ["" if pd.isna(value) else str(value) for value in runs[column]]
             runs[column] = pd.Series(texts, runs.index, dtype="str")
-        elif column not in ("stand_in", *LATER):
+        elif column not in ("stand_in", "scaled"):
             # float also where no value is missing: a type must not depend on the other rows
             runs[column] = pd.to_numeric(runs[column]).astype("int64" if column == "seed" else "float64")
     return runs

@@ -25,42 +25,68 @@ _IN_PAPER = pd.DataFrame(  # the models of which the paper has accuracies
     ],
     columns=["model", "rank", "num_blocks", "order", "paper_id"],
 )
-_ORDER = {"protocol": ("paper", "paper_validated", "grouped"), "scaling": ("raw", "normalized")}
+_ORDER = {
+    "protocol": ("paper", "paper_validated", "grouped", "group_folds"),
+    "scaling": ("raw", "normalized"),
+    "frame_order": ("time", "shuffled"),
+    "pixel_order": ("rows", "random"),
+}
+_FOLD = re.compile(r"-fold(\d+)$")  # the end of a run's name, where its data are split into folds
+_OF_UNIT = re.compile(r"\b(seed|data\.fold)=\d+")  # in a command
+
+
+def with_folds(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of runs, epochs or predictions with the setting's `name`, and its runs' `fold` ("" without)."""
+    parts = {name: _FOLD.split(name) for name in table["name"].unique()}
+    folds = {name: part[1] if part[1:] else "" for name, part in parts.items()}
+    settings = {name: part[0] for name, part in parts.items()}
+    return table.assign(name=table["name"].map(settings), fold=table["name"].map(folds))
+
+
+def by_unit(runs: pd.DataFrame, column: str) -> "pd.Series[float]":
+    """Compute a metric of one setting's runs, with `fold`, once for each of the units that count as independent.
+
+    Units are seeds. Where there are folds it is these, and seeds of one fold are averaged: they share its test clips,
+    so that counting each by itself would claim more than the data tell.
+    """
+    values: pd.Series[float] = runs.groupby("fold" if (runs["fold"] != "").any() else "seed")[column].mean()
+    return values
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
-    """Compute means over seeds: a row for each setting, i.e. each combination of `Schema.settings`.
+    """Compute means over seeds or folds: a row for each setting, i.e. each combination of `Schema.settings`.
 
-    Columns: the settings, `label` (unique in its panel), `n`, `seeds` ("0,1,2"), `used_fewest` and `used_most` (of the
-    seeds, how many examples the three splits have together), `command`, `seconds_per_epoch`, the parameter counts,
-    `compression` and `compression_total` (of W and of the whole model; NaN without W), and for each averaged metric its
-    mean (the column's own name) and `<name>_sd`, `_low`, `_high`: the standard deviation and the 95 % interval by
-    Student's t, cut at 0 and an accuracy's at 1.
+    Columns: the settings (`name` without a fold), `label` (unique in its panel), `n` (of `by_unit`), `seeds` ("0,1,2"),
+    `used_fewest` and `used_most` (of the runs, how many examples the three splits have together), what else of the data
+    is counted (the most of the runs), `command`, `seconds_per_epoch`, the parameter counts, `compression` and
+    `compression_total` (of W and of the whole model; NaN without W), and for each averaged metric its mean (the
+    column's own name) and `<name>_sd`, `_low`, `_high`: the standard deviation and the 95 % interval by Student's t,
+    cut at 0 and an accuracy's at 1.
 
     Raises:
-        ResultsError: Two runs of one setting have the same seed, or runs of one setting differ in parameters.
+        ResultsError: Two runs of one setting have the same seed and fold, or runs of one setting differ in parameters.
     """
     if runs.empty:
         return pd.DataFrame()
     rows: list[Row] = []
     schema = schema_of(runs["experiment"].iloc[0])
-    runs = runs if "origin" in runs else runs.assign(origin=PUBLISHED)
+    runs = with_folds(runs if "origin" in runs else runs.assign(origin=PUBLISHED))
     for values, group in runs.groupby(list(schema.settings), dropna=False, sort=True):
         row: Row = dict(zip(schema.settings, values, strict=True))
-        group = group.sort_values("seed")
-        if group["seed"].duplicated().any() or len(group[list(PARAMETERS)].drop_duplicates()) > 1:
+        group = group.sort_values(["seed", "fold"])
+        if group[["fold", "seed"]].duplicated().any() or len(group[list(PARAMETERS)].drop_duplicates()) > 1:
             raise ResultsError(
                 f"runs {row['experiment']}/{row['name']} have a seed twice or unequal parameter counts: "
                 "their rows cannot be averaged"
             )
-        row |= {"n": len(group), "seeds": ",".join(map(str, group["seed"])), "command": _command(group)}
+        row |= {"n": len(by_unit(group, schema.main)), "seeds": _several(group["seed"]), "command": _command(group)}
         used = group[["num_train", "num_val", "num_test"]].sum(axis=1)
         row |= {"used_fewest": used.min(), "used_most": used.max()}
-        row |= group[list(PARAMETERS)].iloc[0].to_dict()
+        row |= group[list(schema.counted)].max().to_dict() | group[list(PARAMETERS)].iloc[0].to_dict()
         row |= {"seconds_per_epoch": group["seconds_per_epoch"].mean()}
         for column in schema.averaged:
             bounds = (0.0, 1.0 if "accuracy" in column else np.inf)
-            interval = mean_interval(group[column].to_numpy(dtype=np.float64), bounds=bounds)
+            interval = mean_interval(by_unit(group, column), bounds=bounds)
             row |= {column: interval.mean, f"{column}_sd": interval.sd}
             row |= {f"{column}_low": interval.low, f"{column}_high": interval.high}
         rows.append(row)
@@ -77,12 +103,18 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     return in_order(summary)
 
 
+def _several(values: "pd.Series[Any]") -> str:
+    """Write the values that there are, in order, as 0,1,2."""
+    return ",".join(map(str, sorted(values.unique())))
+
+
 def _command(group: pd.DataFrame) -> str:
-    """Return one command for all seeds where theirs differ in the seed alone, else the first seed's."""
+    """Return one command for all runs where theirs differ in seed and fold alone, else the first run's."""
     first = str(group["command"].iloc[0])
-    if len(group) == 1 or len({re.sub(r"\bseed=\d+", "", command) for command in group["command"]}) > 1:
+    if len(group) == 1 or len({_OF_UNIT.sub("", command) for command in group["command"]}) > 1:
         return first
-    several = re.sub(r"\bseed=\d+", f"seed={','.join(map(str, group['seed']))}", first)
+    values = {"seed": _several(group["seed"]), "data.fold": _several(group["fold"])}
+    several = _OF_UNIT.sub(lambda found: f"{found[1]}={values[found[1]]}", first)
     return several if " -m " in first else several.replace(".py ", ".py -m ", 1)
 
 
@@ -141,8 +173,8 @@ def scales(runs: pd.DataFrame) -> list[str]:
 
 
 def rows_of(row: Row, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of runs, epochs or predictions that belong to the runs behind one row of a summary."""
-    seeds = [int(seed) for seed in row["seeds"].split(",")]
+    """Return the rows of runs, epochs or predictions, with `fold`, that belong to the runs behind a summary's row."""
+    seeds, table = [int(seed) for seed in row["seeds"].split(",")], with_folds(table)
     chosen: pd.DataFrame = table[(table["name"] == row["name"]) & table["seed"].isin(seeds)]
     return chosen[chosen["origin"] == row["origin"]] if "origin" in chosen else chosen
 

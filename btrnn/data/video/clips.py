@@ -1,20 +1,16 @@
-"""From folders of videos to a table of clips, and from a table to train, val and test, or to a smaller set."""
+"""From folders of videos to a table of clips, or of fewer of them."""
 
 import logging
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from btrnn.data import SPLIT_STREAM, generator
-
 logger = logging.getLogger(__name__)
-
-Protocol = Literal["paper", "paper_validated", "grouped"]
 
 CLIPS_PER_GROUP = 5  # at least, in a smaller set
 GROUPS_PER_CLASS = 25
@@ -200,54 +196,6 @@ def _subset(table: pd.DataFrame, num_clips: int, num_classes: int) -> pd.DataFra
     limit = np.zeros_like(available)
     limit[:, : counts.shape[1]] = counts
     return table[clip_position.to_numpy() < limit[table["label"], group_position]]
-
-
-def split_clips(table: pd.DataFrame, protocol: Protocol, seed: int) -> pd.Series:
-    """Assign each clip to a split, as a function of the table and the seed alone.
-
-    "paper": a random 80 % of the clips train, the others test; no validation set, and clips of one group
-    stand on both sides (the authors' released code). "paper_validated": the same, but a tenth of the training clips
-    is the validation set. "grouped": of each class, random groups make 60 %
-    train, 20 % val and 20 % test (15, 5 and 5 of 25); no group is in two splits.
-
-    Args:
-        table: columns label and group, one row a clip.
-        protocol: "paper", "paper_validated" or "grouped".
-        seed: seed of the run.
-
-    Returns:
-        "train", "val" or "test" for each row, with the table's index.
-
-    Raises:
-        ValueError: if the protocol is unknown, or there are fewer than 3 groups in a class ("grouped") or
-            fewer than 2 clips ("paper") or 3 ("paper_validated").
-    """
-    if protocol in ("paper", "paper_validated"):
-        num_needed = 2 if protocol == "paper" else 3
-        if len(table) < num_needed:
-            raise ValueError(f"protocol {protocol!r} needs at least {num_needed} clips, got {len(table)}")
-        order = generator(seed, SPLIT_STREAM).permutation(len(table))
-        training = order[: len(table) * 4 // 5]
-        splits = np.full(len(table), "test", dtype=object)
-        splits[training] = "train"
-        if protocol == "paper_validated":
-            splits[training[-max(1, len(training) // 10) :]] = "val"
-        return pd.Series(splits, index=table.index, name="split")
-    if protocol != "grouped":
-        raise ValueError(f"protocol must be 'paper_validated', 'paper' or 'grouped', got {protocol!r}")
-    split_of: dict[str, str] = {}
-    for label, groups in table.groupby("label")["group"].unique().items():
-        if len(groups) < 3:
-            raise ValueError(
-                f"protocol 'grouped' needs at least 3 groups a class, got {len(groups)} for label {label}: "
-                "ask for more clips (num_clips), 15 or more a class"
-            )
-        num_held_out = max(1, round(len(groups) / 5))
-        shuffled = generator(seed, SPLIT_STREAM, int(str(label))).permutation(sorted(groups))
-        split_of |= dict.fromkeys(shuffled, "train")
-        split_of |= dict.fromkeys(shuffled[:num_held_out], "val")
-        split_of |= dict.fromkeys(shuffled[num_held_out : 2 * num_held_out], "test")
-    return table["group"].map(split_of).rename("split")
 
 
 def clips_per_group(num_clips: int, num_classes: int = 11, available: np.ndarray | None = None) -> np.ndarray:

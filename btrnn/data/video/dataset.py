@@ -9,96 +9,29 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from btrnn.data import FRAME_STREAM, generator
-from btrnn.data.module import BatchOrder, ClipData, Item, VideoBatch, files_digest, stand_in
-from btrnn.data.video.clips import (
-    UCF11_CLASSES,
-    UCF11_LAYOUT,
-    UCF101_CLASSES,
-    UCF101_LAYOUT,
-    Protocol,
-    index_clips,
-    split_clips,
-)
+from btrnn.data.module import BatchOrder, ClipData, VideoBatch, files_digest, stand_in
+from btrnn.data.video.clips import UCF11_CLASSES, UCF11_LAYOUT, UCF101_CLASSES, UCF101_LAYOUT, index_clips
 from btrnn.data.video.decoding import VALUES_PER_FRAME
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
+from btrnn.data.video.frames import (
+    NUM_COLORS,
+    CachedClips,
+    FrameOrder,
+    PixelOrder,
+    Sampling,
+    channel_statistics,
+    pixel_permutation,
+)
+from btrnn.data.video.protocols import Protocol, check_fold, split_clips
 
 Source = Literal["ucf11", "ucf101", "motions"]
 Scaling = Literal["raw", "normalized"]
-Sampling = Literal["fixed", "resampled"]
 
 CLASSES = {"ucf11": UCF11_CLASSES, "ucf101": UCF101_CLASSES}
 LAYOUTS = {"ucf11": UCF11_LAYOUT, "ucf101": UCF101_LAYOUT, "motions": UCF11_LAYOUT}
 FULL_SIZE = 1600
-
-
-class CachedClips(Dataset[VideoBatch]):
-    """Batches of frames read from a frame cache.
-
-    Args:
-        cache: the frames.
-        num_frames: frames a clip, T.
-        seed: seed of the run.
-        sampling: "fixed" draws a clip's frames once, from (seed, row); "resampled" from (seed, epoch, row).
-    """
-
-    def __init__(self, cache: FrameCache, num_frames: int, seed: int, sampling: Sampling) -> None:
-        self.cache = cache
-        self.num_frames = num_frames
-        self.seed = seed
-        self.sampling = sampling
-        self.labels = cache.table["label"].to_numpy(dtype=np.int64)
-
-    def positions(self, row: int, epoch: int) -> np.ndarray:
-        """Draw which cached frames of a clip are used: ascending, int (at most T,)."""
-        num_cached = int(self.cache.num_cached[row])
-        # The two kinds of draw have keys of different lengths, so their streams differ.
-        keys = (row,) if self.sampling == "fixed" else (epoch, row)
-        rng = generator(self.seed, FRAME_STREAM, *keys)
-        return np.sort(rng.choice(num_cached, size=min(num_cached, self.num_frames), replace=False))
-
-    def __getitem__(self, items: list[Item]) -> VideoBatch:
-        """Read a batch, given as a list of (row, epoch)."""
-        frames = np.zeros((len(items), self.num_frames, VALUES_PER_FRAME), dtype=np.uint8)
-        mask = np.zeros((len(items), self.num_frames), dtype=bool)
-        for index, (row, epoch) in enumerate(items):
-            positions = self.positions(row, epoch)
-            first = self.num_frames - len(positions)
-            frames[index, first:] = self.cache.frames[row, positions]
-            mask[index, first:] = True
-        rows = np.array([row for row, _ in items], dtype=np.int64)
-        return VideoBatch(
-            torch.from_numpy(frames),
-            torch.from_numpy(mask),
-            torch.from_numpy(self.labels[rows]),
-            torch.from_numpy(rows),
-        )
-
-
-def channel_statistics(clips: CachedClips, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each colour channel over the training frames.
-
-    "fixed" counts the frames that are drawn, "resampled" all cached ones, as each may be drawn. Grey levels
-    are counted as integers, clip by clip, so that the numbers are exact and little memory is used.
-
-    Returns:
-        mean and sd, each float64 (3,), in grey levels.
-    """
-    histogram = np.zeros((3, 256), dtype=np.int64)
-    for row in rows:
-        if clips.sampling == "fixed":
-            positions = clips.positions(int(row), 0)
-        else:
-            positions = np.arange(clips.cache.num_cached[row])
-        pixels = clips.cache.frames[row, positions].reshape(-1, 3)
-        histogram += np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
-    levels = np.arange(256, dtype=np.float64)
-    share = histogram / histogram.sum(axis=1, keepdims=True)
-    mean = share @ levels
-    variance = (share * (levels - mean[:, None]) ** 2).sum(axis=1)
-    return mean, np.sqrt(variance)
 
 
 class UCF11(ClipData):
@@ -109,11 +42,14 @@ class UCF11(ClipData):
         root: the folder that holds the class folders.
         cache_dir: folder of the frame cache.
         num_clips: clips used; all without it, 1,600 of UCF11.
-        protocol: "paper", "paper_validated" or "grouped", see `split_clips`.
+        protocol: "paper", "paper_validated", "grouped" or "group_folds", see `split_clips`.
+        fold: which fold of "group_folds", 0 to 4; none for the others.
         scaling: "raw" gives -128 to 127 (the paper), "normalized" mean 0 and sd 1 a colour channel over the
             training frames.
         sampling: "fixed" draws the training frames once (the paper), "resampled" in every epoch. Validation
             and test frames are always drawn once.
+        frame_order: "time" or "shuffled", see `CachedClips`.
+        pixel_order: "rows", or "random": one random order of the pixels, drawn by the seed, for all frames.
         num_frames: frames a clip, T.
         frames_cached: frames a clip in the cache, K.
         decoder: "pyav" or "skvideo".
@@ -134,8 +70,11 @@ class UCF11(ClipData):
         cache_dir: str | Path,
         num_clips: int | None = None,
         protocol: Protocol = "paper",
+        fold: int | None = None,
         scaling: Scaling = "raw",
         sampling: Sampling = "fixed",
+        frame_order: FrameOrder = "time",
+        pixel_order: PixelOrder = "rows",
         num_frames: int = 6,
         frames_cached: int = 12,
         decoder: Literal["pyav", "skvideo"] = "pyav",
@@ -144,9 +83,11 @@ class UCF11(ClipData):
     ) -> None:
         super().__init__()
         _check_choice("source", source, tuple(LAYOUTS))
-        _check_choice("protocol", protocol, ("paper", "paper_validated", "grouped"))
+        check_fold(protocol, fold)
         _check_choice("scaling", scaling, ("raw", "normalized"))
         _check_choice("sampling", sampling, ("fixed", "resampled"))
+        _check_choice("frame_order", frame_order, ("time", "shuffled"))
+        _check_choice("pixel_order", pixel_order, ("rows", "random"))
         _check_choice("decoder", decoder, ("pyav", "skvideo"))
         if min(num_frames, batch_size) < 1 or frames_cached < num_frames or seed < 0:
             raise ValueError(
@@ -158,9 +99,11 @@ class UCF11(ClipData):
         self.root = Path(root)
         self.cache_dir = Path(cache_dir)
         self.num_clips = num_clips
-        self.protocol = protocol
+        self.protocol, self.fold = protocol, fold
         self.scaling = scaling
         self.sampling = sampling
+        self.frame_order, self.pixel_order = frame_order, pixel_order
+        self._pixels = pixel_permutation(seed) if pixel_order == "random" else None
         self.num_frames = num_frames
         self.frames_cached = frames_cached
         self.decoder = decoder
@@ -181,7 +124,7 @@ class UCF11(ClipData):
     @property
     def last_tested(self) -> bool:
         """Whether the last weights are tested beside the chosen ones."""
-        return self.protocol in ("paper", "paper_validated")
+        return self.protocol != "grouped"
 
     def facts(self) -> dict[str, object]:
         """Say what a run's summary tells of its data; of real clips also which files were read."""
@@ -193,9 +136,14 @@ class UCF11(ClipData):
             "stand_in": self.source == "motions",
             **digest,
             "protocol": self.protocol,
+            "fold": self.fold,
             "scaling": self.scaling,
             "sampling": self.sampling,
+            "frame_order": self.frame_order,
+            "pixel_order": self.pixel_order,
             "num_clips": self.num_clips or len(self.splits),
+            "num_groups": self.splits["group"].nunique(),
+            "num_classes": self.splits["label"].nunique(),
         }
 
     def prepare_data(self) -> None:
@@ -221,7 +169,7 @@ class UCF11(ClipData):
             return
         cache = self._open_cache()
         self.splits = cache.table[["clip", "group", "label"]].assign(
-            split=split_clips(cache.table, self.protocol, self.seed)
+            split=split_clips(cache.table, self.protocol, self.seed, self.fold)
         )
         if self.scaling == "normalized":
             clips = CachedClips(cache, self.num_frames, self.seed, self.sampling)
@@ -238,7 +186,7 @@ class UCF11(ClipData):
     def _loader(self, split: str, sampling: Sampling, *, shuffle: bool) -> DataLoader[VideoBatch]:
         if self._cache is None:
             raise RuntimeError("call prepare_data() and setup() before asking for a loader")
-        clips = CachedClips(self._cache, self.num_frames, self.seed, sampling)
+        clips = CachedClips(self._cache, self.num_frames, self.seed, sampling, self.frame_order)
         order = BatchOrder(self._rows(split), self.batch_size, self.seed, shuffle=shuffle)
         # No worker processes: reading a batch of frames from a memory-mapped file takes 2 ms.
         return DataLoader(clips, sampler=order, batch_size=None)
@@ -260,10 +208,14 @@ class UCF11(ClipData):
         # Colour is a frame's fastest axis, so the channels' numbers repeat. Written out, they are subtracted
         # ten times faster than broadcast along an axis of 3.
         mean, sd = (
-            channel.to(batch.frames.device).repeat(VALUES_PER_FRAME // 3)
+            channel.to(batch.frames.device).repeat(VALUES_PER_FRAME // NUM_COLORS)
             for channel in (self.channel_mean, self.channel_sd)
         )
-        frames = batch.frames.to(torch.float32).sub_(mean).div_(sd).mul_(batch.mask[..., None])
+        frames = batch.frames
+        if self._pixels is not None:
+            pixels = frames.reshape(*frames.shape[:2], -1, NUM_COLORS)
+            frames = pixels.index_select(-2, self._pixels.to(frames.device)).flatten(-2)
+        frames = frames.to(torch.float32).sub_(mean).div_(sd).mul_(batch.mask[..., None])
         return batch._replace(frames=frames)
 
 

@@ -1,0 +1,97 @@
+"""Which frames of a cached clip are read, in which order of time and of pixels, and what they are like."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from btrnn.data import FRAME_ORDER_STREAM, FRAME_STREAM, PIXEL_STREAM, generator
+from btrnn.data.module import Item, VideoBatch
+from btrnn.data.video.decoding import VALUES_PER_FRAME
+from btrnn.data.video.frame_cache import FrameCache
+
+Sampling = Literal["fixed", "resampled"]
+FrameOrder = Literal["time", "shuffled"]
+PixelOrder = Literal["rows", "random"]
+NUM_COLORS = 3
+
+
+class CachedClips(Dataset[VideoBatch]):
+    """Batches of frames read from a frame cache.
+
+    Args:
+        cache: the frames.
+        num_frames: frames a clip, T.
+        seed: seed of the run.
+        sampling: "fixed" draws a clip's frames once, from (seed, row); "resampled" from (seed, epoch, row).
+        frame_order: "time", or "shuffled": each clip has a random order of its own, drawn with its frames. One order
+            for all clips could be learnt, and a new one in every epoch would be an augmentation beside the shuffling.
+    """
+
+    def __init__(
+        self, cache: FrameCache, num_frames: int, seed: int, sampling: Sampling, frame_order: FrameOrder = "time"
+    ) -> None:
+        self.cache = cache
+        self.num_frames = num_frames
+        self.seed = seed
+        self.sampling = sampling
+        self.frame_order = frame_order
+        self.labels = cache.table["label"].to_numpy(dtype=np.int64)
+
+    def positions(self, row: int, epoch: int) -> np.ndarray:
+        """Draw which cached frames of a clip are used, in their order: ascending unless shuffled, int (at most T,)."""
+        num_cached = int(self.cache.num_cached[row])
+        # The two kinds of draw have keys of different lengths, so their streams differ.
+        keys = (row,) if self.sampling == "fixed" else (epoch, row)
+        rng = generator(self.seed, FRAME_STREAM, *keys)
+        positions = np.sort(rng.choice(num_cached, size=min(num_cached, self.num_frames), replace=False))
+        if self.frame_order == "shuffled":  # from a stream of its own, so that the frames are those of the ordered clip
+            positions = generator(self.seed, FRAME_ORDER_STREAM, *keys).permutation(positions)
+        return positions
+
+    def __getitem__(self, items: list[Item]) -> VideoBatch:
+        """Read a batch, given as a list of (row, epoch)."""
+        frames = np.zeros((len(items), self.num_frames, VALUES_PER_FRAME), dtype=np.uint8)
+        mask = np.zeros((len(items), self.num_frames), dtype=bool)
+        for index, (row, epoch) in enumerate(items):
+            positions = self.positions(row, epoch)
+            first = self.num_frames - len(positions)
+            frames[index, first:] = self.cache.frames[row, positions]
+            mask[index, first:] = True
+        rows = np.array([row for row, _ in items], dtype=np.int64)
+        return VideoBatch(
+            torch.from_numpy(frames),
+            torch.from_numpy(mask),
+            torch.from_numpy(self.labels[rows]),
+            torch.from_numpy(rows),
+        )
+
+
+def pixel_permutation(seed: int) -> torch.Tensor:
+    """Draw an order of a frame's pixels, int64 (19200,): place k shows the pixel of that number, with its colours."""
+    return torch.from_numpy(generator(seed, PIXEL_STREAM).permutation(VALUES_PER_FRAME // NUM_COLORS))
+
+
+def channel_statistics(clips: CachedClips, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each colour channel over the training frames.
+
+    "fixed" counts the frames that are drawn, "resampled" all cached ones, as each may be drawn. Grey levels
+    are counted as integers, clip by clip, so that the numbers are exact and little memory is used.
+
+    Returns:
+        mean and sd, each float64 (3,), in grey levels.
+    """
+    histogram = np.zeros((NUM_COLORS, 256), dtype=np.int64)
+    for row in rows:
+        if clips.sampling == "fixed":
+            positions = clips.positions(int(row), 0)
+        else:
+            positions = np.arange(clips.cache.num_cached[row])
+        pixels = clips.cache.frames[row, positions].reshape(-1, NUM_COLORS)
+        histogram += np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
+    levels = np.arange(256, dtype=np.float64)
+    share = histogram / histogram.sum(axis=1, keepdims=True)
+    mean = share @ levels
+    variance = (share * (levels - mean[:, None]) ** 2).sum(axis=1)
+    return mean, np.sqrt(variance)
