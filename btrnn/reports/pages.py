@@ -178,7 +178,24 @@ def _models_by_rate(view: View) -> dict[str, Any]:
         at_paper = rows.loc[rows["learning_rate"] == view.paper_rate, column]
         models.append(model | {"paper": "".join(f"{times * found:{form}}" for found in at_paper)})
     few, validated = len(set(view.summary["n"])) > 1, "paper" not in set(view.summary.get("protocol", ()))
-    return {"models": models, "few": few, "validated": validated}
+    return {"models": models, "few": few, "validated": validated, "spread": _spread(view)}
+
+
+def _spread(view: View) -> list[Row]:
+    """Return for each panel of many models how far apart their best rates are, and what one rate for all would cost.
+
+    That is the common rate at which the model that loses most by it loses least: `cost` is by how many times its loss
+    there is above its lowest, None where no rate was tried with all. Empty where losses are not the metric.
+    """
+    found, column = [], view.metric.main
+    for _, rows in _with_choice(view).groupby([*view.varied, "origin"], sort=False, dropna=False):
+        losses = rows.pivot_table(index="searched", columns="learning_rate", values=column)
+        costs = losses.div(losses.min(axis=1), axis=0).max(skipna=False) - 1
+        best = rows.loc[rows["best"], "learning_rate"]
+        row = {"place": view.place(rows.iloc[0].to_dict()), "num_models": len(losses), "low": best.min()}
+        common = {"rate": costs.idxmin(), "cost": costs.min()} if costs.notna().any() else {}
+        found.append(row | {"high": best.max()} | common)
+    return [row for row in found if row["num_models"] > 6 and column.startswith("val/")]
 
 
 def _rates_figure(view: View) -> list[FigureFile]:
