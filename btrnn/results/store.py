@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from btrnn.results.schema import BASELINE, LATER, RUN_KEY, TEXT_COLUMNS, Schema, schema_of
+from btrnn.results.schema import FLOORS, LATER, RUN_KEY, TEXT_COLUMNS, Schema, schema_of
 from btrnn.storage import files
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, ResultsError
@@ -26,6 +26,7 @@ _BASELINE_COLUMNS = (
     *("experiment", "name", "seed", "model", "model_label", "source", "stand_in", "protocol", "scaling", "scale"),
     *("num_clips", "test/accuracy"),
 )
+_FLOORS = tuple(model.name for model in FLOORS)
 _COLLECT_AGAIN = "collect the runs again, or restore the committed file"
 
 
@@ -76,7 +77,7 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     summary = files.read_json(path, RUN_AGAIN)
     # a baseline that is fitted in one go may leave out what it does not have; it reads as null
     trained = [column for column in schema_of(name).columns if not column.startswith("test/") and column not in LATER]
-    needed = _BASELINE_COLUMNS if summary.get("model") == BASELINE.name else trained
+    needed = _BASELINE_COLUMNS if summary.get("model") in _FLOORS else trained
     if missing := [column for column in needed if column not in summary]:
         raise ResultsError(f"{path} lacks {', '.join(missing)}; was it written by another version of btrnn?")
     said = tuple(summary[key] for key in RUN_KEY)
@@ -109,7 +110,7 @@ def read_run(run_dir: Path) -> Results:
         prefix = f"{summary['name']}/" if schema.pictures == "of the run" else ""
         arrays = files.read_pictures(run_dir / "arrays.npz", RUN_AGAIN)
         pictures = {f"{prefix}{name}": array for name, array in arrays.items()}
-    if summary["model"] != BASELINE.name or (run_dir / "metrics.csv").exists():  # which is fitted in one go
+    if summary["model"] not in _FLOORS or (run_dir / "metrics.csv").exists():  # which is fitted in one go
         epochs = files.read_csv(run_dir / "metrics.csv", ["epoch"], RUN_AGAIN)
         epochs = epochs.rename(columns={"gradient_norm": "first_gradient_norm"})  # its name in runs of older versions
     runs = _tidy(pd.DataFrame([summary | texts]), schema)
