@@ -82,7 +82,8 @@ def model_differences(
     rows: list[Row] = []
     for panel in panels(summary) if len(summary) else ():
         schema = schema_of(panel["experiment"].iloc[0])
-        records, family = panel.to_dict("records"), []
+        records = panel.to_dict("records")
+        family: list[tuple[Row, float, float]] = []
         others = [row for row in records if row["model"] not in references]
         for second, first in product([row for row in records if row["model"] in references], others):
             if any(first[name] != second[name] for name in ("origin", "used_fewest", "used_most")):
@@ -95,9 +96,9 @@ def model_differences(
             row |= {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high}
             row |= {"paper": first["paper"] - second["paper"]} if "paper" in first else {}
             family += [(row, difference_p(found), equivalence_p(found, schema.margin))] if found.n else []
-        different, equivalent = (holm([member[place] for member in family]) for place in (1, 2))
-        for (row, *_), of_zero, of_margin in zip(family, different, equivalent, strict=True):
-            rows.append(row | {"verdict": outcome(row["mean"], of_zero, of_margin, schema)})
+        different, equivalent = holm([of_zero for _, of_zero, _ in family]), holm([of_far for *_, of_far in family])
+        for (row, *_), of_zero, of_far in zip(family, different, equivalent, strict=True):
+            rows.append(row | {"verdict": outcome(row["mean"], of_zero, of_far, schema)})
     return pd.DataFrame(rows)
 
 
