@@ -7,7 +7,8 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 rates-ucf101 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
+.PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 rates-ucf101 \
+	reproduce-ucf101 groups-ucf101 rivals-ucf101 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce-flickr8k rates-flickr8k data-flickr8k \
 	reproduce reproduce-sensitivity complexity dashboard \
 	notebooks docs collect tables figures publish bench formats test lint format clean
@@ -41,6 +42,21 @@ rates-ucf101: setup ## the same on eleven classes of UCF101, which must be in da
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_raw scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_no_dropout scale=$(SCALE) $(SEED)
+
+groups-ucf101: setup ## five folds in which each group is tested once, after the choice of rates, and on shuffled frames: 65 runs
+	@$(RUN) experiments/train.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED) \
+		model=lstm task.learning_rate=3e-6,1e-5,3e-5,1e-4,3e-4
+	@$(RUN) experiments/reproduce.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED)
+	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) model=bt_lstm ranks.tucker=1,2
+	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) data.frame_order=shuffled
+	@$(RUN) experiments/reproduce.py experiment=ucf101_groups scale=$(SCALE) $(SEED)
+
+rivals-ucf101: setup ## other small W on the same folds: 70 runs
+	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) model=low_rank_lstm model.layer.rank=1
+	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) model=averaged_lstm model.layer.input_map.side=20
+	@$(RUN) experiments/reproduce.py experiment=ucf101_rivals scale=$(SCALE) $(SEED)
+
+reproduce-ucf101: rates-ucf101 groups-ucf101 rivals-ucf101 ## all of it on UCF101-11, in this order; what is finished is not run again
 
 data-ucf11: setup ## download and unpack UCF11 (about 1 GB)
 	$(RUN) scripts/download_ucf11.py

@@ -1,7 +1,7 @@
-"""Add the baseline to an experiment: logistic regression on the very splits and frames of its finished runs.
+"""Add the floors to an experiment: logistic regression and the nearest neighbour on mean frames of its finished runs.
 
-`python experiments/baseline.py results/runs/ucf11_motions` adds one run folder for each protocol, scaling, scale and
-seed that it finds there, and leaves those that exist.
+`python experiments/baseline.py results/runs/ucf11_motions` adds two run folders for each protocol, fold, scaling, scale
+and seed that it finds there, and leaves those that exist.
 """
 
 import argparse

@@ -21,6 +21,7 @@ from btrnn.data.video.frames import CachedClips, pixel_permutation
 from btrnn.data.video.protocols import NUM_FOLDS, split_clips
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError
+from btrnn.engine.finished import add_baseline
 from btrnn.reports.page import _heading
 from btrnn.results.differences import convergence, model_differences, paired_difference
 from btrnn.results.statistics import mean_interval
@@ -161,6 +162,9 @@ def test_a_run_s_name_and_row_say_its_fold_and_orders(videos: Path, make_config:
     expected |= {"num_groups": 55, "num_classes": 11, "num_train": 33, "num_val": 11, "num_test": 11}
     assert summary.items() >= expected.items()
     assert "test/accuracy_last" in summary
+    experiment_dir = Path(config.run_dir).parent.parent
+    add_baseline(experiment_dir)  # a floor of ordered frames stands for shuffled ones too
+    assert [path.name for path in experiment_dir.iterdir()] == [config.name]
     row = read_run(Path(config.run_dir)).runs.iloc[0]
     assert (row["fold"], row["frame_order"], row["pixel_order"], row["num_groups"]) == ("3", "shuffled", "random", 55)
     ordered = make_config(*words, *small, f"run_dir={config.run_dir}")
@@ -175,6 +179,11 @@ def test_a_run_of_an_older_version_goes_on(videos: Path, make_config: Callable[.
     small = ("data.num_clips=null", "scale.video.max_epochs=1", "experiment=ucf11", f"data_dir={videos}")
     config = make_config(*small)
     run.train(config)
+    experiment_dir = Path(config.run_dir).parent.parent
+    add_baseline(experiment_dir)
+    for path in (floor for floor in experiment_dir.iterdir() if floor.name != config.name):
+        floor = read_run(path / "seed0").runs.iloc[0]
+        assert (floor["num_groups"], floor["frame_order"], floor["num_test"]) == (55, "time", 11)
     saved = Path(config.run_dir) / "config.yaml"
     lines = saved.read_text().splitlines()
     later = ("  fold:", "  frame_order:", "  pixel_order:")

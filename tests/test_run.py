@@ -504,6 +504,9 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
     assert (predictions["label"] == predictions["predicted"]).mean() == pytest.approx(summary["test/accuracy"])
     assert summary["test/accuracy"] > 0.9  # the tiny set's classes differ in brightness
     assert (run_dir / "splits.csv").read_text() == (Path(config.run_dir) / "splits.csv").read_text()
+    neighbour = json.loads((experiment_dir / "nearest_neighbour-grouped-raw-smoke/seed0/summary.json").read_text())
+    assert neighbour["test/accuracy"] > 0.7  # of near-duplicates; chance is .09
+    assert neighbour["parameters_total"] == 57_600 * neighbour["num_train"]
     again = run_script(ROOT / "experiments" / "baseline.py", experiment_dir)
     assert (again.returncode, again.stdout) == (0, "")
 

@@ -1,7 +1,8 @@
-"""What finished runs are put to: captions of any pictures, and the baseline beside the runs of an experiment.
+"""What finished runs are put to: captions of any pictures, and the floors beside the runs of an experiment.
 
-The baseline is what a linear classifier makes of the mean frame: how much of a video data set is scenery. No motion and
-no order of frames is left in a mean frame, so what is scored here needs no recurrent network.
+The floors are what logistic regression and the nearest training clip make of the mean frame: how much of a video data
+set is scenery, and how much is near-duplicates. No motion and no order of frames is left in a mean frame, so what is
+scored here needs no recurrent network.
 """
 
 import json
@@ -18,6 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -26,13 +28,14 @@ from btrnn.data.captions.vocabulary import Vocabulary
 from btrnn.data.module import ClipData
 from btrnn.engine.config import ConfigError, read_config
 from btrnn.engine.weights import SUFFIX, load_weights, read_weights
-from btrnn.results.schema import BASELINE
+from btrnn.results.schema import BASELINE, FLOORS, LATER, NEIGHBOUR, Model
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 from btrnn.tasks import Captioning
 
 _COPIED = (  # of a run's summary that also hold for the baseline on the same data
-    *("experiment", "seed", "source", "stand_in", "protocol", "scaling", "sampling", "scale", "num_clips"),
+    *("experiment", "seed", "source", "stand_in", "data_digest", "protocol", "fold", "scaling", "sampling", "scale"),
+    *("frame_order", "pixel_order", "num_clips", "num_groups", "num_classes"),
     *("parameters_dense_input", "parameters_dense_total", "num_train", "num_val", "num_test", "versions"),
     *("git_commit", "git_dirty"),
 )
@@ -96,34 +99,39 @@ def caption_pictures(run: Path, paths: Sequence[Path]) -> None:
 
 
 def add_baseline(experiment_dir: Path) -> None:
-    """Fit the baseline on the very splits and frames of an experiment's finished runs.
+    """Fit the floors on the very splits and frames of an experiment's finished runs.
 
-    It gets one run folder for each protocol, scaling, scale and seed; those that exist are left.
+    Each gets one run folder for each protocol, fold, scaling, scale and seed; those that exist are left. Runs on frames
+    or pixels out of order add none: a mean frame does not show the one, and neither floor the other.
 
     Args:
         experiment_dir: Folder of the experiment's runs.
     """
     for path in sorted(experiment_dir.glob("*/seed*/summary.json")):
         summary = read_json(path, RUN_AGAIN)
-        if summary["model"] == BASELINE.name or "test/accuracy" not in summary:
+        fitted = summary["model"] in (floor.name for floor in FLOORS)
+        in_order = all(summary.get(key, LATER[key]) == LATER[key] for key in ("frame_order", "pixel_order"))
+        if fitted or not in_order or "test/accuracy" not in summary:
             continue
-        name = "-".join([BASELINE.name, summary["protocol"], summary["scaling"], summary["scale"]])
-        run_dir = experiment_dir / name / path.parent.name
-        if not (run_dir / "summary.json").exists():
-            common = {key: summary[key] if key in _COPIED else None for key in summary} | {"name": name}
-            _add(path.parent, run_dir, common)
+        fold = "" if summary.get("fold") is None else f"-fold{summary['fold']}"
+        for floor in FLOORS:
+            name = "-".join([floor.name, summary["protocol"], summary["scaling"], summary["scale"]]) + fold
+            run_dir = experiment_dir / name / path.parent.name
+            if not (run_dir / "summary.json").exists():
+                common = {key: summary[key] if key in _COPIED else None for key in summary} | {"name": name}
+                _add(floor, path.parent, run_dir, common)
 
 
-def _add(source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
+def _add(floor: Model, source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
     """Fit on the data of the run in `source_dir`, and write the files of a finished run."""
     print(f"fitting {run_dir}", flush=True)
     started = time.perf_counter()
-    metrics, data, predictions = fit_baseline(read_config(source_dir / "config.yaml"))
+    metrics, data, predictions = fit_baseline(read_config(source_dir / "config.yaml"), floor)
     summary = {  # what a linear model does not have stays None
         **common,
         **metrics,
-        "model": BASELINE.name,
-        "model_label": BASELINE.label,
+        "model": floor.name,
+        "model_label": floor.label,
         "seconds": time.perf_counter() - started,
         "command": f"python experiments/baseline.py {run_dir.parent.parent}",
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -133,8 +141,8 @@ def _add(source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
     replace_file(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
-def fit_baseline(config: DictConfig) -> tuple[dict[str, Any], ClipData, pd.DataFrame]:
-    """Fit logistic regression on the mean frames of the training clips that `config.data` draws, and test it.
+def fit_baseline(config: DictConfig, floor: Model = BASELINE) -> tuple[dict[str, Any], ClipData, pd.DataFrame]:
+    """Fit a floor to the mean frames of the training clips that `config.data` draws, and test it.
 
     Returns:
         The metrics of training and test, the data module, and a row of predictions for each test clip.
@@ -144,15 +152,19 @@ def fit_baseline(config: DictConfig) -> tuple[dict[str, Any], ClipData, pd.DataF
     data.setup("fit")
     features, labels, _ = _mean_frames(data, data.train_dataloader())
     test_features, test_labels, test_rows = _mean_frames(data, data.test_dataloader())
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
-    model.fit(features, labels)
+    if floor == NEIGHBOUR:  # it keeps the training frames, which it finds again, and gives no probabilities
+        model = KNeighborsClassifier(n_neighbors=1).fit(features, labels)
+        metrics: dict[str, Any] = {"parameters_total": features.size}
+    else:
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)).fit(features, labels)
+        probabilities = model.predict_proba(test_features)
+        metrics = {
+            "train/accuracy": float(model.score(features, labels)),
+            "test/loss": float(log_loss(test_labels, probabilities, labels=range(data.num_classes))),
+            "parameters_total": (features.shape[1] + 1) * data.num_classes,
+        }
     predicted = model.predict(test_features)
-    metrics = {
-        "train/accuracy": float(model.score(features, labels)),
-        "test/accuracy": float((predicted == test_labels).mean()),
-        "test/loss": float(log_loss(test_labels, model.predict_proba(test_features), labels=range(data.num_classes))),
-        "parameters_total": (features.shape[1] + 1) * data.num_classes,
-    }
+    metrics["test/accuracy"] = float((predicted == test_labels).mean())
     table = data.splits.loc[test_rows, ["clip", "group", "label"]].assign(predicted=predicted)
     return metrics, data, table
 

@@ -11,7 +11,8 @@ BLUE, GREEN, ORANGE, PURPLE = "#0072B2", "#009E73", "#E69F00", "#CC79A7"  # the 
 RED, SKY, GREY = "#D55E00", "#56B4E9", "#666666"
 BLACK, BROWN, OLIVE = "#000000", "#8C510A", "#999933"
 INDIGO, FOREST, PLUM = "#332288", "#117733", "#AA4499"
-WINE, TEAL, ROSE = "#882255", "#44AA99", "#CC6677"  # from OLIVE on, of Tol
+WINE, TEAL, ROSE = "#882255", "#44AA99", "#CC6677"
+STEEL, CORAL, MUSTARD, SILVER = "#4477AA", "#EE6677", "#AAAA00", "#BBBBBB"  # from OLIVE on, of Tol
 
 
 Line = str | tuple[int, tuple[int, ...]]  # a dash pattern as matplotlib has it: offset, and lengths on and off
@@ -59,8 +60,16 @@ GRU = Model("gru", "GRU", INDIGO, "p", (0, (6, 2, 1, 2)), dense=True, shape=())
 TT_GRU = Model("tt_gru", "TT-GRU", PLUM, "d", (0, (2, 1)), shape=TT_LSTM.shape)
 BT_GRU = Model("bt_gru", "BT-GRU", FOREST, "h", (0, (9, 1)), shape=_BT_SHAPE)
 BASELINE = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", shape=())
+NEIGHBOUR = Model("nearest_neighbour", "1-nearest neighbour on mean frames", SILVER, "x", (0, (1, 3)), shape=())
+_VALUES = (("values", "rank", None),)
+AVERAGED_LSTM = Model("averaged_lstm", "LSTM on averaged pixels", STEEL, "3", (0, (6, 1)), shape=_VALUES)
+PROJECTED_LSTM = Model("projected_lstm", "LSTM on a random projection", CORAL, "4", (0, (4, 2)), shape=_VALUES)
+FROZEN_BT_LSTM = Model("frozen_bt_lstm", "BT-LSTM, W frozen", MUSTARD, "+", (0, (1, 2)), shape=_BT_SHAPE)
+FLOORS = (BASELINE, NEIGHBOUR)  # fitted in one go to mean frames, without a training loop
 _OTHER_MAPS = (TR_LSTM, CP_LSTM, TUCKER_LSTM, HT_LSTM, KRONECKER_LSTM, LOW_RANK_LSTM)
-MODELS = (LSTM, TT_LSTM, BT_LSTM, *_OTHER_MAPS, GRU, TT_GRU, BT_GRU, BASELINE)  # in the order of tables and legends
+_FIXED_MAPS = (AVERAGED_LSTM, PROJECTED_LSTM, FROZEN_BT_LSTM)  # of which a part is never trained
+# in the order of tables and legends
+MODELS = (LSTM, TT_LSTM, BT_LSTM, *_OTHER_MAPS, *_FIXED_MAPS, GRU, TT_GRU, BT_GRU, *FLOORS)
 DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)
 _OTHER_COLORS, _OTHER_MARKERS = (WINE, TEAL, ROSE), ("8", "H", "1", "2")
 

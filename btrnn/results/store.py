@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from btrnn.results.schema import BASELINE, LATER, RUN_KEY, STAND_INS, TEXT_COLUMNS, Schema, schema_of
+from btrnn.results.schema import FLOORS, LATER, RUN_KEY, STAND_INS, TEXT_COLUMNS, Schema, schema_of
 from btrnn.storage import files
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, ResultsError
 
 PUBLISHED, LOCAL = "published", "local"  # values of the column `origin`; the latter is also the folder
+_FLOORS = tuple(model.name for model in FLOORS)
 _COLLECT_AGAIN = "collect the runs again, or restore the committed file"
 
 
@@ -92,7 +93,7 @@ def read_run(run_dir: Path) -> Results:
         prefix = f"{summary['name']}/" if schema.pictures == "of the run" else ""
         arrays = files.read_pictures(run_dir / "arrays.npz", RUN_AGAIN)
         pictures = {f"{prefix}{name}": array for name, array in arrays.items()}
-    if summary["model"] != BASELINE.name or (run_dir / "metrics.csv").exists():  # which is fitted in one go
+    if summary["model"] not in _FLOORS or (run_dir / "metrics.csv").exists():  # which is fitted in one go
         epochs = files.read_csv(run_dir / "metrics.csv", ["epoch"], RUN_AGAIN)
         epochs = epochs.rename(columns={"gradient_norm": "first_gradient_norm"})  # its name in runs of older versions
     runs = _tidy(pd.DataFrame([summary | texts]), schema)
