@@ -88,7 +88,8 @@ def _with_blocks(readme: Path, results_dir: Path) -> str:
         ResultsError: The two markers of a block do not each stand there once, in order.
     """
     text = readme.read_text(encoding="utf-8")
-    blocks = {"results": claims.readme_block(results_dir), "speed": benchmark.speed_block(results_dir)}
+    blocks = {name: claims.readme_block(results_dir, f"readme_{name}") for name in ("answer", "results")}
+    blocks |= {"speed": benchmark.speed_block(results_dir)}
     for name, block in blocks.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):

@@ -47,16 +47,15 @@ def page_texts(results_dir: Path, written: Collection[Path] = ()) -> dict[Path, 
     return {Path("README.md"): text + "\n"}
 
 
-def readme_block(results_dir: Path) -> str:
-    """Return what stands between README's markers, without blank lines at its ends; its links start beside README."""
+def readme_block(results_dir: Path, template: str) -> str:
+    """Return what stands between markers of README, without blank lines at its ends; its links start beside README."""
     runs = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
     return render(
-        "readme_block",
+        template,
         figure=f"figures/{STUDIES[0]}.png",
         num_runs=sum(map(len, runs)),
         devices=sorted({device for table in runs for device in table["device"] if device}),
         clocks=sorted({machine["processor"] for machine in read_machines(results_dir).values()}),
-        place=results_dir.name,
         **_known(results_dir, f"{results_dir.name}/"),
     )
 
@@ -64,8 +63,8 @@ def readme_block(results_dir: Path) -> str:
 def _known(results_dir: Path, place: str) -> dict[str, Any]:
     """Return what both pages say: the claims, those of each verdict that occurs, and the first lines.
 
-    `place` is what leads from the page to `results_dir`, with a slash at its end. The first lines are "" where the
-    studies are not collected.
+    `place` is what leads from the page to `results_dir`, with a slash at its end. The first lines are of `studies`,
+    none where these are not collected.
     """
     claims, studies = all_claims(results_dir), []
     verdicts = {verdict: [claim for claim in claims if claim["verdict"] == verdict] for verdict in VERDICTS}
@@ -76,7 +75,8 @@ def _known(results_dir: Path, place: str) -> dict[str, Any]:
     return {
         "claims": claims,
         "verdicts": {verdict: found for verdict, found in verdicts.items() if found},
-        "headline": render("headline", studies=studies, place=place) if studies else "",
+        "studies": studies,
+        "place": place,
     }
 
 
