@@ -34,7 +34,7 @@ _README_PHASES = ("forward", "training step")
 
 
 def report(results_dir: Path) -> Report:
-    """Return tables/benchmark.md, complexity.md and their figures; nothing of what was not measured."""
+    """Return tables/benchmark.md and its figures; nothing where nothing was measured."""
     read = {device: tables.read_all(results_dir, device) for device in ("cpu", "cuda")}
     measured = {device: sections for device, sections in read.items() if sections}
     if not measured:
@@ -43,7 +43,13 @@ def report(results_dir: Path) -> Report:
     machines = {device: tables.machines(results_dir, device, sections) for device, sections in measured.items()}
     names = [file.path.name for file in files]
     text = render("benchmark", measured=measured, machines=machines, figures=names, tables=tables)
-    return Report({Path("tables/benchmark.md"): text + "\n"} | complexity_report(results_dir).texts, files)
+    return Report({Path("tables/benchmark.md"): text + "\n"}, files)
+
+
+def report_with_laws(results_dir: Path) -> Report:
+    """Return `report`, with tables/complexity.md beside it."""
+    texts, figures = report(results_dir)
+    return Report(texts | complexity_report(results_dir).texts, figures)
 
 
 def terminal_report(results_dir: Path, device: str) -> str:

@@ -15,7 +15,7 @@ from btrnn.storage.files import ResultsError
 
 OTHER_PAGES: dict[str, Callable[[Path], Report]] = {  # of no experiment with runs
     "parameters": parameters.report,
-    "benchmark": benchmark.report,
+    "benchmark": benchmark.report_with_laws,
     "recovery": recovery.report,
 }
 
