@@ -104,8 +104,9 @@ publish: setup ## the only target that changes what the repository publishes: yo
 	$(RUN) experiments/publish.py $(EXPERIMENTS)
 	$(RUN) scripts/execute_notebooks.py --in-place
 
-bench: .venv/bench-done ## time and memory beside the dense layers and other libraries, and the targets (half an hour)
+bench: .venv/bench-done ## time and memory beside the dense layers and other libraries, and the targets; then `formats` (half an hour)
 	@$(RUN) experiments/benchmark.py
+	@$(RUN) experiments/formats.py
 
 formats: .venv/bench-done ## every format beside opt_einsum, tednet and tensorly-torch, and how near it fits (four minutes)
 	@$(RUN) experiments/formats.py

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from btrnn.ops import recurrence
 from btrnn.ops.gru import Operands, Unrolled, plain_unroll
-from btrnn.ops.matmul import repeated_linear, sum_of_outer_products
+from btrnn.ops.matmul import repeated_linear
 from btrnn.ops.native import gru as native_gru
 from btrnn.ops.native.gru import Kept
 from btrnn.ops.native.recurrence import serves as native_serves
@@ -91,14 +91,14 @@ def _backward(
     needed: Sequence[bool],
 ) -> Gradients:
     """Compute the gradients of the gates, hidden_0, U and b_hn, in place and without a graph."""
-    hidden_0, weight, size = operands.hidden_0, operands.weight, operands.weight.shape[1]
+    hidden_0, size = operands.hidden_0, operands.weight.shape[1]
     grad_outputs, into_hidden = grads
     grad_hidden = started(into_hidden, hidden_0)
     grad_sums, grad_new = back(steps, operands, activation, Kept(*kept), grad_outputs, grad_hidden, needed[1])
     grad_weight = None
     if needed[2]:
         multiplied = seen(steps, kept[0], hidden_0, operands.mask)
-        grad_weight = sum_of_outer_products(grad_sums, multiplied, weight, steps.sizes)
+        grad_weight = torch.mm(grad_sums.t(), multiplied)
     grad_gates = torch.cat([grad_sums[:, : 2 * size], grad_new], dim=1) if needed[0] else None
     return grad_gates, grad_hidden, grad_weight, grad_sums[:, 2 * size :].sum(0) if needed[3] else None
 

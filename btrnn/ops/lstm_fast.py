@@ -13,7 +13,7 @@ from torch import Tensor
 
 from btrnn.ops import recurrence
 from btrnn.ops.lstm import Operands, Unrolled, plain_unroll
-from btrnn.ops.matmul import repeated_linear, sum_of_outer_products
+from btrnn.ops.matmul import repeated_linear
 from btrnn.ops.native import recurrence as native_recurrence
 from btrnn.ops.native.recurrence import Kept
 from btrnn.ops.recurrence import Cell, Gradients, Passed, Tensors, chunks_from_the_end, seen, sequences_of, started
@@ -149,7 +149,7 @@ def _backward(
                     grad_h.mul_(mask[:rows_t])
     grad_weight = None
     if needed[3]:
-        grad_weight = sum_of_outer_products(grad_gates, seen(steps, hidden, hidden_0, mask), weight, steps.sizes)
+        grad_weight = torch.mm(grad_gates.t(), seen(steps, hidden, hidden_0, mask))
     return grad_gates if needed[0] else None, grad_hidden, grad_cell, grad_weight
 
 
@@ -167,7 +167,7 @@ def _backward_by_kernel(
     found = native_recurrence.backward(sequences, Kept(*kept), cell_0, weight, mask, grads, to_hidden_0=needed[1])
     grad_weight = None
     if needed[3]:
-        grad_weight = sum_of_outer_products(found.gates, seen(steps, found.hidden, hidden_0, mask), weight, steps.sizes)
+        grad_weight = torch.mm(found.gates.t(), seen(steps, found.hidden, hidden_0, mask))
     return found.gates if needed[0] else None, found.hidden_0, found.cell_0, grad_weight
 
 
