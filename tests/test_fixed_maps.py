@@ -1,6 +1,7 @@
 """Maps of which a part is never trained: against plain products, their gradients, and a run of each."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from btrnn.engine import run
 from btrnn.models.fixed_maps import Averaged, Frozen, Projected
 from btrnn.nn.input_map import BlockTerm, InputMap, MapPlace
 from btrnn.nn.rates import parameter_groups
+from btrnn.results.store import read_run
 
 MAPS = [Averaged(2, 4, 6, 1), Projected(5, seed=3), Frozen(BlockTerm((4, 6), (2, 4), 2, 2))]
 
@@ -77,11 +79,19 @@ def test_what_does_not_fit_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "of_w", "rank"),
-    [("averaged_lstm", 1024 * 3600, 3600), ("projected_lstm", 1024 * 64, 64), ("frozen_bt_lstm", 3392, 4)],
+    ("choice", "of_w", "rank"),
+    [
+        ("averaged_lstm", 1024 * 3600, 3600),
+        ("projected_lstm", 1024 * 64, 64),
+        ("frozen_bt_lstm", 3392, 4),
+        ("tr_lstm model.layer.tr_rank=[6,2,2,2,2,2,2,2]", 472, 6),
+    ],
 )
-def test_a_run_of_each(make_config: Callable[..., DictConfig], model: str, of_w: int, rank: int) -> None:
-    words = ("experiment=ucf11", f"model={model}", "scale.video.max_epochs=1", "optimizer.scaled=true")
-    summary = run.train(make_config(*words, "data.scaling=normalized"))
+def test_a_run_of_each(make_config: Callable[..., DictConfig], choice: str, of_w: int, rank: int) -> None:
+    model, *ranks = choice.split()
+    words = ("experiment=ucf11", f"model={model}", *ranks, "scale.video.max_epochs=1", "optimizer.scaled=true")
+    config = make_config(*words, "data.scaling=normalized")
+    run.train(config)
+    summary = read_run(Path(config.run_dir)).runs.iloc[0]
     assert (summary["model"], summary["parameters_input"], summary["rank"]) == (model, of_w, rank)
     assert summary["parameters_dense_input"] == 58_982_400

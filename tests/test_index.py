@@ -290,5 +290,5 @@ def test_split_errors() -> None:
     table = pd.DataFrame({"label": [0, 0, 0], "group": ["a/1", "a/1", "a/2"]})
     with pytest.raises(ValueError, match="at least 3 groups a class, got 2 for label 0"):
         split_clips(table, "grouped", 0)
-    with pytest.raises(ValueError, match="at least 2 clips, got 1"):
+    with pytest.raises(ValueError, match="at least 2, got 1"):
         split_clips(table.iloc[:1], "paper", 0)

@@ -8,6 +8,7 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -259,7 +260,7 @@ def summarise(
         "scale": config.scale.name,
         "in_modes": "x".join(map(str, of_map.in_modes)),
         "hidden_modes": "x".join(map(str, of_map.hidden_modes)),
-        "rank": of_map.rank,
+        "rank": max(of_map.rank) if isinstance(of_map.rank, Sequence) else of_map.rank,  # of several the largest
         "num_blocks": of_map.num_blocks,
         "order": of_map.order,
         "learning_rate": task.learning_rate,
