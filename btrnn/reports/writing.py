@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from btrnn.recovery import records
-from btrnn.reports import benchmark, model_cards, parameters, recovery
-from btrnn.reports.claims import page as claims
+from btrnn.reports import benchmark, model_cards, shapes
+from btrnn.reports.claims import findings
 from btrnn.reports.pages import page_of
 from btrnn.reports.render import Report
 from btrnn.results.store import LOCAL, collected_experiments
@@ -14,9 +14,9 @@ from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import ResultsError
 
 OTHER_PAGES: dict[str, Callable[[Path], Report]] = {  # of no experiment with runs
-    "parameters": parameters.report,
+    "parameters": shapes.parameters_report,
     "benchmark": benchmark.report_with_laws,
-    "recovery": recovery.report,
+    "recovery": shapes.recovery_report,
 }
 
 
@@ -41,7 +41,7 @@ def published_report(results_dir: Path) -> Report:
     texts, figures = _joined([page_report(results_dir, name) for name in names])
     texts |= model_cards.card_texts(results_dir)
     written = [*texts, *(figure.path for figure in figures)]
-    texts |= claims.page_texts(results_dir, written)  # which speaks of every experiment
+    texts |= findings.page_texts(results_dir, written)  # which speaks of every experiment
     if (readme := results_dir.parent / "README.md").exists():
         texts[Path("..", readme.name)] = _with_blocks(readme, results_dir)
     return Report(texts, figures)
@@ -88,7 +88,7 @@ def _with_blocks(readme: Path, results_dir: Path) -> str:
         ResultsError: The two markers of a block do not each stand there once, in order.
     """
     text = readme.read_text(encoding="utf-8")
-    blocks = {name: claims.readme_block(results_dir, f"readme_{name}") for name in ("answer", "results")}
+    blocks = {name: findings.readme_block(results_dir, f"readme_{name}") for name in ("answer", "results")}
     blocks |= {"speed": benchmark.speed_block(results_dir)}
     for name, block in blocks.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"

@@ -24,10 +24,7 @@ _LEVEL = 0.05
 def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) -> MeanInterval:
     """Compute the mean of first minus second over the seeds, or the folds, that both have, with its 95 % interval.
 
-    Args:
-        first: Runs of one setting, a row a seed and fold.
-        second: Runs of another.
-        column: The metric.
+    Each table has the runs of one setting, a row a seed and fold.
 
     Raises:
         ValueError: A seed stands in two rows of one fold: there is more than one setting.
@@ -42,13 +39,9 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
 
 
 def outcome(mean: float, different: float, equivalent: float, schema: Schema) -> str:
-    """Return what is claimed of a difference: a direction, or else equivalence, or neither.
+    """Return what is claimed of a mean difference: a direction, or else equivalence, or neither.
 
-    Args:
-        mean: The difference.
-        different: The p-value of its being zero; NaN, of one seed, claims nothing.
-        equivalent: That of its being outside the task's margin.
-        schema: The task's.
+    `different` is the p-value of its being zero, NaN at one seed, `equivalent` that of its being outside the margin.
     """
     if isnan(different):
         return ONE_SEED
@@ -120,10 +113,8 @@ def _check_examples(first: Row, second: Row, results: Results) -> None:
 def convergence(panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/loss") -> pd.DataFrame:
     """Compute when each other model reaches the dense model's best validation loss, for each seed.
 
-    Args:
-        panel: Rows of `btrnn.results.summary.summarise` of one panel and origin.
-        epochs: The experiment's table of epochs.
-        column: The loss that chooses the epoch; smaller is better.
+    `panel` are rows of `btrnn.results.summary.summarise`, of one panel and origin; `column` is the loss that chooses
+    the epoch.
 
     Returns:
         A row for each other setting with epochs and each seed and fold that the dense model has too: `model`, `label`,
@@ -142,6 +133,4 @@ def convergence(panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/lo
     times = times.assign(epochs=reached["epoch"] + 1.0, seconds=reached["spent"]).reset_index()
     dense = times["model"].isin(DENSE_MODELS)
     own = times[dense].rename(columns={"epochs": "dense_epochs", "seconds": "dense_seconds"})
-    found = times[~dense].merge(own[[*unit, "dense_epochs", "dense_seconds"]], on=unit)
-    places = list(panel["label"]).index
-    return found.sort_values(unit).sort_values("label", key=lambda labels: labels.map(places), kind="stable")
+    return times[~dense].merge(own[[*unit, "dense_epochs", "dense_seconds"]], on=unit)
