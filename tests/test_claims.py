@@ -69,7 +69,7 @@ def test_the_page_and_the_block_without_results(tmp_path, golden):
     results_dir = results_folder(tmp_path / "results")
     (text,) = findings.page_texts(results_dir).values()
     golden("claims.md", text)
-    golden("readme_block.md", readme_block(results_dir) + "\n")
+    golden("readme_block.md", readme_block(results_dir, "readme_results") + "\n")
 
 
 def test_the_committed_page_opens_with_at_most_six_lines_and_a_figure():
@@ -82,7 +82,7 @@ def test_the_committed_page_opens_with_at_most_six_lines_and_a_figure():
 
 
 def test_the_readme_block_has_six_to_eight_claims_in_short_lines():
-    block = readme_block(ROOT / "results")
+    block = readme_block(ROOT / "results", "readme_results")
     table = [line for line in block.splitlines() if line.startswith("|")]
     assert 6 <= len(table) - 2 <= 8
     assert max(map(len, block.splitlines())) <= 200

@@ -8,6 +8,7 @@ from btrnn.recovery import records
 from btrnn.reports import benchmark, model_cards, shapes
 from btrnn.reports.claims import findings
 from btrnn.reports.pages import page_of
+from btrnn.reports.publishing import chosen
 from btrnn.reports.render import Report
 from btrnn.results.store import LOCAL, collected_experiments
 from btrnn.storage.atomic import replace_file
@@ -55,12 +56,8 @@ def own_report(results_dir: Path, experiments: Sequence[str] = ()) -> Report:
     """
     own = results_dir / LOCAL
     present = collected_experiments(own) + [records.EXPERIMENT] * records.paths(own)[0].exists()
-    if unknown := [name for name in experiments if name not in present]:
-        raise ResultsError(
-            f"{', '.join(unknown)} is not collected in {own} (there: {', '.join(present) or 'none'}); "
-            f"run `python experiments/collect.py {' '.join(unknown)}` first"
-        )
-    return _joined([page_report(results_dir, name, local=True) for name in experiments or present])
+    names = chosen(experiments, present, "collected results", own)
+    return _joined([page_report(results_dir, name, local=True) for name in names])
 
 
 def write(report: Report, out_dir: Path) -> list[Path]:

@@ -34,8 +34,7 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
     if any(runs.duplicated(unit).any() for runs in pair):
         raise ValueError("a seed stands in two rows; give the runs of one setting")
     values = [runs.set_index(unit)[column] for runs in pair]
-    differences = (values[0] - values[1]).dropna().rename("difference").reset_index()
-    return mean_interval(by_unit(differences, "difference"))
+    return mean_interval(by_unit((values[0] - values[1]).dropna().reset_index(), column))
 
 
 def outcome(mean: float, different: float, equivalent: float, schema: Schema) -> str:
@@ -58,11 +57,8 @@ def model_differences(
     Rows are compared where they are of one origin and used as many examples; others are another study. The p-values of
     a panel's comparisons are a family, corrected by Holm's rule; the intervals are each by itself.
 
-    Args:
-        summary: Of `btrnn.results.summary.summarise`; where it has the paper's accuracies (`beside_paper`), the result
-            has their difference, `paper`.
-        results: Of the same runs; where it has predictions, both must have met the same test examples.
-        references: The names of models B.
+    `summary` is of `btrnn.results.summary.summarise`, `references` are the names of models B. Where there are the
+    paper's accuracies (`beside_paper`), the result has their difference, `paper`.
 
     Returns:
         A row for each pair that has a seed in common: the panel's columns, origin, first, second (labels), first_model,

@@ -113,19 +113,16 @@ class Schema:
         prefixes: With one of which the names of its experiments begin.
         published: The source of the data that published numbers are of.
         data: What is said of the data and the task. Runs that differ in one of these never stand in one table.
-        metrics: Numbers of a finished run, in the order of the table; those of the test split may be absent.
-        averaged: Which of them are averaged over seeds.
+        metrics, averaged: Numbers of a finished run, of the test split not in all, and which are averaged over seeds.
         main: The metric of the test split that the task is judged by.
         label, form, times, unit: Its name; how it is written, multiplied with what; what stands behind a difference.
         margin: Of a difference that is of no importance, fixed before any was measured.
         lower_is_better: As for a bound in nats.
         monitor: Chooses the epoch, and between learning rates; without its split. The lowest is best.
         epoch_metrics: Numbers of an epoch.
-        predictions: The file of a run with a row for each test example; "" where a task keeps none.
-        prediction_columns: Of such a row; the first names the example.
+        predictions, prediction_columns: A run's file of test examples, if any; the first column names the example.
         pictures: What arrays.npz of a run shows: what its own weights drew, or test data, the same for every run.
-        counted: What of the data is counted, beside examples.
-        folded: Whether runs have folds. Those of one setting are averaged over, as seeds are.
+        counted, folded: What of the data is counted, beside examples; whether runs have folds, averaged over as seeds.
     """
 
     prefixes: tuple[str, ...]

@@ -1,8 +1,7 @@
-"""Uncertainty of what is reported: Student's t for a mean over seeds or folds, also of differences.
+"""Uncertainty of what is reported: Student's t for a mean of independent values, over seeds or folds.
 
-One estimator serves intervals, tests of a difference and tests of equivalence: the mean of independent values, with
-n - 1 degrees. Equivalence (Schuirmann, 1987: two one-sided tests) is a claim of its own, with a margin that is fixed
-beforehand; that a difference is not significant does not show it.
+Equivalence (Schuirmann, 1987: two one-sided tests) is a claim of its own, with a margin that is fixed beforehand; no
+significant difference does not show it.
 """
 
 from collections.abc import Sequence
@@ -76,8 +75,8 @@ def _tail(found: MeanInterval, distance: float) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p-values of a family of tests as Holm (1979) corrects them, in the order given.
 
-    To reject those that are at most a level after the correction makes any false rejection in the family as rare as
-    that level, whatever the dependence of the tests. NaN, which tests nothing, stays and is not counted.
+    To reject those that are at most a level makes any false rejection in the family as rare as that level, whatever the
+    dependence of the tests. NaN, which tests nothing, stays and is not counted.
 
     Raises:
         ValueError: A number is no probability.

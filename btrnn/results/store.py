@@ -1,9 +1,7 @@
-"""Run folders to tidy tables, and the committed files that hold them.
+"""Run folders to tidy tables, and the committed files that hold them: tables and figures need no run folders.
 
 A run folder is `<experiment>/<name>/seed<k>/` with summary.json (only when the run is finished), metrics.csv and what
-the task puts out: a table of test examples, arrays.npz with pictures, or both. Collecting turns many of them into three
-tables (a row per run, per run and epoch, per run and test example) and one file of pictures. They are kept in results/,
-so that every table and figure can be made without run folders.
+the task puts out: a table of test examples, arrays.npz with pictures, or both. See `Results` for what becomes of many.
 """
 
 import json

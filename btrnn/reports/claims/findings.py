@@ -1,7 +1,4 @@
-"""What was found of the paper's claims, counted from shapes alone, trained and timed, and the pages that say so.
-
-These are results/README.md and the generated blocks of README.
-"""
+"""What was found of the paper's claims, and the pages that say so: results/README.md and blocks of README."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -41,9 +38,6 @@ def all_findings(results_dir: Path) -> Findings:
     return found
 
 
-# ---- what is counted
-
-
 def _counted(results_dir: Path) -> Findings:
     """Return what `btrnn.complexity` counts of what a source claims."""
     value = read_paper(results_dir / "paper.csv")["value"]
@@ -63,9 +57,6 @@ def _counted(results_dir: Path) -> Findings:
 def modes(text: str) -> tuple[int, ...]:
     """Read modes as paper.csv writes them: 8x20x20x18."""
     return tuple(int(mode) for mode in text.split("x"))
-
-
-# ---- task 1
 
 
 def _recognition(view: View) -> Findings:
@@ -116,9 +107,6 @@ def _orderings(results_dir: Path) -> Findings:
     return found
 
 
-# ---- tasks 2 and 3
-
-
 def _no_worse(view: View, key: str, margin: float, form: str) -> Findings:
     """Judge whether the block-term model is worse than the dense one by at most a share of the dense one's number."""
     runs, column = view.results.runs, view.schema.main
@@ -146,9 +134,6 @@ _TRAINED: dict[str, Callable[[View], Findings]] = {
     "draw": lambda view: _no_worse(view, "generation", rules.COMPARABLE, ".2f"),
     "captioning": lambda view: _no_worse(view, "captioning", rules.LITTLE, ".3f"),
 }
-
-
-# ---- task 4, time and complexity
 
 
 def _recovery(results_dir: Path) -> Findings:
@@ -239,17 +224,14 @@ def _known(results_dir: Path, place: str) -> dict[str, Any]:
     `place` is what leads from the page to `results_dir`, with a slash at its end.
     """
     claims, studies = all_claims(results_dir), []
-    verdicts = {verdict: [claim for claim in claims if claim["verdict"] == verdict] for verdict in rules.VERDICTS}
+    verdicts: dict[str, list[Claim]] = {}
+    for claim in sorted(claims, key=lambda claim: rules.VERDICTS.index(claim["verdict"])):
+        verdicts.setdefault(claim["verdict"], []).append(claim)
     if set(STUDIES) <= set(collected_experiments(results_dir)):
         for view in (view_of(results_dir, name) for name in STUDIES):
             (ours,) = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
             studies.append({"view": view, "first": view.first, "ours": ours} | RATES.values(view))
-    return {
-        "claims": claims,
-        "verdicts": {verdict: found for verdict, found in verdicts.items() if found},
-        "studies": studies,
-        "place": place,
-    }
+    return {"claims": claims, "verdicts": verdicts, "studies": studies, "place": place}
 
 
 def claims_table(claims: list[Claim], there: Collection[Path], place: str = "") -> str:

@@ -5,7 +5,7 @@ difference tells nothing. A stand-in gives no verdict: what holds of it, holds o
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -74,7 +74,6 @@ def no_worse(mean: float, far: float, limit: float) -> Verdict:
     return in_share([True, far <= limit]) if mean <= limit else "not reproduced"
 
 
-def tells_apart(accuracies: Iterable[float], num_classes: int) -> bool:
+def tells_apart(accuracies: Collection[float], num_classes: int) -> bool:
     """Return whether accuracies can be compared at all: not where all are at the ceiling, or all near chance."""
-    known = list(accuracies)
-    return not (min(known) >= CEILING or max(known) <= FLOOR / num_classes)
+    return min(accuracies) < CEILING and max(accuracies) > FLOOR / num_classes
