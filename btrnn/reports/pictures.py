@@ -66,5 +66,5 @@ def captions_file(view: View) -> list[FigureFile]:
         for image, number in zip(pictures["images"], pictures["image_ids"], strict=True)
     ]
     rows = [("", tiles[place : place + _COLUMNS]) for place in range(0, len(tiles), _COLUMNS)]
-    title = f"{view.title}: test images drawn at random"
+    title = f"{view.title}: some test images"
     return [view.figure("captions.png", draw_tiles, rows, title=title)] if said else []
