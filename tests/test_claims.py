@@ -12,11 +12,10 @@ import pytest
 from btrnn.benchmark.records import RecordFile, record, section_path
 from btrnn.benchmark.settings import Point
 from btrnn.recovery import records
-from btrnn.reports import parameters
+from btrnn.reports import shapes
 from btrnn.reports.benchmark import speed_block
-from btrnn.reports.claims import page
-from btrnn.reports.claims.findings import all_findings
-from btrnn.reports.claims.page import readme_block
+from btrnn.reports.claims import findings
+from btrnn.reports.claims.findings import all_findings, readme_block
 from btrnn.reports.claims.rules import VERDICTS, Claim, claim_texts, in_share, no_worse, tells_apart
 from btrnn.results.differences import convergence, paired_difference
 from btrnn.results.schema import schema_of
@@ -38,7 +37,7 @@ def keep(results_dir: Path, experiment: str) -> None:
 
 
 def found(results_dir: Path, key: str) -> Claim:
-    (claim,) = [claim for claim in page.all_claims(results_dir) if claim["key"] == key]
+    (claim,) = [claim for claim in findings.all_claims(results_dir) if claim["key"] == key]
     return claim
 
 
@@ -52,7 +51,7 @@ def rows(table: str) -> list[list[str]]:
 
 def test_without_results_what_is_counted_is_reproduced_and_the_rest_is_not_run(tmp_path):
     results_dir = results_folder(tmp_path)
-    claims = page.all_claims(results_dir)
+    claims = findings.all_claims(results_dir)
     assert [claim["key"] for claim in claims] == list(claim_texts())
     verdicts = {claim["key"]: claim["verdict"] for claim in claims}
     exact = all_findings(results_dir)
@@ -68,13 +67,13 @@ def test_without_results_what_is_counted_is_reproduced_and_the_rest_is_not_run(t
 
 def test_the_page_and_the_block_without_results(tmp_path, golden):
     results_dir = results_folder(tmp_path / "results")
-    (text,) = page.page_texts(results_dir).values()
+    (text,) = findings.page_texts(results_dir).values()
     golden("claims.md", text)
-    golden("readme_block.md", readme_block(results_dir) + "\n")
+    golden("readme_block.md", readme_block(results_dir, "readme_results") + "\n")
 
 
 def test_the_committed_page_opens_with_at_most_six_lines_and_a_figure():
-    (text,) = page.page_texts(ROOT / "results").values()
+    (text,) = findings.page_texts(ROOT / "results").values()
     lines = text.split("##")[0].splitlines()
     answers = [line for line in lines if line.startswith("- **")]
     assert 1 <= len(answers) <= 6
@@ -83,7 +82,7 @@ def test_the_committed_page_opens_with_at_most_six_lines_and_a_figure():
 
 
 def test_the_readme_block_has_six_to_eight_claims_in_short_lines():
-    block = readme_block(ROOT / "results")
+    block = readme_block(ROOT / "results", "readme_results")
     table = [line for line in block.splitlines() if line.startswith("|")]
     assert 6 <= len(table) - 2 <= 8
     assert max(map(len, block.splitlines())) <= 200
@@ -97,20 +96,20 @@ def test_a_number_of_the_paper_that_differs_is_not_reproduced(tmp_path):
     path.write_text(re.sub(r"(sensitivity.parameters.r2_d5,.*,)192(,)", r"\g<1>193\2", path.read_text()))
     claim = found(results_dir, "compression_abstract")
     assert (claim["paper"], claim["ours"], claim["verdict"]) == ("17,389 [S]", "17,388", "not reproduced")
-    (text,) = parameters.report(results_dir).texts.values()
+    (text,) = shapes.parameters_report(results_dir).texts.values()
     assert "31 of 32 counts equal those of the paper's figure" in text
 
 
 def test_our_own_arithmetic_is_no_claim_and_every_known_number_has_its_mark(tmp_path):
     results_dir = results_folder(tmp_path)
-    (text,) = page.page_texts(results_dir).values()
+    (text,) = findings.page_texts(results_dir).values()
     counts = rows(text.split("## What the paper does not say")[1].split("\n\n")[1])
     assert len(counts) == 4
     for _, known, ours, _ in counts:
         numbers, marks = re.findall(r"\d[\d,]*", known), re.findall(r"\[[SDM/]+\]", known)
         assert len(marks) == len(numbers)
         assert ours == "219.9" or re.findall(r"\d[\d,]*", ours) == numbers  # what is known is met
-    counted_here = [claim for claim in page.all_claims(results_dir) if claim["kind"] == "counted"]
+    counted_here = [claim for claim in findings.all_claims(results_dir) if claim["kind"] == "counted"]
     assert not any(number in claim["ours"] for claim in counted_here for number in ("1,552", "1,184", "219.9"))
 
 
@@ -255,42 +254,39 @@ def test_panels_are_recovered_where_the_median_truth_is(tmp_path):
 def test_the_page_links_to_what_is_there_or_written_with_it(tmp_path):
     results_dir = results_folder(tmp_path)
     table = Path("tables/parameters.md")
-    (without,) = page.page_texts(results_dir).values()
-    (linked,) = page.page_texts(results_dir, [table]).values()
+    (without,) = findings.page_texts(results_dir).values()
+    (linked,) = findings.page_texts(results_dir, [table]).values()
     assert "](tables/parameters.md)" not in without
     assert linked.count("](tables/parameters.md)") == 4
     (results_dir / table).parent.mkdir()
     (results_dir / table).touch()
-    assert page.page_texts(results_dir) == {Path("README.md"): linked}
+    assert findings.page_texts(results_dir) == {Path("README.md"): linked}
 
 
 # ---- rules
 
 
 @pytest.mark.parametrize(
-    ("holding", "on_stand_in", "verdict"),
+    ("holding", "verdict"),
     [
-        ([True] * 4, False, "reproduced"),
-        ([True] * 4, True, "not testable here"),
-        ([True, False], False, "partly"),
-        ([False] * 4, True, "not testable here"),
-        ([False] * 4, False, "not reproduced"),
-        ([], False, "not tested"),
+        ([True] * 4, "reproduced"),
+        ([True, False], "partly"),
+        ([False] * 4, "not reproduced"),
+        ([], "not tested"),
     ],
 )
-def test_rules(holding, on_stand_in, verdict):
-    assert in_share(holding, on_stand_in=on_stand_in) == verdict
+def test_rules(holding, verdict):
+    assert in_share(holding) == verdict
     assert verdict in VERDICTS
 
 
 def test_a_wide_interval_is_no_reproduction_and_no_refutation():
-    assert no_worse(0.4, 1.0, 2.0, on_stand_in=False) == "reproduced"
-    assert no_worse(0.4, 5.7, 2.0, on_stand_in=False) == "partly"
-    assert no_worse(0.4, float("nan"), 2.0, on_stand_in=False) == "partly"
-    assert no_worse(2.1, 5.7, 2.0, on_stand_in=False) == "not reproduced"
-    assert no_worse(2.1, float("nan"), 2.0, on_stand_in=False) == "not reproduced"
-    assert no_worse(float("nan"), 1.0, 2.0, on_stand_in=False) == "not reproduced"
-    assert no_worse(0.4, 1.0, 2.0, on_stand_in=True) == "not testable here"
+    assert no_worse(0.4, 1.0, 2.0) == "reproduced"
+    assert no_worse(0.4, 5.7, 2.0) == "partly"
+    assert no_worse(0.4, float("nan"), 2.0) == "partly"
+    assert no_worse(2.1, 5.7, 2.0) == "not reproduced"
+    assert no_worse(2.1, float("nan"), 2.0) == "not reproduced"
+    assert no_worse(float("nan"), 1.0, 2.0) == "not reproduced"
 
 
 def test_accuracies_at_the_ceiling_or_near_chance_tell_nothing():

@@ -109,7 +109,7 @@ def test_what_is_not_there_is_named(results_dir):
         collect(results_dir, ["ucf1"])
     with pytest.raises(ResultsError, match=r"no results of ucf1 in .*local; there are: none"):
         publish(results_dir, ["ucf1"])
-    with pytest.raises(ResultsError, match=r"ucf1 is not collected in .*local \(there: none\)"):
+    with pytest.raises(ResultsError, match=r"no collected results of ucf1 in .*local; there are: none"):
         own_report(results_dir, ["ucf1"])
 
 

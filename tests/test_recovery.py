@@ -18,7 +18,7 @@ from btrnn.engine.config import ConfigError, register
 from btrnn.recovery import records
 from btrnn.recovery.records import SAME_SHAPE, compare_with_rank, shape_name, summarise
 from btrnn.recovery.study import KINDS, best_rank_error, dense_weights, draw_inputs, fit, make_truth, run, second_moment
-from btrnn.reports import parameters, recovery
+from btrnn.reports import shapes
 from btrnn.results.summary import read_paper
 from btrnn.storage.files import ResultsError
 
@@ -281,7 +281,7 @@ def test_a_damaged_run_is_named(study):
 
 
 def test_the_page_says_what_the_csv_gives(collected, golden):
-    (text,) = recovery.report(collected).texts.values()
+    (text,) = shapes.recovery_report(collected).texts.values()
     golden("recovery.md", text)
     table = summarise(records.read(collected).rows)
     own = table[table["truth"] == SAME_SHAPE].set_index("name")
@@ -293,11 +293,11 @@ def test_the_page_says_what_the_csv_gives(collected, golden):
 
 
 def test_what_is_not_collected_gives_no_page(tmp_path):
-    assert recovery.report(tmp_path) == ({}, [])
+    assert shapes.recovery_report(tmp_path) == ({}, [])
 
 
 def test_figures_show_the_rows(collected):
-    files = {file.path.name: file for file in recovery.report(collected).figures}
+    files = {file.path.name: file for file in shapes.recovery_report(collected).figures}
     panels = files["recovery_panels.png"].draw()
     captions = [axis.get_title() for axis in panels.axes]
     assert captions[:6] == ["truth, P = 4096", *(f"P = {count}: 0.300" for count in (129, 528, 258, 256, 384))]
@@ -334,19 +334,19 @@ def test_shape_names():
 
 def test_every_count_of_the_parameter_figure_is_the_papers():
     paper = read_paper(ROOT / "results" / "paper.csv")["value"]
-    table = parameters.grid()
+    table = shapes.grid()
     assert len(table) == 32
     for row in table.to_dict("records"):
         assert row["parameters"] == int(paper[f"sensitivity.parameters.r{row['rank']}_d{row['order']}"])
         for side in ("in", "out"):
             assert row[f"{side}_modes"] == paper[f"sensitivity.{side}_modes_d{row['order']}"]
         assert prod(map(int, row["in_modes"].split("x"))) == 4096
-    assert int(paper["sensitivity.parameters.dense"]) == parameters.DENSE == 1_048_576
+    assert int(paper["sensitivity.parameters.dense"]) == shapes.DENSE == 1_048_576
 
 
 def test_the_parameter_figure_draws_the_counts_and_the_dense_line(golden):
-    table = parameters.grid()
-    texts, (file,) = parameters.report(ROOT / "results")
+    table = shapes.grid()
+    texts, (file,) = shapes.parameters_report(ROOT / "results")
     (axis,) = file.draw().axes
     assert axis.get_yscale() == "log"
     *lines, dense = axis.lines

@@ -525,6 +525,6 @@ for name in sys.argv[1:]:
 
 def test_counting_and_reading_results_needs_no_torch() -> None:
     names = ["complexity", "results.store", "results.differences", "figures.series", "figures.file", "reports.pages"]
-    command = [sys.executable, "-c", WITHOUT_TORCH, *names, "reports.claims.page", "reports.writing"]
+    command = [sys.executable, "-c", WITHOUT_TORCH, *names, "reports.claims.findings", "reports.writing"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
     assert done.returncode == 0, done.stderr

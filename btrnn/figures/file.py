@@ -47,11 +47,11 @@ class Look(NamedTuple):
     hollow: bool = False
 
 
-RANK_LOOKS = {  # by the rank R, where lines differ in nothing else
-    1: Look(SKY, "o", ":"),
-    2: Look(BLUE, "s", "--"),
-    3: Look(ORANGE, "^", "-."),
-    4: Look(RED, "D", "-"),
+RANK_LOOKS = {  # by the label, where lines differ in nothing but the rank
+    "R = 1": Look(SKY, "o", ":"),
+    "R = 2": Look(BLUE, "s", "--"),
+    "R = 3": Look(ORANGE, "^", "-."),
+    "R = 4": Look(RED, "D", "-"),
 }
 
 

@@ -27,9 +27,7 @@ def card_texts(results_dir: Path) -> dict[Path, str]:
         schema, runs = schema_of(row["experiment"]), read_results(results_dir, row["experiment"]).runs
         runs = runs[runs["name"] == row["name"]]
         if row["seed"] not in set(runs["seed"]):
-            raise ResultsError(
-                f"{stem(row)} was exported, but is not in {row['experiment']}.csv: collect the runs first"
-            )
+            raise ResultsError(f"{stem(row)} was exported, but is not in {row['experiment']}.csv: collect the runs")
         run = runs[runs["seed"] == row["seed"]].iloc[0].to_dict()
         card = {"exported": row, "stem": stem(row), "schema": schema, "task": _TASKS[schema], "run": run}
         card |= {"mean": summarise(runs).iloc[0].to_dict(), "factorised": bool(model_of(run["model"]).shape)}

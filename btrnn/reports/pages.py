@@ -253,7 +253,7 @@ def _shape_figures(view: View) -> list[FigureFile]:
     panels = sorted(lines.loc[~other, "panel"].unique())
     parts = [lines[~other].sort_values(["panel", "label"])]
     parts += [lines[other].assign(panel=panel, x=float("nan")) for panel in panels]
-    options = {"bars": True, "limits": _WHOLE, "looks": {f"R = {rank}": look for rank, look in RANK_LOOKS.items()}}
+    options = {"bars": True, "limits": _WHOLE, "looks": RANK_LOOKS}
     options |= {"x_label": "core order d", "y_label": view.metric.label}
     maps = {
         f"N = {blocks:g}": rows.pivot_table(index="order", columns="rank", values="test/accuracy")

@@ -1,10 +1,7 @@
-"""Own results and published ones: where each stands, and how the first become the second.
-
-Runs are collected into `results/local/`, which no repository holds; `make publish` alone takes them over into
-`results/`: their rows, their pictures, and the files of the recovery study, the benchmark and the formats.
-"""
+"""Own results, collected into `results/local/`, which no repository holds, and how `make publish` takes them over."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -31,16 +28,14 @@ def collect(results_dir: Path, experiments: Sequence[str] = ()) -> list[str]:
     """
     runs_dir, out, lines = results_dir / "runs", results_dir / LOCAL, []
     present = sorted(path.name for path in runs_dir.iterdir() if path.is_dir()) if runs_dir.is_dir() else []
-    for name in _chosen(experiments, present, "run folders", runs_dir):
-        paths: list[Path] = []
+    for name in chosen(experiments, present, "run folders", runs_dir):
         if name == records.EXPERIMENT:
             recovery, unfinished = records.collect(results_dir, out)
-            rows = recovery.rows
-            paths = records.write(recovery, out) if len(rows) else []
+            rows, write = recovery.rows, partial(records.write, recovery, out)
         else:
             results, unfinished = store.collect(results_dir, name, out)
-            rows = results.runs
-            paths = store.write_results(results, out, name) if len(rows) else []
+            rows, write = results.runs, partial(store.write_results, results, out, name)
+        paths = write() if len(rows) else []
         lines += [f"{path}: not finished, left out" for path in unfinished]
         written = f"{len(rows)} rows -> {', '.join(map(str, paths))}" if paths else "no finished run, nothing written"
         lines.append(f"{name}: {written}")
@@ -60,7 +55,7 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
     own, written = results_dir / LOCAL, []
     others = {records.EXPERIMENT: records.paths(own)[0], "benchmark": machine_path(own), "formats": own / FORMATS_FILE}
     present = [*store.collected_experiments(own), *(name for name, path in others.items() if path.exists())]
-    for name in _chosen(experiments, present, "results", own):
+    for name in chosen(experiments, present, "results", own):
         if name == "benchmark":
             written += publish_sections(own, results_dir)
         elif name == "formats":
@@ -81,7 +76,7 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
     return written
 
 
-def _chosen(asked: Sequence[str], present: Collection[str], what: str, place: Path) -> Collection[str]:
+def chosen(asked: Sequence[str], present: Collection[str], what: str, place: Path) -> Collection[str]:
     """Return what was asked for, or all; raises ResultsError where something is not there."""
     if unknown := [name for name in asked if name not in present]:
         raise ResultsError(f"no {what} of {', '.join(unknown)} in {place}; there are: {', '.join(present) or 'none'}")

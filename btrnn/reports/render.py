@@ -83,15 +83,9 @@ def marked(value: str, mark: str) -> str:
 
 
 def span(values: "pd.Series[Any]") -> str:
-    """Write the lowest and the highest of some whole numbers, or the one that they all are."""
-    known = [int(value) for value in values.dropna()]
-    if not known:
-        return "0"
-    low, high = count(min(known)), count(max(known))
-    return low if low == high else f"{low} to {high}"
-
-
-# ---- templates
+    """Write the lowest and the highest of some whole numbers, or the one that they all are; 0 where there is none."""
+    known = values.dropna()
+    return " to ".join(dict.fromkeys([count(known.min()), count(known.max())])) if len(known) else "0"
 
 
 @cache

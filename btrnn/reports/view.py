@@ -148,5 +148,4 @@ def published_view(results_dir: Path, experiment: str) -> View | None:
     near = [name for name in collected_experiments(results_dir) if f"{name}_".startswith(f"{experiment}_")]
     views = [view_of(results_dir, name) for name in near]
     views = [view for view in views if view.experiment in (experiment, f"{experiment}_{view.first['source']}")]
-    newest = sorted(views, key=lambda view: (view.experiment == experiment, view.results.runs["finished"].max()))
-    return newest[-1] if newest else None
+    return max(views, key=lambda one: (one.experiment == experiment, one.results.runs["finished"].max()), default=None)

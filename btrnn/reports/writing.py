@@ -5,18 +5,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from btrnn.recovery import records
-from btrnn.reports import benchmark, model_cards, parameters, recovery
-from btrnn.reports.claims import page as claims
+from btrnn.reports import benchmark, model_cards, shapes
+from btrnn.reports.claims import findings
 from btrnn.reports.pages import page_of
+from btrnn.reports.publishing import chosen
 from btrnn.reports.render import Report
 from btrnn.results.store import LOCAL, collected_experiments
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import ResultsError
 
 OTHER_PAGES: dict[str, Callable[[Path], Report]] = {  # of no experiment with runs
-    "parameters": parameters.report,
+    "parameters": shapes.parameters_report,
     "benchmark": benchmark.report_with_laws,
-    "recovery": recovery.report,
+    "recovery": shapes.recovery_report,
 }
 
 
@@ -41,7 +42,7 @@ def published_report(results_dir: Path) -> Report:
     texts, figures = _joined([page_report(results_dir, name) for name in names])
     texts |= model_cards.card_texts(results_dir)
     written = [*texts, *(figure.path for figure in figures)]
-    texts |= claims.page_texts(results_dir, written)  # which speaks of every experiment
+    texts |= findings.page_texts(results_dir, written)  # which speaks of every experiment
     if (readme := results_dir.parent / "README.md").exists():
         texts[Path("..", readme.name)] = _with_blocks(readme, results_dir)
     return Report(texts, figures)
@@ -55,12 +56,8 @@ def own_report(results_dir: Path, experiments: Sequence[str] = ()) -> Report:
     """
     own = results_dir / LOCAL
     present = collected_experiments(own) + [records.EXPERIMENT] * records.paths(own)[0].exists()
-    if unknown := [name for name in experiments if name not in present]:
-        raise ResultsError(
-            f"{', '.join(unknown)} is not collected in {own} (there: {', '.join(present) or 'none'}); "
-            f"run `python experiments/collect.py {' '.join(unknown)}` first"
-        )
-    return _joined([page_report(results_dir, name, local=True) for name in experiments or present])
+    names = chosen(experiments, present, "collected results", own)
+    return _joined([page_report(results_dir, name, local=True) for name in names])
 
 
 def write(report: Report, out_dir: Path) -> list[Path]:
@@ -88,7 +85,7 @@ def _with_blocks(readme: Path, results_dir: Path) -> str:
         ResultsError: The two markers of a block do not each stand there once, in order.
     """
     text = readme.read_text(encoding="utf-8")
-    blocks = {name: claims.readme_block(results_dir, f"readme_{name}") for name in ("answer", "results")}
+    blocks = {name: findings.readme_block(results_dir, f"readme_{name}") for name in ("answer", "results")}
     blocks |= {"speed": benchmark.speed_block(results_dir)}
     for name, block in blocks.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"

@@ -24,10 +24,7 @@ _LEVEL = 0.05
 def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) -> MeanInterval:
     """Compute the mean of first minus second over the seeds, or the folds, that both have, with its 95 % interval.
 
-    Args:
-        first: Runs of one setting, a row a seed and fold.
-        second: Runs of another.
-        column: The metric.
+    Each table has the runs of one setting, a row a seed and fold.
 
     Raises:
         ValueError: A seed stands in two rows of one fold: there is more than one setting.
@@ -37,18 +34,13 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
     if any(runs.duplicated(unit).any() for runs in pair):
         raise ValueError("a seed stands in two rows; give the runs of one setting")
     values = [runs.set_index(unit)[column] for runs in pair]
-    differences = (values[0] - values[1]).dropna().rename("difference").reset_index()
-    return mean_interval(by_unit(differences, "difference"))
+    return mean_interval(by_unit((values[0] - values[1]).dropna().reset_index(), column))
 
 
 def outcome(mean: float, different: float, equivalent: float, schema: Schema) -> str:
-    """Return what is claimed of a difference: a direction, or else equivalence, or neither.
+    """Return what is claimed of a mean difference: a direction, or else equivalence, or neither.
 
-    Args:
-        mean: The difference.
-        different: The p-value of its being zero; NaN, of one seed, claims nothing.
-        equivalent: That of its being outside the task's margin.
-        schema: The task's.
+    `different` is the p-value of its being zero, NaN at one seed, `equivalent` that of its being outside the margin.
     """
     if isnan(different):
         return ONE_SEED
@@ -65,11 +57,8 @@ def model_differences(
     Rows are compared where they are of one origin and used as many examples; others are another study. The p-values of
     a panel's comparisons are a family, corrected by Holm's rule; the intervals are each by itself.
 
-    Args:
-        summary: Of `btrnn.results.summary.summarise`; where it has the paper's accuracies (`beside_paper`), the result
-            has their difference, `paper`.
-        results: Of the same runs; where it has predictions, both must have met the same test examples.
-        references: The names of models B.
+    `summary` is of `btrnn.results.summary.summarise`, `references` are the names of models B. Where there are the
+    paper's accuracies (`beside_paper`), the result has their difference, `paper`.
 
     Returns:
         A row for each pair that has a seed in common: the panel's columns, origin, first, second (labels), first_model,
@@ -120,10 +109,8 @@ def _check_examples(first: Row, second: Row, results: Results) -> None:
 def convergence(panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/loss") -> pd.DataFrame:
     """Compute when each other model reaches the dense model's best validation loss, for each seed.
 
-    Args:
-        panel: Rows of `btrnn.results.summary.summarise` of one panel and origin.
-        epochs: The experiment's table of epochs.
-        column: The loss that chooses the epoch; smaller is better.
+    `panel` are rows of `btrnn.results.summary.summarise`, of one panel and origin; `column` is the loss that chooses
+    the epoch.
 
     Returns:
         A row for each other setting with epochs and each seed and fold that the dense model has too: `model`, `label`,
@@ -142,6 +129,4 @@ def convergence(panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/lo
     times = times.assign(epochs=reached["epoch"] + 1.0, seconds=reached["spent"]).reset_index()
     dense = times["model"].isin(DENSE_MODELS)
     own = times[dense].rename(columns={"epochs": "dense_epochs", "seconds": "dense_seconds"})
-    found = times[~dense].merge(own[[*unit, "dense_epochs", "dense_seconds"]], on=unit)
-    places = list(panel["label"]).index
-    return found.sort_values(unit).sort_values("label", key=lambda labels: labels.map(places), kind="stable")
+    return times[~dense].merge(own[[*unit, "dense_epochs", "dense_seconds"]], on=unit)

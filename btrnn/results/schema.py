@@ -7,14 +7,14 @@ from typing import Literal
 
 from btrnn.storage.files import ResultsError
 
-BLUE, GREEN, ORANGE, PURPLE = "#0072B2", "#009E73", "#E69F00", "#CC79A7"  # the colours of Okabe and Ito
+BLUE, GREEN, ORANGE, PURPLE = (
+    "#0072B2",
+    "#009E73",
+    "#E69F00",
+    "#CC79A7",
+)  # of Okabe and Ito; others are of Tol
 RED, SKY, GREY = "#D55E00", "#56B4E9", "#666666"
-BLACK, BROWN, OLIVE = "#000000", "#8C510A", "#999933"
-INDIGO, FOREST, PLUM = "#332288", "#117733", "#AA4499"
-WINE, TEAL, ROSE = "#882255", "#44AA99", "#CC6677"
-STEEL, CORAL, MUSTARD, SILVER = "#4477AA", "#EE6677", "#AAAA00", "#BBBBBB"  # from OLIVE on, of Tol
-
-
+_RANK, _BLOCKS, _ORDER = ("R", "rank", None), ("N", "num_blocks", None), ("d", "order", None)
 Line = str | tuple[int, tuple[int, ...]]  # a dash pattern as matplotlib has it: offset, and lengths on and off
 
 
@@ -37,41 +37,36 @@ class Model:
     marker: str
     line: Line
     dense: bool = False
-    shape: tuple[tuple[str, str, int | float | None], ...] = (
-        ("R", "rank", None),
-        ("N", "num_blocks", None),
-        ("d", "order", None),
-    )
+    shape: tuple[tuple[str, str, int | float | None], ...] = (_RANK, _BLOCKS, _ORDER)
     hollow: bool = False
 
 
 LSTM = Model("lstm", "LSTM", BLUE, "s", "--", dense=True, shape=())
 TT_LSTM = Model("tt_lstm", "TT-LSTM", ORANGE, "^", "-.", shape=(("R", "rank", 4.0), ("d", "order", 4.0)), hollow=True)
-_BT_SHAPE = (("R", "rank", None), ("N", "num_blocks", 2.0), ("d", "order", 4.0))
+_BT_SHAPE = (_RANK, ("N", "num_blocks", 2.0), ("d", "order", 4.0))
 BT_LSTM = Model("bt_lstm", "BT-LSTM", GREEN, "o", "-", shape=_BT_SHAPE)
 TR_LSTM = Model("tr_lstm", "TR-LSTM", PURPLE, "v", (0, (5, 1)))
-CP_LSTM = Model("cp_lstm", "CP-LSTM", RED, "P", (0, (3, 1, 1, 1)), shape=(("R", "rank", None), ("d", "order", None)))
+CP_LSTM = Model("cp_lstm", "CP-LSTM", RED, "P", (0, (3, 1, 1, 1)), shape=(_RANK, _ORDER))
 TUCKER_LSTM = Model("tucker_lstm", "Tucker-LSTM", SKY, "X", (0, (1, 1)))
-HT_LSTM = Model("ht_lstm", "HT-LSTM", OLIVE, "<", (0, (3, 1, 1, 1, 1, 1)))
-_TERMS = (("N", "num_blocks", None),)
-KRONECKER_LSTM = Model("kronecker_lstm", "Kronecker-LSTM", BROWN, ">", (0, (8, 2)), shape=_TERMS)
-LOW_RANK_LSTM = Model("low_rank_lstm", "low-rank LSTM", BLACK, "*", (0, (2, 4)), shape=(("R", "rank", None),))
-GRU = Model("gru", "GRU", INDIGO, "p", (0, (6, 2, 1, 2)), dense=True, shape=())
-TT_GRU = Model("tt_gru", "TT-GRU", PLUM, "d", (0, (2, 1)), shape=TT_LSTM.shape)
-BT_GRU = Model("bt_gru", "BT-GRU", FOREST, "h", (0, (9, 1)), shape=_BT_SHAPE)
+HT_LSTM = Model("ht_lstm", "HT-LSTM", "#999933", "<", (0, (3, 1, 1, 1, 1, 1)))
+KRONECKER_LSTM = Model("kronecker_lstm", "Kronecker-LSTM", "#8C510A", ">", (0, (8, 2)), shape=(_BLOCKS,))
+LOW_RANK_LSTM = Model("low_rank_lstm", "low-rank LSTM", "#000000", "*", (0, (2, 4)), shape=(_RANK,))
+GRU = Model("gru", "GRU", "#332288", "p", (0, (6, 2, 1, 2)), dense=True, shape=())
+TT_GRU = Model("tt_gru", "TT-GRU", "#AA4499", "d", (0, (2, 1)), shape=TT_LSTM.shape)
+BT_GRU = Model("bt_gru", "BT-GRU", "#117733", "h", (0, (9, 1)), shape=_BT_SHAPE)
 BASELINE = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", shape=())
-NEIGHBOUR = Model("nearest_neighbour", "1-nearest neighbour on mean frames", SILVER, "x", (0, (1, 3)), shape=())
+NEIGHBOUR = Model("nearest_neighbour", "1-nearest neighbour on mean frames", "#BBBBBB", "x", (0, (1, 3)), shape=())
 _VALUES = (("values", "rank", None),)
-AVERAGED_LSTM = Model("averaged_lstm", "LSTM on averaged pixels", STEEL, "3", (0, (6, 1)), shape=_VALUES)
-PROJECTED_LSTM = Model("projected_lstm", "LSTM on a random projection", CORAL, "4", (0, (4, 2)), shape=_VALUES)
-FROZEN_BT_LSTM = Model("frozen_bt_lstm", "BT-LSTM, W frozen", MUSTARD, "+", (0, (1, 2)), shape=_BT_SHAPE)
+AVERAGED_LSTM = Model("averaged_lstm", "LSTM on averaged pixels", "#4477AA", "3", (0, (6, 1)), shape=_VALUES)
+PROJECTED_LSTM = Model("projected_lstm", "LSTM on a random projection", "#EE6677", "4", (0, (4, 2)), shape=_VALUES)
+FROZEN_BT_LSTM = Model("frozen_bt_lstm", "BT-LSTM, W frozen", "#AAAA00", "+", (0, (1, 2)), shape=_BT_SHAPE)
 FLOORS = (BASELINE, NEIGHBOUR)  # fitted in one go to mean frames, without a training loop
 _OTHER_MAPS = (TR_LSTM, CP_LSTM, TUCKER_LSTM, HT_LSTM, KRONECKER_LSTM, LOW_RANK_LSTM)
 _FIXED_MAPS = (AVERAGED_LSTM, PROJECTED_LSTM, FROZEN_BT_LSTM)  # of which a part is never trained
 # in the order of tables and legends
 MODELS = (LSTM, TT_LSTM, BT_LSTM, *_OTHER_MAPS, *_FIXED_MAPS, GRU, TT_GRU, BT_GRU, *FLOORS)
 DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)
-_OTHER_COLORS, _OTHER_MARKERS = (WINE, TEAL, ROSE), ("8", "H", "1", "2")
+_OTHER_COLORS, _OTHER_MARKERS = ("#882255", "#44AA99", "#CC6677"), ("8", "H", "1", "2")
 
 
 def model_of(name: str, label: str = "") -> Model:
@@ -118,19 +113,16 @@ class Schema:
         prefixes: With one of which the names of its experiments begin.
         published: The source of the data that published numbers are of.
         data: What is said of the data and the task. Runs that differ in one of these never stand in one table.
-        metrics: Numbers of a finished run, in the order of the table; those of the test split may be absent.
-        averaged: Which of them are averaged over seeds.
+        metrics, averaged: Numbers of a finished run, of the test split not in all, and which are averaged over seeds.
         main: The metric of the test split that the task is judged by.
         label, form, times, unit: Its name; how it is written, multiplied with what; what stands behind a difference.
         margin: Of a difference that is of no importance, fixed before any was measured.
         lower_is_better: As for a bound in nats.
         monitor: Chooses the epoch, and between learning rates; without its split. The lowest is best.
         epoch_metrics: Numbers of an epoch.
-        predictions: The file of a run with a row for each test example; "" where a task keeps none.
-        prediction_columns: Of such a row; the first names the example.
+        predictions, prediction_columns: A run's file of test examples, if any; the first column names the example.
         pictures: What arrays.npz of a run shows: what its own weights drew, or test data, the same for every run.
-        counted: What of the data is counted, beside examples.
-        folded: Whether runs have folds. Those of one setting are averaged over, as seeds are.
+        counted, folded: What of the data is counted, beside examples; whether runs have folds, averaged over as seeds.
     """
 
     prefixes: tuple[str, ...]

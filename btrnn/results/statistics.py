@@ -1,8 +1,7 @@
-"""Uncertainty of what is reported: Student's t for a mean over seeds or folds, also of differences.
+"""Uncertainty of what is reported: Student's t for a mean of independent values, over seeds or folds.
 
-One estimator serves intervals, tests of a difference and tests of equivalence: the mean of independent values, with
-n - 1 degrees. Equivalence (Schuirmann, 1987: two one-sided tests) is a claim of its own, with a margin that is fixed
-beforehand; that a difference is not significant does not show it.
+Equivalence (Schuirmann, 1987: two one-sided tests) is a claim of its own, with a margin that is fixed beforehand; no
+significant difference does not show it.
 """
 
 from collections.abc import Sequence
@@ -28,14 +27,11 @@ def mean_interval(
 ) -> MeanInterval:
     """Compute the mean of independent values and its two-sided interval by Student's t (n - 1 degrees).
 
-    Args:
-        values: (n,) numbers, one a seed; NaN means "not measured" and is left out.
-        level: Coverage of the interval.
-        bounds: Where the mean can lie at all, e.g. (0, 1) for an accuracy. The interval is cut there, which takes
-            nothing from its coverage.
+    `values` are (n,) numbers, one a seed; NaN means "not measured" and is left out. `bounds` is where the mean can lie
+    at all, e.g. (0, 1) for an accuracy: the interval is cut there, which takes nothing from its coverage.
 
     Raises:
-        ValueError: `level` is not inside (0, 1).
+        ValueError: `level`, the coverage, is not inside (0, 1).
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, e.g. 0.95, got {level}")
@@ -51,51 +47,44 @@ def mean_interval(
 
 def difference_p(found: MeanInterval) -> float:
     """Compute the two-sided p-value of a mean difference being zero; NaN at n = 1."""
-    return min(1.0, 2 * min(_above(found, 0.0), _below(found, 0.0))) if found.n > 1 else float("nan")
+    return 2 * _tail(found, abs(found.mean))
 
 
 def equivalence_p(found: MeanInterval, margin: float) -> float:
-    """Compute the p-value of two one-sided t tests, of a mean difference being outside (-margin, margin).
+    """Compute the p-value of a mean difference being outside (-margin, margin): the larger of two one-sided ones.
 
-    It is below .05 exactly where the 90 % interval lies inside the margin.
-
-    Returns:
-        The larger of the two; NaN at n = 1.
+    It is below .05 exactly where the 90 % interval lies inside the margin; NaN at n = 1.
 
     Raises:
         ValueError: The margin is not positive.
     """
     if not margin > 0:
         raise ValueError(f"the margin of an equivalence must be positive, e.g. 0.03 of an accuracy, got {margin}")
-    return max(_above(found, -margin), _below(found, margin)) if found.n > 1 else float("nan")
+    return _tail(found, margin - abs(found.mean))
+
+
+def _tail(found: MeanInterval, distance: float) -> float:
+    """Compute how probable a mean at least so far above the true one is; NaN at n = 1."""
+    if found.n < 2:
+        return float("nan")
+    if found.sd == 0:
+        return float(np.heaviside(-distance, 0.5))  # what the tail tends to
+    return float(t.sf(distance * np.sqrt(found.n) / found.sd, found.n - 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p-values of a family of tests as Holm (1979) corrects them, in the order given.
 
-    To reject those that are at most a level after the correction makes any false rejection in the family as rare as
-    that level, whatever the dependence of the tests. NaN, which tests nothing, stays and is not counted.
+    To reject those that are at most a level makes any false rejection in the family as rare as that level, whatever the
+    dependence of the tests. NaN, which tests nothing, stays and is not counted.
 
     Raises:
         ValueError: A number is no probability.
     """
-    values = np.asarray(p_values, dtype=np.float64)
+    values = np.array(p_values, dtype=np.float64)
     if ((values < 0) | (values > 1)).any():
         raise ValueError(f"p-values must lie between 0 and 1, got {list(p_values)}")
     order = np.argsort(values, kind="stable")[: int((~np.isnan(values)).sum())]
     steps = values[order] * np.arange(len(order), 0, -1)
-    corrected = values.copy()
-    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return [float(value) for value in corrected]
-
-
-def _above(found: MeanInterval, value: float) -> float:
-    """Compute the one-sided p-value of the mean being no more than a value."""
-    if found.sd == 0:
-        return float(found.mean <= value)
-    return float(t.sf((found.mean - value) * np.sqrt(found.n) / found.sd, found.n - 1))
-
-
-def _below(found: MeanInterval, value: float) -> float:
-    """Compute the one-sided p-value of the mean being no less than a value."""
-    return _above(found._replace(mean=-found.mean), -value)
+    values[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(value) for value in values]

@@ -1,9 +1,7 @@
-"""Run folders to tidy tables, and the committed files that hold them.
+"""Run folders to tidy tables, and the committed files that hold them: tables and figures need no run folders.
 
 A run folder is `<experiment>/<name>/seed<k>/` with summary.json (only when the run is finished), metrics.csv and what
-the task puts out: a table of test examples, arrays.npz with pictures, or both. Collecting turns many of them into three
-tables (a row per run, per run and epoch, per run and test example) and one file of pictures. They are kept in results/,
-so that every table and figure can be made without run folders.
+the task puts out: a table of test examples, arrays.npz with pictures, or both. See `Results` for what becomes of many.
 """
 
 import json
@@ -115,10 +113,8 @@ def collect(results_dir: Path, experiment: str, tables_dir: Path | None = None) 
     places = (results_dir / "runs" / experiment).glob("*/seed*")
     folders = sorted(path for path in places if re.fullmatch(r"seed\d+", path.name) and path.is_dir())
     finished = [path for path in folders if (path / "summary.json").exists()]
-    merged = merge(
-        read_results(tables_dir or results_dir, experiment), [read_run(path) for path in finished], experiment
-    )
-    return merged, [path for path in folders if path not in finished]
+    old, new = read_results(tables_dir or results_dir, experiment), [read_run(path) for path in finished]
+    return merge(old, new, experiment), [path for path in folders if path not in finished]
 
 
 def merge(old: Results, new: Sequence[Results], experiment: str) -> Results:
@@ -193,25 +189,18 @@ def read_with_local(results_dir: Path, experiment: str) -> Results:
     once, as published. The names of the user's pictures begin with "local/", but where they show the data.
     """
     published, own = read_results(results_dir, experiment), read_results(results_dir / LOCAL, experiment)
-    finished = set(zip(run_keys(published.runs), published.runs["finished"], strict=True))
-    own = own.without(
-        {key for key, time in zip(run_keys(own.runs), own.runs["finished"], strict=True) if (key, time) in finished}
-    )
-
-    def both(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    own = own.without(run_keys(own.runs.merge(published.runs, on=["name", "seed", "finished"])))
+    tables = []
+    for first, second in zip(published[:3], own[:3], strict=True):
         parts = [first.assign(origin=PUBLISHED), second.assign(origin=LOCAL)]
-        return pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
-
-    tables = (both(published.runs, own.runs), both(published.epochs, own.epochs))
+        tables.append(pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True))
     pictures = {f"{LOCAL}/{name}" if "/" in name else name: array for name, array in own.pictures.items()}
-    return Results(*tables, both(published.predictions, own.predictions), pictures | published.pictures)
+    return Results(*tables, pictures | published.pictures)
 
 
 def write_results(results: Results, out_dir: Path, experiment: str) -> list[Path]:
     """Write an experiment's tables; the same tables give the same bytes. Returns the paths written."""
-    texts = [
-        table.to_csv(index=False, float_format="%.10g", lineterminator="\n") for table in (results.runs, results.epochs)
-    ]
+    texts = [table.to_csv(index=False, float_format="%.10g", lineterminator="\n") for table in results[:2]]
     arrays = [{} if results.predictions.empty else files.table_arrays(results.predictions), results.pictures]
     contents = [*texts, *(files.arrays_bytes(named) if named else "" for named in arrays)]
     written = [pair for pair in zip(result_paths(out_dir, experiment), contents, strict=True) if pair[1]]

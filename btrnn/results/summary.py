@@ -38,10 +38,8 @@ _OF_UNIT = re.compile(r"\b(seed|data\.fold)=\d+")  # in a command
 
 def with_folds(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of runs, epochs or predictions with the setting's `name`, and its runs' `fold` ("" without)."""
-    parts = {name: _FOLD.split(name) for name in table["name"].unique()}
-    folds = {name: part[1] if part[1:] else "" for name, part in parts.items()}
-    settings = {name: part[0] for name, part in parts.items()}
-    return table.assign(name=table["name"].map(settings), fold=table["name"].map(folds))
+    parts = pd.Series({name: [*_FOLD.split(name), ""] for name in table["name"].unique()}, dtype=object)
+    return table.assign(name=table["name"].map(parts.str[0]), fold=table["name"].map(parts.str[1]))
 
 
 def by_unit(runs: pd.DataFrame, column: str) -> "pd.Series[float]":
@@ -155,9 +153,7 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
         clips, glimpses = np.nan_to_num(row.get("num_clips", 0.0), nan=np.inf), row.get("num_glimpses", 0)
         return (row["experiment"], -clips, row["scale"], *place, glimpses, model_position(row["model"]), *shape)
 
-    records: list[Row] = table.to_dict("records")
-    records.sort(key=order)
-    return pd.DataFrame(records)
+    return pd.DataFrame(sorted(table.to_dict("records"), key=order))
 
 
 def panels(summary: pd.DataFrame) -> list[pd.DataFrame]:

@@ -1,21 +1,25 @@
-"""What was found of the paper's claims: counted from shapes alone, trained, and timed."""
+"""What was found of the paper's claims, and the pages that say so: results/README.md and blocks of README."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from btrnn.benchmark.records import read_machines
 from btrnn.benchmark.tables import medians
-from btrnn.complexity import bt_parameters, dense_parameters
+from btrnn.complexity import bt_parameters, dense_parameters, tt_parameters
 from btrnn.recovery import records
 from btrnn.recovery.records import SAME_SHAPE, summarise
-from btrnn.reports import parameters
-from btrnn.reports.claims.rules import COMPARABLE, LITTLE, Finding, claim_texts, in_share, no_worse, tells_apart
+from btrnn.reports import shapes
+from btrnn.reports.claims import rules
+from btrnn.reports.claims.rules import Claim, Finding, Verdict, in_share
 from btrnn.reports.pages import RATES
-from btrnn.reports.render import count, difference_text
-from btrnn.reports.view import View, published_view
+from btrnn.reports.render import count, difference_text, marked, paper_values, render, text_table
+from btrnn.reports.view import View, published_view, view_of
 from btrnn.results.differences import BETTER, convergence, model_differences, paired_difference
 from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM
+from btrnn.results.store import collected_experiments, read_results
 from btrnn.results.summary import MAIN_MODELS, panels, read_paper
 
 Findings = dict[str, Finding]
@@ -28,11 +32,10 @@ def all_findings(results_dir: Path) -> Findings:
     found = _counted(results_dir) | _orderings(results_dir) | _recovery(results_dir) | _efficiency(results_dir)
     for name, judge in _TRAINED.items():
         if view := published_view(results_dir, name):
-            found |= {key: finding._replace(experiment=view.experiment) for key, finding in judge(view).items()}
+            for key, finding in judge(view).items():
+                verdict: Verdict = "not testable here" if view.first["stand_in"] else finding.verdict
+                found[key] = finding._replace(verdict=verdict, experiment=view.experiment)
     return found
-
-
-# ---- what is counted
 
 
 def _counted(results_dir: Path) -> Findings:
@@ -40,7 +43,7 @@ def _counted(results_dir: Path) -> Findings:
     value = read_paper(results_dir / "paper.csv")["value"]
     shape = modes(value["method.in_modes"]), modes(value["method.out_modes"])
     ratios = {rank: dense_parameters(*shape) / bt_parameters(*shape, rank, 2) for rank in (4, 1)}
-    fewest = parameters.fewest().set_index("rank")["order"].to_dict()
+    fewest = shapes.fewest().set_index("rank")["order"].to_dict()
     turns = fewest[1] == 8 and all(1 < fewest[rank] < 8 for rank in (2, 3, 4))
     abstract = int(ratios[4]) == int(value["method.compression_abstract"])
     poster = round(ratios[1], -4) == int(value["method.compression_poster"])
@@ -56,9 +59,6 @@ def modes(text: str) -> tuple[int, ...]:
     return tuple(int(mode) for mode in text.split("x"))
 
 
-# ---- task 1
-
-
 def _recognition(view: View) -> Findings:
     summary = view.summary[view.summary["paper_id"].isin(MAIN_MODELS)]
     if summary.empty:
@@ -67,7 +67,7 @@ def _recognition(view: View) -> Findings:
     inside = [row["test/accuracy_low"] <= row["paper"] <= row["test/accuracy_high"] for row in first]
     values = {"accuracies": " / ".join(f"{row['test/accuracy']:.3f}" for row in first), "data": view.data}
     values |= {"setting": f"protocol {first[0]['protocol']}, {first[0]['scaling']} input"}
-    found = {"accuracy": Finding(in_share(inside, on_stand_in=_on_stand_in(view)), str(first[0]["n"]), values)}
+    found = {"accuracy": Finding(in_share(inside), str(first[0]["n"]), values)}
     times = pd.concat([convergence(panel, view.results.epochs) for panel in panels(summary)])
     times = times[times["model"] == BT_LSTM.name] if len(times) else times
     if len(times):
@@ -75,7 +75,7 @@ def _recognition(view: View) -> Findings:
         said = {"fewer": fewer.sum(), "sooner": sooner.sum(), "total": len(times), "data": view.data}
         columns = ("dense_epochs", "epochs", "dense_seconds", "seconds")
         said |= {name: f"{times[name].median():.0f}" for name in columns}
-        verdict = in_share(fewer & sooner, on_stand_in=_on_stand_in(view))
+        verdict = in_share(fewer & sooner)
         found["convergence"] = Finding(verdict, str(times["seed"].nunique()), said)
     return found
 
@@ -88,7 +88,7 @@ def _orderings(results_dir: Path) -> Findings:
     views = [view for name in STUDIES if (view := published_view(results_dir, name))]
     compared = [(view, RATES.compared(view)) for view in views]
     own = published_view(results_dir, "ucf11")
-    if own and not _on_stand_in(own):
+    if own and not own.first["stand_in"]:
         compared.append((own, own.summary[own.summary["paper_id"].isin(MAIN_MODELS)]))
     found = {}
     for other in (LSTM, TT_LSTM):
@@ -97,7 +97,7 @@ def _orderings(results_dir: Path) -> Findings:
             pair = summary[summary["model"].isin([other.name, BT_LSTM.name])]
             accuracies = pair.groupby(["protocol", "scaling"])["test/accuracy"].agg(list)
             for row in model_differences(pair, view.results, references=(other.name,)).to_dict("records"):
-                if tells_apart(accuracies[row["protocol"], row["scaling"]], _NUM_CLASSES):
+                if rules.tells_apart(accuracies[row["protocol"], row["scaling"]], _NUM_CLASSES):
                     better.append(row["verdict"] == BETTER)
                 said.append(f"{view.data}: {difference_text(row, '.3f')} ({row['scaling']} input)")
                 seeds.append(str(row["n"]))
@@ -105,13 +105,6 @@ def _orderings(results_dir: Path) -> Findings:
             experiment = compared[0][0].experiment
             found[f"better_than_{other.name}"] = Finding(in_share(better), seeds[0], {"differences": said}, experiment)
     return found
-
-
-def _on_stand_in(view: View) -> bool:
-    return bool(view.first["stand_in"])
-
-
-# ---- tasks 2 and 3
 
 
 def _no_worse(view: View, key: str, margin: float, form: str) -> Findings:
@@ -127,23 +120,20 @@ def _no_worse(view: View, key: str, margin: float, form: str) -> Findings:
     values |= {"weights": count(float(ours["parameters_input"].iloc[0]))}
     values |= {"dense_weights": count(float(ours["parameters_dense_input"].iloc[0]))}
     far = difference.high if sign > 0 else -difference.low
-    verdict = no_worse(sign * difference.mean, far, margin * mean, on_stand_in=_on_stand_in(view))
+    verdict = rules.no_worse(sign * difference.mean, far, margin * mean)
     constant = f"{column}_constant"
     if constant in runs:  # proper captions: no run is below the best caption for all images
         values |= {"lowest": f"{runs[column].min():{form}}", "constant": f"{runs[constant].max():{form}}"}
-        if not _on_stand_in(view) and (runs[column] <= runs[constant]).any():
+        if (runs[column] <= runs[constant]).any():
             verdict = "not reproduced"
     return {key: Finding(verdict, str(difference.n), values)}
 
 
 _TRAINED: dict[str, Callable[[View], Findings]] = {
     "ucf11": _recognition,
-    "draw": lambda view: _no_worse(view, "generation", COMPARABLE, ".2f"),
-    "captioning": lambda view: _no_worse(view, "captioning", LITTLE, ".3f"),
+    "draw": lambda view: _no_worse(view, "generation", rules.COMPARABLE, ".2f"),
+    "captioning": lambda view: _no_worse(view, "captioning", rules.LITTLE, ".3f"),
 }
-
-
-# ---- task 4, time and complexity
 
 
 def _recovery(results_dir: Path) -> Findings:
@@ -165,7 +155,7 @@ def _recovery(results_dir: Path) -> Findings:
 def _efficiency(results_dir: Path) -> Findings:
     """Compare medians with the dense layer's: the paper's algorithm, and this project's on both devices."""
     found = {}
-    for key, texts in claim_texts().items():
+    for key, texts in rules.claim_texts().items():
         times = medians(results_dir, *texts["measured"]) if "measured" in texts else {}
         pairs = [
             (how, times[dense, phase], times[ours, phase])
@@ -181,3 +171,79 @@ def _efficiency(results_dir: Path) -> Findings:
 def _times_text(how: str, dense: float, ours: float) -> str:
     factor = f"{dense / ours:.1f} times faster" if ours < dense else f"{ours / dense:.1f} times slower"
     return f"{how} {factor} ({ours:.3g} instead of {dense:.3g} ms)".strip()
+
+
+# ---- the pages
+
+
+def all_claims(results_dir: Path) -> list[Claim]:
+    """Return every claim, in the order of the page."""
+    return rules.make_claims(results_dir, all_findings(results_dir))
+
+
+def page_texts(results_dir: Path, written: Collection[Path] = ()) -> dict[Path, str]:
+    """Return README.md of the results; it links to files that are in `results_dir` or are `written` along with it."""
+    paper = read_paper(results_dir / "paper.csv")
+    known = _known(results_dir, "")
+    there = [*written, *(path.relative_to(results_dir) for path in results_dir.glob("*/*"))]
+
+    def table(kind: str) -> str:
+        return claims_table([claim for claim in known["claims"] if claim["kind"] == kind], there)
+
+    text = render(
+        "claims",
+        there=[path.as_posix() for path in there],
+        table=table,
+        published=paper[paper["section"] == "UCF11 published"].to_dict("records"),
+        marked=marked,
+        rules=rules,
+        recovered=records.RECOVERED,
+        **{"modes": modes, "bt": bt_parameters, "tt": tt_parameters, "dense": dense_parameters},
+        **paper_values(results_dir),
+        **known,
+    )
+    return {Path("README.md"): text + "\n"}
+
+
+def readme_block(results_dir: Path, template: str) -> str:
+    """Return what stands between markers of README, without blank lines at its ends; its links start beside README."""
+    runs = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
+    return render(
+        template,
+        figure=f"figures/{STUDIES[0]}.png",
+        num_runs=sum(map(len, runs)),
+        devices=sorted({device for table in runs for device in table["device"] if device}),
+        clocks=sorted({machine["processor"] for machine in read_machines(results_dir).values()}),
+        **_known(results_dir, f"{results_dir.name}/"),
+    )
+
+
+def _known(results_dir: Path, place: str) -> dict[str, Any]:
+    """Return what both pages say: the claims, those of each verdict that occurs, and `studies`, if they are collected.
+
+    `place` is what leads from the page to `results_dir`, with a slash at its end.
+    """
+    claims, studies = all_claims(results_dir), []
+    verdicts: dict[str, list[Claim]] = {}
+    for claim in sorted(claims, key=lambda claim: rules.VERDICTS.index(claim["verdict"])):
+        verdicts.setdefault(claim["verdict"], []).append(claim)
+    if set(STUDIES) <= set(collected_experiments(results_dir)):
+        for view in (view_of(results_dir, name) for name in STUDIES):
+            (ours,) = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
+            studies.append({"view": view, "first": view.first, "ours": ours} | RATES.values(view))
+    return {"claims": claims, "verdicts": verdicts, "studies": studies, "place": place}
+
+
+def claims_table(claims: list[Claim], there: Collection[Path], place: str = "") -> str:
+    """Return claims as a Markdown table, with links to files that are `there`, by their paths in the results' folder.
+
+    `place` is what leads from the page to that folder, with a slash at its end.
+    """
+    return text_table(
+        [
+            {"": claim["topic"], "the paper claims": claim["claim"], "paper": claim["paper"], "ours": claim["ours"]}
+            | {"n": claim["n"], "verdict": f"**{claim['verdict']}**", "command": f"`{claim['command']}`"}
+            | {"file": f"[{Path(claim['file']).stem}]({place}{claim['file']})" if Path(claim["file"]) in there else "-"}
+            for claim in claims
+        ]
+    )

@@ -5,7 +5,7 @@ difference tells nothing. A stand-in gives no verdict: what holds of it, holds o
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -58,26 +58,22 @@ def make_claims(results_dir: Path, findings: Mapping[str, Finding]) -> list[Clai
     return claims
 
 
-def in_share(holding: Iterable[Any], *, on_stand_in: bool = False) -> Verdict:
+def in_share(holding: Iterable[Any]) -> Verdict:
     """Judge a claim by whether it holds in each setting that was tried: reproduced in all, partly in some."""
     tried = [bool(holds) for holds in holding]
-    if on_stand_in:
-        return "not testable here"
     if not tried:
         return "not tested"
     return "reproduced" if all(tried) else "partly" if any(tried) else "not reproduced"
 
 
-def no_worse(mean: float, far: float, limit: float, *, on_stand_in: bool) -> Verdict:
+def no_worse(mean: float, far: float, limit: float) -> Verdict:
     """Judge a claim that a number is not worse than another by more than a limit: partly where the mean alone is not.
 
     `mean` is by how much it is worse, `far` the far end of that difference's 95 % interval, NaN at one seed.
     """
-    verdict = in_share([mean <= limit, far <= limit], on_stand_in=on_stand_in)
-    return "not reproduced" if verdict == "partly" and not mean <= limit else verdict
+    return in_share([True, far <= limit]) if mean <= limit else "not reproduced"
 
 
-def tells_apart(accuracies: Iterable[float], num_classes: int) -> bool:
+def tells_apart(accuracies: Collection[float], num_classes: int) -> bool:
     """Return whether accuracies can be compared at all: not where all are at the ceiling, or all near chance."""
-    known = list(accuracies)
-    return not (min(known) >= CEILING or max(known) <= FLOOR / num_classes)
+    return min(accuracies) < CEILING and max(accuracies) > FLOOR / num_classes

@@ -1,18 +1,24 @@
-"""Task 4 (b) in Markdown and figures: what maps of each shape recover of matrices of several kinds."""
+"""Task 4: how many parameters maps of each shape have, by the closed form, and what they recover of matrices."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from btrnn.figures.file import FigureFile, Look
+from btrnn.complexity import bt_parameters, dense_parameters, factorize
+from btrnn.figures.file import RANK_LOOKS, FigureFile, Look
 from btrnn.figures.pictures import Tile, draw_tiles
 from btrnn.figures.series import COLUMNS, draw_series
 from btrnn.recovery import records
 from btrnn.recovery.records import PANELS, RECOVERED, SAME_SHAPE, TRUTHS, Recovery, shape_name
 from btrnn.reports.render import Report, paper_values, render, span
-from btrnn.results.schema import BLUE, GREEN, GREY, ORANGE
-from btrnn.results.summary import Row
+from btrnn.results.schema import BLUE, BT_LSTM, GREEN, GREY, LSTM, ORANGE
+from btrnn.results.summary import Row, read_paper
+
+INPUT_SIZE, OUTPUT_SIZE, NUM_BLOCKS = 4096, 256, 1  # the paper's
+ORDERS, RANKS = range(1, 9), range(1, 5)
+DENSE = dense_parameters([INPUT_SIZE], [OUTPUT_SIZE])
+_TITLE = f"I = {INPUT_SIZE:,}, J = {OUTPUT_SIZE:,}, N = {NUM_BLOCKS}"
 
 _FORMS = {"bt_n1": ("BT, N = 1", GREEN, "o"), "bt_n2": ("BT, N = 2", BLUE, "s"), "tt": ("TT", ORANGE, "^")}
 _LOOKS = {name: Look(color, marker, "") for name, color, marker in _FORMS.values()}
@@ -23,7 +29,50 @@ _PANELS_TITLE = "64 x 64 matrices and what is recovered of them from y = W x; P 
 _DARKEST = 2.5 / 64  # grey levels reach to 2.5 root mean squares of a truth, which all have norm 1
 
 
-def report(results_dir: Path) -> Report:
+def grid() -> pd.DataFrame:
+    """Count the parameters of every order and rank: order, rank, in_modes, out_modes, parameters, paper_id.
+
+    Modes are balanced, and paired so that the fewest parameters result.
+    """
+    rows = []
+    for order in ORDERS:
+        inputs, outputs = factorize(INPUT_SIZE, order), factorize(OUTPUT_SIZE, order)[::-1]
+        texts = {"in_modes": "x".join(map(str, inputs)), "out_modes": "x".join(map(str, outputs))}
+        for rank in RANKS:
+            row = {"order": order, "rank": rank, "parameters": bt_parameters(inputs, outputs, rank, NUM_BLOCKS)}
+            rows.append(row | texts | {"paper_id": f"sensitivity.parameters.r{rank}_d{order}"})
+    return pd.DataFrame(rows)
+
+
+def fewest() -> pd.DataFrame:
+    """Return the row of `grid` with the fewest parameters for each rank."""
+    table = grid()
+    return table.loc[table.groupby("rank")["parameters"].idxmin()]
+
+
+def parameters_report(results_dir: Path) -> Report:
+    """Return tables/parameters.md, each count beside the paper's, and the paper's figure: a line for each rank."""
+    table = grid()
+    published = read_paper(results_dir / "paper.csv")["value"].reindex(table["paper_id"])
+    orders = {order: rows.to_dict("records") for order, rows in table.groupby("order")}
+    equal = int((table["parameters"].astype(str).to_numpy() == published.to_numpy()).sum())
+    found = {"fewest": fewest().to_dict("records"), "equal": equal}
+    text = render("parameters", title=_TITLE, dense=DENSE, ranks=RANKS, orders=orders, **found) + "\n"
+
+    lines = table.sort_values("rank", kind="stable").rename(columns={"order": "x", "parameters": "mean"})
+    lines = lines.assign(panel="", model=BT_LSTM.name, low=lines["mean"], high=lines["mean"])
+    lines["label"] = "R = " + lines["rank"].astype(str)
+    dense = {"panel": "", "label": f"dense, {DENSE:,}", "model": LSTM.name, "x": float("nan")}
+    dense |= dict.fromkeys(("mean", "low", "high"), DENSE)
+    data = pd.concat([lines, pd.DataFrame([dense])], ignore_index=True)[COLUMNS]
+    looks = RANK_LOOKS | {dense["label"]: Look(GREY, "", "--")}
+    options: Row = {"title": f"Block-term parameters, {_TITLE}", "x_label": "core order d"}
+    options |= {"y_label": "parameters of W", "log_y": True, "looks": looks}
+    figure = FigureFile(Path("figures/parameters.png"), draw_series, data, options)
+    return Report({Path("tables/parameters.md"): text}, [figure])
+
+
+def recovery_report(results_dir: Path) -> Report:
     """Return tables/recovery.md, the paper's panel figure, and errors against parameters; nothing if not collected."""
     recovery = records.read(results_dir)
     if recovery.rows.empty or not recovery.matrices:
@@ -92,9 +141,8 @@ def _errors(table: pd.DataFrame) -> pd.DataFrame:
     """
     place = table.assign(panel=table["kind"], x=table["parameters"].astype(float), model=table["form"])
     form = table["form"].map({key: name for key, (name, _, _) in _FORMS.items()})
-    best = place.assign(
-        label=form, mean=table["error_best"], low=table["error_best_low"], high=table["error_best_high"]
-    )
+    ends = {"error_best": "mean", "error_best_low": "low", "error_best_high": "high"}
+    best = place.assign(label=form).rename(columns=ends)
     others = [
         place.assign(label=label, **dict.fromkeys(_ENDS, table[column]))
         for column, label in (("error_from_dense", form + ", from_dense"), ("error_best_rank", "best rank (SVD)"))
