@@ -154,7 +154,8 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
         return (row["experiment"], -clips, row["scale"], *place, glimpses, model_position(row["model"]), *shape)
 
     records: list[Row] = table.to_dict("records")
-    return pd.DataFrame(sorted(records, key=order))
+    records.sort(key=order)
+    return pd.DataFrame(records)
 
 
 def panels(summary: pd.DataFrame) -> list[pd.DataFrame]:
