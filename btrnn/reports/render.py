@@ -85,7 +85,7 @@ def marked(value: str, mark: str) -> str:
 def span(values: "pd.Series[Any]") -> str:
     """Write the lowest and the highest of some whole numbers, or the one that they all are; 0 where there is none."""
     known = values.dropna()
-    return " to ".join(dict.fromkeys([count(known.min()), count(known.max())])) if len(known) else "0"
+    return " to ".join(dict.fromkeys(count(int(end)) for end in (known.min(), known.max()))) if len(known) else "0"
 
 
 @cache

@@ -109,8 +109,7 @@ def _check_examples(first: Row, second: Row, results: Results) -> None:
 def convergence(panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/loss") -> pd.DataFrame:
     """Compute when each other model reaches the dense model's best validation loss, for each seed.
 
-    `panel` are rows of `btrnn.results.summary.summarise`, of one panel and origin; `column` is the loss that chooses
-    the epoch.
+    `panel` are rows of a summary, of one panel and origin; `column` is the loss that chooses the epoch.
 
     Returns:
         A row for each other setting with epochs and each seed and fold that the dense model has too: `model`, `label`,

@@ -195,7 +195,8 @@ def read_with_local(results_dir: Path, experiment: str) -> Results:
         parts = [first.assign(origin=PUBLISHED), second.assign(origin=LOCAL)]
         tables.append(pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True))
     pictures = {f"{LOCAL}/{name}" if "/" in name else name: array for name, array in own.pictures.items()}
-    return Results(*tables, pictures | published.pictures)
+    runs, epochs, predictions = tables
+    return Results(runs, epochs, predictions, pictures | published.pictures)
 
 
 def write_results(results: Results, out_dir: Path, experiment: str) -> list[Path]:

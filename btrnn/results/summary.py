@@ -153,7 +153,9 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
         clips, glimpses = np.nan_to_num(row.get("num_clips", 0.0), nan=np.inf), row.get("num_glimpses", 0)
         return (row["experiment"], -clips, row["scale"], *place, glimpses, model_position(row["model"]), *shape)
 
-    return pd.DataFrame(sorted(table.to_dict("records"), key=order))
+    records: list[Row] = table.to_dict("records")
+    records.sort(key=order)
+    return pd.DataFrame(records)
 
 
 def panels(summary: pd.DataFrame) -> list[pd.DataFrame]:
