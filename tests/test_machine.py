@@ -1,10 +1,11 @@
 """Memory and provenance, as a run notes them."""
 
 import subprocess
+import sys
 
 import torch
 
-from btrnn.engine.machine import git_state, peak_memory_mib, start_memory_anew
+from btrnn.engine.machine import git_state, peak_memory_mib, provenance, start_memory_anew
 
 from .conftest import ROOT
 
@@ -28,3 +29,9 @@ def test_git_state_names_the_commit():
     state = git_state()
     assert state["git_commit"] == head.stdout.strip()
     assert isinstance(state["git_dirty"], bool)
+
+
+def test_the_command_can_be_given_again_on_another_machine(monkeypatch):
+    said = ["train.py", "model=bt_lstm", "modes={input: [320, 180]}", "seed=0,1", "data_dir=/mine", "results_dir=/mine"]
+    monkeypatch.setattr(sys, "argv", said)
+    assert provenance()["command"] == "python train.py model=bt_lstm 'modes={input: [320, 180]}' seed=0,1"

@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import torch
 from btrnn.ops import native
 
 log = logging.getLogger(__name__)
+_PLACES = ("data_dir=", "results_dir=")  # where a run reads and writes changes none of its numbers
 _PACKAGES = ("torch", "opt_einsum", "tednet", "tensorly-torch", "tensorly")
 
 
@@ -87,11 +89,11 @@ def git_state() -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """Return how a run was made, once it is: threads, commit, command and the time (UTC)."""
+    """Return how a run was made, once it is: threads, commit, command (without this machine's folders), time (UTC)."""
     return {
         "threads": torch.get_num_threads(),
         **git_state(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["python", *(word for word in sys.argv if not word.startswith(_PLACES))]),
         "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
