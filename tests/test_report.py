@@ -20,7 +20,7 @@ from btrnn.storage.files import ResultsError
 from tests.run_folders import write_run, write_study
 
 ROOT = Path(__file__).parent.parent
-_BLOCKS = "".join(f"<!-- {name}:begin -->\nold\n<!-- {name}:end -->\n\n" for name in ("answer", "results"))
+_BLOCKS = "".join(f"<!-- {name}:begin -->\nold\n<!-- {name}:end -->\n\n" for name in ("answer", "results", "speed"))
 README = f"# btrnn\n\nBefore.\n\n{_BLOCKS}After.\n"
 EXPERIMENT, RATE_CURVES = "ucf11_motions", "ucf11_rates_random_split_motions"
 ACCURACIES = {"lstm": {1e-5: 0.9, 1e-4: 0.8, 1e-3: 0.6}, "bt_lstm": {1e-5: 0.3, 1e-4: 0.85, 1e-3: 0.85}}

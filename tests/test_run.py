@@ -411,8 +411,11 @@ def test_every_experiment_trains_on_two_batches(make_config, monkeypatch, experi
     if experiment != "captioning":  # one run is enough for METEOR, whose Java takes 15 seconds
         monkeypatch.setattr(caption_scores, "has_java", lambda: False)
     data = {"video": "ucf11", "generation": "mnist_5k", "captioning": "scenes"}
-    section = make_config(f"experiment={experiment}").section
+    composed = make_config(f"experiment={experiment}")
+    section = composed.section
     overrides = [f"experiment={experiment}", f"model={model}", f"data={data[section]}"]
+    if composed.data.get("protocol") == "group_folds":  # which needs more groups; tests/test_folds.py trains on them
+        overrides += ["data.protocol=grouped", "data.fold=null"]
     overrides.append(f"scale.{section}.max_epochs=1")
     summary = run.train(make_config(*overrides, "+trainer.limit_train_batches=2"))
     assert summary["epochs"] == 1
