@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import pandas as pd
 import torch
-import wandb
 from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
@@ -214,6 +213,8 @@ def logged(config: DictConfig) -> Iterator[WandbLogger | None]:
     logger: WandbLogger | None = instantiate(config.logger) if config.logger else None
     try:
         if logger is not None:
+            import wandb  # here, since it takes a second, and many a run goes without
+
             try:
                 logger.log_hyperparams(cast("dict[str, Any]", OmegaConf.to_container(config)))
             except (wandb.errors.Error, ValueError) as error:
