@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from btrnn.data.captions.vocabulary import words_of
 from btrnn.tasks import caption_scores as metrics
 from btrnn.tasks.caption_scores import (
     ScorerError,
+    Scores,
     has_java,
     score_captions,
     tokenize,
@@ -82,16 +84,24 @@ def test_without_java_each_score_is_the_scorers_own_on_plain_tokens(data: st.Dat
     assert scores.cider.mean() == pytest.approx(scores.corpus["cider"])
 
 
-def test_with_java_each_score_is_the_scorers_own_for_captions_of_any_length(java: None) -> None:
-    def cut(captions: list[str]) -> list[str]:
-        return PTBTokenizer().tokenize({0: [{"caption": caption} for caption in captions]})[0]
-
+@cache
+def scored_once() -> tuple[list[str], list[list[str]], Scores]:
+    """Score captions of any length with Java, whose METEOR takes ten seconds."""
     captions = [*CAPTIONS, "cube", "a red cube " * 67, " ... ", ""]
     references = [*REFERENCES, *REFERENCES, REFERENCES[0]]
-    scores = score_captions(captions, references)
+    return captions, references, score_captions(captions, references)
+
+
+def test_with_java_each_score_is_the_scorers_own_for_captions_of_any_length(java: None) -> None:
+    def cut(*texts: list[str]) -> list[list[str]]:
+        named = {k: [{"caption": caption} for caption in captions] for k, captions in enumerate(texts)}
+        return list(PTBTokenizer().tokenize(named).values())
+
+    captions, references, scores = scored_once()
     assert tokenizer_name() == "ptb"
-    said = {k: cut([caption]) for k, caption in enumerate(captions[:-1])} | {len(captions) - 1: [""]}
-    known = {k: cut(some) for k, some in enumerate(references)}
+    unusual = [cut([caption])[0] for caption in captions[len(CAPTIONS) : -1]]
+    said = dict(enumerate([*cut(*([caption] for caption in CAPTIONS)), *unusual, [""]]))
+    known = dict(enumerate(cut(*references)))
     meteor = Meteor().compute_score(known, said)[0]
     assert scores.corpus == pytest.approx(directly(said, known) | {"meteor": meteor})
     assert 0 < scores.corpus["meteor"] < 1
@@ -154,14 +164,13 @@ def test_meteor_that_fails_is_named_and_left_out_and_leaves_no_process(
 
 
 def test_scores_do_not_depend_on_the_locale(java: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = score_captions(CAPTIONS, REFERENCES).corpus
-    assert "meteor" in wanted
-    for language in ("de", "ar"):  # a comma in numbers, other digits
-        for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"):
-            monkeypatch.setenv(name, f"-Duser.language={language} -Duser.language.format={language}")
-        before = dict(os.environ)
-        assert score_captions(CAPTIONS, REFERENCES).corpus == wanted, language
-        assert dict(os.environ) == before
+    captions, references, wanted = scored_once()
+    assert "meteor" in wanted.corpus
+    for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"):
+        monkeypatch.setenv(name, "-Duser.language=de -Duser.language.format=de")  # where numbers have a comma
+    before = dict(os.environ)
+    assert score_captions(captions, references).corpus == wanted.corpus
+    assert dict(os.environ) == before
 
 
 def test_letters_beyond_ascii_are_kept_in_any_locale(java: None, monkeypatch: pytest.MonkeyPatch) -> None:
