@@ -1,29 +1,27 @@
-"""One section of the paper from data files to its table: train what is missing, add the baseline, collect, print.
-
-`python experiments/reproduce.py experiment=ucf11 scale=default` takes the overrides of experiments/train.py. What it
-writes is the user's own: run folders in results/runs, tables and figures in results/local.
-"""
+"""One section of the paper from data files to its table; the words are those of train.py: experiment=ucf11 seed=0,1."""
 
 import sys
 from pathlib import Path
 
 from btrnn.engine.command import exit_status, mendable, run_script
+from btrnn.engine.finished import add_baseline
 from btrnn.engine.overrides import checked_command, has_options
+from btrnn.reports import publishing, writing
 
-HERE = Path(__file__).resolve().parent
+TRAIN = Path(__file__).resolve().with_name("train.py")
 
 
 def main(overrides: list[str]) -> None:
-    """Do the steps one after the other; the first that fails ends it with its error."""
+    """Train what is missing, add the floors, collect and print; the first step that fails ends it with its error."""
     if has_options(overrides):
-        return run_script(HERE / "train.py", *overrides)  # which shows a help or a configuration, and trains nothing
-    overrides, config = checked_command(overrides, HERE.parent / "configs", "train")
-    place = ("--results-dir", config.results_dir)
-    run_script(HERE / "train.py", *overrides)
+        return run_script(TRAIN, *overrides)  # which shows a help or a configuration, and trains nothing
+    overrides, config = checked_command(overrides, TRAIN.parent.parent / "configs", "train")
+    run_script(TRAIN, *overrides)
+    results_dir, name = Path(config.results_dir), config.experiment
     if config.section == "video":
-        run_script(HERE / "baseline.py", f"{config.results_dir}/runs/{config.experiment}")
-    run_script(HERE / "collect.py", config.experiment, *place)
-    return run_script(HERE / "report.py", config.experiment, *place, "--scale", config.scale.name)
+        add_baseline(results_dir / "runs" / name)
+    print("\n".join(publishing.collect(results_dir, [name])))
+    return writing.report_own(results_dir, [name], config.scale.name)
 
 
 if __name__ == "__main__":

@@ -181,9 +181,9 @@ def rows_of(row: Row, table: pd.DataFrame) -> pd.DataFrame:
 def read_paper(path: Path) -> pd.DataFrame:
     """Read paper.csv as text: id (index), section, what, model, setting, value, unit, mark, source.
 
-    A user's own results, in a folder of the published ones, have no such file of their own.
+    A user's own results have no such file of their own, so that the published one is read.
     """
-    path = path if path.exists() else path.parent.parent / path.name
+    path = path if path.exists() else Path(__file__).parents[2] / "results" / path.name
     return pd.read_csv(path, dtype=str, keep_default_na=False).set_index("id")
 
 
