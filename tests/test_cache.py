@@ -474,7 +474,7 @@ def test_a_decoder_that_crashes_costs_its_clip_alone(root: Path, tmp_path: Path,
 
 def test_a_worker_that_is_killed_stops_the_build(root: Path, tmp_path: Path) -> None:
     crash = crashing_worker(tmp_path, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"SIGKILL at .*clip_1.mpg"):
+    with pytest.raises(ChildProcessError, match=r"SIGKILL at .*clip_1.mpg"):
         decode_with(crash, root, tmp_path)
 
 

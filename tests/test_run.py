@@ -343,13 +343,26 @@ def test_a_checkpoint_that_lightning_left_amid_an_epoch_is_not_gone_on_from(make
     assert not left.exists()
 
 
-def test_wandb_that_refuses_leaves_a_way_on(make_config, monkeypatch):
-    monkeypatch.setattr(wandb, "init", lambda *_, **__: (_ for _ in ()).throw(wandb.errors.UsageError("no login")))
-    config = make_config("logger=wandb", "scale.video.max_epochs=1")
-    with pytest.raises(ConfigError, match=r"no login.*WANDB_MODE=offline"):
-        run.train(config)
-    monkeypatch.undo()
+@pytest.mark.parametrize("refused", [("online",), ("online", "offline")])
+def test_a_run_goes_on_offline_where_wandb_refuses_and_without_it_where_that_fails_too(
+    make_config, monkeypatch, caplog, refused
+):
+    begin = wandb.init
+
+    def refuse(**options):
+        if options["mode"] in refused:
+            raise wandb.errors.UsageError("no login")
+        return begin(**options)
+
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(wandb, "init", refuse)
+    config = make_config("logger=wandb", "scale.video.max_epochs=1", "+trainer.limit_train_batches=2")
     assert run.train(config)["epochs"] == 1
+    assert "no login" in caplog.text
+    assert f"logged offline, below {config.run_dir}/wandb" in caplog.text
+    logs = list(Path(config.run_dir).glob("wandb/offline-run-*/run-*.wandb"))
+    assert [b"val/accuracy" in wandb_record(log) for log in logs] == [True] * (2 - len(refused))
+    assert ("logger=none" in caplog.text) == (len(refused) == 2)
 
 
 def test_a_full_disk_ends_the_command_in_one_line_and_the_repeated_one_goes_on(tmp_path):

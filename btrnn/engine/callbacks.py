@@ -237,25 +237,33 @@ class WholeCheckpointIO(TorchCheckpointIO):
 def logged(config: DictConfig) -> Iterator[WandbLogger | None]:
     """Give the run's logger, and end its W&B run in any case, so that the next one of a sweep gets its own.
 
-    Raises:
-        ConfigError: W&B refuses, as it does without a login or a connection; the message says how to do without.
+    Where W&B refuses, as it does without a login or a connection, the run is logged offline; where that fails too, it
+    has no logger. A run's own files hold all its numbers in any case.
     """
     os.environ.setdefault("WANDB_SILENT", "true")  # its banner would come once a run; WANDB_SILENT=false brings it back
-    logger: WandbLogger | None = instantiate(config.logger) if config.logger else None
+    logger = _begun_logger(config) if config.logger else None
     try:
-        if logger is not None:
-            try:
-                logger.log_hyperparams(cast("dict[str, Any]", OmegaConf.to_container(config)))
-            except (wandb.errors.Error, ValueError) as error:
-                raise ConfigError(
-                    f"W&B takes no log of this run: {str(error).rstrip('.')}. With WANDB_MODE=offline it needs no "
-                    "account and no connection; `wandb login` opens one; logger=none does without. Then repeat the "
-                    "command"
-                ) from error
         yield logger
     finally:
         if logger is not None:
             wandb.finish()
+
+
+def _begun_logger(config: DictConfig) -> WandbLogger | None:
+    """Begin a W&B run, offline where it does not begin as asked; say so, and give None, where it does not at all."""
+    remedies = (
+        "it is logged offline, below {}/wandb; `wandb login` opens an account, `wandb sync` sends it",
+        "its numbers are in {} alone; logger=none asks for that",
+    )
+    for changes, remedy in zip(({}, {"mode": "offline"}), remedies, strict=True):
+        try:
+            logger: WandbLogger = instantiate(config.logger, **changes)
+            logger.log_hyperparams(cast("dict[str, Any]", OmegaConf.to_container(config)))
+            return logger
+        except (wandb.errors.Error, ValueError, OSError) as error:
+            place = remedy.format(config.logger.get("save_dir", config.run_dir))
+            log.warning("W&B takes no log of this run (%s): %s", str(error).rstrip("."), place)
+    return None
 
 
 @contextmanager
