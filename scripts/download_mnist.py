@@ -17,8 +17,11 @@ def main() -> int:
     parser.add_argument("--fashion", action="store_true", help="Fashion-MNIST instead (30.9 MB packed)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    source = "fashion_mnist" if arguments.fashion else "mnist"
-    return exit_status(lambda: download_mnist(arguments.data_dir, source), DownloadError, OSError)
+
+    def work() -> None:
+        download_mnist(arguments.data_dir, "fashion_mnist" if arguments.fashion else "mnist")
+
+    return exit_status(work, DownloadError, OSError)
 
 
 if __name__ == "__main__":

@@ -284,6 +284,20 @@ def of_one_epoch(videos_dir, tmp_path_factory):
     return stopped, config.run_dir
 
 
+@pytest.fixture(scope="module")
+def of_three_epochs(videos_dir, tmp_path_factory):
+    """The folders of a run that was stopped after its second epoch, and of the same run when it was finished."""
+    folder = tmp_path_factory.mktemp("of_three_epochs")
+    config = small_run(videos_dir, folder / "results", "scale.video.max_epochs=3")
+    with pytest.MonkeyPatch.context() as patch:
+        change_validation(patch, lambda epoch, loss: (_ for _ in ()).throw(KeyboardInterrupt) if epoch == 2 else loss)
+        with pytest.raises(SystemExit):
+            run.train(config)
+    stopped = shutil.copytree(config.run_dir, folder / "stopped")
+    run.train(config)
+    return stopped, Path(config.run_dir)
+
+
 @pytest.fixture
 def unfinished(make_config, of_one_epoch):
     """The configuration of a run that was stopped before its test."""
@@ -308,6 +322,42 @@ def test_a_damaged_checkpoint_is_named_each_time(unfinished, name, damage):
     for _ in range(2):
         with pytest.raises(ConfigError, match=rf"(?s){name}.*delete .*the same command"):
             run.train(unfinished)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "missing"])
+def test_a_run_goes_back_to_the_checkpoint_before_a_damaged_one_and_ends_with_the_same_bits(
+    make_config, of_three_epochs, caplog, damage
+):
+    stopped, whole = of_three_epochs
+    config = make_config("scale.video.max_epochs=3")
+    shutil.copytree(stopped, config.run_dir)
+    last = Path(config.run_dir) / "checkpoints" / "last.ckpt"
+    content = last.read_bytes()
+    middle = len(content) // 2
+    if damage == "missing":  # a kill between the two renamings
+        last.unlink()
+    else:
+        flipped = content[:middle] + bytes(255 - byte for byte in content[middle : middle + 9]) + content[middle + 9 :]
+        last.write_bytes({"empty": b"", "cut": content[:middle], "flipped": flipped}[damage])
+    run.train(config)
+    assert f"{last} is not used" in caplog.text
+    assert "goes back to the one before, previous_last.ckpt" in caplog.text
+    pd.testing.assert_frame_equal(without_times(Path(config.run_dir)), without_times(whole), check_exact=True)
+    ours, theirs = (torch.load(Path(folder) / "checkpoints" / "best.pt") for folder in (config.run_dir, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert [path.name for path in last.parent.iterdir()] == ["best.pt"]
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(unfinished, tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "harm",))
+
+    path = Path(unfinished.run_dir) / "checkpoints" / "last.ckpt"
+    torch.save(torch.load(path, weights_only=True) | {"harm": Harmful()}, path)
+    with pytest.raises(ConfigError, match=r"last\.ckpt is damaged \(UnpicklingError\)"):
+        run.train(unfinished)
+    assert not (tmp_path / "harm").exists()
 
 
 def test_the_deletion_of_a_damaged_checkpoint_is_the_way_on(unfinished):
