@@ -1,23 +1,33 @@
 """Kills, full disks, and damaged files and command lines: a sample of each, or all of it for `make reliability`."""
 
+import errno
+import io
+import itertools
 import os
 import platform
 import signal
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from btrnn.data.standins import make_in_parallel
+from btrnn.engine import run
+from btrnn.engine.command import explain
+from btrnn.engine.config import ConfigError
 from btrnn.engine.machine import git_state
 from btrnn.storage.atomic import locked, replace_file
 
 from . import reliability
-from .conftest import ROOT
+from .conftest import ROOT, small_run
+from .processes import Script
 
 Record = Callable[[str, Callable[[int], Counter[str]]], None]
 SEED = 0
@@ -110,6 +120,59 @@ def test_training_that_is_killed_again_and_again_ends_with_the_same_bits(record,
 )
 def test_what_is_damaged_or_senseless_is_used_or_refused_with_its_reason(record, tmp_path, name, check):
     record(name, partial(check, seed=SEED, folder=tmp_path))
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let the system refuse every write below a folder; permissions would not hold back a privileged user."""
+
+    def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any, *words: Any, **options: Any) -> Any:
+            mode = words[0] if words else options.get("mode", "r")
+            writing = bool(mode & (os.O_WRONLY | os.O_RDWR) if isinstance(mode, int) else set(mode) & set("wax+"))
+            making = function is os_mkdir and not Path(path).exists()
+            inside = isinstance(path, str | Path) and Path(path).is_relative_to(folder)
+            if inside and (making or (writing and function is not os_mkdir)):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+            return function(path, *words, **options)
+
+        return call
+
+    os_mkdir = os.mkdir
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((io, "open"), (os, "open"), (os, "mkdir")):
+            patch.setattr(module, name, refusing(getattr(module, name)))
+        yield
+
+
+def test_data_that_may_not_be_written_to_and_a_clock_that_goes_back_change_nothing(videos_dir, tmp_path):
+    words = ["scale.video.max_epochs=2", "+trainer.limit_train_batches=2"]
+    first, second = (small_run(videos_dir, tmp_path / name, *words) for name in ("first", "second"))
+    run.train(first)
+    now = itertools.count(time.time(), -3600)
+    with read_only(videos_dir), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: next(now))
+        summary = run.train(second)
+    assert min(summary["seconds"], summary["steps_per_second"]) > 0
+    ours, theirs = (reliability.contents(Path(config.run_dir)) for config in (first, second))
+    assert ours == theirs
+
+
+def test_a_place_that_may_not_be_written_to_is_named(videos_dir, tmp_path):
+    config = small_run(videos_dir, tmp_path / "results", "scale.video.max_epochs=1")
+    with read_only(tmp_path), pytest.raises((ConfigError, OSError), match="Read-only file system") as caught:
+        run.train(config)
+    assert str(tmp_path) in explain(caught.value)
+    assert "another" in explain(caught.value)
+
+
+def test_two_who_draw_into_one_folder_do_not_disturb_each_other(tmp_path):
+    places = (tmp_path / "alone", tmp_path / "shared", tmp_path / "shared")
+    words = [(reliability.SCRIPT, "draw", place, "watch", "0", tmp_path / f"{n}") for n, place in enumerate(places)]
+    scripts = [Script(*word) for word in words]
+    errors = [script.communicate()[1] for script in scripts]
+    assert [script.returncode for script in scripts] == [0, 0, 0], errors
+    assert reliability.contents(tmp_path / "alone") == reliability.contents(tmp_path / "shared")
 
 
 def test_a_worker_that_the_system_ends_is_said():
