@@ -1,20 +1,28 @@
-"""A piece of work, in a process of its own, that is stopped at a given point of what it writes.
+"""A piece of work, done again and again, each time in a process of its own, which is stopped while it writes.
 
-Words: the work, its folder, how it ends ("watch", "kill" or "full"), at which point, and a file for what was seen. A
-point is a file opened for writing, a file or folder made, renamed or deleted, a wait for the disk, or the reservation
+Words: the work, and a file of JSON lines, one each time: its folder, how it ends ("watch", "kill" or "full"), at which
+point, as a share of those that the first time had, and a file for what came out. All are forked from this process,
+which has imported what the work needs, and has computed nothing.
+
+A point is a file opened for writing, a file or folder made, renamed or deleted, a wait for the disk, or the reservation
 of space. "kill" ends the process there, as `kill -9` does; with "full" the system refuses everything from there on for
 want of space; "watch" goes to the end, and notes how many points there were and what was renamed before it was on disk.
 """
 
 import errno
 import json
+import math
 import os
 import runpy
 import signal
 import sys
+import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from btrnn.engine.command import exit_status
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -115,20 +123,53 @@ def train(folder: Path) -> None:
     runpy.run_path(str(ROOT / "experiments" / "train.py"), run_name="__main__")
 
 
-WORKS = {work.__name__: work for work in (draw, cache, features, publish, train)}
+WORKS = {  # and what they import
+    "draw": (draw, ("btrnn.data.standins.motions", "btrnn.data.standins.scenes")),
+    "cache": (cache, ("btrnn.data.video.frame_cache",)),
+    "features": (features, ("btrnn.data.captions.features", "efficientnet_lite_pytorch")),
+    "publish": (publish, ("btrnn.reports.publishing", "btrnn.reports.writing")),
+    "train": (train, ("btrnn.engine.run", "btrnn.tasks", "btrnn.models", "btrnn.data.video.dataset")),
+}
 
 
-def main(name: str, place: str, how: str, stop_at: str, seen: str) -> int:
-    """Do the work, and write what was seen."""
-    from btrnn.engine.command import exit_status
+def once(name: str, place: Path, how: str, stop_at: int, out: Path) -> int:
+    """Do the work in a process of its own, and note how it ended and what it saw; return how many points there were."""
+    said, seen = out.with_suffix(".said"), out.with_suffix(".seen")
+    seen.unlink(missing_ok=True)
+    if (child := os.fork()) == 0:
+        with said.open("wb") as file:
+            os.dup2(file.fileno(), 2)
+        points = Points(place, how, stop_at)
+        points.watch()
+        try:
+            status: object = exit_status(lambda: WORKS[name][0](place), OSError)
+        except SystemExit as error:
+            status = error.code
+            if isinstance(status, str):
+                print(status, file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
+            status = 70
+        points.how = "watch"
+        seen.write_text(json.dumps({"points": points.passed, "too_early": points.too_early}))
+        sys.stderr.flush()
+        os._exit(status if isinstance(status, int) else int(status is not None))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    found = json.loads(seen.read_text()) if seen.exists() else {}
+    out.write_text(json.dumps({"status": status, "stderr": said.read_text(errors="replace"), **found}))
+    return int(found.get("points", 0))
 
-    points = Points(Path(place), how, int(stop_at))
-    points.watch()
-    status = exit_status(lambda: WORKS[name](Path(place)), OSError)
-    points.how = "watch"
-    Path(seen).write_text(json.dumps({"points": points.passed, "too_early": points.too_early}))
-    return status
+
+def main(name: str, requests: str) -> None:
+    """Do the work as often as is asked for."""
+    for module in ("btrnn.engine.command", *WORKS[name][1]):
+        import_module(module)
+    points = 0
+    for line in Path(requests).read_text().splitlines():
+        place, how, share, out = json.loads(line)
+        seen = once(name, Path(place), how, math.ceil(share * points), Path(out))
+        points = points or seen
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main(*sys.argv[1:])

@@ -5,6 +5,7 @@ function of the seed.
 """
 
 import copy
+import itertools
 import json
 import os
 import shutil
@@ -31,7 +32,7 @@ from btrnn.engine.config import ConfigError, check_targets, check_values, regist
 from btrnn.engine.overrides import checked_command
 
 from .clips import write_clip
-from .processes import ROOT, Script, run_script
+from .processes import ROOT, Script
 from .run_folders import write_run
 
 CONFIGS = ROOT / "configs"
@@ -81,62 +82,82 @@ def contents(folder: Path) -> dict[str, Any]:
     return found
 
 
-def work_on(folder: Path, work: str, how: str, stop_at: int) -> tuple[int, str, dict[str, Any]]:
-    """Do a work in a process of its own; return its status, what it said of errors, and what it saw of itself."""
-    seen = folder.with_suffix(".json")
-    seen.unlink(missing_ok=True)
-    done = run_script(SCRIPT, work, folder, how, str(stop_at), seen)
-    return done.returncode, done.stderr, json.loads(seen.read_text()) if seen.exists() else {}
+Request = tuple[Path, str, float]  # a folder, how the work ends there, and at which share of its points
+
+
+class Works:
+    """A work that is done once for each request, in order, in a process each; see tests/interrupted.py.
+
+    Args:
+        work: Which.
+        requests: Of which the first is to be undisturbed.
+        folder: For notes.
+    """
+
+    def __init__(self, work: str, requests: list[Request], folder: Path) -> None:
+        self.outs = [folder / f"{work}_{number}.json" for number in range(len(requests))]
+        lines = [
+            json.dumps([str(place), how, share, str(out)])
+            for (place, how, share), out in zip(requests, self.outs, strict=True)
+        ]
+        (folder / f"{work}.requests").write_text("\n".join(lines))
+        self.process = Script(SCRIPT, work, folder / f"{work}.requests")
+
+    def outcomes(self) -> Iterator[dict[str, Any]]:
+        """Yield of each time its status, what it said on stderr, and what it saw of itself; wait for it."""
+        for out in self.outs:
+            while not out.exists():
+                assert self.process.returncode in (None, 0), self.process.communicate()
+                time.sleep(0.01)
+            self.process.communicate() if out == self.outs[-1] else time.sleep(0.05)  # until it is written to its end
+            yield json.loads(out.read_text())
 
 
 def stop_work(work: str, count: int, seed: int, folder: Path, videos_dir: Path) -> Counter[str]:
     """Kill a work at a random point, let the disk be full at another, and let it end: as if nothing had been."""
     rng = np.random.default_rng([seed, len(work)])
-    outcomes: Counter[str] = Counter()
-    prepare(work, folder / "whole", videos_dir)
-    status, stderr, seen = work_on(folder / "whole", work, "watch", 0)
-    assert status == 0, stderr
-    assert seen["too_early"] == [], "renamed before it was on disk"
-    whole, points = contents(folder / "whole"), seen["points"]
-    for number in range(count):
-        place = folder / f"{work}_{number}"
+    places = [folder / "whole", *(folder / f"stopped_{number}" for number in range(count))]
+    requests: list[Request] = [(places[0], "watch", 0)]
+    for place in places:
         prepare(work, place, videos_dir)
-        kill_at, full_at = rng.integers(1, points + 1), rng.integers(1, points + 1)
-        status, stderr, _ = work_on(place, work, "kill", int(kill_at))
-        assert status in (0, -signal.SIGKILL), stderr
-        outcomes["killed" if status else "ended before its kill"] += 1
-        status, stderr, _ = work_on(place, work, "full", int(full_at))
-        if status:
-            assert "No space left on device" in stderr, stderr
-            assert "Traceback" not in stderr, stderr
-            assert not [path for path in place.rglob("*.part") if f".{os.getpid()}-" in path.name]
-        outcomes["disk full, said in one line" if status else "nothing left to write when the disk was full"] += 1
-        status, stderr, _ = work_on(place, work, "watch", 0)
-        assert status == 0, stderr
+    for place in places[1:]:
+        requests += [(place, "kill", rng.uniform()), (place, "full", rng.uniform()), (place, "watch", 0)]
+    first, *others = Works(work, requests, folder).outcomes()
+    assert first["status"] == 0, first["stderr"]
+    assert first["too_early"] == [], "renamed before it was on disk"
+    whole = contents(places[0])
+    outcomes: Counter[str] = Counter()
+    for place, killed, full, last in zip(places[1:], others[::3], others[1::3], others[2::3], strict=True):
+        assert killed["status"] in (0, -signal.SIGKILL), killed["stderr"]
+        outcomes["killed" if killed["status"] else "ended before its kill"] += 1
+        if full["status"]:
+            assert "No space left on device" in full["stderr"], full["stderr"]
+            assert "Traceback" not in full["stderr"], full["stderr"]
+        outcomes["disk full, said in one line" if full["status"] else "had nothing left to write"] += 1
+        assert last["status"] == 0, last["stderr"]
         left = contents(place)
         parts = {name for name in left if name.endswith(".part")}  # of the kill: never read, and removed in their time
         assert {name: left[name] for name in left.keys() - parts} == whole, sorted(left.keys() ^ whole.keys())
+        assert len(parts) <= 1, "the full disk has left something"
         outcomes["then ended with the same bytes"] += 1
-        shutil.rmtree(place)
     return outcomes
 
 
 def kill_training(count: int, seed: int, folder: Path, videos_dir: Path) -> Counter[str]:
-    """Kill training at random moments, again and again, until it ends: bit for bit what it is undisturbed."""
+    """Kill training at random moments, each run three times: bit for bit what it is undisturbed."""
     rng = np.random.default_rng([seed, 77])
     outcomes: Counter[str] = Counter()
-    prepare("train", folder / "whole", videos_dir)
     begun = time.monotonic()
-    status, stderr, _ = work_on(folder / "whole", "train", "watch", 0)
-    seconds = time.monotonic() - begun
-    assert status == 0, stderr
-    whole, number = contents(folder / "whole"), 0
-    while outcomes["killed"] < count:
-        place = folder / f"killed_{number}"
+    prepare("train", folder / "whole", videos_dir)
+    (first,) = Works("train", [(folder / "whole", "watch", 0)], folder).outcomes()
+    assert first["status"] == 0, first["stderr"]
+    seconds, whole = time.monotonic() - begun, contents(folder / "whole")
+    for number in itertools.count():
+        place, notes = folder / f"killed_{number}", folder / f"notes_{number}"
         prepare("train", place, videos_dir)
-        number += 1
+        notes.mkdir()
         for _ in range(3):
-            process = Script(SCRIPT, "train", place, "watch", "0", place.with_suffix(".json"))
+            process = Works("train", [(place, "watch", 0)], notes).process
             deadline = time.monotonic() + rng.uniform(0, seconds)
             while process.returncode is None and time.monotonic() < deadline:
                 time.sleep(0.005)
@@ -144,12 +165,15 @@ def kill_training(count: int, seed: int, folder: Path, videos_dir: Path) -> Coun
                 os.killpg(process.pid, signal.SIGKILL)
                 outcomes["killed"] += 1
             process.communicate()
-        status, stderr, _ = work_on(place, "train", "watch", 0)
-        assert status == 0, stderr
+            shutil.rmtree(notes)
+            notes.mkdir()
+        (last,) = Works("train", [(place, "watch", 0)], notes).outcomes()
+        assert last["status"] == 0, last["stderr"]
         left = contents(place)
         assert {name: left[name] for name in left if not name.endswith(".part")} == whole
         outcomes["runs ended with the same bits"] += 1
-        shutil.rmtree(place)
+        if outcomes["killed"] >= count:
+            return outcomes
     return outcomes
 
 

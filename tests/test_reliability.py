@@ -27,7 +27,6 @@ from btrnn.storage.atomic import locked, replace_file
 
 from . import reliability
 from .conftest import ROOT, small_run
-from .processes import Script
 
 Record = Callable[[str, Callable[[int], Counter[str]]], None]
 SEED = 0
@@ -167,11 +166,14 @@ def test_a_place_that_may_not_be_written_to_is_named(videos_dir, tmp_path):
 
 
 def test_two_who_draw_into_one_folder_do_not_disturb_each_other(tmp_path):
-    places = (tmp_path / "alone", tmp_path / "shared", tmp_path / "shared")
-    words = [(reliability.SCRIPT, "draw", place, "watch", "0", tmp_path / f"{n}") for n, place in enumerate(places)]
-    scripts = [Script(*word) for word in words]
-    errors = [script.communicate()[1] for script in scripts]
-    assert [script.returncode for script in scripts] == [0, 0, 0], errors
+    notes = [tmp_path / name for name in ("notes_1", "notes_2")]
+    for folder in notes:
+        folder.mkdir()
+    works = [reliability.Works("draw", [(tmp_path / "shared", "watch", 0)], folder) for folder in notes]
+    ends = [end for work in works for end in work.outcomes()]
+    assert [end["status"] for end in ends] == [0, 0], ends
+    (alone,) = reliability.Works("draw", [(tmp_path / "alone", "watch", 0)], tmp_path).outcomes()
+    assert alone["status"] == 0
     assert reliability.contents(tmp_path / "alone") == reliability.contents(tmp_path / "shared")
 
 

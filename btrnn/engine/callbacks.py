@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
 from btrnn.engine.config import ConfigError
-from btrnn.engine.weights import epoch_of, save_whole, write_state
+from btrnn.engine.weights import epoch_of, read_whole, save_whole, write_state
 from btrnn.storage.atomic import move_file, replace_file
 
 log = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def _load(self, path: Path) -> dict[str, Any]:
         try:
-            checkpoint: dict[str, Any] = super().load_checkpoint(path, weights_only=True)
+            checkpoint: dict[str, Any] = read_whole(path)
         except Exception as error:  # of any type: damaged bytes are read as instructions
             raise ConfigError(f"{path} is damaged ({type(error).__name__}): {_ANEW}") from None
         missing = {"state_dict", "callbacks", "loops", "optimizer_states"} - set(checkpoint)
