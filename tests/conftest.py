@@ -4,10 +4,11 @@ The tests of the layers also run where nothing is installed but torch, jaxtyping
 What needs more is therefore imported in the fixture that uses it.
 """
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,6 +53,10 @@ def check_annotations() -> None:
 
 if find_spec("beartype"):
     check_annotations()
+if find_spec("omegaconf"):  # it parses an interpolation anew at each access, which is half of a composition's time
+    import omegaconf.base
+
+    omegaconf.base.parse = cache(omegaconf.base.parse)
 os.environ["WANDB_MODE"] = "disabled"
 # no test depends on the time that an example takes: machines are shared
 hypothesis.settings.register_profile("btrnn", deadline=None)
@@ -74,6 +79,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if OPTIONAL_PROGRAMS & set(getattr(item, "fixturenames", ())):
             item.add_marker("programs")
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported out of every later search for garbage, each of which takes half a second otherwise."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ This file is also what that one runs. It imports no module of the package, so th
 """
 
 import atexit
+import gc
 import json
 import os
 import resource
@@ -149,5 +150,6 @@ if __name__ == "__main__":
     for library in LIBRARIES:
         with suppress(ImportError):
             import_module(library)
+    gc.freeze()  # else each script would look through all that was imported, and so copy it
     _become(_next_script())
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -22,6 +22,7 @@ from btrnn.benchmark.exponents import (
     ratios,
     slope_interval,
 )
+from btrnn.benchmark.measure import layers
 from btrnn.benchmark.measure.run import quick_options, run
 from btrnn.benchmark.records import RecordFile, read_section, record, section_path
 from btrnn.benchmark.settings import INPUT_SHAPES, PAPER, SWEEPS, Family, Point, law
@@ -177,8 +178,11 @@ def test_the_figures_show_what_was_measured_and_the_laws(tmp_path):
     np.testing.assert_allclose(ours, by_law, rtol=1e-4)
 
 
-def test_memory_is_measured_over_ranks_too_and_a_shape_once_for_all_its_points(tmp_path):
+def test_memory_is_measured_over_ranks_too_and_a_shape_once_for_all_its_points(tmp_path, monkeypatch):
+    jobs = []
+    monkeypatch.setattr(layers, "measure_apart", lambda job: {"peak_mib": float(jobs.append(job) or len(jobs))})
     run(quick_options(tmp_path, "cpu", ("memory_sweep",)), lambda *_: None)
+    assert len(jobs) == len(set(jobs))
     table = read_section(tmp_path, "memory_sweep")
     assert table[["factor", "value", "implementation"]].to_numpy().tolist() == [
         *(["rank", 2, "btrnn.BTLSTM"], ["blocks", 2, "btrnn.BTLSTM"], ["rank", 2, "btrnn.TTLSTM"]),

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 
 from btrnn.engine.config import ConfigError, check_targets, refuse_other_run, register, science
 from btrnn.engine.overrides import check_overrides, checked_command, first_job, first_of_each, group_choices
@@ -35,8 +35,16 @@ def names(group):
 
 
 @cache
-def model_alone(model):
-    return OmegaConf.load(CONFIGS / "model" / f"{model}.yaml")
+def member(group, name):
+    """Return a member of a group, without composing all the others."""
+    config = OmegaConf.load(CONFIGS / group / f"{name}.yaml")
+    bases = [base for base in config.pop("defaults", []) if base != "_self_"]
+    return OmegaConf.merge(*(member(group, base) for base in bases), config)
+
+
+def in_turn(choices, turn):
+    turn %= len(choices)
+    return choices[turn:] + choices[:turn]
 
 
 def fits_the_code(config):
@@ -45,25 +53,25 @@ def fits_the_code(config):
 
 
 @pytest.mark.parametrize("experiment", names("experiment"))
-@pytest.mark.parametrize("scale", names("scale"))
-def test_every_choice_fits_the_code(experiment, scale):
-    """Composed with one model, each in its turn; the others are put in its place, in a twentieth of the time."""
-    models, scales = names("model"), names("scale")
-    turn = names("experiment").index(experiment) * len(scales) + scales.index(scale)
-    first, *others = models[turn % len(models) :] + models[: turn % len(models)]
-    config = composed(f"experiment={experiment}", f"scale={scale}", f"model={first}")
+def test_every_choice_fits_the_code(experiment):
+    """Composed with one model and scale, each in its turn; the others are put in their places, in less time."""
+    models, scales = (in_turn(names(group), names("experiment").index(experiment)) for group in ("model", "scale"))
+    config = composed(f"experiment={experiment}", f"scale={scales[0]}", f"model={models[0]}")
     fits_the_code(config)
-    assert OmegaConf.to_container(config.model) == OmegaConf.to_container(model_alone(first))  # as it is for the others
-    for model in others:
-        with open_dict(config):
-            config.model = model_alone(model)
-        assert isinstance(config.task.learning_rate, float)
-        if models.index(model) % len(scales) == scales.index(scale):  # what else is interpolated of it knows no scale
-            assert config.model.name in config.tags
-            assert config.name.startswith(config.model.label)
-            check_targets(config.model)
-            for part in (config.model, config.task, config.cell):
-                OmegaConf.to_container(part, resolve=True, throw_on_missing=True)
+    for group, name in (("model", models[0]), ("scale", scales[0])):
+        assert config[group] == member(group, name)  # so are the others, then
+    OmegaConf.set_struct(config, value=False)
+    for model, scale in zip(models, scales * len(models), strict=False):
+        config.model, config.scale = member("model", model), member("scale", scale)
+        assert {scale, model} <= set(config.tags)
+        assert config.name.startswith(config.model.label)
+        check_targets(config.model)
+        for part in (config.model, config.task, config.cell, config.data, config.trainer):
+            OmegaConf.to_container(part, resolve=True, throw_on_missing=True)
+    for scale in names("scale"):
+        config.scale = member("scale", scale)
+        for config.model.name in names("model"):
+            assert isinstance(config.task.learning_rate, float)
 
 
 def test_paper_scale_has_the_papers_values():

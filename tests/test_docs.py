@@ -15,6 +15,7 @@ from .conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 _FETCHING = (("script", "src"), ("link", "href"), ("img", "src"), ("iframe", "src"), ("source", "src"))
+_LEADING = (("a", "href"), *_FETCHING)
 
 
 @pytest.fixture(scope="module")
@@ -32,30 +33,34 @@ def pages(site: Path) -> dict[Path, BeautifulSoup]:
     return {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in site.glob("**/*.html")}
 
 
-def dead_links(page: Path, pages: dict[Path, BeautifulSoup]) -> list[str]:
-    """Return the links and pictures of a page that lead to no file, or to no place of the page they name."""
+def places_of(page: BeautifulSoup) -> set[str]:
+    """Return the places of a page that a link may name."""
+    names = {str(element["id"]) for element in page.find_all(id=True)}
+    return names | {str(anchor["name"]) for anchor in page.find_all("a", attrs={"name": True})}
+
+
+def dead_links(pages: dict[Path, BeautifulSoup]) -> list[str]:
+    """Return the links and pictures that lead to no file, or to no place of the page they name."""
+    places = {path: places_of(page) for path, page in pages.items()}
     dead = []
-    for tag, attribute in [("a", "href"), *_FETCHING]:
-        for link in pages[page].find_all(tag):
-            parts = urlsplit(str(link.get(attribute, "")))
-            if parts.scheme or (page.name == "404.html" and parts.path.startswith("/")):
+    for path, page in pages.items():
+        links = {str(link.get(attribute, "")) for tag, attribute in _LEADING for link in page.find_all(tag)}
+        for link in sorted(links):
+            parts = urlsplit(link)
+            if parts.scheme or (path.name == "404.html" and parts.path.startswith("/")):
                 continue  # the page for a missing page starts from the root of a server
-            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             if target.is_dir():
                 target /= "index.html"
             place = unquote(parts.fragment)
-            if not target.is_file() or (place and target in pages and not has_place(pages[target], place)):
-                dead.append(f"{page.name}: {link.get(attribute)}")
+            if not target.is_file() or (place and target in places and place not in places[target]):
+                dead.append(f"{path.name}: {link}")
     return dead
-
-
-def has_place(page: BeautifulSoup, name: str) -> bool:
-    return page.find(id=name) is not None or page.find("a", attrs={"name": name}) is not None
 
 
 def test_every_link_leads_somewhere(pages):
     assert len(pages) > 40
-    assert [text for page in pages for text in dead_links(page, pages)] == []
+    assert dead_links(pages) == []
 
 
 def test_a_dead_link_a_missing_place_and_a_missing_picture_are_found(tmp_path):
@@ -64,8 +69,8 @@ def test_a_dead_link_a_missing_place_and_a_missing_picture_are_found(tmp_path):
         '<h1 id="here">x</h1><a href="#here">a</a><a href="#there">b</a><a href="no.html">c</a><img src="d.png">',
         encoding="utf-8",
     )
-    found = dead_links(page, {page: BeautifulSoup(page.read_text(), "html.parser")})
-    assert found == ["page.html: #there", "page.html: no.html", "page.html: d.png"]
+    found = dead_links({page: BeautifulSoup(page.read_text(), "html.parser")})
+    assert found == ["page.html: #there", "page.html: d.png", "page.html: no.html"]
 
 
 def test_nothing_is_fetched_from_the_network(site, pages):

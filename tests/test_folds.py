@@ -13,13 +13,14 @@ from hydra.errors import InstantiationException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
+from sklearn.linear_model import LogisticRegression
 
 from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER
 from btrnn.data.video.dataset import UCF11
 from btrnn.data.video.frame_cache import FrameCache
 from btrnn.data.video.frames import CachedClips, pixel_permutation
 from btrnn.data.video.protocols import NUM_FOLDS, split_clips
-from btrnn.engine import run
+from btrnn.engine import finished, run
 from btrnn.engine.config import ConfigError
 from btrnn.engine.finished import add_baseline
 from btrnn.reports.page import _heading
@@ -175,10 +176,14 @@ def test_a_run_s_name_and_row_say_its_fold_and_orders(videos: Path, make_config:
         run.train(make_config(*words[:-1], *small))
 
 
-def test_a_run_of_an_older_version_goes_on(videos: Path, make_config: Callable[..., DictConfig]) -> None:
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+def test_a_run_of_an_older_version_goes_on(
+    videos: Path, make_config: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = ("data.num_clips=null", "scale.video.max_epochs=1", "experiment=ucf11", f"data_dir={videos}")
     config = make_config(*small)
     run.train(config)
+    monkeypatch.setattr(finished, "LogisticRegression", lambda **_: LogisticRegression(max_iter=2))
     experiment_dir = Path(config.run_dir).parent.parent
     add_baseline(experiment_dir)
     for path in (floor for floor in experiment_dir.iterdir() if floor.name != config.name):

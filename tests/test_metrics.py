@@ -153,15 +153,15 @@ def test_meteor_that_fails_is_named_and_left_out_and_leaves_no_process(
     assert not any(scorer.lock.locked() for scorer in started)  # a lock that is held would stop Python's own end
 
 
-@pytest.mark.parametrize("language", ["de", "fr", "ar"])
-def test_scores_do_not_depend_on_the_locale(java: None, monkeypatch: pytest.MonkeyPatch, language: str) -> None:
+def test_scores_do_not_depend_on_the_locale(java: None, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = score_captions(CAPTIONS, REFERENCES).corpus
     assert "meteor" in wanted
-    for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"):
-        monkeypatch.setenv(name, f"-Duser.language={language} -Duser.language.format={language}")
-    before = dict(os.environ)
-    assert score_captions(CAPTIONS, REFERENCES).corpus == wanted
-    assert dict(os.environ) == before
+    for language in ("de", "ar"):  # a comma in numbers, other digits
+        for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"):
+            monkeypatch.setenv(name, f"-Duser.language={language} -Duser.language.format={language}")
+        before = dict(os.environ)
+        assert score_captions(CAPTIONS, REFERENCES).corpus == wanted, language
+        assert dict(os.environ) == before
 
 
 def test_letters_beyond_ascii_are_kept_in_any_locale(java: None, monkeypatch: pytest.MonkeyPatch) -> None:

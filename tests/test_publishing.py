@@ -152,7 +152,7 @@ def test_no_target_but_publish_touches_what_the_repository_holds(tmp_path):
         (clone / ".venv" / done).touch()
     printed = make(clone, "reproduce-ucf11", "SCALE=smoke")
     assert "BT-LSTM" in printed
-    make(clone, "collect", "tables")
+    make(clone, "tables")
     status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True, cwd=clone)
     assert status.stdout == ""
     assert list((clone / "results" / "local").glob("ucf11*.csv"))

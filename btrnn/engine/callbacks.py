@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import pandas as pd
 import torch
-import wandb
 from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
@@ -246,11 +245,15 @@ def logged(config: DictConfig) -> Iterator[WandbLogger | None]:
         yield logger
     finally:
         if logger is not None:
+            import wandb  # which the logger has done before
+
             wandb.finish()
 
 
 def _begun_logger(config: DictConfig) -> WandbLogger | None:
     """Begin a W&B run, offline where it does not begin as asked; say so, and give None, where it does not at all."""
+    import wandb  # here, since it takes a second, and many a run goes without
+
     remedies = (
         "it is logged offline, below {}/wandb; `wandb login` opens an account, `wandb sync` sends it",
         "its numbers are in {} alone; logger=none asks for that",

@@ -123,7 +123,8 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
         metrics, chosen, last = _test(trainer, task, data, read_state(history.best_path), run_dir)
         summary |= metrics
         task.write_outputs(run_dir, data, chosen, last)
-        media = task.media(data, chosen)
+        if logger is not None:
+            media = task.media(data, chosen)
     if logger is not None:
         logger.experiment.summary.update(summary)
         if media:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from btrnn.figures.file import FigureFile, Frames
 from btrnn.figures.series import COLUMNS
 from btrnn.reports.render import data_name, setting_text, span
-from btrnn.results.schema import VIDEO, Schema, schema_of
+from btrnn.results.schema import STAND_INS, VIDEO, Schema, schema_of
 from btrnn.results.store import Results, collected_experiments, read_results, read_with_local
 from btrnn.results.summary import Row, beside_paper, read_paper, rows_of, scales, summarise
 from btrnn.storage.files import ResultsError
@@ -145,7 +145,6 @@ def view_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool 
 
 def published_view(results_dir: Path, experiment: str) -> View | None:
     """Return the view of an experiment, or else of the same on a stand-in, `<experiment>_<source>`, finished last."""
-    near = [name for name in collected_experiments(results_dir) if f"{name}_".startswith(f"{experiment}_")]
-    views = [view_of(results_dir, name) for name in near]
-    views = [view for view in views if view.experiment in (experiment, f"{experiment}_{view.first['source']}")]
+    names = {experiment, *(f"{experiment}_{source}" for source in STAND_INS)} & set(collected_experiments(results_dir))
+    views = [view_of(results_dir, name) for name in sorted(names)]
     return max(views, key=lambda one: (one.experiment == experiment, one.results.runs["finished"].max()), default=None)

@@ -34,7 +34,7 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
     if any(runs.duplicated(unit).any() for runs in pair):
         raise ValueError("a seed stands in two rows; give the runs of one setting")
     values = [runs.set_index(unit)[column] for runs in pair]
-    return mean_interval(by_unit((values[0] - values[1]).dropna().reset_index(), column))
+    return mean_interval(by_unit((values[0] - values[1]).dropna().reset_index(), [column])[column])
 
 
 def outcome(mean: float, different: float, equivalent: float, schema: Schema) -> str:

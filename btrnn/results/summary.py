@@ -42,14 +42,13 @@ def with_folds(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(name=table["name"].map(parts.str[0]), fold=table["name"].map(parts.str[1]))
 
 
-def by_unit(runs: pd.DataFrame, column: str) -> "pd.Series[float]":
-    """Compute a metric of one setting's runs, with `fold`, once for each of the units that count as independent.
+def by_unit(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Compute metrics of one setting's runs, with `fold`, once for each of the units that count as independent.
 
     Units are seeds. Where there are folds it is these, and seeds of one fold are averaged: they share its test clips,
     so that counting each by itself would claim more than the data tell.
     """
-    values: pd.Series[float] = runs.groupby("fold" if (runs["fold"] != "").any() else "seed")[column].mean()
-    return values
+    return runs.groupby("fold" if (runs["fold"] != "").any() else "seed")[columns].mean()
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
@@ -78,14 +77,15 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
                 f"runs {row['experiment']}/{row['name']} have a seed twice or unequal parameter counts: "
                 "their rows cannot be averaged"
             )
-        row |= {"n": len(by_unit(group, schema.main)), "seeds": _several(group["seed"]), "command": _command(group)}
+        units = by_unit(group, list(schema.averaged))
+        row |= {"n": len(units), "seeds": _several(group["seed"]), "command": _command(group)}
         used = group[["num_train", "num_val", "num_test"]].sum(axis=1)
         row |= {"used_fewest": used.min(), "used_most": used.max()}
         row |= group[list(schema.counted)].max().to_dict() | group[list(PARAMETERS)].iloc[0].to_dict()
         row |= {"seconds_per_epoch": group["seconds_per_epoch"].mean()}
         for column in schema.averaged:
             bounds = (0.0, 1.0 if "accuracy" in column else np.inf)
-            interval = mean_interval(by_unit(group, column), bounds=bounds)
+            interval = mean_interval(units[column], bounds=bounds)
             row |= {column: interval.mean, f"{column}_sd": interval.sd}
             row |= {f"{column}_low": interval.low, f"{column}_high": interval.high}
         rows.append(row)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import wandb
 from PIL import ImageOps
 from torch import Tensor
 
@@ -170,6 +169,8 @@ class Captioning(Task):
 
     def media(self, data: COCO, chosen: Outputs) -> dict[str, Any]:
         """Return a table of test images, their captions and references."""
+        import wandb
+
         rows, captions, cider = (chosen[name][:_TABLE_ROWS] for name in ("rows", "caption", "cider"))
         table = wandb.Table(columns=["image", "caption", "CIDEr", "references"])
         for row, caption, score, references in zip(rows, captions, cider, data.references(rows), strict=True):

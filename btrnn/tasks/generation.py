@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import wandb
 from torch import Tensor
 
 from btrnn.data.mnist import MNIST, ImageBatch
@@ -120,6 +119,8 @@ class Generation(Task):
 
     def media(self, data: MNIST, chosen: Outputs) -> dict[str, Any]:  # noqa: ARG002
         """Return the pictures."""
+        import wandb
+
         rows = {
             "test/samples": chosen["samples"].reshape(10, 10, 28, 28),
             "test/canvases": chosen["canvases"],

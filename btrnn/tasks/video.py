@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import wandb
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -98,6 +97,8 @@ class VideoClassification(Task):
 
     def media(self, data: ClipData, chosen: Outputs) -> dict[str, Any]:
         """Return the confusion matrix."""
+        import wandb
+
         labels = data.splits.loc[chosen["rows"], "label"].tolist()
         matrix = wandb.plot.confusion_matrix(
             y_true=labels, preds=chosen["predicted"].tolist(), class_names=data.class_names
