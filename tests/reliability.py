@@ -121,7 +121,7 @@ def stop_work(work: str, count: int, seed: int, folder: Path, videos_dir: Path) 
     for place in places:
         prepare(work, place, videos_dir)
     for place in places[1:]:
-        requests += [(place, "kill", rng.uniform()), (place, "full", rng.uniform()), (place, "watch", 0)]
+        requests += [(place, "kill", rng.uniform()), (place, "full", rng.uniform(0, 0.6)), (place, "watch", 0)]
     first, *others = Works(work, requests, folder).outcomes()
     assert first["status"] == 0, first["stderr"]
     assert first["too_early"] == [], "renamed before it was on disk"
