@@ -47,7 +47,8 @@ PAGE = """# What happens when something fails
 
 Faults made on purpose by `make reliability`, which writes the line of each when it is through. Of every one it was
 checked that there is no traceback without a message of ours, that it ends, and that the result is that of undisturbed
-work, to the byte. Times are of {machine}; {versions}.
+work, to the byte. The machine: {machine}, shared with other
+work; {versions}.
 
 | what was done | how often | what came out | minutes | commit |
 |---|---|---|---|---|
@@ -66,7 +67,7 @@ def write_row(name: str, count: int, outcomes: Counter[str], minutes: float) -> 
     page = PAGE.format(
         machine=f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores",
         versions=", ".join(versions),
-        rows="\n".join(rows[known] for known in COUNTS if known in rows),
+        rows="\n".join(rows.get(known, f"| {known} | 0 | not done yet | | |") for known in COUNTS),
     )
     replace_file(PLACE, page)
 
