@@ -11,7 +11,7 @@ RUN := $(BIN)/python
 	reproduce-ucf101 groups-ucf101 rivals-ucf101 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce-flickr8k rates-flickr8k data-flickr8k \
 	reproduce reproduce-sensitivity complexity dashboard \
-	notebooks docs collect tables figures publish bench formats test lint format clean
+	notebooks docs collect tables figures publish bench formats test reliability lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2, of reproduce-*]"
@@ -143,6 +143,9 @@ formats: .venv/bench-done ## every format beside opt_einsum, tednet and tensorly
 
 test: setup ## run all the tests
 	$(BIN)/pytest
+
+reliability: setup ## kills, full disks, damaged files and command lines, all of them, to results/reliability.md (half an hour)
+	$(BIN)/pytest -n 0 --reliability tests/test_reliability.py
 
 lint: setup ## style, types and the import rule
 	$(BIN)/ruff check .

@@ -60,6 +60,7 @@ def _navigation() -> list[dict[str, Any]]:
         {"Tables": pages("results/tables")},
         {"Notebooks": pages("notebooks")},
         {"Deviations from the paper": "results/deviations.md"},
+        {"When something fails": "results/reliability.md"},
         {"Data": "data/README.md"},
         {"Trained models": pages("results/weights")},
     ]

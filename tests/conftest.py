@@ -68,8 +68,9 @@ OPTIONAL_PROGRAMS = {"ffmpeg", "bsdtar", "java", "compiler"}  # the fixtures bel
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that writes golden files anew."""
+    """Add the options that write golden files anew, and that make as many faults as `make reliability` does."""
     parser.addoption("--update-golden", action="store_true", help="write the files in tests/golden/ anew")
+    parser.addoption("--reliability", action="store_true", help="full counts, and results/reliability.md anew")
 
 
 @pytest.hookimpl(tryfirst=True)

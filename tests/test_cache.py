@@ -252,6 +252,24 @@ def test_a_stopped_build_goes_on(
     pd.testing.assert_frame_equal(cache.table, whole.table)
 
 
+def test_what_a_build_that_was_killed_at_its_end_left_is_removed(
+    root: Path, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(module, "_remove_unfinished", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "cache")
+    assert (tmp_path / "cache" / "progress.jsonl").exists()
+    decoded.clear()
+    build(root, tmp_path / "cache")
+    assert decoded == []
+    left = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert left == {"cache.json", "frames.u8", "lock", "report.json"}
+
+
 @pytest.mark.parametrize("damage", ["row lost", "array cut", "array missing", "progress empty", "other seed"])
 def test_what_a_stopped_build_lost_is_decoded_again(
     root: Path, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, damage: str
@@ -474,7 +492,7 @@ def test_a_decoder_that_crashes_costs_its_clip_alone(root: Path, tmp_path: Path,
 
 def test_a_worker_that_is_killed_stops_the_build(root: Path, tmp_path: Path) -> None:
     crash = crashing_worker(tmp_path, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"SIGKILL at .*clip_1.mpg"):
+    with pytest.raises(ChildProcessError, match=r"SIGKILL at .*clip_1.mpg"):
         decode_with(crash, root, tmp_path)
 
 

@@ -1,9 +1,12 @@
 """The download against a local server that can break off, and the unpacking of real archives."""
 
+import hashlib
 import io
 import json
+import re
 import runpy
 import shutil
+import stat
 import subprocess
 import sys
 import tarfile
@@ -18,11 +21,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from btrnn.data import archives, fetch
-from btrnn.data.archives import download_coco, download_flickr8k, download_ucf11, unpack_ucf11
+from btrnn.data import archives, fetch, unpacking
+from btrnn.data.archives import download_coco, download_flickr8k, download_mnist, download_ucf11, unpack_ucf11
 from btrnn.data.captions.annotations import read_annotations
 from btrnn.data.captions.flickr8k import CAPTIONS_FILE, FOLDER, LISTS, read_flickr8k
 from btrnn.data.fetch import DownloadError, download
+from btrnn.data.unpacking import unpack_zip
 from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -195,7 +199,7 @@ def test_progress_on_a_terminal_is_a_bar(
 def test_failed_download_says_where_to_put_the_archive(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(archives, "_unpackers", lambda: ["bsdtar"])
+    monkeypatch.setattr(archives, "unpackers", lambda: ["bsdtar"])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     server.status = status
     with pytest.raises(DownloadError) as caught:
@@ -314,7 +318,11 @@ def coco_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def resized(server: Server) -> Callable[[archives.Archive], archives.Archive]:
-    return lambda archive: archive._replace(about_bytes=len(server.contents[archive.path]))
+    def changed(archive: archives.Archive) -> archives.Archive:
+        content = server.contents[archive.path]
+        return archive._replace(about_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+    return changed
 
 
 def test_coco_is_downloaded_unpacked_and_not_fetched_twice(
@@ -439,3 +447,110 @@ def test_archives_of_flickr8k_put_there_by_hand_are_used(
     assert main() == 0
     assert len(flickr_server.asked) == 1
     assert len(read_flickr8k(folder).table) == 3
+
+
+# MNIST
+
+
+@pytest.fixture
+def mnist_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Four small files under MNIST's names, whose digests are taken for the published ones."""
+    server.contents = {f"/{name}": CONTENT[:k] for k, name in enumerate(archives.MNIST_SHA256["mnist"], start=1000)}
+    digests = {path[1:]: hashlib.sha256(content).hexdigest() for path, content in server.contents.items()}
+    monkeypatch.setitem(archives.MNIST_SHA256, "mnist", digests)
+    server.url = server.url.rpartition("/")[0]
+    return server
+
+
+def test_mnist_is_there_when_all_of_it_has_come_and_is_not_fetched_twice(mnist_server: Server, tmp_path: Path) -> None:
+    last = list(mnist_server.contents)[-1]
+    right, mnist_server.contents[last] = mnist_server.contents[last], b"<html>moved</html>"
+    with pytest.raises(DownloadError, match=r"SHA-256 is \w+, not \w+(.|\n)*by hand"):
+        download_mnist(tmp_path, "mnist", mnist_server.url)
+    assert not (tmp_path / "MNIST" / "raw").exists()
+    mnist_server.contents[last] = right
+    folder = download_mnist(tmp_path, "mnist", mnist_server.url)
+    assert {f"/{path.name}": path.read_bytes() for path in folder.iterdir()} == mnist_server.contents
+    assert len(mnist_server.asked) == 5
+    download_mnist(tmp_path, "mnist", mnist_server.url)
+    assert len(mnist_server.asked) == 5
+
+
+# What a stranger may send
+
+
+def test_another_file_than_the_published_one_is_not_kept(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="another file than the one that is published"):
+        download(server.url, tmp_path / "file", sha256="0" * 64)
+    assert list(tmp_path.iterdir()) == []
+    download(server.url, tmp_path / "file", sha256=hashlib.sha256(CONTENT).hexdigest())
+
+
+@pytest.mark.parametrize("url", ["http://example.com/file", "ftp://example.com/file", "file:///etc/passwd"])
+def test_what_another_could_send_in_the_servers_place_is_not_fetched(tmp_path: Path, url: str) -> None:
+    with pytest.raises(DownloadError, match=f"{url} is not fetched: only https"):
+        download(url, tmp_path / "file")
+
+
+def test_the_sites_are_asked_by_https_and_coco_is_held_to_its_digests() -> None:
+    sites = [archives.UCF11_URL, archives.COCO_URL, archives.KARPATHY_URL, archives.FLICKR8K_URL]
+    assert all(url.startswith("https://") for url in (*sites, *archives.MNIST_URLS.values()))
+    digests = [*(archive.sha256 for archive in (*archives.IMAGES, archives.CAPTIONS))]
+    digests += [digest for files in archives.MNIST_SHA256.values() for digest in files.values()]
+    assert all(re.fullmatch("[0-9a-f]{64}", str(digest)) for digest in digests)
+
+
+def member(name: str, kind: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (kind | 0o644) << 16
+    return info
+
+
+@pytest.mark.parametrize(
+    ("info", "content", "complaint"),
+    [
+        (member("wanted/../../out", stat.S_IFREG), b"x", "leads out of its folder"),
+        (member("wanted/link", stat.S_IFLNK), b"/etc/passwd", "is a link or a device"),
+        (member("wanted/device", stat.S_IFCHR), b"", "is a link or a device"),
+        (member("wanted/bomb", stat.S_IFREG), bytes(50_000_000), "it holds 50.0 MB, and may hold"),
+    ],
+)
+def test_a_zip_that_would_leave_its_folder_or_fill_the_disk_is_refused(
+    tmp_path: Path, info: zipfile.ZipInfo, content: bytes, complaint: str
+) -> None:
+    path, folder = tmp_path / "archive.zip", tmp_path / "data"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("wanted/file", b"x")
+        archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+    with pytest.raises(DownloadError, match=complaint):
+        unpack_zip(path, folder, ("wanted",))
+    assert list(folder.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["archive.zip", "data"]
+
+
+@pytest.mark.usefixtures("bsdtar")
+@pytest.mark.parametrize("kind", ["up", "absolute", "symlink", "hard link", "fifo", "bomb"])
+def test_an_archive_of_ucf11_that_would_leave_its_folder_or_fill_the_disk_is_refused(
+    tmp_path: Path, archive_bytes: bytes, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    archive, outside = tmp_path / "UCF11_updated_mpg.rar", tmp_path / "outside"
+    outside.write_text("untouched")
+    archive.write_bytes(archive_bytes)
+    name = {"up": f"{UCF11_FOLDER}/../../outside", "absolute": str(outside)}.get(kind, f"{UCF11_FOLDER}/walking/bad")
+    info = tarfile.TarInfo(name)
+    types = {"symlink": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE, "fifo": tarfile.FIFOTYPE}
+    info.type, info.linkname = types.get(kind, tarfile.REGTYPE), str(outside)
+    if kind == "hard link":
+        info.linkname = f"{UCF11_FOLDER}/Excluded Videos.txt"
+    if kind == "bomb":
+        monkeypatch.setattr(unpacking, "_largest_content", lambda archive: 30_000)
+    with tarfile.open(archive, "a") as tar:
+        tar.addfile(info)
+    if kind == "absolute":  # the program takes away what makes it so
+        unpack_ucf11(archive, tmp_path / UCF11_FOLDER)
+    else:
+        with pytest.raises(DownloadError, match=r"Path contains '\.\.'|is a link or a device|it holds more than"):
+            unpack_ucf11(archive, tmp_path / UCF11_FOLDER)
+        assert not (tmp_path / UCF11_FOLDER).exists()
+    assert outside.read_text() == "untouched"
+    assert {path.name for path in tmp_path.iterdir()} <= {archive.name, "outside", "source", "source.tar", UCF11_FOLDER}

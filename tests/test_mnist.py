@@ -1,8 +1,7 @@
 """MNIST's files, MNIST-5k, and how grey images become binary batches."""
 
 import gzip
-import re
-import runpy
+import shutil
 import struct
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import torch
 
 from btrnn.data import mnist
 from btrnn.data.mnist import IDX_FILES, MNIST, BinaryImages, MNISTError, read_idx, read_mnist_5k
-
-from .conftest import ROOT
 
 
 def write_idx(folder: Path, num_train: int = 30, num_test: int = 8, *, packed: bool = False) -> None:
@@ -136,14 +133,20 @@ def test_wrong_choices_are_named(tmp_path, unchecked):
         MNIST(source="mnist", root=tmp_path).setup()
 
 
-def test_a_download_that_fails_says_what_to_do_and_leaves_no_empty_folder(tmp_path, monkeypatch, capsys):
-    def offline(data_dir: Path, download: bool) -> None:
-        (data_dir / "MNIST" / "raw").mkdir(parents=True)
-        raise RuntimeError("no mirror answers")
+def test_half_a_copy_of_debians_files_is_made_anew(tmp_path, monkeypatch):
+    write_idx(tmp_path / "debian", packed=True)
+    monkeypatch.setattr(mnist, "DEBIAN_FASHION", tmp_path / "debian")
+    module, copy = MNIST(source="fashion_mnist", root=tmp_path / "data"), shutil.copy2
 
-    offline.__name__ = "MNIST"
-    monkeypatch.setattr("torchvision.datasets.MNIST", offline)
-    monkeypatch.setattr("sys.argv", ["download_mnist.py", "--data-dir", str(tmp_path)])
-    assert runpy.run_path(str(ROOT / "scripts" / "download_mnist.py"))["main"]() == 1
-    assert re.match(r"error: no mirror answers Without a connection, put the four files", capsys.readouterr().err)
-    assert not (tmp_path / "MNIST" / "raw").exists()
+    def stop_at_the_third(source, target, **options):
+        if len(list(Path(target).parent.iterdir())) == 2:
+            raise KeyboardInterrupt
+        return copy(source, target, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copy2", stop_at_the_third)
+        patch.setattr(shutil.copytree, "__defaults__", (False, None, stop_at_the_third, False, False))
+        with pytest.raises(KeyboardInterrupt):
+            module.prepare_data()
+    module.prepare_data()
+    assert len(list((tmp_path / "data" / "FashionMNIST" / "raw").iterdir())) == 4

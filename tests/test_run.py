@@ -17,7 +17,7 @@ import wandb
 from lightning import LightningModule
 
 from btrnn.engine import run
-from btrnn.engine.callbacks import WholeCheckpointIO
+from btrnn.engine.callbacks import WholeCheckpointIO, previous_checkpoint
 from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import epoch_of
 from btrnn.results.schema import model_of
@@ -284,6 +284,20 @@ def of_one_epoch(videos_dir, tmp_path_factory):
     return stopped, config.run_dir
 
 
+@pytest.fixture(scope="module")
+def of_three_epochs(videos_dir, tmp_path_factory):
+    """The folders of a run that was stopped after its second epoch, and of the same run when it was finished."""
+    folder = tmp_path_factory.mktemp("of_three_epochs")
+    config = small_run(videos_dir, folder / "results", "scale.video.max_epochs=3")
+    with pytest.MonkeyPatch.context() as patch:
+        change_validation(patch, lambda epoch, loss: (_ for _ in ()).throw(KeyboardInterrupt) if epoch == 2 else loss)
+        with pytest.raises(SystemExit):
+            run.train(config)
+    stopped = shutil.copytree(config.run_dir, folder / "stopped")
+    run.train(config)
+    return stopped, Path(config.run_dir)
+
+
 @pytest.fixture
 def unfinished(make_config, of_one_epoch):
     """The configuration of a run that was stopped before its test."""
@@ -308,6 +322,57 @@ def test_a_damaged_checkpoint_is_named_each_time(unfinished, name, damage):
     for _ in range(2):
         with pytest.raises(ConfigError, match=rf"(?s){name}.*delete .*the same command"):
             run.train(unfinished)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_a_run_goes_back_to_the_checkpoint_before_a_damaged_one_and_ends_with_the_same_bits(
+    make_config, of_three_epochs, caplog, damage
+):
+    stopped, whole = of_three_epochs
+    config = make_config("scale.video.max_epochs=3")
+    shutil.copytree(stopped, config.run_dir)
+    last = Path(config.run_dir) / "checkpoints" / "last.ckpt"
+    content = last.read_bytes()
+    middle = len(content) // 2
+    if damage == "missing":  # a kill between the two renamings
+        last.unlink()
+    else:  # of what torch.load alone would not see
+        last.write_bytes(content[:middle] + bytes([255 - content[middle]]) + content[middle + 1 :])
+    run.train(config)
+    assert f"{last} is not used" in caplog.text
+    assert "goes back to the one before, previous_last.ckpt" in caplog.text
+    pd.testing.assert_frame_equal(without_times(Path(config.run_dir)), without_times(whole), check_exact=True)
+    ours, theirs = (torch.load(Path(folder) / "checkpoints" / "best.pt") for folder in (config.run_dir, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert [path.name for path in last.parent.iterdir()] == ["best.pt"]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_the_checkpoint_before_an_empty_or_cut_one_is_loaded(tmp_path, caplog, kept):
+    plugin, path = WholeCheckpointIO(), tmp_path / "last.ckpt"
+    parts = {key: {} for key in ("state_dict", "callbacks", "loops", "optimizer_states")}
+    for epoch in range(3):
+        plugin.save_checkpoint(parts | {"epoch": epoch, "w": torch.zeros(1000)}, path)
+    assert sorted(left.name for left in tmp_path.iterdir()) == ["last.ckpt", "previous_last.ckpt"]
+    assert plugin.load_checkpoint(path)["epoch"] == 2
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    assert plugin.load_checkpoint(path)["epoch"] == 1
+    assert "goes back to the one before" in caplog.text
+    previous_checkpoint(path).write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"previous_last\.ckpt is damaged"):
+        plugin.load_checkpoint(path)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(unfinished, tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "harm",))
+
+    path = Path(unfinished.run_dir) / "checkpoints" / "last.ckpt"
+    torch.save(torch.load(path, weights_only=True) | {"harm": Harmful()}, path)
+    with pytest.raises(ConfigError, match=r"last\.ckpt is damaged \(UnpicklingError\)"):
+        run.train(unfinished)
+    assert not (tmp_path / "harm").exists()
 
 
 def test_the_deletion_of_a_damaged_checkpoint_is_the_way_on(unfinished):
@@ -343,13 +408,26 @@ def test_a_checkpoint_that_lightning_left_amid_an_epoch_is_not_gone_on_from(make
     assert not left.exists()
 
 
-def test_wandb_that_refuses_leaves_a_way_on(make_config, monkeypatch):
-    monkeypatch.setattr(wandb, "init", lambda *_, **__: (_ for _ in ()).throw(wandb.errors.UsageError("no login")))
-    config = make_config("logger=wandb", "scale.video.max_epochs=1")
-    with pytest.raises(ConfigError, match=r"no login.*WANDB_MODE=offline"):
-        run.train(config)
-    monkeypatch.undo()
+@pytest.mark.parametrize("refused", [("online",), ("online", "offline")])
+def test_a_run_goes_on_offline_where_wandb_refuses_and_without_it_where_that_fails_too(
+    make_config, monkeypatch, caplog, refused
+):
+    begin = wandb.init
+
+    def refuse(**options):
+        if options["mode"] in refused:
+            raise wandb.errors.UsageError("no login")
+        return begin(**options)
+
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(wandb, "init", refuse)
+    config = make_config("logger=wandb", "scale.video.max_epochs=1", "+trainer.limit_train_batches=2")
     assert run.train(config)["epochs"] == 1
+    assert "no login" in caplog.text
+    assert f"logged offline, below {config.run_dir}/wandb" in caplog.text
+    logs = list(Path(config.run_dir).glob("wandb/offline-run-*/run-*.wandb"))
+    assert [b"val/accuracy" in wandb_record(log) for log in logs] == [True] * (2 - len(refused))
+    assert ("logger=none" in caplog.text) == (len(refused) == 2)
 
 
 def test_a_full_disk_ends_the_command_in_one_line_and_the_repeated_one_goes_on(tmp_path):

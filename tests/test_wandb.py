@@ -22,6 +22,7 @@ import dashboard
 import wandb_dashboard
 
 sys.path.remove(str(ROOT / "scripts"))
+SECRET = "5ec2e7" * 6 + "5ec2"  # as long as a key is
 LEET = [sys.executable, "-m", "wandb", "leet"]
 
 
@@ -44,6 +45,7 @@ def offline_runs(run_dir: Path) -> dict[str, list[dict[str, Any]]]:
 def logged(make_config: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch) -> DictConfig:
     """A run of two epochs, trained and evaluated."""
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
     config = make_config("logger=wandb", "scale.video.max_epochs=2")
     run.train(config)
     run.evaluate(Path(config.run_dir))
@@ -79,6 +81,7 @@ def test_offline_runs_read_back_as_the_run_folder_says(logged):
     )
     shown = json.loads(records(train_log, "--summary"))["summary"]
     assert {key: shown[key] for key in kept} == kept
+    assert [path for path in run_dir.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()] == []
 
 
 def test_every_experiment_tags_its_runs_with_data_and_model(make_config):

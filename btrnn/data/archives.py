@@ -1,16 +1,16 @@
-"""UCF11, COCO and Flickr8k from their sites to their folders; what is there is not fetched again."""
+"""UCF11, MNIST, COCO and Flickr8k from their sites to their folders; what is there is not fetched again."""
 
 import logging
 import shutil
 import subprocess
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from btrnn.data.captions.flickr8k import CAPTIONS_FILE, FOLDER, LISTS
-from btrnn.data.fetch import DownloadError, bytes_in, download, folder_to_unpack_in, show_progress, size_text
+from btrnn.data.fetch import DownloadError, bytes_in, download, folder_to_unpack_in, size_text
+from btrnn.data.mnist import FOLDERS
+from btrnn.data.unpacking import unpack, unpack_zip, unpackers
 from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER, index_clips
 from btrnn.storage.atomic import move_file
 
@@ -19,9 +19,62 @@ logger = logging.getLogger(__name__)
 UCF11_URL = "https://www.crcv.ucf.edu/data/UCF11_updated_mpg.rar"
 UCF11_ARCHIVE = "UCF11_updated_mpg.rar"
 UCF11_BYTES = 1_050_000_000  # about; the server's own figure is what the file is held to
-COCO_URL = "http://images.cocodataset.org"
+COCO_URL = "https://s3.amazonaws.com/images.cocodataset.org"  # their own address has a certificate of another name
 KARPATHY_URL = "https://cs.stanford.edu/people/karpathy/deepimagesent"
 FLICKR8K_URL = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"  # a mirror
+
+
+MNIST_URLS = {  # as torchvision has them, and the authors' own
+    "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist",
+    "fashion_mnist": "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
+}
+MNIST_SHA256 = {  # of what was first published
+    "mnist": {
+        "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    },
+    "fashion_mnist": {
+        "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    },
+}
+
+
+def download_mnist(
+    data_dir: str | Path, source: Literal["mnist", "fashion_mnist"], url: str | None = None, wait_seconds: float = 2.0
+) -> Path:
+    """Download the four packed files of MNIST, or of Fashion-MNIST, that are missing.
+
+    Args:
+        data_dir: In which torchvision's MNIST/raw and FashionMNIST/raw stand.
+        source: Which of the two.
+        url: The site, if not the usual one.
+        wait_seconds: Pause before a broken connection is tried again.
+
+    Returns:
+        The folder, which appears when it is complete.
+
+    Raises:
+        DownloadError: A file cannot be fetched, or is another than the one that is published; the others are kept.
+    """
+    folder = Path(data_dir) / FOLDERS[source]
+    # where the folder stands, the configuration takes MNIST to be there
+    coming = folder if folder.is_dir() else folder.with_name(f"{folder.name}.downloading")
+    for name, sha256 in MNIST_SHA256[source].items():
+        if not any((coming / there).is_file() for there in (name, name.removesuffix(".gz"))):
+            try:
+                address = f"{url or MNIST_URLS[source]}/{name}"
+                download(address, coming / name, sha256=sha256, wait_seconds=wait_seconds)
+            except DownloadError as error:
+                raise DownloadError(f"{error}\nOr put the four files into {folder} by hand.") from error
+    if coming != folder:
+        move_file(coming, folder)
+    logger.info("the four files are in %s", folder)
+    return folder
 
 
 def download_ucf11(data_dir: str | Path, url: str = UCF11_URL, about_bytes: int = UCF11_BYTES) -> Path:
@@ -45,7 +98,7 @@ def download_ucf11(data_dir: str | Path, url: str = UCF11_URL, about_bytes: int 
             ) from error
         logger.info("UCF11 is there already: %d clips in %s", num_clips, folder)
         return folder
-    _unpackers()  # asked first: to learn after 1 GB that it cannot be unpacked would be late
+    unpackers()  # asked first: to learn after 1 GB that it cannot be unpacked would be late
     if archive.is_file():
         logger.info("using the archive %s (%s)", archive, size_text(archive.stat().st_size))
     else:
@@ -60,26 +113,6 @@ def download_ucf11(data_dir: str | Path, url: str = UCF11_URL, about_bytes: int 
     return folder
 
 
-def _unpackers() -> list[str]:
-    """Find the programs that can unpack RAR."""
-    found = [name for name in ("bsdtar", "unrar") if shutil.which(name)]
-    if not found:
-        raise DownloadError(
-            "no program to unpack a RAR archive: install bsdtar (`apt-get install libarchive-tools`) or "
-            "unrar (`apt-get install unrar`, in Debian's non-free section)."
-        )
-    return found
-
-
-def _run(name: str, archive: Path, folder: Path) -> None:
-    """Unpack an archive into a folder; raise CalledProcessError when the program complains."""
-    commands = {
-        "bsdtar": ["bsdtar", "-x", "-f", str(archive), "-C", str(folder)],
-        "unrar": ["unrar", "x", "-y", "-idq", str(archive), f"{folder}/"],
-    }
-    subprocess.run(commands[name], check=True, capture_output=True, text=True, errors="replace")
-
-
 def unpack_ucf11(archive: Path, folder: Path) -> None:
     """Unpack the archive of UCF11, so that `folder` holds the class folders; all or nothing.
 
@@ -88,11 +121,11 @@ def unpack_ucf11(archive: Path, folder: Path) -> None:
     """
     unpacking = folder.with_name(folder.name + ".unpacking")
     complaints = []
-    for name in _unpackers():
+    for name in unpackers():
         try:
             with folder_to_unpack_in(unpacking):
                 logger.info("unpacking %s with %s", archive, name)
-                _run(name, archive, unpacking)
+                unpack(name, archive, unpacking)
                 # The archive may or may not have a folder around its class folders.
                 inner = unpacking / folder.name
                 content = inner if inner.is_dir() else unpacking
@@ -101,7 +134,7 @@ def unpack_ucf11(archive: Path, folder: Path) -> None:
                 return
         except (subprocess.CalledProcessError, FileNotFoundError, ValueError) as error:
             detail = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-            complaints.append(f"{name}: {detail.splitlines()[-1] if detail else error}")
+            complaints.append(f"{name}: {detail.splitlines()[0] if detail else error}")
     raise DownloadError(
         f"cannot unpack {archive} ({size_text(bytes_in(archive))}); it may be cut short or not be UCF11. "
         f"{'; '.join(complaints)}. The archive is kept: replace or delete it and run `make data-ucf11` again."
@@ -109,11 +142,12 @@ def unpack_ucf11(archive: Path, folder: Path) -> None:
 
 
 class Archive(NamedTuple):
-    """A zip file: its path below a site's address, about how many bytes it has, and what is wanted of it."""
+    """A zip file: its path below a site's address, about its bytes, what is wanted of it, and its published digest."""
 
     path: str
     about_bytes: int
     wanted: tuple[str, ...]
+    sha256: str | None = None
 
     @property
     def name(self) -> str:
@@ -122,15 +156,27 @@ class Archive(NamedTuple):
 
 
 # Captions come last: where their folder stands, the configuration takes COCO to be there.
+# Digests of COCO's archives: TensorFlow Datasets, url_checksums/coco.txt.
 IMAGES = (
-    Archive("/zips/val2014.zip", 6_645_000_000, ("val2014",)),
-    Archive("/zips/train2014.zip", 13_511_000_000, ("train2014",)),
+    Archive(
+        "/zips/val2014.zip",
+        6_645_000_000,
+        ("val2014",),
+        "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
+    ),
+    Archive(
+        "/zips/train2014.zip",
+        13_511_000_000,
+        ("train2014",),
+        "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
+    ),
 )
 KARPATHY = Archive("/caption_datasets.zip", 36_700_000, ("dataset_coco.json",))
 CAPTIONS = Archive(
     "/annotations/annotations_trainval2014.zip",
     253_000_000,
     ("annotations/captions_train2014.json", "annotations/captions_val2014.json"),
+    "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009",
 )
 PHOTOGRAPHS = Archive("/Flickr8k_Dataset.zip", 1_115_000_000, (FOLDER,))
 FLICKR8K_TEXTS = Archive("/Flickr8k_text.zip", 2_340_000, (CAPTIONS_FILE, *LISTS.values()))
@@ -189,35 +235,13 @@ def _download_zips(folder: Path, sites: Mapping[Archive, str], dispensable: Mapp
         path = folder / archive.name
         try:
             if not path.is_file():
-                download(sites[archive] + archive.path, path, about_bytes=archive.about_bytes)
+                url = sites[archive] + archive.path
+                download(url, path, about_bytes=archive.about_bytes, sha256=archive.sha256)
             unpack_zip(path, folder, archive.wanted)
         except DownloadError as error:
             if archive not in dispensable:
                 raise DownloadError(f"{error}\nOr get it another way, put it at {path} and repeat this.") from error
             logger.warning("%s\n%s", error, dispensable[archive])
-
-
-def unpack_zip(path: Path, folder: Path, wanted: tuple[str, ...]) -> None:
-    """Unpack some files or folders of an archive; each appears whole or not at all.
-
-    Raises:
-        DownloadError: The archive is damaged, or lacks one of them.
-    """
-    unpacking = folder / f"{path.name}.unpacking"
-    try:
-        with folder_to_unpack_in(unpacking), zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.startswith(wanted)]
-            with show_progress(f"unpacking {path.name}", len(names)) as advance:
-                for name in names:
-                    archive.extract(name, unpacking)
-                    advance(1)
-            for name in wanted:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                move_file(unpacking / name, folder / name)
-    except FileNotFoundError:
-        raise DownloadError(f"{path} lacks one of {', '.join(wanted)}: replace it, or delete it") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DownloadError(f"{path} is damaged ({error}): replace it, or delete it") from error
 
 
 def _is_there(folder: Path, archive: Archive) -> bool:

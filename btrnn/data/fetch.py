@@ -1,10 +1,12 @@
 """What getting data takes: a download that goes on after a break, a folder to unpack in, and a display of progress."""
 
+import hashlib
 import http.client
 import logging
 import shutil
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,27 +69,37 @@ def show_progress(
 
 
 def download(
-    url: str, path: Path, *, about_bytes: int | None = None, attempts: int = 5, wait_seconds: float = 2.0
+    url: str,
+    path: Path,
+    *,
+    about_bytes: int | None = None,
+    sha256: str | None = None,
+    attempts: int = 5,
+    wait_seconds: float = 2.0,
 ) -> None:
     """Download a file to `path`, by way of `<path>.part`, from which a broken download goes on.
 
     Args:
-        url: http or https address.
+        url: https address; plain http where the digest tells what comes, or from this machine.
         path: where the file is to be; its folder is made.
         about_bytes: roughly the size; a file of less than half or more than twice that is refused.
+        sha256: digest that is published of the file, in hexadecimal; another file is refused. Without it the digest
+            is logged.
         attempts: how often to try again without a single new byte.
         wait_seconds: pause before trying again.
 
     Raises:
-        DownloadError: if the server refuses, the connection fails too often, or the size is wrong.
+        DownloadError: if the address is not safe, the server refuses, the connection fails too often, or the size or
+            the digest is wrong.
     """
+    _check_address(url, sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     failures = 0
     while True:
         before = bytes_in(part)
         try:
-            total = _fetch(url, part, about_bytes)
+            total = _fetch(url, part, about_bytes, sha256)
             break
         except _BrokenOffError as error:
             got = bytes_in(part)
@@ -99,15 +111,32 @@ def download(
                 ) from error
             logger.warning("broken off at %s (%s), trying again", size_text(got), error)
             time.sleep(wait_seconds)
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 not in (None, found):
+        part.unlink()
+        raise DownloadError(
+            f"{url} gave another file than the one that is published: its SHA-256 is {found}, not {sha256}. It is "
+            "deleted; repeat the command, and if this comes again, do not trust that server"
+        )
     move_file(part, path)
-    logger.info("%s is complete: %s", path, size_text(total))
+    told = "as published" if sha256 else f"{found}; none is published to compare it with"
+    logger.info("%s is complete: %s, SHA-256 %s", path, size_text(total), told)
+
+
+def _check_address(url: str, sha256: str | None) -> None:
+    """Refuse an address from which another could send a file in the server's place, unless its digest is known."""
+    parts = urllib.parse.urlsplit(url)
+    trusted = sha256 is not None or parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if not (parts.scheme == "https" or (parts.scheme == "http" and trusted)):
+        raise DownloadError(f"{url} is not fetched: only https tells whose answer comes; give an address with https://")
 
 
 class _BrokenOffError(Exception):
     """The network failed; to ask again may help."""
 
 
-def _fetch(url: str, part: Path, about_bytes: int | None) -> int:
+def _fetch(url: str, part: Path, about_bytes: int | None, sha256: str | None) -> int:
     """Fetch what `part` still lacks, and return the whole size in bytes."""
     start = bytes_in(part)
     headers = {"Range": f"bytes={start}-"} if start else {}
@@ -119,13 +148,14 @@ def _fetch(url: str, part: Path, about_bytes: int | None) -> int:
             if error.headers.get("Content-Range", "").rpartition("/")[2] == str(start):
                 return start
             part.unlink()
-            return _fetch(url, part, about_bytes)
+            return _fetch(url, part, about_bytes, sha256)
         if error.code >= 500:
             raise _BrokenOffError(f"the server answers {error.code} {error.reason}") from error
         raise DownloadError(f"cannot download {url}: the server answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenOffError(str(error) or type(error).__name__) from error
     with response:
+        _check_address(response.url, sha256)  # after what the server led it to
         if response.status != 206:
             start = 0  # the server does not know ranges and sends the whole file
         length = response.headers.get("Content-Length")

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from btrnn.data import BINARY_STREAM, generator
+from btrnn.data.fetch import folder_to_unpack_in
 from btrnn.data.module import BatchOrder, DataModule, Item
-from btrnn.storage.atomic import replacing
+from btrnn.storage.atomic import move_file, replacing
 
 Source = Literal["mnist", "mnist_5k", "fashion_mnist"]
 Binarization = Literal["stochastic", "static"]
@@ -193,7 +194,10 @@ class MNIST(DataModule):
         """Take Fashion-MNIST from Debian's package where that is installed and nothing else is there."""
         folder = self.root / FOLDERS.get(self.source, "")
         if self.source == "fashion_mnist" and not folder.is_dir() and DEBIAN_FASHION.is_dir():
-            shutil.copytree(DEBIAN_FASHION, folder)
+            copying = folder.with_name(f"{folder.name}.copying")
+            with folder_to_unpack_in(copying):
+                shutil.copytree(DEBIAN_FASHION, copying, dirs_exist_ok=True)
+                move_file(copying, folder)
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  (Lightning passes it)
         """Read the images, once."""

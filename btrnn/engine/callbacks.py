@@ -19,9 +19,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
 from btrnn.engine.config import ConfigError
-from btrnn.engine.weights import epoch_of, save_whole, write_state
+from btrnn.engine.weights import epoch_of, read_whole, save_whole, write_state
 from btrnn.storage.atomic import move_file, replace_file
 
+log = logging.getLogger(__name__)
 Row = dict[str, int | float]
 _ANEW = "delete it, and the same command starts the run anew"
 
@@ -46,7 +47,7 @@ class History(Callback):
 
     Because the rows travel in the checkpoint, a resumed run goes on from exactly the epochs that it stands on: rows
     of epochs that will be done again are gone. The weights of the best epoch stand in a file of their own, which may be
-    ahead of the checkpoint when a run is stopped; those that the checkpoint knows are kept beside it until the next.
+    ahead of the checkpoints when a run is stopped; those that a checkpoint knows are kept beside it while that is.
 
     Args:
         path: The CSV file, rewritten whole at the end of each epoch.
@@ -57,8 +58,8 @@ class History(Callback):
 
     def __init__(self, path: Path, metrics: tuple[str, ...], monitor: str, best_path: Path) -> None:
         self.path, self.monitor, self.best_path = path, monitor, best_path
-        self._previous_path = best_path.with_name(f"previous_{best_path.name}")
-        self._checkpointed = False  # whether best_path is what the checkpoint knows
+        self._written: int | None = None  # the epoch whose weights best_path holds
+        self._needed: list[int] = []  # the best epochs that the two checkpoints know, the older first
         self.metrics = metrics
         speed = ("learning_rate", "first_gradient_norm", "examples_per_second", "seconds")
         self.columns = ("epoch", "step", *metrics, *speed)
@@ -109,18 +110,25 @@ class History(Callback):
         }
         self.rows.append(row)
         if self.best is row:
-            if self._checkpointed and self.best_path.exists():
-                move_file(self.best_path, self._previous_path)
-            self._checkpointed = False
-            write_state(self.best_path, pl_module.state_dict(), trainer.current_epoch)
+            if self._written is not None and self._written in self._needed:
+                move_file(self.best_path, self._kept_path(self._written))
+            self._written = trainer.current_epoch
+            write_state(self.best_path, pl_module.state_dict(), self._written)
         pl_module.log_dict({key: row[key] for key in ("learning_rate", "first_gradient_norm", "examples_per_second")})
         table = pd.DataFrame(self.rows, columns=list(self.columns))
         replace_file(self.path, table.to_csv(index=False))
 
+    def _kept_path(self, epoch: int | str) -> Path:
+        """Return where the weights of a best epoch are kept when there is a better one."""
+        return self.best_path.with_name(f"{self.best_path.stem}_of_{epoch}{self.best_path.suffix}")
+
     def checkpointed(self) -> None:
-        """Note that a checkpoint now holds all rows, so that weights of an earlier best are no longer needed."""
-        self._checkpointed = True
-        self._previous_path.unlink(missing_ok=True)
+        """Note that a checkpoint now holds all rows; weights that neither it nor the one before knows are deleted."""
+        self._needed = [*self._needed[-1:], *([] if self.best is None else [int(self.best["epoch"])])]
+        needed = [self._kept_path(epoch) for epoch in self._needed]
+        for path in self.best_path.parent.glob(self._kept_path("*").name):
+            if path not in needed:
+                path.unlink()
 
     def state_dict(self) -> dict[str, Any]:
         """Put the rows into the checkpoint."""
@@ -135,14 +143,15 @@ class History(Callback):
         self.rows = list(state_dict["rows"])
         if self.best is None:
             return
-        if epoch_of(self.best_path) != self.best["epoch"]:
-            if epoch_of(self._previous_path) != self.best["epoch"]:
+        epoch = int(self.best["epoch"])
+        if epoch_of(self.best_path) != epoch:
+            if epoch_of(self._kept_path(epoch)) != epoch:
                 raise ConfigError(
-                    f"{self.best_path} does not hold the weights of epoch {self.best['epoch']}, which the checkpoint "
+                    f"{self.best_path} does not hold the weights of epoch {epoch}, which the checkpoint "
                     f"beside it calls the best: delete {self.best_path.parent}, and the same command starts anew"
                 )
-            move_file(self._previous_path, self.best_path)
-        self.checkpointed()
+            move_file(self._kept_path(epoch), self.best_path)
+        self._written, self._needed = epoch, [epoch]
 
 
 class ResumePoint(Callback):
@@ -151,7 +160,7 @@ class ResumePoint(Callback):
     It must stand after `History` in the list of callbacks, so that it saves the row of its own epoch.
 
     Args:
-        path: The checkpoint file; replaced whole.
+        path: The checkpoint file; the one before is kept beside it, see `previous_checkpoint`.
         every_seconds: Writing a dense model's 711 MB takes seconds, an epoch may take less.
         history: Is told of each checkpoint.
     """
@@ -179,21 +188,42 @@ class EpochLine(Callback):
         print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)
 
 
+def previous_checkpoint(path: Path) -> Path:
+    """Return where the checkpoint before the one at `path` is kept."""
+    return path.with_name(f"previous_{path.name}")
+
+
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints as files that are whole or not there, and a clear error for one that is damaged."""
+    """Lightning's checkpoints as files that are whole or not there, the one before kept in case the last is damaged."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save `checkpoint` to `path`; a kill or a full disk leaves the old one."""
-        save_whole(checkpoint, Path(path))
+        """Save `checkpoint` to `path`; a kill, a power cut or a full disk at any point leaves one that is whole."""
+        path = Path(path)
+        new = path.with_name(f"next_{path.name}")
+        save_whole(checkpoint, new)
+        if path.exists():
+            move_file(path, previous_checkpoint(path))
+        move_file(new, path)
 
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
-        """Load a checkpoint.
+        """Load the checkpoint at `path`, or the one before it where that is damaged or was not written to its end.
 
         Raises:
-            ConfigError: It is damaged.
+            ConfigError: It is damaged, and there is none before it, or that is damaged too.
         """
+        path = Path(path)
+        previous = previous_checkpoint(path)
         try:
-            checkpoint = super().load_checkpoint(path, *args, **options)
+            return self._load(path)
+        except ConfigError as error:
+            if not previous.exists():
+                raise
+            log.warning("%s is not used: %s. The run goes back to the one before, %s", path, error, previous.name)
+        return self._load(previous)
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        try:
+            checkpoint: dict[str, Any] = read_whole(path)
         except Exception as error:  # of any type: damaged bytes are read as instructions
             raise ConfigError(f"{path} is damaged ({type(error).__name__}): {_ANEW}") from None
         missing = {"state_dict", "callbacks", "loops", "optimizer_states"} - set(checkpoint)
@@ -206,27 +236,37 @@ class WholeCheckpointIO(TorchCheckpointIO):
 def logged(config: DictConfig) -> Iterator[WandbLogger | None]:
     """Give the run's logger, and end its W&B run in any case, so that the next one of a sweep gets its own.
 
-    Raises:
-        ConfigError: W&B refuses, as it does without a login or a connection; the message says how to do without.
+    Where W&B refuses, as it does without a login or a connection, the run is logged offline; where that fails too, it
+    has no logger. A run's own files hold all its numbers in any case.
     """
     os.environ.setdefault("WANDB_SILENT", "true")  # its banner would come once a run; WANDB_SILENT=false brings it back
-    logger: WandbLogger | None = instantiate(config.logger) if config.logger else None
+    logger = _begun_logger(config) if config.logger else None
     try:
-        if logger is not None:
-            import wandb  # here, since it takes a second, and many a run goes without
-
-            try:
-                logger.log_hyperparams(cast("dict[str, Any]", OmegaConf.to_container(config)))
-            except (wandb.errors.Error, ValueError) as error:
-                raise ConfigError(
-                    f"W&B takes no log of this run: {str(error).rstrip('.')}. With WANDB_MODE=offline it needs no "
-                    "account and no connection; `wandb login` opens one; logger=none does without. Then repeat the "
-                    "command"
-                ) from error
         yield logger
     finally:
         if logger is not None:
+            import wandb  # which the logger has done before
+
             wandb.finish()
+
+
+def _begun_logger(config: DictConfig) -> WandbLogger | None:
+    """Begin a W&B run, offline where it does not begin as asked; say so, and give None, where it does not at all."""
+    import wandb  # here, since it takes a second, and many a run goes without
+
+    remedies = (
+        "it is logged offline, below {}/wandb; `wandb login` opens an account, `wandb sync` sends it",
+        "its numbers are in {} alone; logger=none asks for that",
+    )
+    for changes, remedy in zip(({}, {"mode": "offline"}), remedies, strict=True):
+        try:
+            logger: WandbLogger = instantiate(config.logger, **changes)
+            logger.log_hyperparams(cast("dict[str, Any]", OmegaConf.to_container(config)))
+            return logger
+        except (wandb.errors.Error, ValueError, OSError) as error:
+            place = remedy.format(config.logger.get("save_dir", config.run_dir))
+            log.warning("W&B takes no log of this run (%s): %s", str(error).rstrip("."), place)
+    return None
 
 
 @contextmanager

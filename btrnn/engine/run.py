@@ -31,6 +31,7 @@ from btrnn.engine.callbacks import (
     SeedEveryStep,
     WholeCheckpointIO,
     logged,
+    previous_checkpoint,
     quiet_lightning,
 )
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
@@ -73,11 +74,12 @@ def train(config: DictConfig) -> dict[str, Any]:
 def _train_once(config: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Skip, resume or refuse, then train."""
     saved_path, summary_path = run_dir / "config.yaml", run_dir / "summary.json"
-    if any(path.exists() for path in (run_dir / "metrics.csv", _resume_path(run_dir), summary_path)):
+    if any(path.exists() for path in (run_dir / "metrics.csv", *_resume_paths(run_dir), summary_path)):
         refuse_other_run(config, saved_path)
     if summary_path.exists():
         summary = read_json(summary_path, RUN_AGAIN)
         log.info("finished before, nothing to do: %s", run_dir)
+        _forget_resume_points(run_dir)
         return summary
     for path in run_dir.glob("hpc_ckpt_*"):  # Lightning would go on from it, though it is of the middle of an epoch
         path.unlink()
@@ -87,7 +89,7 @@ def _train_once(config: DictConfig, run_dir: Path) -> dict[str, Any]:
     with quiet_lightning(), logged(config) as logger:
         summary = _train(config, run_dir, logger)
     replace_file(summary_path, json.dumps(summary, indent=2) + "\n")
-    _resume_path(run_dir).unlink(missing_ok=True)
+    _forget_resume_points(run_dir)
     return summary
 
 
@@ -95,15 +97,16 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
     """Fit and test, and write all files but the summary."""
     data, task = _make(config)
     history = History(run_dir / "metrics.csv", task.metrics, task.monitor, run_dir / "checkpoints" / "best.pt")
-    resume_path = _resume_path(run_dir)
+    resume_path, previous_path = _resume_paths(run_dir)
+    begun = resume_path.exists() or previous_path.exists()
     trainer = _trainer(config, [history, ResumePoint(resume_path, config.resume_every_seconds, history)], logger)
     _prepare(data, task)
     replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
-    log.info("%s %s", "resuming" if resume_path.exists() else "training", run_dir)
+    log.info("%s %s", "resuming" if begun else "training", run_dir)
     # a batch system's warning that time is running out: Lightning then ends after the step, as it does for SIGTERM
     before = signal.signal(signal.SIGUSR1, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if resume_path.exists() else None)
+        trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if begun else None)
     except SystemExit:  # Lightning's answer to Ctrl-C and SIGTERM, after its own clean-up
         log.info("stopped in epoch %d: the same command goes on from the last checkpoint", trainer.current_epoch)
         sys.exit(1)
@@ -129,8 +132,17 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
     return summary
 
 
-def _resume_path(run_dir: Path) -> Path:
-    return run_dir / "checkpoints" / "last.ckpt"
+def _resume_paths(run_dir: Path) -> tuple[Path, Path]:
+    """Return where the last checkpoint stands, and the one before it."""
+    last = run_dir / "checkpoints" / "last.ckpt"
+    return last, previous_checkpoint(last)
+
+
+def _forget_resume_points(run_dir: Path) -> None:
+    """Delete what only an unfinished run needs: all but the chosen weights."""
+    for path in (run_dir / "checkpoints").glob("*"):
+        if path.name != "best.pt":
+            path.unlink()
 
 
 def evaluate(path: Path, *, data_dir: Path | None = None) -> dict[str, Any]:

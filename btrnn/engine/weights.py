@@ -6,6 +6,7 @@ words that it knows where it captions, and a digest of all of it.
 
 import hashlib
 import json
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -77,7 +78,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ConfigError: The file is missing or damaged.
     """
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
+        state = read_whole(path)
     except Exception as error:  # of any type: damaged bytes are read as instructions
         raise ConfigError(
             f"{path} does not hold weights ({type(error).__name__}): restore it, or train again"
@@ -126,6 +127,18 @@ def save_whole(content: object, path: Path) -> None:
             raise
 
     replace_file(path, write)
+
+
+def read_whole(path: Path) -> Any:
+    """Read what `save_whole` wrote, onto the CPU, as plain tensors and numbers.
+
+    Raises:
+        Exception: Of any type: the file is missing or damaged, or would run code.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:  # torch.load looks at no checksum: weights would be other ones
+            raise zipfile.BadZipFile(f"{damaged} in it is not what was written")
+    return torch.load(path, weights_only=True, map_location="cpu")
 
 
 def _read_file(path: Path) -> Weights:

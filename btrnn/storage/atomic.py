@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: The system does not let it be written; the error names the file, as the system's own often do not.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # of its own also beside a process of the same number on another machine
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -103,11 +105,14 @@ def reserve(path: Path, size: int) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder, made if missing, for one process. The system frees the lock if the process is killed."""
+    """Hold a folder, made if missing, for one process. The system frees the lock if the process is killed.
+
+    Whoever may write to the folder may hold it, also a user other than the one whose process came first.
+    """
     from filelock import FileLock, Timeout  # here: the layers, which also write whole files, do without
 
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
+    lock = FileLock(folder / "lock", mode=0o666)  # whatever the first user's umask
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -6,6 +6,7 @@ that is the one vector a picture that "Show and Tell" takes; more cells keep apa
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -256,8 +257,12 @@ def _from_torchvision(name: EncoderName) -> Encoder:
 
     weights = get_model_weights(name).DEFAULT
     try:
-        network = get_model(name, weights=weights)
-    except (OSError, RuntimeError) as error:
+        # not get_model(name, weights=weights): it reads a file of weights as a pickle, which may run anything
+        network = get_model(
+            name, **({"transform_input": True, "init_weights": False} if name == "inception_v3" else {})
+        )
+        network.load_state_dict(weights.get_state_dict(check_hash=True, weights_only=True))
+    except (OSError, RuntimeError, UnpicklingError) as error:
         file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
         raise EncoderError(
             f"the weights of {name} cannot be fetched ({error}). They are downloaded once, from {weights.url} to "

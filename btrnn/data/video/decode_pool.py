@@ -95,7 +95,8 @@ def decode_clips(
             With 1 the clips are decoded in this process.
 
     Raises:
-        RuntimeError: a worker was killed, or failed for another reason than the clip.
+        ChildProcessError: a worker was killed.
+        RuntimeError: a worker failed for another reason than the clip.
     """
     if num_workers is None:
         num_workers = min(len(os.sched_getaffinity(0)), -(-len(tasks) // CLIPS_WORTH_A_WORKER))
@@ -167,7 +168,7 @@ class _Worker:
         code = self.process.returncode
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         if code >= 0 or -code in STOPPED_FROM_OUTSIDE:
-            raise RuntimeError(
+            raise ChildProcessError(
                 f"a decoding process ended with {cause} at {task.path}. "
                 "If memory ran out, use fewer workers. Building the cache again goes on from here."
             )

@@ -11,6 +11,7 @@ Files of a cache folder:
 
 import json
 import logging
+import os
 import zlib
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ FORMAT_VERSION = 1  # raise it when decoding, resizing or the layout changes: ol
 MAX_UNDECODABLE = 0.02  # of all files; more of them means that the data folder is broken
 SHORT_CLIP = 6  # frames; the paper feeds 6 and pads clips that have fewer
 
+_UNFINISHED = ("progress.jsonl", "frames.partial", "frames.compact")
 Settings = dict[str, Any]
 
 
@@ -101,6 +103,10 @@ def build_frame_cache(
             finished = _read_mark(cache_dir, settings)  # another process may have built it meanwhile
             if finished is None:
                 finished = _build(root, cache_dir, settings, num_workers)
+    elif any((cache_dir / name).exists() for name in _UNFINISHED) and os.access(cache_dir, os.W_OK):
+        with locked(cache_dir):  # a build was killed when it had set its mark, or is about to end
+            if _read_mark(cache_dir, settings):
+                _remove_unfinished(cache_dir)
     table = clips.iloc[[clip.row for clip in finished]].reset_index(drop=True)
     table["num_frames"] = [clip.num_frames for clip in finished]
     table["num_cached"] = [clip.num_cached for clip in finished]
@@ -252,9 +258,14 @@ def _finish(root: Path, cache_dir: Path, settings: Settings, results: list[Decod
     move_file(array, cache_dir / "frames.u8")
     mark = {"settings": settings, "clips": [asdict(clip) for clip in good]}
     replace_file(cache_dir / "cache.json", json.dumps(mark))
-    for name in ("progress.jsonl", "frames.partial"):
-        (cache_dir / name).unlink(missing_ok=True)
+    _remove_unfinished(cache_dir)
     return good
+
+
+def _remove_unfinished(cache_dir: Path) -> None:
+    """Delete what only an unfinished build needs."""
+    for name in _UNFINISHED:
+        (cache_dir / name).unlink(missing_ok=True)
 
 
 def _copy_rows(source: Path, rows: list[int], size: int) -> Path:

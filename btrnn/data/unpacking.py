@@ -1,0 +1,112 @@
+"""Archives, unpacked so that nothing leaves the folder they are unpacked in, and none fills the disk."""
+
+import shutil
+import stat
+import subprocess
+import time
+import zipfile
+import zlib
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
+
+from btrnn.data.fetch import DownloadError, bytes_in, folder_to_unpack_in, show_progress, size_text
+from btrnn.storage.atomic import move_file
+
+_LARGEST_RATIO = 20  # of an archive's content to its bytes: texts are packed to a tenth, pictures and videos not at all
+_LOOK_SECONDS = 0.05
+
+
+def unpackers() -> list[str]:
+    """Find the programs that can unpack RAR."""
+    found = [name for name in ("bsdtar", "unrar") if shutil.which(name)]
+    if not found:
+        raise DownloadError(
+            "no program to unpack a RAR archive: install bsdtar (`apt-get install libarchive-tools`) or "
+            "unrar (`apt-get install unrar`, in Debian's non-free section)."
+        )
+    return found
+
+
+def unpack(name: str, archive: Path, folder: Path) -> None:
+    """Unpack an archive into a folder.
+
+    Raises:
+        CalledProcessError: The program complains, as it does of names that lead out of the folder.
+        ValueError: It is larger than such an archive can be, or holds a link or a device.
+    """
+    commands = {
+        "bsdtar": ["bsdtar", "-x", "--no-same-owner", "--no-same-permissions", "-f", str(archive), "-C", str(folder)],
+        "unrar": ["unrar", "x", "-y", "-idq", str(archive), f"{folder}/"],
+    }
+    largest = _largest_content(archive)
+    with TemporaryFile("w+", errors="replace") as said:  # no pipe, which could be full before anyone reads it
+        process = subprocess.Popen(commands[name], stdout=subprocess.DEVNULL, stderr=said)
+        while process.poll() is None and _bytes_below(folder) <= largest:
+            time.sleep(_LOOK_SECONDS)
+        process.kill()
+        process.wait()
+        if _bytes_below(folder) > largest:
+            raise ValueError(f"it holds more than {size_text(largest)}, which no such archive does")
+        said.seek(0)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, commands[name], stderr=said.read())
+    for path in folder.rglob("*"):
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) and not (stat.S_ISREG(status.st_mode) and status.st_nlink == 1):
+            raise ValueError(f"{path.relative_to(folder)} is a link or a device, which have no place in it")
+
+
+def unpack_zip(path: Path, folder: Path, wanted: tuple[str, ...]) -> None:
+    """Unpack some files or folders of an archive; each appears whole or not at all.
+
+    Raises:
+        DownloadError: The archive is damaged, lacks one of them, or is not one to be unpacked: it is too large, or
+            holds a link or a name that leads out of the folder.
+    """
+    unpacking = folder / f"{path.name}.unpacking"
+    try:
+        with folder_to_unpack_in(unpacking), zipfile.ZipFile(path) as archive:
+            found = [info for info in archive.infolist() if info.filename.startswith(wanted)]
+            _check_members(path, found)
+            names = [info.filename for info in found]
+            with show_progress(f"unpacking {path.name}", len(names)) as advance:
+                for name in names:
+                    archive.extract(name, unpacking)
+                    advance(1)
+            for name in wanted:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                move_file(unpacking / name, folder / name)
+    except FileNotFoundError:
+        raise DownloadError(f"{path} lacks one of {', '.join(wanted)}: replace it, or delete it") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DownloadError(f"{path} is damaged ({error}): replace it, or delete it") from error
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse an archive that would reach out of the folder in which it is unpacked, or fill the disk."""
+    total, largest = sum(info.file_size for info in members), _largest_content(path)  # zipfile reads no more than that
+    if total > largest:
+        raise DownloadError(
+            f"{path} is not unpacked: it holds {size_text(total)}, and may hold {size_text(largest)}: replace it"
+        )
+    for info in members:
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        leads_out = ".." in PurePosixPath(info.filename).parts
+        if leads_out or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            what = "leads out of its folder" if leads_out else "is a link or a device"
+            raise DownloadError(f"{path} is not unpacked: {info.filename} in it {what}: replace it")
+
+
+def _bytes_below(folder: Path) -> int:
+    """Return the bytes of all files below a folder in which another process may be at work."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += path.lstat().st_size
+    return total
+
+
+def _largest_content(archive: Path) -> int:
+    """Return the bytes that an archive of pictures, videos or texts may hold at most, so that none fills the disk."""
+    return _LARGEST_RATIO * bytes_in(archive) + 10_000_000

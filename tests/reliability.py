@@ -1,0 +1,378 @@
+"""Faults made on purpose, as many as are asked for: what comes out is counted, and anything wrong is an error.
+
+`make test` calls these functions with small counts, `make reliability` with the full ones. All that is drawn is a
+function of the seed.
+"""
+
+import copy
+import itertools
+import json
+import os
+import shutil
+import signal
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from btrnn.data.captions.annotations import SPLITS, AnnotationError, read_annotations
+from btrnn.data.captions.encoders import ImageError, read_image
+from btrnn.data.video.decode_pool import DecodeTask, decode_clips, row_bytes
+from btrnn.engine.config import ConfigError, check_targets, check_values, register
+from btrnn.engine.overrides import checked_command
+
+from .clips import write_clip
+from .processes import ROOT, Script
+from .run_folders import write_run
+
+CONFIGS = ROOT / "configs"
+SCRIPT = ROOT / "tests" / "interrupted.py"
+NOT_COMPARED = {"lock", "cache.json", "features.jsonl", "config.yaml", "multirun.yaml", "summary.json"}  # when, where
+TIMES = ["examples_per_second", "seconds"]
+HANG_SECONDS = 300
+FRAMES = 3
+Random = np.random.Generator
+
+
+# Stopped work
+
+
+def prepare(work: str, folder: Path, videos_dir: Path) -> None:
+    """Put into a folder what a work of tests/interrupted.py begins with."""
+    folder.mkdir()
+    if work == "cache":
+        for number in range(5):
+            write_clip(folder / "videos" / f"clip_{number}.mpg", 4 + number)
+    elif work == "features":
+        (folder / "pictures").mkdir()
+        for number in range(7):
+            Image.new("RGB", (40, 30), (30 * number, 255 - 30 * number, 9)).save(folder / "pictures" / f"{number}.png")
+    elif work == "publish":
+        (folder / "results").mkdir()
+        shutil.copy(ROOT / "results" / "paper.csv", folder / "results")
+        for model in ("lstm", "bt_lstm"):
+            write_run(folder / "results", model, 0)
+    elif work == "train":
+        (folder / "data").symlink_to(videos_dir)
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Return what work has left: the bytes of each file, of trained weights the numbers, of metrics all but times."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in NOT_COMPARED:
+            if path.suffix == ".pt":
+                state = torch.load(path, weights_only=True)
+                content: Any = {name: tensor.numpy().tobytes() for name, tensor in state.items()}
+            elif path.name == "metrics.csv":
+                content = pd.read_csv(path).drop(columns=TIMES).to_csv()
+            else:
+                content = path.read_bytes()
+            found[path.relative_to(folder).as_posix()] = content
+    return found
+
+
+Request = tuple[Path, str, float]  # a folder, how the work ends there, and at which share of its points
+
+
+class Works:
+    """A work that is done once for each request, in order, in a process each; see tests/interrupted.py.
+
+    Args:
+        work: Which.
+        requests: Of which the first is to be undisturbed.
+        folder: For notes.
+    """
+
+    def __init__(self, work: str, requests: list[Request], folder: Path) -> None:
+        self.outs = [folder / f"{work}_{number}.json" for number in range(len(requests))]
+        lines = [
+            json.dumps([str(place), how, share, str(out)])
+            for (place, how, share), out in zip(requests, self.outs, strict=True)
+        ]
+        (folder / f"{work}.requests").write_text("\n".join(lines))
+        self.process = Script(SCRIPT, work, folder / f"{work}.requests")
+
+    def outcomes(self) -> Iterator[dict[str, Any]]:
+        """Yield of each time its status, what it said on stderr, and what it saw of itself; wait for it."""
+        for out in self.outs:
+            while not out.exists():
+                assert self.process.returncode in (None, 0), self.process.communicate()
+                time.sleep(0.01)
+            self.process.communicate() if out == self.outs[-1] else time.sleep(0.05)  # until it is written to its end
+            yield json.loads(out.read_text())
+
+
+def stop_work(work: str, count: int, seed: int, folder: Path, videos_dir: Path) -> Counter[str]:
+    """Kill a work at a random point, let the disk be full at another, and let it end: as if nothing had been."""
+    rng = np.random.default_rng([seed, len(work)])
+    places = [folder / "whole", *(folder / f"stopped_{number}" for number in range(count))]
+    requests: list[Request] = [(places[0], "watch", 0)]
+    for place in places:
+        prepare(work, place, videos_dir)
+    for place in places[1:]:
+        requests += [(place, "kill", rng.uniform()), (place, "full", rng.uniform(0, 0.6)), (place, "watch", 0)]
+    first, *others = Works(work, requests, folder).outcomes()
+    assert first["status"] == 0, first["stderr"]
+    assert first["too_early"] == [], "renamed before it was on disk"
+    whole = contents(places[0])
+    outcomes: Counter[str] = Counter()
+    for place, killed, full, last in zip(places[1:], others[::3], others[1::3], others[2::3], strict=True):
+        assert killed["status"] in (0, -signal.SIGKILL), killed["stderr"]
+        outcomes["killed" if killed["status"] else "ended before its kill"] += 1
+        if full["status"]:
+            assert "[Errno 28]" in full["stderr"], full["stderr"]
+            assert "Traceback" not in full["stderr"], full["stderr"]
+        outcomes["disk full, said in one line" if full["status"] else "had nothing left to write"] += 1
+        assert last["status"] == 0, last["stderr"]
+        left = contents(place)
+        parts = {name for name in left if name.endswith(".part")}  # of the kill: never read, and removed in their time
+        assert {name: left[name] for name in left.keys() - parts} == whole, sorted(left.keys() ^ whole.keys())
+        assert len(parts) <= 1, "the full disk has left something"
+        outcomes["then ended with the same bytes"] += 1
+    return outcomes
+
+
+def kill_training(count: int, seed: int, folder: Path, videos_dir: Path) -> Counter[str]:
+    """Kill training at random moments, each run three times: bit for bit what it is undisturbed."""
+    rng = np.random.default_rng([seed, 77])
+    outcomes: Counter[str] = Counter()
+    begun = time.monotonic()
+    prepare("train", folder / "whole", videos_dir)
+    (first,) = Works("train", [(folder / "whole", "watch", 0)], folder).outcomes()
+    assert first["status"] == 0, first["stderr"]
+    seconds, whole = time.monotonic() - begun, contents(folder / "whole")
+    for number in itertools.count():
+        place, notes = folder / f"killed_{number}", folder / f"notes_{number}"
+        prepare("train", place, videos_dir)
+        notes.mkdir()
+        for _ in range(3):
+            process = Works("train", [(place, "watch", 0)], notes).process
+            deadline = time.monotonic() + rng.uniform(0, seconds)
+            while process.returncode is None and time.monotonic() < deadline:
+                time.sleep(0.005)
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                outcomes["killed"] += 1
+            process.communicate()
+            shutil.rmtree(notes)
+            notes.mkdir()
+        (last,) = Works("train", [(place, "watch", 0)], notes).outcomes()
+        assert last["status"] == 0, last["stderr"]
+        left = contents(place)
+        assert {name: left[name] for name in left if not name.endswith(".part")} == whole
+        outcomes["runs ended with the same bits"] += 1
+        if outcomes["killed"] >= count:
+            return outcomes
+    return outcomes
+
+
+# Damaged files
+
+
+@contextmanager
+def no_hang(what: object) -> Iterator[None]:
+    """Raise TimeoutError in what takes minutes."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"no end of {what}")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(HANG_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def damaged(content: bytes, rng: Random) -> bytes:
+    """Cut, change, lose or double some of a file's bytes."""
+    first, second = sorted(rng.integers(0, len(content) + 1, 2).tolist())
+    noise = rng.bytes(int(rng.integers(1, 64)))
+    changed = bytearray(content)
+    for place in rng.integers(0, len(content), rng.integers(1, 17)):
+        changed[place] = rng.integers(256)
+    ways = (
+        content[:first],
+        bytes(changed),
+        content[:first] + content[second:],
+        content[:first] + bytes(second - first) + content[second:],
+        content[:first] + noise + content[first:],
+        content[:second] + content[first:],
+        noise + content[len(noise) :],
+        content[:16] + noise + content[16 + len(noise) :],
+    )
+    return ways[rng.integers(len(ways))]
+
+
+def damage_videos(count: int, seed: int, folder: Path) -> Counter[str]:
+    """Decode damaged videos, of three containers: each gives frames, or says why not."""
+    rng = np.random.default_rng([seed, 1])
+    kinds = (("mpeg1video", ".mpg"), ("mpeg4", ".avi"), ("mpeg4", ".mp4"))
+    whole = {suffix: write_clip(folder / f"whole{suffix}", 8, codec=codec).read_bytes() for codec, suffix in kinds}
+    tasks = []
+    for row in range(count):
+        suffix = kinds[row % len(kinds)][1]
+        path = folder / f"{row}{suffix}"
+        path.write_bytes(damaged(whole[suffix], rng))
+        tasks.append(DecodeTask(row, path.stem, str(path), FRAMES, 0, "pyav"))
+    array = folder / "array"
+    array.write_bytes(bytes(count * row_bytes(FRAMES)))
+    outcomes: Counter[str] = Counter()
+    with no_hang(f"{count} damaged videos"):
+        for result in decode_clips(tasks, array, num_workers=2):
+            assert (result.reason is None) == (1 <= result.num_cached <= min(FRAMES, result.num_frames)), result
+            outcomes["frames" if result.reason is None else "left out, with its reason"] += 1
+    assert outcomes.total() == count
+    return outcomes
+
+
+def damage_pictures(count: int, seed: int, folder: Path) -> Counter[str]:
+    """Read damaged pictures, of six kinds: each gives pixels, or says why not."""
+    rng = np.random.default_rng([seed, 2])
+    pixels = np.kron(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), dtype=np.uint8))
+    whole = {}
+    for suffix in (".jpg", ".png", ".gif", ".tif", ".bmp", ".webp"):
+        Image.fromarray(pixels).save(folder / f"whole{suffix}")
+        whole[suffix] = (folder / f"whole{suffix}").read_bytes()
+    outcomes: Counter[str] = Counter()
+    for number in range(count):
+        suffix = list(whole)[number % len(whole)]
+        path = folder / f"{number}{suffix}"
+        path.write_bytes(damaged(whole[suffix], rng))
+        with no_hang(path), warnings.catch_warnings(action="ignore"):
+            try:
+                assert read_image(path, 32)[0].shape == (32, 32, 3)
+                outcomes["pixels"] += 1
+            except ImageError as error:
+                outcomes["left out, with its reason" if str(error) else "left out"] += 1
+        path.unlink()
+    return outcomes
+
+
+def annotation_files(folder: Path) -> dict[str, Any]:
+    """Return a small COCO: what each annotation file holds, by its path."""
+    files: dict[str, Any] = {}
+    for start, part in ((0, "train2014"), (20, "val2014")):
+        images = [{"id": key, "file_name": f"{part}_{key}.jpg"} for key in range(start, start + 12)]
+        found = [{"id": 10 * image["id"], "image_id": image["id"], "caption": "a dog, and a cat"} for image in images]
+        files[f"annotations/captions_{part}.json"] = {"images": images, "annotations": found}
+    ids = [image["id"] for content in list(files.values()) for image in content["images"]]
+    split = [{"cocoid": key, "split": ("train", "restval", "val", "test")[key % 4]} for key in ids]
+    return files | {"dataset_coco.json": {"images": split}}
+
+
+def changed(content: Any, rng: Random) -> Any:
+    """Put something strange into a random place of what a JSON file holds, or take something away."""
+    content = copy.deepcopy(content)
+    owner, key = {"": content}, ""
+    while isinstance(owner[key], (dict, list)) and owner[key] and rng.random() < 0.85:
+        owner = owner[key]
+        key = list(owner)[rng.integers(len(owner))] if isinstance(owner, dict) else int(rng.integers(len(owner)))
+    strange = (None, -1, 10**30, 0.5, float("nan"), True, "", "\ud83d", "../x", [], {}, [[]], "x" * 10_000)
+    if rng.random() < 0.3 and owner is not content and key != "":
+        del owner[key]
+    elif rng.random() < 0.2 and isinstance(owner, list):
+        owner.append(owner[key])
+    else:
+        owner[key] = strange[rng.integers(len(strange))]
+        if key == "":
+            content = owner[key]
+    return content
+
+
+def damage_annotations(count: int, seed: int, folder: Path) -> Counter[str]:
+    """Read annotation files that are damaged, in their bytes or in what they say."""
+    rng = np.random.default_rng([seed, 3])
+    files = annotation_files(folder)
+    (folder / "annotations").mkdir()
+    outcomes: Counter[str] = Counter()
+    for _ in range(count):
+        bad = list(files)[rng.integers(len(files))]
+        for name, content in files.items():
+            text = json.dumps(changed(content, rng) if name == bad else content).encode()
+            (folder / name).write_bytes(damaged(text, rng) if name == bad and rng.random() < 0.4 else text)
+        with no_hang(bad):
+            try:
+                found = read_annotations("coco", folder)
+                assert set(found.table["split"]) <= set(SPLITS)
+                assert len(found.captions) == len(found.table) > 0
+                outcomes["read"] += 1
+            except AnnotationError as error:
+                outcomes["refused, by the file's name" if str(folder) in str(error) else "refused"] += 1
+    return outcomes
+
+
+# Command lines
+
+VALUES = (
+    *("0", "1", "-1", "3", "0.5", "1e400", "nan", "null", "true", "", "x", "''", "[]", "[1,2]", "{}", "{a: 1}", "1,2"),
+    *("${seed}", "${nothing}", "${oc.env:NOTHING}", '"a b"', "a b", "é", "../..", "~/x", "(1", "[1", "%", "\\", "a=b"),
+    *("choice(1,2)", "range(3)", "glob(*)", "999999999999999999999", "lstm", "ucf11", "smoke", "{_target_: os.getcwd}"),
+)
+
+
+def override(known: list[str], groups: dict[str, list[str]], rng: Random) -> str:
+    """Draw a word of a command line: a known key or a misspelt one, or a member of a group, and some value."""
+    draw = rng.random()
+    if draw < 0.25:
+        group = list(groups)[rng.integers(len(groups))]
+        return f"{group}={groups[group][rng.integers(len(groups[group]))]}"
+    key = known[rng.integers(len(known))]
+    if draw < 0.45:
+        place = int(rng.integers(len(key)))
+        key = key[:place] + key[place + 1 :] if rng.random() < 0.5 else f"{key[:place]}_{key[place:]}"
+    value = VALUES[rng.integers(len(VALUES))]
+    sign = ("", "", "", "", "+", "++", "~")[rng.integers(7)]
+    return f"{sign}{key}={value}" if rng.random() < 0.95 else f"{sign}{key}"
+
+
+def flat(node: Any, path: str = "") -> Iterator[str]:
+    """Yield the dotted keys of a configuration."""
+    for key in node if isinstance(node, DictConfig) else ():
+        here = f"{path}.{key}" if path else str(key)
+        yield here
+        if not (OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key)):
+            yield from flat(node[key], here)
+
+
+def refuse_command_lines(count: int, seed: int, folder: Path) -> Counter[str]:
+    """Check random overrides, up to four a command line, as a run does: a configuration, or a refusal that says why."""
+    rng = np.random.default_rng([seed, 4])
+    register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        known = list(flat(compose("train")))
+    groups = {
+        path.name: [*(member.stem for member in path.glob("*.yaml")), "nothing"]
+        for path in CONFIGS.iterdir()
+        if path.is_dir()
+    }
+    outcomes: Counter[str] = Counter()
+    left = count
+    while left > 0:
+        drawn = [override(known, groups, rng) for _ in range(min(left, rng.integers(1, 5)))]
+        left -= len(drawn)
+        words = [f"results_dir={folder}", f"data_dir={folder}", *drawn]
+        with no_hang(words):
+            try:
+                config = checked_command(words, CONFIGS, "train").config
+                check_targets(config)
+                check_values(DictConfig(OmegaConf.to_container(config, resolve=True)))
+                outcomes["command lines that make a configuration"] += 1
+            except ConfigError as error:
+                outcomes["command lines refused, with their reason" if str(error).strip() else "refused"] += 1
+            except Exception as error:
+                raise AssertionError(f"{words} ends with {type(error).__name__}: {error}") from error
+    assert list(folder.iterdir()) == [], "something was made before the command line was checked"
+    return outcomes
