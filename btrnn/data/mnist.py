@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from btrnn.data import BINARY_STREAM, generator
-from btrnn.data.module import BatchOrder, DataModule, Item
+from btrnn.data.module import DataModule, Item
 from btrnn.storage.atomic import replacing
 
 Source = Literal["mnist", "mnist_5k", "fashion_mnist"]
@@ -230,7 +230,7 @@ class MNIST(DataModule):
         rows = np.flatnonzero(self.splits["split"] == split)
         every_epoch = training and self.binarization == "stochastic"
         images = BinaryImages(self._images, self.seed if training else _SPLIT_SEED, every_epoch=every_epoch)
-        order = BatchOrder(rows, self.batch_size, self.seed, shuffle=training)
+        order = self.batches(rows, shuffle=training)
         return DataLoader(images, sampler=order, batch_size=None)
 
     def train_dataloader(self) -> DataLoader[ImageBatch]:
