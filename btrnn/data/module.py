@@ -113,6 +113,19 @@ class DataModule(LightningDataModule, ABC):
     process: int = 0
     num_processes: int = 1
 
+    def share(self, process: int, num_processes: int) -> None:
+        """Share each batch with other processes from now on.
+
+        Raises:
+            ValueError: There are not enough examples in one.
+        """
+        if num_processes > self.batch_size:
+            raise ValueError(
+                f"data.batch_size={self.batch_size} is of all devices together, and {num_processes} of them need at "
+                f"least one example each: raise it, or take at most {self.batch_size} devices"
+            )
+        self.process, self.num_processes = process, num_processes
+
     def batches(self, rows: np.ndarray, *, shuffle: bool) -> BatchOrder:
         """Return the order of the batches of a split, of which each process gets its part."""
         return BatchOrder(

@@ -19,16 +19,23 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
+from btrnn.data.module import BatchOrder
 from btrnn.engine.config import ConfigError
+from btrnn.engine.processes import rank
 from btrnn.engine.weights import epoch_of, save_whole, write_state
+from btrnn.ops.shared_batch import seed_streams, set_share, shared
 from btrnn.storage.atomic import move_file, replace_file
 
 Row = dict[str, int | float]
+_STREAM_OF_A_PROCESS = 2**53  # above all seeds of steps
 _ANEW = "delete it, and the same command starts the run anew"
 
 
 class SeedEveryStep(Callback):
     """Make the random numbers of each training step (dropout) a function of the seed and the step alone.
+
+    Where processes share the batches, what is drawn for a batch's rows is what one process would draw, and all else is
+    a function of the seed, the step and the process.
 
     Args:
         seed: Of the run.
@@ -39,7 +46,30 @@ class SeedEveryStep(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed torch's generators on all devices."""
-        torch.manual_seed(self.seed * 1_000_003 + trainer.global_step)  # a prime, so that seeds' streams stay apart
+        seed = self.seed * 1_000_003 + trainer.global_step  # a prime, so that seeds' streams stay apart
+        if trainer.world_size == 1:
+            torch.manual_seed(seed)
+        else:
+            set_share(_order(trainer.train_dataloader).share(batch_idx))
+            seed_streams(seed, seed + (1 + trainer.global_rank) * _STREAM_OF_A_PROCESS)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Say which part of the batch this process has; the numbers go on from those of the last training step."""
+        if trainer.world_size > 1:
+            set_share(_order(trainer.val_dataloaders).share(batch_idx))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave batches whole."""
+        set_share(None)
+
+
+def _order(loader: Any) -> BatchOrder:
+    """Return what says which rows are in a loader's batches."""
+    order = loader.sampler
+    assert isinstance(order, BatchOrder), f"batches of {type(order).__name__} cannot be shared: take DataModule.batches"
+    return order
 
 
 class History(Callback):
@@ -93,7 +123,8 @@ class History(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count examples and time; validation starts after the epoch's last call of this."""
-        self._examples += len(batch[0])
+        share = shared()
+        self._examples += len(batch[0]) if share is None else share.whole
         self._trained = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -109,14 +140,15 @@ class History(Callback):
             "seconds": time.perf_counter() - self._started,
         }
         self.rows.append(row)
-        if self.best is row:
+        if self.best is row and trainer.is_global_zero:
             if self._checkpointed and self.best_path.exists():
                 move_file(self.best_path, self._previous_path)
             self._checkpointed = False
             write_state(self.best_path, pl_module.state_dict(), trainer.current_epoch)
         pl_module.log_dict({key: row[key] for key in ("learning_rate", "first_gradient_norm", "examples_per_second")})
-        table = pd.DataFrame(self.rows, columns=list(self.columns))
-        replace_file(self.path, table.to_csv(index=False))
+        if trainer.is_global_zero:
+            table = pd.DataFrame(self.rows, columns=list(self.columns))
+            replace_file(self.path, table.to_csv(index=False))
 
     def checkpointed(self) -> None:
         """Note that a checkpoint now holds all rows, so that weights of an earlier best are no longer needed."""
@@ -134,7 +166,7 @@ class History(Callback):
             ConfigError: They are not there.
         """
         self.rows = list(state_dict["rows"])
-        if self.best is None:
+        if self.best is None or rank() > 0:
             return
         if epoch_of(self.best_path) != self.best["epoch"]:
             if epoch_of(self._previous_path) != self.best["epoch"]:
@@ -164,9 +196,11 @@ class ResumePoint(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if it is time."""
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        if last or time.perf_counter() - self._saved >= self.every_seconds:
+        due = last or time.perf_counter() - self._saved >= self.every_seconds
+        if trainer.strategy.broadcast(due):  # by the first process's clock
             trainer.save_checkpoint(self.path, weights_only=False)
-            self.history.checkpointed()
+            if trainer.is_global_zero:
+                self.history.checkpointed()
             self._saved = time.perf_counter()
 
 
@@ -175,6 +209,8 @@ class EpochLine(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch's metrics."""
+        if not trainer.is_global_zero:
+            return
         metrics = trainer.callback_metrics
         shown = "  ".join(f"{key} {float(value):.3f}" for key, value in metrics.items() if "/" in key)
         print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)
@@ -239,6 +275,7 @@ def quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what is logged is of all processes
             yield
     finally:
         for name, level in zip(names, levels, strict=True):

@@ -82,12 +82,13 @@ def mendable() -> tuple[type[Exception], ...]:
     from btrnn.data.mnist import MNISTError
     from btrnn.data.video.decoding import DecoderMissingError, VideoError
     from btrnn.engine.config import ConfigError
+    from btrnn.engine.processes import ProcessError
     from btrnn.storage.files import ResultsError
     from btrnn.tasks import NonFiniteLossError
     from btrnn.tasks.caption_scores import ScorerError
 
     return (
-        *(OSError, ConfigError, ResultsError, NonFiniteLossError, ScorerError),
+        *(OSError, ConfigError, ProcessError, ResultsError, NonFiniteLossError, ScorerError),
         *(AnnotationError, DecoderMissingError, EncoderError, FeatureError, ImageError, MNISTError, VideoError),
         *(VocabularyError, MisconfigurationException, torch.OutOfMemoryError),
     )

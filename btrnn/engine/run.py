@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from typing import Any
 import pandas as pd
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from btrnn.data.module import DataModule
+from btrnn.engine import processes
 from btrnn.engine.callbacks import (
     EpochLine,
     History,
@@ -46,32 +47,51 @@ log = logging.getLogger(__name__)
 
 
 def train(config: DictConfig) -> dict[str, Any]:
-    """Do the run that `config` describes, or what is missing of it.
+    """Do the run that `config` describes, or what is missing of it, with a process for each device.
 
     Returns:
-        The run's summary, as in its summary.json.
+        The run's summary, as in its summary.json; an empty one in all but the first of processes that torchrun started.
 
     Raises:
         ConfigError: The configuration names something that does not exist, the folder holds another run, or what this
             one left there is damaged.
         NonFiniteLossError: The loss is not finite at a step, or in validation after none of the epochs.
         OSError: The system does not let a file be written; the same call goes on when it does.
+        ProcessError: One of several processes failed, with one of these.
         ResultsError: The summary of a finished run is damaged.
     """
     check_targets(config)
     config = DictConfig(OmegaConf.to_container(config, resolve=True))
     check_values(config)
     run_dir = Path(config.run_dir)
+    with ExitStack() as held:
+        held.enter_context(quiet_lightning())
+        number = processes.number_of(config.trainer)
+        if number > 1 and not processes.started():
+            return processes.launch(train, config, number)
+        if number > 1:
+            processes.join(_trainer(config, [], None, number))
+        done = processes.told_by_first(processes.first_alone(lambda: _begin(config, run_dir, held), number), number)
+        if done is not None:
+            return done
+        reuse_freed_memory()
+        start_memory_anew()
+        with ExitStack() as opened:
+            logger = processes.first_alone(lambda: opened.enter_context(logged(config)), number)
+            summary = _train(config, run_dir, logger, number)
+        if processes.rank() == 0:
+            replace_file(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+            _resume_path(run_dir).unlink(missing_ok=True)
+    return summary
+
+
+def _begin(config: DictConfig, run_dir: Path, held: ExitStack) -> dict[str, Any] | None:
+    """Lock the folder, and return the summary of a finished run; make another's folder ready, or refuse."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"the run folder {run_dir} cannot be written ({error}); choose another results_dir") from None
-    with locked(run_dir):  # a second process that is asked for the same run waits, and then finds it finished
-        return _train_once(config, run_dir)
-
-
-def _train_once(config: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Skip, resume or refuse, then train."""
+    held.enter_context(locked(run_dir))  # another process asked for the same run waits, and then finds it finished
     saved_path, summary_path = run_dir / "config.yaml", run_dir / "summary.json"
     if any(path.exists() for path in (run_dir / "metrics.csv", _resume_path(run_dir), summary_path)):
         refuse_other_run(config, saved_path)
@@ -82,23 +102,19 @@ def _train_once(config: DictConfig, run_dir: Path) -> dict[str, Any]:
     for path in run_dir.glob("hpc_ckpt_*"):  # Lightning would go on from it, though it is of the middle of an epoch
         path.unlink()
     replace_file(saved_path, OmegaConf.to_yaml(config))
-    reuse_freed_memory()
-    start_memory_anew()
-    with quiet_lightning(), logged(config) as logger:
-        summary = _train(config, run_dir, logger)
-    replace_file(summary_path, json.dumps(summary, indent=2) + "\n")
-    _resume_path(run_dir).unlink(missing_ok=True)
-    return summary
+    return None
 
 
-def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dict[str, Any]:
-    """Fit and test, and write all files but the summary."""
-    data, task = _make(config)
+def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number: int) -> dict[str, Any]:
+    """Fit and test, and write all files but the summary; the first of `number` processes tests alone, as one would."""
+    data, task = _make(config, number)
     history = History(run_dir / "metrics.csv", task.metrics, task.monitor, run_dir / "checkpoints" / "best.pt")
     resume_path = _resume_path(run_dir)
-    trainer = _trainer(config, [history, ResumePoint(resume_path, config.resume_every_seconds, history)], logger)
-    _prepare(data, task)
-    replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
+    callbacks = [history, ResumePoint(resume_path, config.resume_every_seconds, history)]
+    trainer = _trainer(config, callbacks, logger, number)
+    _prepare(data, task, number)
+    if trainer.is_global_zero:
+        replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
     log.info("%s %s", "resuming" if resume_path.exists() else "training", run_dir)
     # a batch system's warning that time is running out: Lightning then ends after the step, as it does for SIGTERM
     before = signal.signal(signal.SIGUSR1, lambda *_: signal.raise_signal(signal.SIGTERM))
@@ -114,10 +130,17 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dic
             f"{task.monitor} is not finite after any of the {len(history.rows)} epochs (see {history.path}), so no "
             f"weights can be chosen. A lower task.learning_rate than {task.learning_rate} may help"
         )
+    processes.leave()
+    if not trainer.is_global_zero:
+        return {}
     summary = summarise(config, task, data, trainer, history.rows, history.best)
     media: dict[str, Any] = {}
     if config.test:
-        metrics, chosen, last = _test(trainer, task, data, read_state(history.best_path), run_dir)
+        trained = trainer.global_step > 0
+        if number > 1:
+            data.share(0, 1)
+            trainer = _trainer(processes.one_device(config, trainer.strategy.root_device), [], logger)
+        metrics, chosen, last = _test(trainer, task, data, read_state(history.best_path), run_dir, trained=trained)
         summary |= metrics
         task.write_outputs(run_dir, data, chosen, last)
         media = task.media(data, chosen)
@@ -153,69 +176,70 @@ def evaluate(path: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
         config = DictConfig(OmegaConf.merge(config, evaluating))
     with quiet_lightning(), logged(config) as logger:
         data, task = _make(config)
-        trainer = _trainer(config, [], logger)
+        trainer = _trainer(processes.one_device(config), [], logger)
         _prepare(data, task)
-        metrics = _test(trainer, task, data, weights.state, path)[0]
+        metrics = _test(trainer, task, data, weights.state, path, trained=False)[0]
         if logger is not None:
             logger.experiment.summary.update(metrics)
         return metrics
 
 
-def _make(config: DictConfig) -> tuple[DataModule, Task]:
+def _make(config: DictConfig, number: int = 1) -> tuple[DataModule, Task]:
     """Make the network and the data module: what cannot be built fails before any data is touched."""
     seed_everything(config.seed, verbose=False)
     task: Task = instantiate(config.task)
     data: DataModule = instantiate(config.data)
     try:
         task.check_data(data)
+        data.share(processes.rank(), number)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     return data, task
 
 
-def _prepare(data: DataModule, task: Task) -> None:
+def _prepare(data: DataModule, task: Task, number: int = 1) -> None:
     """Make the data ready, once the trainer, too, has found what it needs, such as its GPU."""
-    data.prepare_data()
+    processes.first_alone(data.prepare_data, number)
     data.setup("fit")
     task.complete(data)
 
 
-def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger | None) -> Trainer:
+def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger | None, number: int = 1) -> Trainer:
     progress: Callback = RichProgressBar() if sys.stderr.isatty() else EpochLine()
     trainer: Trainer = instantiate(
         config.trainer,
-        callbacks=[SeedEveryStep(config.seed), *callbacks, progress],
+        callbacks=[SeedEveryStep(config.seed), *callbacks, progress, *processes.callbacks(number)],
         logger=logger or False,
-        # One process on one device, whatever started it: in a batch system's own environment Lightning would save
-        # amid an epoch when warned of the end, and a repeated command would go on from there with other batches.
-        plugins=[WholeCheckpointIO(), LightningEnvironment()],
+        plugins=[WholeCheckpointIO(), processes.environment(number)],
         default_root_dir=config.run_dir,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),
         num_sanity_val_steps=0,
+        **processes.options(number),
     )
     return trainer
 
 
 def _test(
-    trainer: Trainer, task: Task, data: DataModule, chosen: dict[str, Tensor], place: Path
+    trainer: Trainer, task: Task, data: DataModule, chosen: dict[str, Tensor], place: Path, *, trained: bool
 ) -> tuple[dict[str, Any], Outputs, Outputs]:
     """Test the chosen weights, and where the data say so the last ones too.
 
     Args:
-        trainer: Which may have trained the last ones.
+        trainer: On one device.
         task: With the last ones.
         data: Whose test split is used.
         chosen: The chosen weights.
         place: Where they were read, for errors.
+        trained: Whether there are last ones.
 
     Returns:
         The metrics, and the task's outputs for the chosen and for the last weights.
     """
     metrics: dict[str, Any] = {}
     last: Outputs = {}
-    if data.last_tested and trainer.global_step > 0:
+    if data.last_tested and trained:
         metrics["test/accuracy_last"] = _test_once(trainer, task, data)["test/accuracy"]
         last = task.outputs(data)
     load_weights(task, chosen, place)
@@ -278,7 +302,7 @@ def summarise(
         "seconds_per_epoch": float(pd.Series([row["seconds"] for row in rows]).median()),
         "steps_per_second": trainer.global_step / seconds,
         "peak_memory_mib": peak_memory_mib(device),
-        "device": str(device),
+        "device": str(device) if trainer.world_size == 1 else f"{trainer.world_size} x {device.type}",
         "native_kernel": device.type == "cpu" and native.available(),
         "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "av", "btrnn")},
         **provenance(),
