@@ -30,6 +30,10 @@ _WAY_ON = {
 }
 
 
+class ProcessError(RuntimeError):
+    """One of a run's processes failed, so that the others ended too; the message is what it said."""
+
+
 def wants_traceback() -> bool:
     """Say whether the user asks for whole tracebacks, as Hydra has it: by HYDRA_FULL_ERROR=1."""
     return os.environ.get(_FULL) == "1"
@@ -82,7 +86,6 @@ def mendable() -> tuple[type[Exception], ...]:
     from btrnn.data.mnist import MNISTError
     from btrnn.data.video.decoding import DecoderMissingError, VideoError
     from btrnn.engine.config import ConfigError
-    from btrnn.engine.processes import ProcessError
     from btrnn.storage.files import ResultsError
     from btrnn.tasks import NonFiniteLossError
     from btrnn.tasks.caption_scores import ScorerError

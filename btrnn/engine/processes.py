@@ -28,7 +28,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.rendezvous import rendezvous
 
-from btrnn.engine.command import explain, mendable
+from btrnn.engine.command import ProcessError, explain, mendable
 from btrnn.engine.config import ConfigError
 
 T = TypeVar("T")
@@ -36,10 +36,6 @@ log = logging.getLogger(__name__)
 _WAIT = timedelta(days=7)  # of the others, while the first decodes videos, or waits for another run to end
 _runs = count()  # of this process
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)  # which the launcher takes over
-
-
-class ProcessError(RuntimeError):
-    """A run's process failed, so that the others were ended; the message is what it said."""
 
 
 def number_of(trainer: DictConfig) -> int:
@@ -198,15 +194,25 @@ def _work(work: Callable[[DictConfig], T], config: DictConfig, threads: int, lev
 def _quiet_launcher() -> Iterator[None]:
     """Keep the launcher's own account of failures back, and put back the handlers of signals that it takes over."""
     logger = logging.getLogger("torch.distributed.elastic")
-    level, before = logger.level, {number: signal.getsignal(number) for number in (*_SIGNALS, signal.SIGUSR1)}
+    level, before = logger.level, {number: signal.getsignal(number) for number in _SIGNALS}
     logger.setLevel(logging.CRITICAL + 1)
-    signal.signal(signal.SIGUSR1, lambda *_: signal.raise_signal(signal.SIGTERM))  # a batch system's warning
     try:
-        yield
+        with warned_in_time():
+            yield
     finally:
         logger.setLevel(level)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def warned_in_time() -> Iterator[None]:
+    """Take SIGUSR1, a batch system's warning that time is running out, as SIGTERM: then a run ends after its step."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def join(trainer: Trainer) -> None:

@@ -6,7 +6,6 @@ only when finished), and checkpoints/, of which a finished run keeps the chosen 
 
 import json
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,17 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from btrnn.data.module import DataModule
-from btrnn.engine import processes
-from btrnn.engine.callbacks import (
-    EpochLine,
-    History,
-    ResumePoint,
-    Row,
-    SeedEveryStep,
-    WholeCheckpointIO,
-    logged,
-    quiet_lightning,
-)
+from btrnn.engine import callbacks, processes
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
 from btrnn.engine.machine import peak_memory_mib, provenance, reuse_freed_memory, start_memory_anew
 from btrnn.engine.weights import load_weights, moved, read_state, read_weights
@@ -65,7 +54,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     check_values(config)
     run_dir = Path(config.run_dir)
     with ExitStack() as held:
-        held.enter_context(quiet_lightning())
+        held.enter_context(callbacks.quiet_lightning())
         number = processes.number_of(config.trainer)
         if number > 1 and not processes.started():
             return processes.launch(train, config, number)
@@ -77,7 +66,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         reuse_freed_memory()
         start_memory_anew()
         with ExitStack() as opened:
-            logger = processes.first_alone(lambda: opened.enter_context(logged(config)), number)
+            logger = processes.first_alone(lambda: opened.enter_context(callbacks.logged(config)), number)
             summary = _train(config, run_dir, logger, number)
         if processes.rank() == 0:
             replace_file(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
@@ -108,23 +97,22 @@ def _begin(config: DictConfig, run_dir: Path, held: ExitStack) -> dict[str, Any]
 def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number: int) -> dict[str, Any]:
     """Fit and test, and write all files but the summary; the first of `number` processes tests alone, as one would."""
     data, task = _make(config, number)
-    history = History(run_dir / "metrics.csv", task.metrics, task.monitor, run_dir / "checkpoints" / "best.pt")
+    history = callbacks.History(
+        run_dir / "metrics.csv", task.metrics, task.monitor, run_dir / "checkpoints" / "best.pt"
+    )
     resume_path = _resume_path(run_dir)
-    callbacks = [history, ResumePoint(resume_path, config.resume_every_seconds, history)]
-    trainer = _trainer(config, callbacks, logger, number)
+    own = [history, callbacks.ResumePoint(resume_path, config.resume_every_seconds, history)]
+    trainer = _trainer(config, own, logger, number)
     _prepare(data, task, number)
     if trainer.is_global_zero:
         replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
     log.info("%s %s", "resuming" if resume_path.exists() else "training", run_dir)
-    # a batch system's warning that time is running out: Lightning then ends after the step, as it does for SIGTERM
-    before = signal.signal(signal.SIGUSR1, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if resume_path.exists() else None)
+        with processes.warned_in_time():
+            trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if resume_path.exists() else None)
     except SystemExit:  # Lightning's answer to Ctrl-C and SIGTERM, after its own clean-up
         log.info("stopped in epoch %d: the same command goes on from the last checkpoint", trainer.current_epoch)
         sys.exit(1)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
     if history.best is None:
         raise NonFiniteLossError(
             f"{task.monitor} is not finite after any of the {len(history.rows)} epochs (see {history.path}), so no "
@@ -174,7 +162,7 @@ def evaluate(path: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
     if config.logger:
         evaluating = {"logger": {"job_type": "evaluate", "save_dir": str(path)}}
         config = DictConfig(OmegaConf.merge(config, evaluating))
-    with quiet_lightning(), logged(config) as logger:
+    with callbacks.quiet_lightning(), callbacks.logged(config) as logger:
         data, task = _make(config)
         trainer = _trainer(processes.one_device(config), [], logger)
         _prepare(data, task)
@@ -204,13 +192,13 @@ def _prepare(data: DataModule, task: Task, number: int = 1) -> None:
     task.complete(data)
 
 
-def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger | None, number: int = 1) -> Trainer:
-    progress: Callback = RichProgressBar() if sys.stderr.isatty() else EpochLine()
+def _trainer(config: DictConfig, own: list[Callback], logger: WandbLogger | None, number: int = 1) -> Trainer:
+    progress: Callback = RichProgressBar() if sys.stderr.isatty() else callbacks.EpochLine()
     trainer: Trainer = instantiate(
         config.trainer,
-        callbacks=[SeedEveryStep(config.seed), *callbacks, progress, *processes.callbacks(number)],
+        callbacks=[callbacks.SeedEveryStep(config.seed), *own, progress, *processes.callbacks(number)],
         logger=logger or False,
-        plugins=[WholeCheckpointIO(), processes.environment(number)],
+        plugins=[callbacks.WholeCheckpointIO(), processes.environment(number)],
         default_root_dir=config.run_dir,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -252,7 +240,7 @@ def _test_once(trainer: Trainer, task: Task, data: DataModule) -> dict[str, floa
 
 
 def summarise(
-    config: DictConfig, task: Task, data: DataModule, trainer: Trainer, rows: list[Row], best: Row
+    config: DictConfig, task: Task, data: DataModule, trainer: Trainer, rows: list[callbacks.Row], best: callbacks.Row
 ) -> dict[str, Any]:
     """Return what summary.json says of a run that was trained: all but its test.
 
