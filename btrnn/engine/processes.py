@@ -146,29 +146,28 @@ def launch(work: Callable[[DictConfig], T], config: DictConfig, number: int) -> 
     Raises:
         ProcessError: One of them failed.
     """
-    threads = max(1, torch.get_num_threads() // number)
-    with _quiet_launcher(), TemporaryDirectory(prefix="processes-") as folder:
-        settings = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=number,
-            logs_specs=DefaultLogsSpecs(log_dir=folder),
-            run_id=str(os.getpid()),
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            local_addr="localhost",
-            max_restarts=0,
-            start_method="spawn",
-        )
-        try:
-            level = logging.getLogger().getEffectiveLevel()
+    threads, level = max(1, torch.get_num_threads() // number), logging.getLogger().getEffectiveLevel()
+    try:
+        with _quiet_launcher(), TemporaryDirectory(prefix="processes-") as folder:
+            settings = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=number,
+                logs_specs=DefaultLogsSpecs(log_dir=folder),
+                run_id=str(os.getpid()),
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",
+                local_addr="localhost",
+                max_restarts=0,
+                start_method="spawn",
+            )
             results: dict[int, T] = elastic_launch(settings, _work)(work, config, threads, level)
             return results[0]
-        except SignalException as stopped:
-            log.info("stopped by signal %d: the same command goes on from the last checkpoint", stopped.sigval)
-            sys.exit(1)
-        except ChildFailedError as error:
-            raise ProcessError(_said(error)) from None
+    except SignalException as stopped:
+        log.info("stopped by signal %d: the same command goes on from the last checkpoint", stopped.sigval)
+        sys.exit(1)
+    except ChildFailedError as error:
+        raise ProcessError(_said(error)) from None
 
 
 def _said(error: ChildFailedError) -> str:
@@ -186,21 +185,20 @@ def _said(error: ChildFailedError) -> str:
 def _work(work: Callable[[DictConfig], T], config: DictConfig, threads: int, level: int) -> T:
     """Be one of the processes."""
     torch.set_num_threads(threads)
-    logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.WARNING if rank() else level)
+    logging.basicConfig(format="%(message)s", stream=sys.stdout, level=level)
     return work(config)
 
 
 @contextmanager
 def _quiet_launcher() -> Iterator[None]:
     """Keep the launcher's own account of failures back, and put back the handlers of signals that it takes over."""
-    logger = logging.getLogger("torch.distributed.elastic")
-    level, before = logger.level, {number: signal.getsignal(number) for number in _SIGNALS}
-    logger.setLevel(logging.CRITICAL + 1)
+    disabled, before = logging.root.manager.disable, {number: signal.getsignal(number) for number in _SIGNALS}
+    logging.disable(logging.CRITICAL)  # this process does nothing else meanwhile
     try:
         with warned_in_time():
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -216,7 +214,12 @@ def warned_in_time() -> Iterator[None]:
 
 
 def join(trainer: Trainer) -> None:
-    """Meet the other processes of the run, in a group that ends with its training; a sweep's next run has its own."""
+    """Meet the other processes of the run, in a group that ends with its training; a sweep's next run has its own.
+
+    All but the first are silent from here on, but for warnings.
+    """
+    if rank() > 0:
+        logging.getLogger().setLevel(logging.WARNING)
     strategy, (store, process, size) = trainer.strategy, next(rendezvous("env://"))
     assert strategy.accelerator is not None
     strategy.accelerator.setup_device(strategy.root_device)
