@@ -1,17 +1,20 @@
 """Batches that processes share: whose rows are whose; each task's loss, metrics and gradients are those of one."""
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, distributed, nn
+from torch.utils.data import DataLoader
 
 from btrnn import GRU, LSTM
 from btrnn.data.captions.coco import CaptionBatch
-from btrnn.data.mnist import MNIST, ImageBatch
+from btrnn.data.mnist import MNIST, BinaryImages, ImageBatch
 from btrnn.data.module import BatchOrder, VideoBatch
+from btrnn.engine.callbacks import SeedEveryStep
 from btrnn.models import DRAW, Captioner, VideoClassifier
 from btrnn.ops.shared_batch import Share, draw, dropout, seed_streams, set_share, share_of
 from btrnn.tasks import Captioning, Generation, NonFiniteLossError, Task, VideoClassification
@@ -70,6 +73,26 @@ def test_what_is_drawn_for_rows_is_what_one_process_draws_and_the_rest_is_each_o
     for parts, one in zip(zip(*found, strict=True), expected, strict=True):
         assert torch.equal(torch.cat(parts), one)
     assert not torch.equal(*own)
+
+
+def test_validation_draws_what_one_process_draws_after_the_last_step_of_training(unchecked):
+    images = BinaryImages(np.zeros((5, 784), dtype=np.uint8), 0, every_epoch=False)
+
+    def epoch(process: int, processes: int) -> Tensor:
+        order = BatchOrder(range(5), 5, 0, shuffle=False, process=process, num_processes=processes)
+        loader = DataLoader(images, sampler=order, batch_size=None)
+        trainer = SimpleNamespace(world_size=processes, global_rank=process, global_step=9)
+        trainer.train_dataloader = trainer.val_dataloaders = loader
+        callback, rows = SeedEveryStep(3), torch.ones(order.share(0).size, 4)
+        callback.on_train_batch_start(trainer, None, None, 0)
+        drawn = [draw(torch.randn_like, rows)]
+        iter(loader)
+        callback.on_validation_batch_start(trainer, None, None, 0)
+        drawn.append(draw(torch.randn_like, rows))
+        callback.teardown(trainer, None, "fit")
+        return torch.stack(drawn, dim=1)
+
+    assert torch.equal(torch.cat([epoch(0, 2), epoch(1, 2)]), epoch(0, 1))
 
 
 class Case(NamedTuple):

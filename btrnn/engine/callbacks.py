@@ -23,7 +23,7 @@ from btrnn.data.module import BatchOrder
 from btrnn.engine.config import ConfigError
 from btrnn.engine.processes import rank
 from btrnn.engine.weights import epoch_of, save_whole, write_state
-from btrnn.ops.shared_batch import seed_streams, set_share, shared
+from btrnn.ops.shared_batch import common_stream, seed_streams, set_share, shared
 from btrnn.storage.atomic import move_file, replace_file
 
 Row = dict[str, int | float]
@@ -59,6 +59,9 @@ class SeedEveryStep(Callback):
         """Say which part of the batch this process has; the numbers go on from those of the last training step."""
         if trainer.world_size > 1:
             set_share(_order(trainer.val_dataloaders).share(batch_idx))
+            if batch_idx == 0:
+                with common_stream():  # one process's loader draws a seed for its workers, if it had any
+                    torch.empty((), dtype=torch.int64).random_()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave batches whole."""

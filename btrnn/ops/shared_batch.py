@@ -5,7 +5,8 @@ numbers for the whole, from a stream that all have, and takes those of its own r
 would, and no two have the same. What is drawn in any other way comes from a stream of the process's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -67,6 +68,23 @@ def seed_streams(common: int, own: int) -> None:
     torch.manual_seed(own)
 
 
+@contextmanager
+def common_stream(device: str = "cpu") -> Iterator[None]:
+    """Let torch's generator of a kind of device give the numbers that all processes have, and go on with its own then.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
+    module = torch.cuda if device == "cuda" else torch
+    own = module.get_rng_state()
+    module.set_rng_state(_streams[device])
+    try:
+        yield
+    finally:
+        _streams[device] = module.get_rng_state()
+        module.set_rng_state(own)
+
+
 def draw(function: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
     """Draw numbers for the rows of a batch.
 
@@ -79,12 +97,8 @@ def draw(function: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
     """
     if _share is None:
         return function(like)
-    module = torch.cuda if like.is_cuda else torch
-    own = module.get_rng_state()
-    module.set_rng_state(_streams[like.device.type])
-    drawn = function(like.new_ones(_share.whole, *like.shape[1:]))
-    _streams[like.device.type] = module.get_rng_state()
-    module.set_rng_state(own)
+    with common_stream(like.device.type):
+        drawn = function(like.new_ones(_share.whole, *like.shape[1:]))
     return drawn[_share.first : _share.first + len(like)]
 
 
