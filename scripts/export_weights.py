@@ -14,7 +14,7 @@ from pathlib import Path
 from btrnn.engine.command import explain
 from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import SUFFIX, export_weights
-from btrnn.reports.model_cards import card_texts
+from btrnn.reports.writing import card_texts
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import LARGEST_BYTES, RUN_AGAIN, ResultsError, add_to_index, read_json, stem, weights_dir
 

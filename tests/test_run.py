@@ -17,9 +17,8 @@ import wandb
 from lightning import LightningModule
 
 from btrnn.engine import run
-from btrnn.engine.callbacks import WholeCheckpointIO, previous_checkpoint
 from btrnn.engine.config import ConfigError
-from btrnn.engine.weights import epoch_of
+from btrnn.engine.weights import WholeCheckpointIO, epoch_of, previous_checkpoint
 from btrnn.results.schema import model_of
 from btrnn.storage.files import ResultsError
 from btrnn.tasks import NonFiniteLossError, VideoClassification, caption_scores

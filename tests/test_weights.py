@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import export_weights, moved, read_weights
-from btrnn.reports import model_cards
+from btrnn.reports.writing import card_texts
 from btrnn.results.store import collect, write_results
 from btrnn.storage.files import LARGEST_BYTES, ResultsError, add_to_index
 from tests.run_folders import write_run
@@ -78,7 +78,7 @@ def test_the_card_says_what_the_committed_table_says(trained):
     listed = (results_dir / "weights" / "README.md").read_text()
     assert f"({card.name})" in listed
     assert f"({card.stem}.safetensors)" in listed
-    texts = model_cards.card_texts(results_dir)
+    texts = card_texts(results_dir)
     assert {path: (results_dir / path).read_text() for path in texts} == texts
 
 
@@ -166,10 +166,10 @@ def test_the_export_names_what_is_missing(tmp_path):
     row = {"experiment": "ucf11", "name": "name", "seed": 0, "file": "", "bytes": 1}
     add_to_index(tmp_path, row)
     with pytest.raises(ResultsError, match=r"ucf11-name-seed0 was exported, but is not in ucf11\.csv"):
-        model_cards.card_texts(tmp_path)
+        card_texts(tmp_path)
     add_to_index(tmp_path, row | {"file": "gone.safetensors"})
     with pytest.raises(ResultsError, match=r"lists gone\.safetensors, which is not there"):
-        model_cards.card_texts(tmp_path)
+        card_texts(tmp_path)
 
 
 def test_folders_move_and_nothing_else_does():

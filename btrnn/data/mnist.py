@@ -16,7 +16,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from btrnn.data import BINARY_STREAM, generator
 from btrnn.data.fetch import folder_to_unpack_in
-from btrnn.data.module import BatchOrder, DataModule, Item
+from btrnn.data.module import DataModule, Item
 from btrnn.storage.atomic import move_file, replacing
 
 Source = Literal["mnist", "mnist_5k", "fashion_mnist"]
@@ -234,7 +234,7 @@ class MNIST(DataModule):
         rows = np.flatnonzero(self.splits["split"] == split)
         every_epoch = training and self.binarization == "stochastic"
         images = BinaryImages(self._images, self.seed if training else _SPLIT_SEED, every_epoch=every_epoch)
-        order = BatchOrder(rows, self.batch_size, self.seed, shuffle=training)
+        order = self.batches(rows, shuffle=training)
         return DataLoader(images, sampler=order, batch_size=None)
 
     def train_dataloader(self) -> DataLoader[ImageBatch]:

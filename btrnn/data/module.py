@@ -1,7 +1,8 @@
 """What a run asks of any task's data: batches in an exact order, three splits, and the way to a stand-in's generator.
 
 Which item comes when is a function of (seed, epoch) alone. So a run that was stopped and goes on from the end of an
-epoch sees the batches that the unbroken run would have seen.
+epoch sees the batches that the unbroken run would have seen. Several processes share these batches: each gets its part
+of every one.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from btrnn.data import ORDER_STREAM, generator
+from btrnn.ops.shared_batch import Share, share_of
 
 Item = tuple[int, int]
 
@@ -35,12 +37,23 @@ class BatchOrder(Sampler[list[Item]]):
         batch_size: rows in a batch; the last batch holds what is left.
         seed: seed of the run.
         shuffle: a new order in every epoch; else `rows` as given.
+        process: whose part of each batch is given, from 0.
+        num_processes: how many share a batch; see `share_of` for which rows are whose.
 
     Raises:
         ValueError: if there are no rows, or `batch_size` is below 1.
     """
 
-    def __init__(self, rows: Sequence[int] | np.ndarray, batch_size: int, seed: int, *, shuffle: bool) -> None:
+    def __init__(
+        self,
+        rows: Sequence[int] | np.ndarray,
+        batch_size: int,
+        seed: int,
+        *,
+        shuffle: bool,
+        process: int = 0,
+        num_processes: int = 1,
+    ) -> None:
         if len(rows) == 0:
             raise ValueError("a split without a single row gives no batches")
         if batch_size < 1:
@@ -49,6 +62,7 @@ class BatchOrder(Sampler[list[Item]]):
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
+        self.process, self.num_processes = process, num_processes
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -59,8 +73,17 @@ class BatchOrder(Sampler[list[Item]]):
         """Choose the epoch (from 0) of the next iteration; called by Lightning before each epoch."""
         self.epoch = epoch
 
+    def share(self, index: int) -> Share:
+        """Return which rows of a batch this process has.
+
+        Args:
+            index: of the batch in its epoch.
+        """
+        rows = min(self.batch_size, len(self.rows) - index * self.batch_size)
+        return share_of(rows, self.process, self.num_processes)
+
     def __iter__(self) -> Iterator[list[Item]]:
-        """Give the batches of the current epoch."""
+        """Give this process's part of the batches of the current epoch; one row of another's where it has none."""
         # This body runs at the first `next`, and it must: Lightning makes the iterator of the first epoch
         # before it calls `set_epoch`.
         epoch = self.epoch
@@ -68,8 +91,9 @@ class BatchOrder(Sampler[list[Item]]):
         if self.shuffle:
             order = generator(self.seed, ORDER_STREAM, epoch).permutation(order)
         for index in range(len(self)):
-            batch = order[index * self.batch_size : (index + 1) * self.batch_size]
-            yield [(int(row), epoch) for row in batch]
+            share = self.share(index)
+            first = index * self.batch_size + share.first
+            yield [(int(row), epoch) for row in order[first : first + max(share.size, 1)]]
 
 
 class DataModule(LightningDataModule, ABC):
@@ -77,9 +101,41 @@ class DataModule(LightningDataModule, ABC):
 
     Attributes:
         splits: A row for each example, with at least the column "split".
+        batch_size: Examples in a batch, of all processes together.
+        seed: Of the run.
+        process: Which of those that share each batch this one is, from 0.
+        num_processes: How many share each batch.
     """
 
     splits: pd.DataFrame
+    batch_size: int
+    seed: int
+    process: int = 0
+    num_processes: int = 1
+
+    def share(self, process: int, num_processes: int) -> None:
+        """Share each batch with other processes from now on.
+
+        Raises:
+            ValueError: There are not enough examples in one.
+        """
+        if num_processes > self.batch_size:
+            raise ValueError(
+                f"data.batch_size={self.batch_size} is of all devices together, and {num_processes} of them need at "
+                f"least one example each: raise it, or take at most {self.batch_size} devices"
+            )
+        self.process, self.num_processes = process, num_processes
+
+    def batches(self, rows: np.ndarray, *, shuffle: bool) -> BatchOrder:
+        """Return the order of the batches of a split, of which each process gets its part."""
+        return BatchOrder(
+            rows,
+            self.batch_size,
+            self.seed,
+            shuffle=shuffle,
+            process=self.process,
+            num_processes=self.num_processes,
+        )
 
     @property
     def chosen_on_test(self) -> bool:

@@ -15,20 +15,25 @@ import torch
 from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
+from btrnn.data.module import BatchOrder
 from btrnn.engine.config import ConfigError
-from btrnn.engine.weights import epoch_of, read_whole, save_whole, write_state
+from btrnn.engine.processes import rank
+from btrnn.engine.weights import epoch_of, write_state
+from btrnn.ops.shared_batch import common_stream, seed_streams, set_share, shared
 from btrnn.storage.atomic import move_file, replace_file
 
 log = logging.getLogger(__name__)
 Row = dict[str, int | float]
-_ANEW = "delete it, and the same command starts the run anew"
+_STREAM_OF_A_PROCESS = 2**53  # above all seeds of steps
 
 
 class SeedEveryStep(Callback):
     """Make the random numbers of each training step (dropout) a function of the seed and the step alone.
+
+    Where processes share the batches, what is drawn for a batch's rows is what one process would draw, and all else is
+    a function of the seed, the step and the process.
 
     Args:
         seed: Of the run.
@@ -39,7 +44,33 @@ class SeedEveryStep(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed torch's generators on all devices."""
-        torch.manual_seed(self.seed * 1_000_003 + trainer.global_step)  # a prime, so that seeds' streams stay apart
+        seed = self.seed * 1_000_003 + trainer.global_step  # a prime, so that seeds' streams stay apart
+        if trainer.world_size == 1:
+            torch.manual_seed(seed)
+        else:
+            set_share(_order(trainer.train_dataloader).share(batch_idx))
+            seed_streams(seed, seed + (1 + trainer.global_rank) * _STREAM_OF_A_PROCESS)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Say which part of the batch this process has; the numbers go on from those of the last training step."""
+        if trainer.world_size > 1:
+            set_share(_order(trainer.val_dataloaders).share(batch_idx))
+            if batch_idx == 0:
+                with common_stream():  # one process's loader draws a seed for its workers, if it had any
+                    torch.empty((), dtype=torch.int64).random_()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave batches whole."""
+        set_share(None)
+
+
+def _order(loader: Any) -> BatchOrder:
+    """Return what says which rows are in a loader's batches."""
+    order = loader.sampler
+    assert isinstance(order, BatchOrder), f"batches of {type(order).__name__} cannot be shared: take DataModule.batches"
+    return order
 
 
 class History(Callback):
@@ -93,7 +124,8 @@ class History(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count examples and time; validation starts after the epoch's last call of this."""
-        self._examples += len(batch[0])
+        share = shared()
+        self._examples += len(batch[0]) if share is None else share.whole
         self._trained = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -109,14 +141,15 @@ class History(Callback):
             "seconds": time.perf_counter() - self._started,
         }
         self.rows.append(row)
-        if self.best is row:
+        if self.best is row and trainer.is_global_zero:
             if self._written is not None and self._written in self._needed:
                 move_file(self.best_path, self._kept_path(self._written))
             self._written = trainer.current_epoch
             write_state(self.best_path, pl_module.state_dict(), self._written)
         pl_module.log_dict({key: row[key] for key in ("learning_rate", "first_gradient_norm", "examples_per_second")})
-        table = pd.DataFrame(self.rows, columns=list(self.columns))
-        replace_file(self.path, table.to_csv(index=False))
+        if trainer.is_global_zero:
+            table = pd.DataFrame(self.rows, columns=list(self.columns))
+            replace_file(self.path, table.to_csv(index=False))
 
     def _kept_path(self, epoch: int | str) -> Path:
         """Return where the weights of a best epoch are kept when there is a better one."""
@@ -141,7 +174,7 @@ class History(Callback):
             ConfigError: They are not there.
         """
         self.rows = list(state_dict["rows"])
-        if self.best is None:
+        if self.best is None or rank() > 0:
             return
         epoch = int(self.best["epoch"])
         if epoch_of(self.best_path) != epoch:
@@ -172,9 +205,11 @@ class ResumePoint(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if it is time."""
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        if last or time.perf_counter() - self._saved >= self.every_seconds:
+        due = last or time.perf_counter() - self._saved >= self.every_seconds
+        if trainer.strategy.broadcast(due):  # by the first process's clock
             trainer.save_checkpoint(self.path, weights_only=False)
-            self.history.checkpointed()
+            if trainer.is_global_zero:
+                self.history.checkpointed()
             self._saved = time.perf_counter()
 
 
@@ -183,53 +218,11 @@ class EpochLine(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch's metrics."""
+        if not trainer.is_global_zero:
+            return
         metrics = trainer.callback_metrics
         shown = "  ".join(f"{key} {float(value):.3f}" for key, value in metrics.items() if "/" in key)
         print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)
-
-
-def previous_checkpoint(path: Path) -> Path:
-    """Return where the checkpoint before the one at `path` is kept."""
-    return path.with_name(f"previous_{path.name}")
-
-
-class WholeCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints as files that are whole or not there, the one before kept in case the last is damaged."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save `checkpoint` to `path`; a kill, a power cut or a full disk at any point leaves one that is whole."""
-        path = Path(path)
-        new = path.with_name(f"next_{path.name}")
-        save_whole(checkpoint, new)
-        if path.exists():
-            move_file(path, previous_checkpoint(path))
-        move_file(new, path)
-
-    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
-        """Load the checkpoint at `path`, or the one before it where that is damaged or was not written to its end.
-
-        Raises:
-            ConfigError: It is damaged, and there is none before it, or that is damaged too.
-        """
-        path = Path(path)
-        previous = previous_checkpoint(path)
-        try:
-            return self._load(path)
-        except ConfigError as error:
-            if not previous.exists():
-                raise
-            log.warning("%s is not used: %s. The run goes back to the one before, %s", path, error, previous.name)
-        return self._load(previous)
-
-    def _load(self, path: Path) -> dict[str, Any]:
-        try:
-            checkpoint: dict[str, Any] = read_whole(path)
-        except Exception as error:  # of any type: damaged bytes are read as instructions
-            raise ConfigError(f"{path} is damaged ({type(error).__name__}): {_ANEW}") from None
-        missing = {"state_dict", "callbacks", "loops", "optimizer_states"} - set(checkpoint)
-        if missing:
-            raise ConfigError(f"{path} is not a run's checkpoint, it lacks {', '.join(sorted(missing))}: {_ANEW}")
-        return checkpoint
 
 
 @contextmanager
@@ -280,6 +273,7 @@ def quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what is logged is of all processes
             yield
     finally:
         for name, level in zip(names, levels, strict=True):

@@ -30,6 +30,10 @@ _WAY_ON = {
 }
 
 
+class ProcessError(RuntimeError):
+    """One of a run's processes failed, so that the others ended too; the message is what it said."""
+
+
 def wants_traceback() -> bool:
     """Say whether the user asks for whole tracebacks, as Hydra has it: by HYDRA_FULL_ERROR=1."""
     return os.environ.get(_FULL) == "1"
@@ -87,7 +91,7 @@ def mendable() -> tuple[type[Exception], ...]:
     from btrnn.tasks.caption_scores import ScorerError
 
     return (
-        *(OSError, ConfigError, ResultsError, NonFiniteLossError, ScorerError),
+        *(OSError, ConfigError, ProcessError, ResultsError, NonFiniteLossError, ScorerError),
         *(AnnotationError, DecoderMissingError, EncoderError, FeatureError, ImageError, MNISTError, VideoError),
         *(VocabularyError, MisconfigurationException, torch.OutOfMemoryError),
     )

@@ -101,7 +101,14 @@ class RootConfig:
 NOT_SCIENCE = (
     *("dataset", "rates", "follows", "optimizer"),
     *("results_dir", "data_dir", "run_dir", "logger", "tags", "resume_every_seconds"),
-    *("data.root", "data.cache_dir", "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar"),
+    *(
+        "data.root",
+        "data.cache_dir",
+        "trainer.accelerator",
+        "trainer.devices",
+        "trainer.num_nodes",
+        "trainer.enable_progress_bar",
+    ),
 )
 LATER = {  # what runs of older versions do not say, and did
     "task.scaled": False,

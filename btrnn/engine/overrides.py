@@ -16,7 +16,7 @@ from hydra.errors import CompactHydraException, HydraException, OverrideParseExc
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from btrnn.engine.command import explain, wants_traceback
+from btrnn.engine.command import ProcessError, explain, wants_traceback
 from btrnn.engine.config import ConfigError, check_values, known_keys, register
 
 _failed: dict[int, int] = {}  # failed jobs, by the process in which `run_checked` is at work
@@ -202,7 +202,11 @@ def ending_in_one_line(*errors: type[Exception]) -> Iterator[None]:
             raise
         launched = os.getpid() not in _failed  # a process of a launcher's, which counts exceptions alone
         job = f" (the job {' '.join(HydraConfig.get().overrides.task)})" if launched else ""  # of those at work at once
-        print(f"error: {explain(error)}{job}", file=sys.stderr, flush=True)
+        several = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE") != "1"  # see engine.processes
+        if not (several and isinstance(error, ProcessError)):  # which the first process says itself
+            print(f"error: {explain(error)}{job}", file=sys.stderr, flush=True)
+        if several:  # the others would wait for this one, whatever its next job is
+            sys.exit(1)
         if launched:
             raise CompactHydraException("a job of the sweep failed, see above") from error
         _failed[os.getpid()] += 1

@@ -6,39 +6,24 @@ only when finished), and checkpoints/, of which a finished run keeps the chosen 
 
 import json
 import logging
-import signal
 import sys
-from collections.abc import Sequence
-from importlib.metadata import version
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from btrnn.data.module import DataModule
-from btrnn.engine.callbacks import (
-    EpochLine,
-    History,
-    ResumePoint,
-    Row,
-    SeedEveryStep,
-    WholeCheckpointIO,
-    logged,
-    previous_checkpoint,
-    quiet_lightning,
-)
+from btrnn.engine import callbacks, processes
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
-from btrnn.engine.machine import peak_memory_mib, provenance, reuse_freed_memory, start_memory_anew
-from btrnn.engine.weights import load_weights, moved, read_state, read_weights
-from btrnn.ops import native
-from btrnn.results.schema import model_of
+from btrnn.engine.finished import summarise
+from btrnn.engine.machine import reuse_freed_memory, start_memory_anew
+from btrnn.engine.weights import WholeCheckpointIO, load_weights, moved, previous_checkpoint, read_state, read_weights
 from btrnn.storage.atomic import locked, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 from btrnn.tasks import NonFiniteLossError, Outputs, Task
@@ -47,32 +32,51 @@ log = logging.getLogger(__name__)
 
 
 def train(config: DictConfig) -> dict[str, Any]:
-    """Do the run that `config` describes, or what is missing of it.
+    """Do the run that `config` describes, or what is missing of it, with a process for each device.
 
     Returns:
-        The run's summary, as in its summary.json.
+        The run's summary, as in its summary.json; an empty one in all but the first of processes that torchrun started.
 
     Raises:
         ConfigError: The configuration names something that does not exist, the folder holds another run, or what this
             one left there is damaged.
         NonFiniteLossError: The loss is not finite at a step, or in validation after none of the epochs.
         OSError: The system does not let a file be written; the same call goes on when it does.
+        ProcessError: One of several processes failed, with one of these.
         ResultsError: The summary of a finished run is damaged.
     """
     check_targets(config)
     config = DictConfig(OmegaConf.to_container(config, resolve=True))
     check_values(config)
     run_dir = Path(config.run_dir)
+    with ExitStack() as held:
+        held.enter_context(callbacks.quiet_lightning())
+        number = processes.number_of(config.trainer)
+        if number > 1 and not processes.started():
+            return processes.launch(train, config, number)
+        if number > 1:
+            processes.join(_trainer(config, [], None, number))
+        done = processes.told_by_first(processes.first_alone(lambda: _begin(config, run_dir, held), number), number)
+        if done is not None:
+            return done
+        reuse_freed_memory()
+        start_memory_anew()
+        with ExitStack() as opened:
+            logger = processes.first_alone(lambda: opened.enter_context(callbacks.logged(config)), number)
+            summary = _train(config, run_dir, logger, number)
+        if processes.rank() == 0:
+            replace_file(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+            _forget_resume_points(run_dir)
+    return summary
+
+
+def _begin(config: DictConfig, run_dir: Path, held: ExitStack) -> dict[str, Any] | None:
+    """Lock the folder, and return the summary of a finished run; make another's folder ready, or refuse."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"the run folder {run_dir} cannot be written ({error}); choose another results_dir") from None
-    with locked(run_dir):  # a second process that is asked for the same run waits, and then finds it finished
-        return _train_once(config, run_dir)
-
-
-def _train_once(config: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Skip, resume or refuse, then train."""
+    held.enter_context(locked(run_dir))  # another process asked for the same run waits, and then finds it finished
     saved_path, summary_path = run_dir / "config.yaml", run_dir / "summary.json"
     if any(path.exists() for path in (run_dir / "metrics.csv", *_resume_paths(run_dir), summary_path)):
         refuse_other_run(config, saved_path)
@@ -84,43 +88,45 @@ def _train_once(config: DictConfig, run_dir: Path) -> dict[str, Any]:
     for path in run_dir.glob("hpc_ckpt_*"):  # Lightning would go on from it, though it is of the middle of an epoch
         path.unlink()
     replace_file(saved_path, OmegaConf.to_yaml(config))
-    reuse_freed_memory()
-    start_memory_anew()
-    with quiet_lightning(), logged(config) as logger:
-        summary = _train(config, run_dir, logger)
-    replace_file(summary_path, json.dumps(summary, indent=2) + "\n")
-    _forget_resume_points(run_dir)
-    return summary
+    return None
 
 
-def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None) -> dict[str, Any]:
-    """Fit and test, and write all files but the summary."""
-    data, task = _make(config)
-    history = History(run_dir / "metrics.csv", task.metrics, task.monitor, run_dir / "checkpoints" / "best.pt")
+def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number: int) -> dict[str, Any]:
+    """Fit and test, and write all files but the summary; the first of `number` processes tests alone, as one would."""
+    data, task = _make(config, number)
+    history = callbacks.History(
+        run_dir / "metrics.csv", task.metrics, task.monitor, run_dir / "checkpoints" / "best.pt"
+    )
     resume_path, previous_path = _resume_paths(run_dir)
     begun = resume_path.exists() or previous_path.exists()
-    trainer = _trainer(config, [history, ResumePoint(resume_path, config.resume_every_seconds, history)], logger)
-    _prepare(data, task)
-    replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
+    own = [history, callbacks.ResumePoint(resume_path, config.resume_every_seconds, history)]
+    trainer = _trainer(config, own, logger, number)
+    _prepare(data, task, number)
+    if trainer.is_global_zero:
+        replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
     log.info("%s %s", "resuming" if begun else "training", run_dir)
-    # a batch system's warning that time is running out: Lightning then ends after the step, as it does for SIGTERM
-    before = signal.signal(signal.SIGUSR1, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if begun else None)
+        with processes.warned_in_time():
+            trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if begun else None)
     except SystemExit:  # Lightning's answer to Ctrl-C and SIGTERM, after its own clean-up
         log.info("stopped in epoch %d: the same command goes on from the last checkpoint", trainer.current_epoch)
         sys.exit(1)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
     if history.best is None:
         raise NonFiniteLossError(
             f"{task.monitor} is not finite after any of the {len(history.rows)} epochs (see {history.path}), so no "
             f"weights can be chosen. A lower task.learning_rate than {task.learning_rate} may help"
         )
+    processes.leave()
+    if not trainer.is_global_zero:
+        return {}
     summary = summarise(config, task, data, trainer, history.rows, history.best)
     media: dict[str, Any] = {}
     if config.test:
-        metrics, chosen, last = _test(trainer, task, data, read_state(history.best_path), run_dir)
+        trained = trainer.global_step > 0
+        if number > 1:
+            data.share(0, 1)
+            trainer = _trainer(processes.one_device(config, trainer.strategy.root_device), [], logger)
+        metrics, chosen, last = _test(trainer, task, data, read_state(history.best_path), run_dir, trained=trained)
         summary |= metrics
         task.write_outputs(run_dir, data, chosen, last)
         if logger is not None:
@@ -164,71 +170,72 @@ def evaluate(path: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
     if config.logger:
         evaluating = {"logger": {"job_type": "evaluate", "save_dir": str(path)}}
         config = DictConfig(OmegaConf.merge(config, evaluating))
-    with quiet_lightning(), logged(config) as logger:
+    with callbacks.quiet_lightning(), callbacks.logged(config) as logger:
         data, task = _make(config)
-        trainer = _trainer(config, [], logger)
+        trainer = _trainer(processes.one_device(config), [], logger)
         _prepare(data, task)
-        metrics = _test(trainer, task, data, weights.state, path)[0]
+        metrics = _test(trainer, task, data, weights.state, path, trained=False)[0]
         if logger is not None:
             logger.experiment.summary.update(metrics)
         return metrics
 
 
-def _make(config: DictConfig) -> tuple[DataModule, Task]:
+def _make(config: DictConfig, number: int = 1) -> tuple[DataModule, Task]:
     """Make the network and the data module: what cannot be built fails before any data is touched."""
     seed_everything(config.seed, verbose=False)
     task: Task = instantiate(config.task)
     data: DataModule = instantiate(config.data)
     try:
         task.check_data(data)
+        data.share(processes.rank(), number)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     return data, task
 
 
-def _prepare(data: DataModule, task: Task) -> None:
+def _prepare(data: DataModule, task: Task, number: int = 1) -> None:
     """Make the data ready, once the trainer, too, has found what it needs, such as its GPU."""
-    data.prepare_data()
+    processes.first_alone(data.prepare_data, number)
     data.setup("fit")
     task.complete(data)
 
 
-def _trainer(config: DictConfig, callbacks: list[Callback], logger: WandbLogger | None) -> Trainer:
-    progress: Callback = RichProgressBar() if sys.stderr.isatty() else EpochLine()
+def _trainer(config: DictConfig, own: list[Callback], logger: WandbLogger | None, number: int = 1) -> Trainer:
+    progress: Callback = RichProgressBar() if sys.stderr.isatty() else callbacks.EpochLine()
     trainer: Trainer = instantiate(
         config.trainer,
-        callbacks=[SeedEveryStep(config.seed), *callbacks, progress],
+        callbacks=[callbacks.SeedEveryStep(config.seed), *own, progress, *processes.callbacks(number)],
         logger=logger or False,
-        # One process on one device, whatever started it: in a batch system's own environment Lightning would save
-        # amid an epoch when warned of the end, and a repeated command would go on from there with other batches.
-        plugins=[WholeCheckpointIO(), LightningEnvironment()],
+        plugins=[WholeCheckpointIO(), processes.environment(number)],
         default_root_dir=config.run_dir,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),
         num_sanity_val_steps=0,
+        **processes.options(number),
     )
     return trainer
 
 
 def _test(
-    trainer: Trainer, task: Task, data: DataModule, chosen: dict[str, Tensor], place: Path
+    trainer: Trainer, task: Task, data: DataModule, chosen: dict[str, Tensor], place: Path, *, trained: bool
 ) -> tuple[dict[str, Any], Outputs, Outputs]:
     """Test the chosen weights, and where the data say so the last ones too.
 
     Args:
-        trainer: Which may have trained the last ones.
+        trainer: On one device.
         task: With the last ones.
         data: Whose test split is used.
         chosen: The chosen weights.
         place: Where they were read, for errors.
+        trained: Whether there are last ones.
 
     Returns:
         The metrics, and the task's outputs for the chosen and for the last weights.
     """
     metrics: dict[str, Any] = {}
     last: Outputs = {}
-    if data.last_tested and trainer.global_step > 0:
+    if data.last_tested and trained:
         metrics["test/accuracy_last"] = _test_once(trainer, task, data)["test/accuracy"]
         last = task.outputs(data)
     load_weights(task, chosen, place)
@@ -238,61 +245,3 @@ def _test(
 
 def _test_once(trainer: Trainer, task: Task, data: DataModule) -> dict[str, float]:
     return {key: float(value) for key, value in trainer.test(task, datamodule=data, verbose=False)[0].items()}
-
-
-def summarise(
-    config: DictConfig, task: Task, data: DataModule, trainer: Trainer, rows: list[Row], best: Row
-) -> dict[str, Any]:
-    """Return what summary.json says of a run that was trained: all but its test.
-
-    Args:
-        config: Without interpolations.
-        task: Trained.
-        data: On which it was.
-        trainer: Which did it.
-        rows: Of all epochs.
-        best: Of the epoch whose weights are kept.
-    """
-    model, recurrent = config.model.name, task.recurrent
-    of_map = recurrent.input_map.facts()
-    seconds = sum(row["seconds"] for row in rows)  # of the epochs
-    parameters = sum(parameter.numel() for parameter in task.parameters())
-    of_w, dense = recurrent.num_input_parameters, recurrent.num_dense_input_parameters
-    dense_hidden = recurrent.num_dense_hidden_parameters
-    sizes = data.splits["split"].value_counts()
-    device = trainer.strategy.root_device  # Lightning has moved the task back to the CPU
-    return {
-        "experiment": config.experiment,
-        "name": config.name,
-        "seed": config.seed,
-        "model": model,
-        "model_label": model_of(model).label,
-        **data.facts(),
-        **task.facts(),
-        "init": config.cell.init,
-        "scale": config.scale.name,
-        "in_modes": "x".join(map(str, of_map.in_modes)),
-        "hidden_modes": "x".join(map(str, of_map.hidden_modes)),
-        "rank": max(of_map.rank) if isinstance(of_map.rank, Sequence) else of_map.rank,  # of several the largest
-        "num_blocks": of_map.num_blocks,
-        "order": of_map.order,
-        "learning_rate": task.learning_rate,
-        "scaled": task.scaled,
-        "epochs": len(rows),
-        "parameters_input": of_w,
-        "parameters_total": parameters,
-        "parameters_dense_input": dense,
-        "parameters_dense_total": parameters - of_w + dense - recurrent.num_hidden_parameters + dense_hidden,
-        "epoch_chosen": int(best["epoch"]),
-        **{f"{metric}_last": rows[-1][metric] for metric in task.metrics if metric.startswith("train/")},
-        **{metric: best[metric] for metric in task.metrics},
-        **{f"num_{split}": int(sizes.get(split, 0)) for split in ("train", "val", "test")},
-        "seconds": seconds,
-        "seconds_per_epoch": float(pd.Series([row["seconds"] for row in rows]).median()),
-        "steps_per_second": trainer.global_step / seconds,
-        "peak_memory_mib": peak_memory_mib(device),
-        "device": str(device),
-        "native_kernel": device.type == "cpu" and native.available(),
-        "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "av", "btrnn")},
-        **provenance(),
-    }

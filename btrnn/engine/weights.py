@@ -1,4 +1,4 @@
-"""A trained run's weights: in its folder, or as one small file that holds what gives its number again.
+"""A run's weights: its checkpoints, the chosen ones in its folder, or one small file that gives its number again.
 
 The file is a safetensors file whose header also has the run's configuration, the numbers that were reported of it, the
 words that it knows where it captions, and a digest of all of it.
@@ -6,22 +6,26 @@ words that it knows where it captions, and a digest of all of it.
 
 import hashlib
 import json
+import logging
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from btrnn.engine.config import ConfigError, read_config
-from btrnn.storage.atomic import replace_file
+from btrnn.storage.atomic import move_file, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 
+log = logging.getLogger(__name__)
 SUFFIX = ".safetensors"
+_ANEW = "delete it, and the same command starts the run anew"
 _EPOCH = "epoch"  # no module has this name
 _HEADER = ("config", "reported", "vocabulary", "sha256")
 
@@ -139,6 +143,50 @@ def read_whole(path: Path) -> Any:
         if (damaged := archive.testzip()) is not None:  # torch.load looks at no checksum: weights would be other ones
             raise zipfile.BadZipFile(f"{damaged} in it is not what was written")
     return torch.load(path, weights_only=True, map_location="cpu")
+
+
+def previous_checkpoint(path: Path) -> Path:
+    """Return where the checkpoint before the one at `path` is kept."""
+    return path.with_name(f"previous_{path.name}")
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoints as files that are whole or not there, the one before kept in case the last is damaged."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save `checkpoint` to `path`; a kill, a power cut or a full disk at any point leaves one that is whole."""
+        path = Path(path)
+        new = path.with_name(f"next_{path.name}")
+        save_whole(checkpoint, new)
+        if path.exists():
+            move_file(path, previous_checkpoint(path))
+        move_file(new, path)
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Load the checkpoint at `path`, or the one before it where that is damaged or was not written to its end.
+
+        Raises:
+            ConfigError: It is damaged, and there is none before it, or that is damaged too.
+        """
+        path = Path(path)
+        previous = previous_checkpoint(path)
+        try:
+            return self._load(path)
+        except ConfigError as error:
+            if not previous.exists():
+                raise
+            log.warning("%s is not used: %s. The run goes back to the one before, %s", path, error, previous.name)
+        return self._load(previous)
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        try:
+            checkpoint: dict[str, Any] = read_whole(path)
+        except Exception as error:  # of any type: damaged bytes are read as instructions
+            raise ConfigError(f"{path} is damaged ({type(error).__name__}): {_ANEW}") from None
+        missing = {"state_dict", "callbacks", "loops", "optimizer_states"} - set(checkpoint)
+        if missing:
+            raise ConfigError(f"{path} is not a run's checkpoint, it lacks {', '.join(sorted(missing))}: {_ANEW}")
+        return checkpoint
 
 
 def _read_file(path: Path) -> Weights:

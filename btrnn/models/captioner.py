@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from btrnn.nn.lstm import LSTM, LSTMState
+from btrnn.ops import shared_batch
 
 _BOS, _EOS = 1, 2
 _NEVER_SAID = [0, 1, 3]
@@ -86,12 +87,15 @@ class Captioner(nn.Module):
         """
         inputs = torch.cat([self.see(features).unsqueeze(1), self.embedding(tokens[:, :-1])], dim=1)
         # the image and all words but <eos>: as many inputs as numbers in the row
-        packed = pack_padded_sequence(self.dropout(inputs), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(self._drop(inputs), lengths.cpu(), batch_first=True, enforce_sorted=False)
         hidden, _ = self.recurrent(packed)
         assert isinstance(hidden, PackedSequence)
         padded, _ = pad_packed_sequence(hidden, batch_first=True, total_length=tokens.shape[1])
-        scores: Tensor = self.output(self.dropout(padded[:, 1:]))  # the first output comes before <bos>
+        scores: Tensor = self.output(self._drop(padded[:, 1:]))  # the first output comes before <bos>
         return scores
+
+    def _drop(self, rows: Tensor) -> Tensor:
+        return shared_batch.dropout(rows, self.dropout.p, self.training)
 
     def start(self, features: Float[Tensor, "batch cells channels"]) -> LSTMState:
         """Return the decoder's state after it has seen the images."""

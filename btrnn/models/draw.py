@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from btrnn.models.attention import GaussianRead, GaussianWrite
 from btrnn.nn.lstm import LSTM, LSTMState
+from btrnn.ops.shared_batch import draw
 
 
 class DRAWOutput(NamedTuple):
@@ -134,7 +135,7 @@ class DRAW(nn.Module):
             glimpse = self.read(images, images - canvas.sigmoid(), hidden)
             _, encoder_state = self.encoder(torch.cat([glimpse, hidden], dim=1).unsqueeze(0), encoder_state)
             mean, log_sd = self.posterior(encoder_state.hidden[0]).chunk(2, dim=1)
-            noise = torch.randn_like(mean)
+            noise = draw(torch.randn_like, mean)
             latent = mean + noise * log_sd.exp()
             divergences.append(0.5 * (mean.square() + (2 * log_sd).exp() - 1).sum(dim=1) - log_sd.sum(dim=1))
             # log p(z) - log q(z | x); the terms with log(2 pi) cancel

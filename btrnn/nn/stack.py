@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from btrnn.complexity import check_count
 from btrnn.nn.input_map import DENSE, Dense, Factory, InputMap, MapPlace
 from btrnn.nn.parameters import NumberedParameters, accept_other_keys, dense_weight, reset
+from btrnn.ops import shared_batch
 from btrnn.ops.steps import ActivationName, Steps
 
 RecurrentInit = Literal["uniform", "orthogonal"]
@@ -236,6 +237,7 @@ class RecurrentStack(nn.Module):
             The last layer's output, step below step, (sum of batch_sizes, H x directions), and the final state.
         """
         finals: list[States] = []
+        in_order = data.dim() == 3  # a PackedSequence's rows are sorted by length
         for layer in range(self.num_layers):
             if layer > 0 and self.dropout:
                 data = F.dropout(data, self.dropout, self.training)
@@ -243,7 +245,7 @@ class RecurrentStack(nn.Module):
             for direction in range(self.num_directions):
                 k = layer * self.num_directions + direction
                 start, steps = tuple(part[k] for part in initial), Steps(batch_sizes, reverse=direction == 1)
-                mask = self._mask(start[0], self.recurrent_dropout)
+                mask = self._mask(start[0], self.recurrent_dropout, in_order=in_order)
                 output, final = self._unroll(self._gates(k, data), steps, start, self._recurrent_tensors(k), mask)
                 outputs.append(output)
                 finals.append(final)
@@ -257,11 +259,11 @@ class RecurrentStack(nn.Module):
             gates = (gates.transpose(0, 1) if self.batch_first else gates).flatten(0, 1)
         return gates + getattr(self, f"bias{self._suffixes[k]}") if self.bias else gates
 
-    def _mask(self, like: Tensor, probability: float) -> Tensor | None:
-        """Draw a dropout mask of the shape of `like`, already scaled; None where nothing is dropped."""
+    def _mask(self, like: Tensor, probability: float, *, in_order: bool) -> Tensor | None:
+        """Draw a scaled mask of the shape of `like`, rows in the batch's order or not; None if nothing is dropped."""
         if not (self.training and probability):
             return None
-        return F.dropout(torch.ones_like(like), probability)
+        return (shared_batch.dropout if in_order else F.dropout)(torch.ones_like(like), probability, True)
 
     def extra_repr(self) -> str:
         """Describe the layer as torch does, and how many parameters stand for W, and for U where it is not dense."""

@@ -5,15 +5,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from btrnn.recovery import records
-from btrnn.reports import benchmark, model_cards, shapes
+from btrnn.reports import benchmark, shapes
 from btrnn.reports.claims import findings
 from btrnn.reports.pages import page_of
 from btrnn.reports.publishing import chosen
-from btrnn.reports.render import Report
-from btrnn.results.store import LOCAL, collected_experiments
+from btrnn.reports.render import Report, render, setting_text
+from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, schema_of
+from btrnn.results.store import LOCAL, collected_experiments, read_results
+from btrnn.results.summary import summarise
 from btrnn.storage.atomic import replace_file
-from btrnn.storage.files import ResultsError
+from btrnn.storage.files import LARGEST_BYTES, ResultsError, read_index, stem, weights_dir
 
+_TASKS = {VIDEO: "action recognition", GENERATION: "image generation by DRAW", CAPTIONING: "image captioning"}
 OTHER_PAGES: dict[str, Callable[[Path], Report]] = {  # of no experiment with runs
     "parameters": shapes.parameters_report,
     "benchmark": benchmark.report_with_laws,
@@ -40,12 +43,35 @@ def published_report(results_dir: Path) -> Report:
     """Return every page and figure of the published rows, and the README beside `results_dir`, where there is one."""
     names = [*collected_experiments(results_dir), *OTHER_PAGES]
     texts, figures = _joined([page_report(results_dir, name) for name in names])
-    texts |= model_cards.card_texts(results_dir)
+    texts |= card_texts(results_dir)
     written = [*texts, *(figure.path for figure in figures)]
     texts |= findings.page_texts(results_dir, written)  # which speaks of every experiment
     if (readme := results_dir.parent / "README.md").exists():
         texts[Path("..", readme.name)] = _with_blocks(readme, results_dir)
     return Report(texts, figures)
+
+
+def card_texts(results_dir: Path) -> dict[Path, str]:
+    """Return the cards, and the page that lists them; nothing where nothing was exported.
+
+    Raises:
+        ResultsError: An exported run is not in the committed tables, or its file is not there.
+    """
+    cards, folder = [], weights_dir(results_dir)
+    for row in read_index(results_dir).to_dict("records"):
+        if row["file"] and not (folder / row["file"]).exists():
+            raise ResultsError(f"{folder / 'index.csv'} lists {row['file']}, which is not there; export the run again")
+        schema, runs = schema_of(row["experiment"]), read_results(results_dir, row["experiment"]).runs
+        runs = runs[runs["name"] == row["name"]]
+        if row["seed"] not in set(runs["seed"]):
+            raise ResultsError(f"{stem(row)} was exported, but is not in {row['experiment']}.csv: collect the runs")
+        run = runs[runs["seed"] == row["seed"]].iloc[0].to_dict()
+        card = {"exported": row, "stem": stem(row), "schema": schema, "task": _TASKS[schema], "run": run}
+        card |= {"mean": summarise(runs).iloc[0].to_dict(), "factorised": bool(model_of(run["model"]).shape)}
+        cards.append(card | {"setting": ", ".join(setting_text(name, run[name]) for name in (*schema.data, "scale"))})
+    texts = {card["stem"]: render("model_card", largest=LARGEST_BYTES, **card) for card in cards}
+    pages = {"README": render("model_cards", cards=cards)} | texts if cards else {}
+    return {Path("weights", f"{name}.md"): f"{text}\n" for name, text in pages.items()}
 
 
 def own_report(results_dir: Path, experiments: Sequence[str] = ()) -> Report:

@@ -10,14 +10,16 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import ImageOps
-from torch import Tensor
+from torch import Tensor, distributed
+from torch.nn import functional as F
 
 from btrnn.data import SHOWN_STREAM, generator
 from btrnn.data.captions.coco import COCO, CaptionBatch
 from btrnn.data.captions.encoders import read_picture
-from btrnn.data.captions.vocabulary import Vocabulary
+from btrnn.data.captions.vocabulary import PAD, Vocabulary
 from btrnn.models.captioner import Captioner, beam_search, caption_loss
 from btrnn.nn.lstm import LSTM
+from btrnn.ops import shared_batch
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import arrays_bytes
 from btrnn.tasks.caption_scores import constant_cider, score_captions, tokenizer_name, true_cider
@@ -94,9 +96,13 @@ class Captioning(Task):
 
     def loss(self, batch: CaptionBatch, split: str) -> Tensor:
         """Compute and log the mean cross-entropy a word, nats; <eos> is a word, padding is none."""
-        loss = caption_loss(self.network(batch.features, batch.tokens, batch.lengths), batch.tokens)
-        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=_num_words(batch))
-        return loss
+        tokens = batch.tokens
+        if shared_batch.shared() is not None:  # as wide in all processes, and so are the dropout masks
+            width = torch.tensor(tokens.shape[1], device=tokens.device)
+            distributed.all_reduce(width, distributed.ReduceOp.MAX)
+            tokens = F.pad(tokens, (0, int(width) - tokens.shape[1]), value=PAD)
+        loss = caption_loss(self.network(batch.features, tokens, batch.lengths), tokens)
+        return self.logged(loss, {f"{split}/loss": loss}, _num_words(batch))
 
     def on_test_start(self) -> None:
         """Forget an earlier test."""

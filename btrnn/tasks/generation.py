@@ -75,8 +75,7 @@ class Generation(Task):
         reconstruction, kl = output.reconstruction.mean(), output.divergences.sum(dim=1).mean()
         loss = reconstruction + kl
         metrics = {f"{split}/nll_bound": loss, f"{split}/reconstruction": reconstruction, f"{split}/kl": kl}
-        self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.rows))
-        return loss
+        return self.logged(loss, metrics, len(batch.rows))
 
     def on_test_start(self) -> None:
         """Draw the latents of every test from one seed, so that a test done again gives the same numbers."""

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, distributed
 
 from btrnn.nn.rates import parameter_groups
 from btrnn.nn.recurrent import Recurrent
+from btrnn.ops import shared_batch
 
 Outputs = dict[str, np.ndarray]  # what a test gives beside its metrics
 _WARM_UP_STEPS = 100
@@ -43,7 +44,36 @@ class Task(LightningModule, ABC):
 
     @abstractmethod
     def loss(self, batch: Any, split: str) -> Tensor:
-        """Compute a batch's loss, and log it with the metrics of its split."""
+        """Compute a batch's loss, and log it with the metrics of its split by `logged`, which returns it."""
+
+    def logged(self, loss: Tensor, metrics: dict[str, Tensor], count: int) -> Tensor:
+        """Log means over the examples of a batch, so that those of the epoch are means over its examples.
+
+        Where processes share the batch, the means are those over the whole of it.
+
+        Args:
+            loss: The mean over this process's examples, to be differentiated.
+            metrics: Such means too, by name.
+            count: How many examples, or whatever else was averaged over.
+
+        Returns:
+            The loss whose gradient's mean over the processes is that of the whole batch's loss; `loss` where one
+            process has it all. It is not finite in any process if it is not in one.
+        """
+        share = shared_batch.shared()
+        if share is None:
+            self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=count)
+            return loss
+        own = count if share.size else 0
+        values = torch.stack([loss, *metrics.values(), torch.ones_like(loss)]).detach()
+        sums = values.double() * own
+        distributed.all_reduce(sums)
+        means, total = (sums[:-1] / sums[-1]).float(), int(sums[-1])
+        self.log_dict(
+            dict(zip(metrics, means[1:], strict=True)), on_step=False, on_epoch=True, prog_bar=True, batch_size=total
+        )
+        weighed = loss * (own * distributed.get_world_size() / total)
+        return torch.where(means[0].isfinite(), weighed, means[0])
 
     @abstractmethod
     def check_data(self, data: Any) -> None:

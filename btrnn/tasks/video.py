@@ -51,8 +51,7 @@ class VideoClassification(Task):
         predicted = scores.argmax(dim=-1)
         accuracy = (predicted == batch.labels).float().mean()
         metrics = {f"{split}/loss": loss, f"{split}/accuracy": accuracy}
-        self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.labels))
-        return loss, predicted
+        return self.logged(loss, metrics, len(batch.labels)), predicted
 
     @property
     def recurrent(self) -> Recurrent:

@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from btrnn.data.module import BatchOrder, ClipData, Item, VideoBatch
+from btrnn.data.module import ClipData, Item, VideoBatch
 
 NUM_FRAMES, NUM_VALUES, NUM_CLASSES = 4, 24, 3
 
@@ -59,7 +59,7 @@ class Waves(ClipData):
 
     def _loader(self, split: str, *, shuffle: bool = False) -> DataLoader[VideoBatch]:
         rows = np.flatnonzero(self.splits["split"] == split)
-        order = BatchOrder(rows, self.batch_size, self.seed, shuffle=shuffle)
+        order = self.batches(rows, shuffle=shuffle)
         return DataLoader(self.clips, sampler=order, batch_size=None)
 
     def train_dataloader(self) -> DataLoader[VideoBatch]:

@@ -22,7 +22,7 @@ from btrnn.data.captions.encoders import ENCODERS, EncoderName
 from btrnn.data.captions.features import Features, extract_features
 from btrnn.data.captions.flickr8k import read_flickr8k
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError
-from btrnn.data.module import BatchOrder, DataModule, Item, files_digest, stand_in
+from btrnn.data.module import DataModule, Item, files_digest, stand_in
 
 __all__ = ["COCO", "MAX_WORDS", "SOURCES", "AnnotationError", "CaptionBatch", "Captions", "features_dir"]
 
@@ -277,7 +277,7 @@ class COCO(DataModule):
         chosen = (self.splits["split"] == split).to_numpy()[captions.image_rows]
         if one_each:  # an image's captions stand together
             chosen &= np.diff(captions.image_rows, prepend=-1) != 0
-        order = BatchOrder(np.flatnonzero(chosen), self.batch_size, self.seed, shuffle=shuffle)
+        order = self.batches(np.flatnonzero(chosen), shuffle=shuffle)
         return DataLoader(captions, sampler=order, batch_size=None)
 
     def train_dataloader(self) -> DataLoader[CaptionBatch]:

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from btrnn.data.module import BatchOrder, ClipData, VideoBatch, files_digest, stand_in
+from btrnn.data.module import ClipData, VideoBatch, files_digest, stand_in
 from btrnn.data.video.clips import UCF11_CLASSES, UCF11_LAYOUT, UCF101_CLASSES, UCF101_LAYOUT, index_clips
 from btrnn.data.video.decoding import VALUES_PER_FRAME
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
@@ -187,7 +187,7 @@ class UCF11(ClipData):
         if self._cache is None:
             raise RuntimeError("call prepare_data() and setup() before asking for a loader")
         clips = CachedClips(self._cache, self.num_frames, self.seed, sampling, self.frame_order)
-        order = BatchOrder(self._rows(split), self.batch_size, self.seed, shuffle=shuffle)
+        order = self.batches(self._rows(split), shuffle=shuffle)
         # No worker processes: reading a batch of frames from a memory-mapped file takes 2 ms.
         return DataLoader(clips, sampler=order, batch_size=None)
 
