@@ -58,6 +58,8 @@ if find_spec("omegaconf"):  # it parses an interpolation anew at each access, wh
 
     omegaconf.base.parse = cache(omegaconf.base.parse)
 os.environ["WANDB_MODE"] = "disabled"
+# before torch is imported, which reads it: with a thread a core for each of the processes, they wait for one another
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # no test depends on the time that an example takes: machines are shared
 hypothesis.settings.register_profile("btrnn", deadline=None)
 hypothesis.settings.load_profile("btrnn")
