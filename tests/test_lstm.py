@@ -328,7 +328,7 @@ def test_recurrent_dropout_uses_one_mask_a_sequence():
     lstm = LSTM(1, 16, recurrent_dropout=0.5, bias=False, dtype=torch.float64).train()
     masks = []
     original = lstm._mask
-    lstm._mask = lambda like, p: masks.append(original(like, p)) or masks[-1]
+    lstm._mask = lambda *given, **options: masks.append(original(*given, **options)) or masks[-1]
     lstm(torch.randn(5, 3, 1).double())
     recurrent = [mask for mask in masks if mask is not None]
     assert len(recurrent) == 1  # one draw serves all 5 steps

@@ -275,7 +275,7 @@ def of_one_epoch(videos_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("of_one_epoch")
     config = small_run(videos_dir, folder / "results", "scale.video.max_epochs=1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_test", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr(run, "_test", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             run.train(config)
     stopped = shutil.copytree(config.run_dir, folder / "stopped")
@@ -435,6 +435,7 @@ def test_a_full_disk_ends_the_command_in_one_line_and_the_repeated_one_goes_on(t
         "experiment=draw",
         "data=mnist_5k",
         "scale=smoke",
+        "scale.generation.max_epochs=1",
         "model=bt_lstm",
         "seed=0",
         "logger=none",

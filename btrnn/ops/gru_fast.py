@@ -5,21 +5,29 @@ is one matrix product over all steps. All gradients of a step are multiples of t
 with is computed for many steps at once. The steps themselves are done by a native kernel where it serves.
 """
 
+import ctypes
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from btrnn.ops import recurrence
+from btrnn.ops import native, recurrence
 from btrnn.ops.gru import Operands, Unrolled, plain_unroll
 from btrnn.ops.matmul import repeated_linear
-from btrnn.ops.native import gru as native_gru
-from btrnn.ops.native.gru import Kept
 from btrnn.ops.native.recurrence import serves as native_serves
 from btrnn.ops.recurrence import Cell, Gradients, Passed, Tensors, chunks_from_the_end, seen, sequences_of, started
 from btrnn.ops.steps import ActivationName, Steps, activation_in_place, gate_slopes
+
+
+class Kept(NamedTuple):
+    """What the backward pass needs of every step: h (rows, H); r, z and u_n + b_hn (rows, 3 H); and n (rows, H)."""
+
+    hidden: Tensor
+    sums: Tensor
+    new: Tensor
 
 
 def unroll(
@@ -54,11 +62,25 @@ def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, 
     gates, weight, rows, size = operands.gates, operands.weight, operands.gates.shape[0], operands.weight.shape[1]
     kept = Kept(*(gates.new_empty(rows, size * parts) for parts in (1, 3, 1))) if keep else None
     served = native_serves(len(steps.sizes), weight, [tensor for tensor in operands if tensor is not None])
-    if served:
-        results = native_gru.forward(sequences_of(steps, activation), *operands, kept)
-    else:
-        results = _forward(steps, operands, activation, kept)
+    results = (_forward_by_kernel if served else _forward)(steps, operands, activation, kept)
     return Passed(results, kept or (), partial(_backward, _back_by_kernel if served else _back))
+
+
+def _forward_by_kernel(steps: Steps, operands: Operands, activation: ActivationName, kept: Kept | None) -> Unrolled:
+    """Do what `_forward` does by the native kernel of `native/gru.cpp`."""
+    gates, hidden_0, weight, bias, mask = operands
+    read = [None if tensor is None else tensor.contiguous() for tensor in (gates, weight, bias, mask)]
+    hidden = hidden_0.clone(memory_format=torch.contiguous_format)
+    outputs = gates.new_empty(gates.shape[0], weight.shape[1])
+    sums, new = (kept.sums, kept.new) if kept else (None, None)
+    native.function("gru_forward", gates.dtype)(
+        sequences_of(steps, activation).argument(weight.shape[1]),
+        *map(native.address, (*read, hidden, outputs, sums, new)),
+        ctypes.c_int(torch.get_num_threads()),
+    )
+    if kept:
+        kept.hidden.copy_(outputs)  # which may be changed in place by who gets them
+    return outputs, hidden
 
 
 def _forward(steps: Steps, operands: Operands, activation: ActivationName, kept: Kept | None) -> Unrolled:
@@ -114,10 +136,15 @@ def _back_by_kernel(
 ) -> tuple[Tensor, Tensor]:
     """Do what `_back` does by the native kernel."""
     _, hidden_0, weight, _, mask = operands
-    sequences = sequences_of(steps, activation)
-    return native_gru.backward(
-        sequences, kept, hidden_0, weight, mask, grad_outputs, grad_hidden, to_hidden_0=to_hidden_0
+    read = [None if tensor is None else tensor.contiguous() for tensor in (hidden_0, weight, mask, grad_outputs)]
+    grad_sums, grad_new = torch.empty_like(kept.sums), torch.empty_like(kept.new)
+    native.function("gru_backward", weight.dtype)(
+        sequences_of(steps, activation).argument(weight.shape[1]),
+        *map(native.address, (*kept, *read, grad_hidden, grad_sums, grad_new)),
+        ctypes.c_int(to_hidden_0),
+        ctypes.c_int(torch.get_num_threads()),
     )
+    return grad_sums, grad_new
 
 
 def _back(

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from btrnn.recovery import records
 from btrnn.reports import benchmark, shapes
@@ -45,9 +46,10 @@ def published_report(results_dir: Path) -> Report:
     texts, figures = _joined([page_report(results_dir, name) for name in names])
     texts |= card_texts(results_dir)
     written = [*texts, *(figure.path for figure in figures)]
-    texts |= findings.page_texts(results_dir, written)  # which speaks of every experiment
+    known = findings.all_known(results_dir)
+    texts |= findings.page_texts(results_dir, written, known)  # which speaks of every experiment
     if (readme := results_dir.parent / "README.md").exists():
-        texts[Path("..", readme.name)] = _with_blocks(readme, results_dir)
+        texts[Path("..", readme.name)] = _with_blocks(readme, results_dir, known)
     return Report(texts, figures)
 
 
@@ -104,14 +106,14 @@ def stale(report: Report, out_dir: Path) -> list[Path]:
     return found + [out_dir / figure.path for figure in report.figures if not figure.is_current(out_dir)]
 
 
-def _with_blocks(readme: Path, results_dir: Path) -> str:
+def _with_blocks(readme: Path, results_dir: Path, known: dict[str, Any]) -> str:
     """Return README's text with its generated blocks filled anew.
 
     Raises:
         ResultsError: The two markers of a block do not each stand there once, in order.
     """
     text = readme.read_text(encoding="utf-8")
-    blocks = {name: findings.readme_block(results_dir, f"readme_{name}") for name in ("answer", "results")}
+    blocks = {name: findings.readme_block(results_dir, f"readme_{name}", known) for name in ("answer", "results")}
     blocks |= {"speed": benchmark.speed_block(results_dir)}
     for name, block in blocks.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"

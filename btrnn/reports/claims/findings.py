@@ -181,10 +181,11 @@ def all_claims(results_dir: Path) -> list[Claim]:
     return rules.make_claims(results_dir, all_findings(results_dir))
 
 
-def page_texts(results_dir: Path, written: Collection[Path] = ()) -> dict[Path, str]:
+def page_texts(
+    results_dir: Path, written: Collection[Path] = (), known: dict[str, Any] | None = None
+) -> dict[Path, str]:
     """Return README.md of the results; it links to files that are in `results_dir` or are `written` along with it."""
-    paper = read_paper(results_dir / "paper.csv")
-    known = _known(results_dir, "")
+    paper, known = read_paper(results_dir / "paper.csv"), known or all_known(results_dir)
     there = [*written, *(path.relative_to(results_dir) for path in results_dir.glob("*/*"))]
 
     def table(kind: str) -> str:
@@ -200,12 +201,12 @@ def page_texts(results_dir: Path, written: Collection[Path] = ()) -> dict[Path, 
         recovered=records.RECOVERED,
         **{"modes": modes, "bt": bt_parameters, "tt": tt_parameters, "dense": dense_parameters},
         **paper_values(results_dir),
-        **known,
+        **{"place": ""} | known,
     )
     return {Path("README.md"): text + "\n"}
 
 
-def readme_block(results_dir: Path, template: str) -> str:
+def readme_block(results_dir: Path, template: str, known: dict[str, Any] | None = None) -> str:
     """Return what stands between markers of README, without blank lines at its ends; its links start beside README."""
     runs = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
     return render(
@@ -214,14 +215,14 @@ def readme_block(results_dir: Path, template: str) -> str:
         num_runs=sum(map(len, runs)),
         devices=sorted({device for table in runs for device in table["device"] if device}),
         clocks=sorted({machine["processor"] for machine in read_machines(results_dir).values()}),
-        **_known(results_dir, f"{results_dir.name}/"),
+        **{"place": f"{results_dir.name}/"} | (known or all_known(results_dir)),
     )
 
 
-def _known(results_dir: Path, place: str) -> dict[str, Any]:
+def all_known(results_dir: Path) -> dict[str, Any]:
     """Return what both pages say: the claims, those of each verdict that occurs, and `studies`, if they are collected.
 
-    `place` is what leads from the page to `results_dir`, with a slash at its end.
+    A page also says `place`, what leads from it to `results_dir`, with a slash at its end. This takes seconds.
     """
     claims, studies = all_claims(results_dir), []
     verdicts: dict[str, list[Claim]] = {}
@@ -231,7 +232,7 @@ def _known(results_dir: Path, place: str) -> dict[str, Any]:
         for view in (view_of(results_dir, name) for name in (*STUDIES, *{"ucf101_rates_no_dropout"} & there)):
             ours = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
             studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
-    return {"claims": claims, "verdicts": verdicts, "studies": studies, "place": place}
+    return {"claims": claims, "verdicts": verdicts, "studies": studies}
 
 
 def claims_table(claims: list[Claim], there: Collection[Path], place: str = "") -> str:
