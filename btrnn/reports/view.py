@@ -111,7 +111,7 @@ class View:
     def points(self, x: str, label: Callable[[Row], str], panel: Callable[[Row], str] | None = None) -> pd.DataFrame:
         """Return the metric against a column of the summary, as `draw_series` takes it."""
         column, times = self.metric.main, self.metric.times
-        told = (self.summary["n"] > 2).any()  # an interval from two seeds is wider than the picture
+        told = (self.summary["n"] > 2).all()  # an interval from two seeds is wider than the picture
         rows = [
             {"panel": (panel or self.place)(row), "label": label(row), "model": row["model"]}
             | {"x": row[x] or float("nan"), "mean": times * row[column]}
