@@ -3,13 +3,16 @@
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
-from btrnn.results.store import read_results
+from btrnn.reports.pages import RATES
+from btrnn.reports.view import views_of
+from btrnn.results.store import collected_experiments, read_results
 
 from .conftest import ROOT
 
@@ -91,22 +94,32 @@ def test_make_lists_its_targets(target):
     assert "train LSTM, TT-LSTM and BT-LSTM" in outcome.stdout
 
 
-def rates_of(experiment: str) -> dict[str, Any]:
-    """Return the learning rates that an experiment's file gives at scale `default`."""
-    return yaml.safe_load((ROOT / "configs" / "experiment" / f"{experiment}.yaml").read_text())["rates"]["default"]
+RESULTS = ROOT / "results"
+STUDIES = [name for name in collected_experiments(RESULTS) if "_rates" in name]
+CHOSEN_BY = {  # the study that chose the rates of an experiment, for all its models that the study has
+    "draw_mnist_5k": "draw_rates_mnist_5k",
+    "draw_glimpses_mnist_5k": "draw_rates_mnist_5k",
+    "draw_attention_mnist_5k": "draw_attention_rates_mnist_5k",
+    "ucf101_groups": "ucf101_groups_rates",
+}
 
 
-@pytest.mark.parametrize(
-    ("study", "monitor", "experiment"),
-    [
-        ("draw_rates_mnist_5k", "val/nll_bound", "draw"),
-        ("draw_attention_rates_mnist_5k", "val/nll_bound", "draw_attention"),
-    ],
-)
-def test_the_rates_of_drawing_are_inside_what_was_tried_and_the_best_of_it(study, monitor, experiment):
-    runs = read_results(ROOT / "results", study).runs
-    assert set(runs["scale"]) == {"default"}
-    for model, tried in runs.groupby("model"):
-        best = tried.loc[tried[monitor].idxmin(), "learning_rate"]
-        assert tried["learning_rate"].min() < best < tried["learning_rate"].max()
-        assert float(rates_of(experiment)[model]) == best
+@cache
+def chosen_rates(study: str) -> pd.DataFrame:
+    """Return the rows of a study's page at the rates that it chose."""
+    rows = pd.concat([RATES.rows(view) for view in views_of(RESULTS, study)])
+    return rows[rows["best"]]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_no_published_choice_of_a_rate_is_at_the_edge_of_what_was_tried(study: str) -> None:
+    chosen = chosen_rates(study)
+    assert len(chosen) > 0
+    assert not chosen["edge"].any(), f"widen the grid of {chosen.loc[chosen['edge'], 'name'].tolist()}"
+
+
+@pytest.mark.parametrize("experiment", sorted({*CHOSEN_BY} & {*collected_experiments(RESULTS)}))
+def test_published_runs_have_the_rate_that_was_chosen_for_their_model(experiment: str) -> None:
+    chosen = chosen_rates(CHOSEN_BY[experiment]).groupby("model")["learning_rate"].agg(set)
+    for model, rates in read_results(RESULTS, experiment).runs.groupby("model")["learning_rate"].agg(set).items():
+        assert rates == chosen[model], f"{model} of {experiment}"

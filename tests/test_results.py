@@ -441,7 +441,7 @@ def test_an_outcome_is_equivalence_where_that_is_shown_and_no_direction_is() -> 
     assert outcome(0.001, 0.5, 0.049, VIDEO) == "equivalent within 0.03"
     assert outcome(0.001, 0.5, 0.051, VIDEO) == "no significant difference"
     assert outcome(0.001, 0.049, 0.001, VIDEO) == "better"  # however little
-    assert outcome(-0.2, 0.5, 0.01, GENERATION) == "equivalent within 1 nats"
+    assert outcome(-0.2, 0.5, 0.01, GENERATION) == "equivalent within 1 nat"
     assert outcome(-0.01, 0.5, 0.01, CAPTIONING) == "equivalent within 3"
 
 

@@ -46,7 +46,9 @@ def outcome(mean: float, different: float, equivalent: float, schema: Schema) ->
         return ONE_SEED
     if different < _LEVEL:
         return BETTER if (mean < 0) == schema.lower_is_better else WORSE
-    return f"{EQUIVALENT} {schema.margin * schema.times:g}{schema.unit}" if equivalent < _LEVEL else SAME
+    margin = schema.margin * schema.times
+    unit = schema.unit.removesuffix("s") if margin == 1 else schema.unit
+    return f"{EQUIVALENT} {margin:g}{unit}" if equivalent < _LEVEL else SAME
 
 
 def model_differences(
