@@ -8,7 +8,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 rates-ucf101 \
-	reproduce-ucf101 groups-ucf101 rivals-ucf101 data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
+	reproduce-ucf101 groups-ucf101 rivals-ucf101 reproduce-weizmann data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce-flickr8k rates-flickr8k data-flickr8k \
 	reproduce reproduce-sensitivity complexity dashboard \
 	notebooks docs collect tables figures publish bench formats test reliability lint format clean
@@ -57,6 +57,13 @@ rivals-ucf101: setup ## other small W on the same folds: 70 runs
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rivals scale=$(SCALE) $(SEED)
 
 reproduce-ucf101: rates-ucf101 groups-ucf101 rivals-ucf101 ## all of it on UCF101-11, in this order; what is finished is not run again
+
+reproduce-weizmann: setup ## ten actions by nine people, who must be in data/weizmann, each left out once, also on shuffled frames: 84 runs
+	@$(RUN) experiments/train.py experiment=weizmann_rates scale=$(SCALE) $(SEED) \
+		model=lstm task.learning_rate=3e-6,1e-5,3e-5,1e-4,3e-4
+	@$(RUN) experiments/reproduce.py experiment=weizmann_rates scale=$(SCALE) $(SEED)
+	@$(RUN) experiments/train.py experiment=weizmann scale=$(SCALE) $(SEED) data.frame_order=shuffled
+	@$(RUN) experiments/reproduce.py experiment=weizmann scale=$(SCALE) $(SEED)
 
 data-ucf11: setup ## download and unpack UCF11 (about 1 GB)
 	$(RUN) scripts/download_ucf11.py

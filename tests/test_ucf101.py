@@ -1,7 +1,8 @@
-"""Eleven classes of UCF101 in their original layout: the index, a run, and the protocol with validation clips."""
+"""UCF101 and Weizmann in their original layouts: the index, a run, protocols with validation clips and people."""
 
 import hashlib
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from omegaconf import DictConfig
 
 from btrnn.data.module import files_digest
-from btrnn.data.video.clips import UCF101_CLASSES, UCF101_LAYOUT, index_clips
+from btrnn.data.video.clips import UCF101_CLASSES, UCF101_LAYOUT, WEIZMANN_CLASSES, WEIZMANN_LAYOUT, index_clips
 from btrnn.data.video.protocols import split_clips
 from btrnn.engine import run
 
@@ -39,6 +40,26 @@ def test_the_original_layout_is_read(ucf101: Path) -> None:
     assert table["path"].iloc[-1] == "WalkingWithDog/v_WalkingWithDog_g02_c02.avi"
     fewer = index_clips(ucf101 / "UCF-101", UCF101_CLASSES, 22, UCF101_LAYOUT)
     assert fewer["label"].value_counts().unique().tolist() == [2]
+
+
+def test_each_person_of_weizmann_is_tested_in_one_fold_with_all_of_their_clips(tmp_path: Path) -> None:
+    people = ["daria", "denis", "eli", "ido", "ira", "lena", "lyova", "moshe", "shahar"]
+    for action, person in product(WEIZMANN_CLASSES, people):
+        twice = person == "lena" and action in ("run", "skip", "walk")
+        for number in ("1", "2") if twice else ("",):
+            path = tmp_path / action / f"{person}_{action}{number}.avi"
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    table = index_clips(tmp_path, WEIZMANN_CLASSES, layout=WEIZMANN_LAYOUT)
+    assert len(table) == 93
+    assert table.loc[table["clip"] == "lena_walk2", "group"].tolist() == ["walk/lena"]
+    for fold, person in enumerate(people):
+        split = split_clips(table, "group_folds", 0, fold, len(people))
+        of_person = table["group"].str.endswith(f"/{person}")
+        assert of_person.equals((split == "test").rename("group"))
+        assert split.value_counts()["val"] in (20, 23)  # two people
+    with pytest.raises(ValueError, match="needs fold, 0 to 8; got 9"):
+        split_clips(table, "group_folds", 0, 9, len(people))
 
 
 def test_missing_files_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

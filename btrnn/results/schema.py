@@ -172,7 +172,7 @@ class Schema:
 
 _ACCURACIES = ("train/accuracy_last", "train/accuracy", "val/accuracy", "test/accuracy", "test/accuracy_last")
 VIDEO = Schema(
-    prefixes=("ucf11", "ucf101"),
+    prefixes=("ucf11", "ucf101", "weizmann"),
     published="ucf11",
     data=("protocol", "scaling", "frame_order", "pixel_order", "num_clips"),
     metrics=(

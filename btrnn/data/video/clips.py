@@ -36,6 +36,8 @@ UCF101_CLASS_NAMES = (
     *("JugglingBalls", "Surfing", "Swing", "TennisSwing", "WalkingWithDog"),
 )
 UCF101_CLASSES = {name: f"v_{name}" for name in UCF101_CLASS_NAMES}
+WEIZMANN_CLASS_NAMES = ("bend", "jack", "jump", "pjump", "run", "side", "skip", "walk", "wave1", "wave2")
+WEIZMANN_CLASSES = {name: name for name in WEIZMANN_CLASS_NAMES}
 
 
 class Layout(NamedTuple):
@@ -43,31 +45,43 @@ class Layout(NamedTuple):
 
     Attributes:
         example: Path of a clip, with {folder} and {stem} of its class.
-        marks: What stands before the numbers of the group and of the clip.
+        name: Of a clip, without its ending: {stem} of its class, <group> and <clip>.
         whole: Whether a class folder that is not asked for is a mistake.
         how_to_get: What to do where files are missing.
+        group, clip: Patterns of what stands for these; a clip without a number is the only one of its group.
     """
 
     example: str
-    marks: tuple[str, str]
+    name: str
     whole: bool
     how_to_get: str
+    group: str = r"\d+"
+    clip: str = r"\d+"
 
 
-UCF11_LAYOUT = Layout("{folder}/{stem}_01/{stem}_01_01.mpg", ("", ""), whole=True, how_to_get=HOW_TO_GET)
+UCF11_LAYOUT = Layout("{folder}/{stem}_01/{stem}_01_01.mpg", "{stem}_<group>_<clip>", True, HOW_TO_GET)
 UCF101_LAYOUT = Layout(
     "{folder}/{stem}_g01_c01.avi",
-    ("g", "c"),
+    "{stem}_g<group>_c<clip>",
     whole=False,
     how_to_get="Unpack UCF101 (https://www.crcv.ucf.edu/data/UCF101/UCF101.rar) so that its class folders stand there, "
     "or choose another data_dir",
+)
+WEIZMANN_LAYOUT = Layout(
+    "{folder}/daria_{stem}.avi",
+    "<group>_{stem}<clip>",
+    whole=False,
+    how_to_get="Unpack the archives of Weizmann's actions (https://www.wisdom.weizmann.ac.il/~vision/"
+    "SpaceTimeActions.html), each into a folder of its own name, or choose another data_dir",
+    group="[a-z]+",
+    clip=r"\d*",
 )
 
 
 def index_clips(
     root: str | Path, classes: Mapping[str, str], num_clips: int | None = None, layout: Layout = UCF11_LAYOUT
 ) -> pd.DataFrame:
-    """List the clips below `root`, laid out as UCF11, `<class>/<stem>_<gg>/<stem>_<gg>_<cc>.mpg`, or as UCF101.
+    """List the clips below `root`, laid out as UCF11, `<class>/<stem>_<gg>/<stem>_<gg>_<cc>.mpg`, or as another.
 
     Any of `VIDEO_SUFFIXES` will do in place of .mpg, in small or capital letters. Links are followed, also those
     of whole folders; a clip that is reached twice through them counts once. Folders named Annotation, and hidden
@@ -81,8 +95,8 @@ def index_clips(
         layout: of the data set.
 
     Returns:
-        Columns clip (name, unique), class_name, label (int64), group ("<class>/<gg>") and path (relative to
-        `root`), sorted by label, group number and clip number.
+        Columns clip (name, unique), class_name, label (int64), group ("<class>/<gg>", or a name in place of the
+        number) and path (relative to `root`), sorted by label, group and clip number.
 
     Raises:
         FileNotFoundError: if `root`, or a class's clips, are not there.
@@ -90,7 +104,7 @@ def index_clips(
     """
     root = Path(root)
     folders = _class_folders(root, classes, layout)
-    rows: list[tuple[int, int, int, str, str, str]] = []
+    rows: list[tuple[int, str, int, str, str, str]] = []
     for label, (class_name, stem) in enumerate(classes.items()):
         found = _clips_of_class(folders[class_name], stem, layout) if class_name in folders else []
         if not found:
@@ -99,17 +113,16 @@ def index_clips(
                 f"{layout.example.format(folder=class_name, stem=stem)} below {root}. {layout.how_to_get}."
             )
         rows += [
-            (label, group, number, path.stem, class_name, path.relative_to(root).as_posix())
+            (label, f"{class_name}/{group}", number, path.stem, class_name, path.relative_to(root).as_posix())
             for group, number, path in found
         ]
-    table = pd.DataFrame(sorted(rows), columns=["label", "group_number", "number", "clip", "class_name", "path"])
-    twice = table[table.duplicated(["label", "group_number", "number"], keep=False)]
+    table = pd.DataFrame(sorted(rows), columns=["label", "group", "number", "clip", "class_name", "path"])
+    twice = table[table.duplicated(["label", "group", "number"], keep=False)]
     if len(twice):
         raise ValueError(f"a clip must stand there once, but below {root} there are {', '.join(twice['path'])}")
     if num_clips is not None:
         table = _subset(table, num_clips, len(classes))
-    groups = table["class_name"] + "/" + table["group_number"].map("{:02d}".format)
-    return table.assign(group=groups)[["clip", "class_name", "label", "group", "path"]].reset_index(drop=True)
+    return table[["clip", "class_name", "label", "group", "path"]].reset_index(drop=True)
 
 
 def _class_folders(root: Path, classes: Mapping[str, str], layout: Layout) -> dict[str, Path]:
@@ -130,12 +143,12 @@ def _class_folders(root: Path, classes: Mapping[str, str], layout: Layout) -> di
     return folders
 
 
-def _clips_of_class(folder: Path, stem: str, layout: Layout) -> list[tuple[int, int, Path]]:
+def _clips_of_class(folder: Path, stem: str, layout: Layout) -> list[tuple[str, int, Path]]:
     """List (group, number, path) of the clips in a class folder, warning of what may have been meant as one."""
-    clips: dict[tuple[int, int, Path], Path] = {}  # by group, number and the file behind all links
+    clips: dict[tuple[str, int, Path], Path] = {}  # by group, number and the file behind all links
     strange, broken = [], []
-    of_group, of_clip = layout.marks
-    numbered = re.compile(rf"{re.escape(stem)}_{of_group}(\d+)_{of_clip}(\d+)")
+    pattern = layout.name.format(stem=re.escape(stem))
+    numbered = re.compile(pattern.replace("<group>", f"({layout.group})").replace("<clip>", f"({layout.clip})"))
     for path in _files_below(folder):
         name, _, suffix = path.name.partition(".")
         named = numbered.fullmatch(name)
@@ -144,10 +157,11 @@ def _clips_of_class(folder: Path, stem: str, layout: Layout) -> list[tuple[int, 
             if path.is_symlink() or named or video:
                 broken.append(path)
         elif named and video and f".{suffix}" == path.suffix:
-            clips.setdefault((int(named[1]), int(named[2]), path.resolve()), path)
+            group = f"{int(named[1]):02d}" if named[1].isdigit() else named[1]
+            clips.setdefault((group, int(named[2] or 1), path.resolve()), path)
         elif named or video:
             strange.append(path)
-    rule = f"named {stem}_{of_group}<group>_{of_clip}<clip> and ending in one of {', '.join(VIDEO_SUFFIXES)}"
+    rule = f"named {layout.name.format(stem=stem)} and ending in one of {', '.join(VIDEO_SUFFIXES)}"
     for left_out, reason in (
         (strange, f"a clip must be {rule}"),
         (broken, "these are no files, or links that lead nowhere"),
@@ -186,8 +200,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
 def _subset(table: pd.DataFrame, num_clips: int, num_classes: int) -> pd.DataFrame:
     """Keep the first clips of the first groups of each class, as `clips_per_group` shares them out."""
     # Positions within what is there, not the numbers in the names: a real group may lack clip 1.
-    group_position = table.groupby("label")["group_number"].rank(method="dense").astype(int) - 1
-    clip_position = table.groupby(["label", "group_number"]).cumcount()
+    group_position = table.groupby("label")["group"].transform(lambda groups: pd.factorize(groups)[0]).astype(int)
+    clip_position = table.groupby(["label", "group"]).cumcount()
     available = np.zeros((num_classes, int(group_position.max()) + 1), dtype=np.int64)
     np.add.at(available, (table["label"].to_numpy(), group_position.to_numpy()), 1)
     counts = clips_per_group(num_clips, num_classes, available)

@@ -12,7 +12,15 @@ import torch
 from torch.utils.data import DataLoader
 
 from btrnn.data.module import ClipData, VideoBatch, files_digest, stand_in
-from btrnn.data.video.clips import UCF11_CLASSES, UCF11_LAYOUT, UCF101_CLASSES, UCF101_LAYOUT, index_clips
+from btrnn.data.video.clips import (
+    UCF11_CLASSES,
+    UCF11_LAYOUT,
+    UCF101_CLASSES,
+    UCF101_LAYOUT,
+    WEIZMANN_CLASSES,
+    WEIZMANN_LAYOUT,
+    index_clips,
+)
 from btrnn.data.video.decoding import VALUES_PER_FRAME
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
 from btrnn.data.video.frames import (
@@ -24,13 +32,14 @@ from btrnn.data.video.frames import (
     channel_statistics,
     pixel_permutation,
 )
-from btrnn.data.video.protocols import Protocol, check_fold, split_clips
+from btrnn.data.video.protocols import NUM_FOLDS, Protocol, check_fold, split_clips
 
-Source = Literal["ucf11", "ucf101", "motions"]
+Source = Literal["ucf11", "ucf101", "weizmann", "motions"]
 Scaling = Literal["raw", "normalized"]
 
-CLASSES = {"ucf11": UCF11_CLASSES, "ucf101": UCF101_CLASSES}
-LAYOUTS = {"ucf11": UCF11_LAYOUT, "ucf101": UCF101_LAYOUT, "motions": UCF11_LAYOUT}
+CLASSES = {"ucf11": UCF11_CLASSES, "ucf101": UCF101_CLASSES, "weizmann": WEIZMANN_CLASSES}
+LAYOUTS = {"ucf11": UCF11_LAYOUT, "ucf101": UCF101_LAYOUT, "weizmann": WEIZMANN_LAYOUT, "motions": UCF11_LAYOUT}
+FOLDS = {"weizmann": 9}  # people, of whom each is left out in turn; `NUM_FOLDS` for the others
 FULL_SIZE = 1600
 
 
@@ -38,12 +47,12 @@ class UCF11(ClipData):
     """UCF11, eleven classes of UCF101, or the stand-in, as batches of a few frames a clip.
 
     Args:
-        source: "ucf11", "ucf101" or "motions" (the stand-in, made where files are missing).
+        source: "ucf11", "ucf101", "weizmann" or "motions" (the stand-in, made where files are missing).
         root: the folder that holds the class folders.
         cache_dir: folder of the frame cache.
         num_clips: clips used; all without it, 1,600 of UCF11.
         protocol: "paper", "paper_validated", "grouped" or "group_folds", see `split_clips`.
-        fold: which fold of "group_folds", 0 to 4; none for the others.
+        fold: which fold of "group_folds", from 0; none for the others.
         scaling: "raw" gives -128 to 127 (the paper), "normalized" mean 0 and sd 1 a colour channel over the
             training frames.
         sampling: "fixed" draws the training frames once (the paper), "resampled" in every epoch. Validation
@@ -83,7 +92,8 @@ class UCF11(ClipData):
     ) -> None:
         super().__init__()
         _check_choice("source", source, tuple(LAYOUTS))
-        check_fold(protocol, fold)
+        self._num_folds = FOLDS.get(source, NUM_FOLDS)
+        check_fold(protocol, fold, self._num_folds)
         _check_choice("scaling", scaling, ("raw", "normalized"))
         _check_choice("sampling", sampling, ("fixed", "resampled"))
         _check_choice("frame_order", frame_order, ("time", "shuffled"))
@@ -169,7 +179,7 @@ class UCF11(ClipData):
             return
         cache = self._open_cache()
         self.splits = cache.table[["clip", "group", "label"]].assign(
-            split=split_clips(cache.table, self.protocol, self.seed, self.fold)
+            split=split_clips(cache.table, self.protocol, self.seed, self.fold, self._num_folds)
         )
         if self.scaling == "normalized":
             clips = CachedClips(cache, self.num_frames, self.seed, self.sampling)

@@ -13,36 +13,40 @@ PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 NUM_FOLDS = 5  # of "group_folds": of UCF11's and UCF101's 25 groups a class, each fold tests 5
 
 
-def split_clips(table: pd.DataFrame, protocol: Protocol, seed: int, fold: int | None = None) -> pd.Series:
+def split_clips(
+    table: pd.DataFrame, protocol: Protocol, seed: int, fold: int | None = None, num_folds: int = NUM_FOLDS
+) -> pd.Series:
     """Assign each clip to a split, as a function of the arguments alone.
 
     "paper": a random 80 % of the clips train, the others test; no validation set, and clips of one group stand on both
     sides (the authors' released code). "paper_validated": the same, but a tenth of the training clips is the validation
     set. "grouped": of each class, random groups make 60 % train, 20 % val and 20 % test (15, 5 and 5 of 25); no group
-    is in two splits. "group_folds": five folds, in which each group of each class is tested once; of the others a fifth
-    is the validation set (16 train, 4 val and 5 test of 25). The folds are the same for every seed. They are runs of
-    groups with neighbouring numbers, as in UCF101's own three splits.
+    is in two splits. "group_folds": folds in which each group of each class is tested once; of the others a fifth is
+    the validation set (in five folds 16 train, 4 val and 5 test of 25). The folds are the same for every seed. They are
+    runs of groups with neighbouring numbers, as in UCF101's own three splits. With as many folds as groups, one group
+    is left out at a time.
 
     Args:
         table: columns label and group, one row a clip.
         protocol: one of the four.
         seed: seed of the run; "group_folds" does not ask it.
-        fold: which fold of "group_folds", 0 to 4; None for the other protocols.
+        fold: which fold of "group_folds", from 0; None for the other protocols.
+        num_folds: how many folds "group_folds" has.
 
     Returns:
         "train", "val" or "test" for each row, with the table's index.
 
     Raises:
         ValueError: if the protocol is unknown, the fold does not fit it, or there are fewer than 3 groups in a class
-            ("grouped"), fewer than 5 ("group_folds"), or fewer than 2 clips ("paper") or 3 ("paper_validated").
+            ("grouped"), fewer than folds ("group_folds"), or fewer than 2 clips ("paper") or 3 ("paper_validated").
     """
-    check_fold(protocol, fold)
+    check_fold(protocol, fold, num_folds)
     if protocol in ("paper", "paper_validated"):
         return _random_clips(table, seed, validated=protocol == "paper_validated")
     split_of: dict[str, str] = {}
     if fold is not None:
-        for _, groups in _groups_by_class(table, protocol, NUM_FOLDS):
-            parts = np.array_split(groups, NUM_FOLDS)
+        for _, groups in _groups_by_class(table, protocol, num_folds):
+            parts = np.array_split(groups, num_folds)
             tested, *others = [*parts[fold:], *parts[:fold]]
             kept = np.concatenate(others)
             split_of |= dict.fromkeys(kept, "train") | dict.fromkeys(tested, "test")
@@ -57,7 +61,7 @@ def split_clips(table: pd.DataFrame, protocol: Protocol, seed: int, fold: int | 
     return table["group"].map(split_of).rename("split")
 
 
-def check_fold(protocol: str, fold: int | None) -> None:
+def check_fold(protocol: str, fold: int | None, num_folds: int = NUM_FOLDS) -> None:
     """Check that a protocol is known, and has a fold where it needs one and none where it does not.
 
     Raises:
@@ -66,8 +70,8 @@ def check_fold(protocol: str, fold: int | None) -> None:
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}; got {protocol!r}")
     if protocol == "group_folds":
-        if fold is None or fold not in range(NUM_FOLDS):
-            raise ValueError(f"protocol 'group_folds' needs fold, 0 to {NUM_FOLDS - 1}; got {fold}")
+        if fold is None or fold not in range(num_folds):
+            raise ValueError(f"protocol 'group_folds' needs fold, 0 to {num_folds - 1}; got {fold}")
     elif fold is not None:
         raise ValueError(f"protocol {protocol!r} has no folds, so fold must be null; got {fold}")
 
