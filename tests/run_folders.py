@@ -1,7 +1,7 @@
 """Invented run folders for the tests of what reads them; the numbers mean nothing."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -163,3 +163,36 @@ def write_study(
     """Write a whole study: all models, protocols, scalings and seeds."""
     for model, protocol, scaling, seed in product(models, ("paper", "grouped"), ("raw", "normalized"), range(seeds)):
         yield write_run(results_dir, model, seed, experiment=experiment, protocol=protocol, scaling=scaling, **changes)
+
+
+def write_folds(
+    results_dir: Path,
+    folds: Iterable[int],
+    seeds: Iterable[int],
+    *,
+    experiment: str = "ucf11_motions",
+    models: Iterable[str] = ("lstm", "bt_lstm"),
+    scaling: str = "raw",
+    frame_order: str = "time",
+    changes: dict[str, Any] | None = None,
+) -> None:
+    """Write runs of some models for each fold and seed; each fold tests clips of its own."""
+    said = {"frame_order": frame_order, "pixel_order": "rows", "num_groups": 275, "num_classes": 11} | (changes or {})
+    for model, fold, seed in product(models, folds, seeds):
+        run_dir = write_run(
+            results_dir,
+            model,
+            10 * fold + seed,
+            experiment=experiment,
+            protocol="grouped",
+            scaling=scaling,
+            changes=said | {"fold": fold},
+            epochs=3,
+        )
+        name = f"{run_dir.parent.name}-{frame_order}-fold{fold}"
+        place = run_dir.parent.parent / name / f"seed{seed}"
+        place.parent.mkdir(exist_ok=True)
+        run_dir.rename(place)
+        summary = json.loads((place / "summary.json").read_text())
+        summary |= {"name": name, "seed": seed, "protocol": "group_folds"}
+        (place / "summary.json").write_text(json.dumps(summary))

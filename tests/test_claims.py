@@ -1,6 +1,7 @@
 """What is said of the paper's claims: nothing that the committed tables do not bear out."""
 
 import re
+from itertools import product
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -21,7 +22,7 @@ from btrnn.results.differences import convergence, paired_difference
 from btrnn.results.schema import schema_of
 from btrnn.results.store import collect, write_results
 from tests.caption_folders import write_run as write_caption_run
-from tests.run_folders import write_run
+from tests.run_folders import write_folds, write_run
 
 from .conftest import ROOT
 
@@ -150,10 +151,24 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
                     place = {"protocol": "paper_validated", "scaling": "raw" if worse else "normalized"}
                     write_run(results_dir, model, seed, experiment=experiment, changes=changes, **place)
         keep(results_dir, experiment)
+    for model, order, fold in product(reached, ("time", "shuffled"), range(3)):  # equal where frames are in order
+        accuracy = 0.5 + 0.01 * fold - 0.1 * (model == "lstm" and order == "shuffled")  # no claim of the paper
+        changes = {"source": "ucf101", "stand_in": False, "test/accuracy": accuracy}
+        where: dict[str, Any] = {"experiment": "ucf101_groups", "scaling": "normalized", "frame_order": order}
+        write_folds(results_dir, [fold], [0], models=[model], changes=changes, **where)
+    keep(results_dir, "ucf101_groups")
     claim = found(results_dir, "better_than_lstm")
     assert claim["verdict"] == "partly"
-    assert "UCF101-11: +0.100 [+0.100, +0.100] (normalized input)" in claim["ours"]
-    assert "UCF101-11: -0.250 [-0.250, -0.250] (raw input)" in claim["ours"]
+    assert claim["ours"].split("; ") == [
+        "UCF101-11: +0.100 [+0.100, +0.100] (normalized input)",
+        "UCF101-11: -0.250 [-0.250, -0.250] (raw input)",
+        "UCF101-11: +0.000 [+0.000, +0.000] (groups apart)",
+    ]
+    lines = readme_block(results_dir, "readme_results").splitlines()
+    (apart,) = [index for index, line in enumerate(lines) if "no group of clips in two splits" in line]
+    assert lines[apart].endswith(": LSTM (0.510), BT-LSTM, R = 4 (0.510).")
+    said = "BT-LSTM, R = 4 minus LSTM: +0.000 [+0.000, +0.000], n = 3 folds: equivalent within 0.03."
+    assert said in lines[apart + 1]
 
 
 def test_accuracies_of_the_paper_s_own_data_are_compared(tmp_path):

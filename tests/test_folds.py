@@ -1,6 +1,5 @@
 """Folds of groups, and frames and pixels out of order: from the split of a table to the rows that are compared."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from btrnn.results.store import read_results, read_run, write_results
 from btrnn.results.summary import rows_of, summarise
 
 from .clips import write_clip
-from .run_folders import write_run
+from .run_folders import write_folds
 
 
 def clip_table(groups_of_class: list[int], rng: np.random.Generator) -> pd.DataFrame:
@@ -193,30 +192,6 @@ def test_a_run_of_an_older_version_goes_on(videos: Path, make_config: Callable[.
     assert run.train(config)["experiment"] == "ucf11"
 
 
-def write_folds(results_dir: Path, folds: tuple[int, ...], seeds: tuple[int, ...], **changes: Any) -> None:
-    """Write runs of two models for each fold and seed; each fold tests clips of its own."""
-    for model in ("lstm", "bt_lstm"):
-        for fold in folds:
-            for seed in seeds:
-                said = {
-                    "fold": fold,
-                    "frame_order": "time",
-                    "pixel_order": "rows",
-                    "num_groups": 275,
-                    "num_classes": 11,
-                }
-                run_dir = write_run(
-                    results_dir, model, 10 * fold + seed, protocol="grouped", changes=said | changes, epochs=3
-                )
-                name = f"{run_dir.parent.name}-fold{fold}"
-                place = run_dir.parent.parent / name / f"seed{seed}"
-                place.parent.mkdir(exist_ok=True)
-                run_dir.rename(place)
-                summary = json.loads((place / "summary.json").read_text())
-                summary |= {"name": name, "seed": seed, "protocol": "group_folds"}
-                (place / "summary.json").write_text(json.dumps(summary))
-
-
 def test_differences_pair_by_fold_and_seed_and_count_folds(tmp_path: Path) -> None:
     from btrnn.reports.publishing import collect
 
@@ -254,15 +229,10 @@ def test_differences_pair_by_fold_and_seed_and_count_folds(tmp_path: Path) -> No
 def test_shuffled_frames_are_a_panel_of_their_own(tmp_path: Path) -> None:
     from btrnn.reports.publishing import collect
 
-    write_folds(tmp_path / "a", folds=(0, 1), seeds=(0,))
-    write_folds(tmp_path / "b", folds=(0, 1), seeds=(0,), frame_order="shuffled", name="x")
-    for folder in (tmp_path / "b" / "runs" / "ucf11_motions").iterdir():
-        name = f"shuffled-{folder.name}"
-        folder.rename(tmp_path / "a" / "runs" / "ucf11_motions" / name)
-        for path in (tmp_path / "a" / "runs" / "ucf11_motions" / name).glob("*/summary.json"):
-            path.write_text(json.dumps(json.loads(path.read_text()) | {"name": name}))
-    collect(tmp_path / "a")
-    results = read_results(tmp_path / "a" / "local", "ucf11_motions")
+    write_folds(tmp_path, folds=(0, 1), seeds=(0,))
+    write_folds(tmp_path, folds=(0, 1), seeds=(0,), frame_order="shuffled")
+    collect(tmp_path)
+    results = read_results(tmp_path / "local", "ucf11_motions")
     found = model_differences(summarise(results.runs), results)
     assert found["frame_order"].tolist() == ["time", "shuffled"]
     assert found["n"].tolist() == [2, 2]

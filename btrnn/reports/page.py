@@ -163,8 +163,8 @@ def caveats(view: View) -> dict[str, Any]:
     """
     summary, main = view.summary, view.schema.main
     suffix = f"_{view.first['source']}" if view.first["stand_in"] else ""
-    stem = view.experiment.removesuffix(suffix)
-    studies = [f"{name}_rates{suffix}" for name in (stem, stem.partition("_")[0])]
+    stem, kind = view.experiment.removesuffix(suffix), "_scaled" if view.first.get("scaled") else ""
+    studies = [f"{name}_rates{kind}{suffix}" for name in (stem, stem.partition("_")[0])]
     there = [name for name in collected_experiments(view.results_dir) if name != view.experiment]
     one_rate = [
         f"{label} ({rows['learning_rate'].iloc[0]:g})"

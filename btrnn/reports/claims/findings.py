@@ -14,7 +14,7 @@ from btrnn.recovery.records import SAME_SHAPE, summarise
 from btrnn.reports import shapes
 from btrnn.reports.claims import rules
 from btrnn.reports.claims.rules import Claim, Finding, Verdict, in_share
-from btrnn.reports.pages import RATES
+from btrnn.reports.pages import RATES, page_of
 from btrnn.reports.render import count, difference_text, marked, paper_values, render, text_table
 from btrnn.reports.view import View, published_view, view_of
 from btrnn.results.differences import BETTER, convergence, model_differences, paired_difference
@@ -25,6 +25,7 @@ from btrnn.results.summary import MAIN_MODELS, panels, read_paper
 Findings = dict[str, Finding]
 _NUM_CLASSES = 11  # of UCF11
 STUDIES = ("ucf101_rates", "ucf101_rates_raw")  # models that were given the same search for the rate, on real video
+APART = "ucf101_groups"  # and where clips of one group never stand on both sides
 
 
 def all_findings(results_dir: Path) -> Findings:
@@ -87,9 +88,10 @@ def _orderings(results_dir: Path) -> Findings:
     """
     views = [view for name in STUDIES if (view := published_view(results_dir, name))]
     compared = [(view, RATES.compared(view)) for view in views]
-    own = published_view(results_dir, "ucf11")
-    if own and not own.first["stand_in"]:
-        compared.append((own, own.summary[own.summary["paper_id"].isin(MAIN_MODELS)]))
+    for view in (published_view(results_dir, name) for name in (APART, "ucf11")):
+        if view and not view.first["stand_in"]:
+            ordered = view.summary[view.summary["frame_order"] == "time"]
+            compared.append((view, ordered[ordered["paper_id"].isin(MAIN_MODELS)]))
     found = {}
     for other in (LSTM, TT_LSTM):
         better, said, seeds = [], [], []
@@ -99,7 +101,8 @@ def _orderings(results_dir: Path) -> Findings:
             for row in model_differences(pair, view.results, references=(other.name,)).to_dict("records"):
                 if rules.tells_apart(accuracies[row["protocol"], row["scaling"]], _NUM_CLASSES):
                     better.append(row["verdict"] == BETTER)
-                said.append(f"{view.data}: {difference_text(row, '.3f')} ({row['scaling']} input)")
+                place = "groups apart" if row["protocol"] == "group_folds" else f"{row['scaling']} input"
+                said.append(f"{view.data}: {difference_text(row, '.3f')} ({place})")
                 seeds.append(str(row["n"]))
         if said:
             experiment = compared[0][0].experiment
@@ -232,7 +235,11 @@ def all_known(results_dir: Path) -> dict[str, Any]:
         for view in (view_of(results_dir, name) for name in (*STUDIES, *{"ucf101_rates_no_dropout"} & there)):
             ours = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
             studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
-    return {"claims": claims, "verdicts": verdicts, "studies": studies}
+    apart: dict[str, Any] = {"view": published_view(results_dir, APART)}
+    if apart["view"]:
+        rows = [row for row in page_of(APART).differences(apart["view"]) if row["frame_order"] == "time"]
+        apart["ours"] = [row for row in rows if row["first_model"] == BT_LSTM.name]
+    return {"claims": claims, "verdicts": verdicts, "studies": studies, "apart": apart}
 
 
 def claims_table(claims: list[Claim], there: Collection[Path], place: str = "") -> str:
