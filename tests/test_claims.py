@@ -76,7 +76,10 @@ def test_the_page_and_the_block_without_results(tmp_path, golden):
 def test_the_committed_page_opens_with_at_most_six_lines_and_a_figure():
     (text,) = findings.page_texts(ROOT / "results").values()
     lines = text.split("##")[0].splitlines()
-    answers = [line for line in lines if line.startswith("- **")]
+    advice = [line for line in lines if line.startswith(("- **Use", "- **Do not", "- **Expect"))]
+    assert 3 <= len(advice) <= 6
+    assert lines.index(advice[0]) < 6, "first of all, when to use it"
+    answers = [line for line in lines if re.match(rf"- \*\*({'|'.join(VERDICTS)})", line, re.IGNORECASE)]
     assert 1 <= len(answers) <= 6
     assert sum(int(re.search(r"\((\d+) of", line)[1]) for line in answers) == len(claim_texts())
     assert any(line.startswith("![") for line in lines)
