@@ -7,6 +7,7 @@ function of the seed.
 import copy
 import itertools
 import json
+import math
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -27,11 +29,17 @@ from PIL import Image
 
 from btrnn.data.captions.annotations import SPLITS, AnnotationError, read_annotations
 from btrnn.data.captions.encoders import ImageError, read_image
+from btrnn.data.video import dataset
 from btrnn.data.video.decode_pool import DecodeTask, decode_clips, row_bytes
+from btrnn.data.video.decoding import VALUES_PER_FRAME
+from btrnn.data.video.frame_cache import FrameCache
+from btrnn.engine import run
 from btrnn.engine.config import ConfigError, check_targets, check_values, register
 from btrnn.engine.overrides import checked_command
+from btrnn.tasks import Task
 
 from .clips import write_clip
+from .conftest import small_run
 from .processes import ROOT, Script
 from .run_folders import write_run
 
@@ -376,3 +384,43 @@ def refuse_command_lines(count: int, seed: int, folder: Path) -> Counter[str]:
                 raise AssertionError(f"{words} ends with {type(error).__name__}: {error}") from error
     assert list(folder.iterdir()) == [], "something was made before the command line was checked"
     return outcomes
+
+
+# More data than memory
+
+
+def anonymous_mebibytes() -> int:
+    """Return how much memory this process has that no file stands behind."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon")]
+    return int(line.split()[1]) // 1024
+
+
+def train_on_many_clips(count: int, seed: int, folder: Path) -> Counter[str]:
+    """Train on a cache of so many clips, a file without blocks on the disk: the memory stays what it was."""
+    shape, steps, warm_up = (count, FRAMES, VALUES_PER_FRAME), 40, 10
+    with (folder / "frames.u8").open("wb") as file:
+        file.truncate(math.prod(shape))
+    rows, labels = np.arange(count), np.arange(count) % 11
+    table = pd.DataFrame({"clip": rows.astype(str), "path": rows.astype(str), "group": labels, "label": labels})
+    frames = np.memmap(folder / "frames.u8", np.uint8, "r", shape=shape)
+    cache = FrameCache(frames, np.full(count, FRAMES), table)
+    words = ["model=bt_lstm", "data=ucf101", "data.protocol=paper_validated", "data.batch_size=4", "test=false"]
+    words += [f"data.num_frames={FRAMES}", f"data.frames_cached={FRAMES}", f"seed={seed}", "scale.video.max_epochs=1"]
+    limits = [f"+trainer.limit_train_batches={steps}", "+trainer.limit_val_batches=2", "trainer.accelerator=cpu"]
+    sizes: list[int] = []
+
+    def noted(task: Task, batch: Any) -> torch.Tensor:
+        sizes.append(anonymous_mebibytes())
+        return training_step(task, batch)
+
+    training_step = Task.training_step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset.UCF11, "_open_cache", lambda _: cache)
+        patch.setattr(dataset, "files_digest", lambda *_: "none")
+        patch.setattr(Task, "training_step", noted)
+        run.train(small_run(folder, folder / "results", *words, *limits))
+    assert len(sizes) == steps
+    grown = sizes[-1] - sizes[warm_up]
+    read = steps * 4 * math.prod(shape[1:]) >> 20
+    assert grown < read / 2, f"anonymous memory grew by {grown} MiB while {read} MiB were read"
+    return Counter({"MiB of the file": math.prod(shape) >> 20, f"MiB more after {steps - warm_up} steps": grown})

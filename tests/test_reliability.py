@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import stat
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ COUNTS = {  # of `make test`, and of `make reliability`
     "damaged pictures": (60, 1000),
     "damaged annotation files": (30, 200),
     "random overrides": (8, 1000),
+    "training on more clips than fit into memory": (20_000, 1_000_000),
 }
 PLACE = ROOT / "results" / "reliability.md"
 PAGE = """# What happens when something fails
@@ -120,6 +122,12 @@ def test_training_that_is_killed_again_and_again_ends_with_the_same_bits(record,
 )
 def test_what_is_damaged_or_senseless_is_used_or_refused_with_its_reason(record, tmp_path, name, check):
     record(name, partial(check, seed=SEED, folder=tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which memory has no file behind it")
+def test_memory_does_not_grow_with_the_data(record, tmp_path):
+    name = "training on more clips than fit into memory"
+    record(name, partial(reliability.train_on_many_clips, seed=SEED, folder=tmp_path))
 
 
 @contextmanager
