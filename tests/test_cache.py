@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,14 @@ def test_two_builders_do_not_disturb_each_other(root: Path, tmp_path: Path) -> N
     clips = list_clips(root)[["clip", "path"]]
     cache = build_frame_cache(clips, root, tmp_path / "cache", frames_cached=3)
     assert (cache.frames == whole.frames).all()
+
+
+def test_of_many_jobs_that_start_together_one_decodes(root: Path, tmp_path: Path, decoded: list[str]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        caches = list(pool.map(lambda _: build(root, tmp_path / "cache"), range(8)))
+    assert len(decoded) == len(set(decoded)) == 6
+    for cache in caches:
+        np.testing.assert_array_equal(cache.frames, caches[0].frames)
 
 
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing_half_written(

@@ -347,7 +347,9 @@ def test_progress_is_shown(tmp_path: Path, calls: list[int], caplog: pytest.LogC
     assert "extracting features: 5 of 5" in caplog.text
 
 
-def test_two_at_once_share_the_work(tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_at_once_each_picture_is_read_by_one(
+    tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = many(tmp_path, 6)
     encode: Callable[[Encoder, np.ndarray], np.ndarray] = Encoder.encode
 
@@ -361,12 +363,12 @@ def test_two_at_once_share_the_work(tmp_path: Path, calls: list[int], monkeypatc
     def work() -> None:
         results.append(extract_features(tmp_path, names, tmp_path / "cache", "efficientnet_lite0", 2, batch_size=1))
 
-    threads = [threading.Thread(target=work) for _ in range(2)]
+    threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert calls == [1] * 6
-    assert len(results) == 2
+    assert len(results) == 8
     for result in results:
         np.testing.assert_array_equal(result.array[result.rows], expected(list(range(6))))
