@@ -154,6 +154,12 @@ def test_misspelt_override_says_which_keys_there_are(override, message):
         check_overrides([override], composed())
 
 
+@pytest.mark.parametrize("value", ["0", "1.5", "{a: 1}", "null"])
+def test_what_is_no_name_chooses_no_member_of_a_group(value):
+    with pytest.raises(ConfigError, match=r"there is no model=.*; known are .*bt_lstm"):
+        first_job([f"model={value}"], ROOT / "configs", "train")
+
+
 def test_right_overrides_pass():
     words = [
         "seed=1",
