@@ -157,7 +157,7 @@ def test_misspelt_override_says_which_keys_there_are(override, message):
 @pytest.mark.parametrize("value", ["0", "1.5", "{a: 1}", "null"])
 def test_what_is_no_name_chooses_no_member_of_a_group(value):
     with pytest.raises(ConfigError, match=r"there is no model=.*; known are .*bt_lstm"):
-        first_job([f"model={value}"], ROOT / "configs", "train")
+        first_job([f"model={value}"], CONFIGS, "train")
 
 
 def test_right_overrides_pass():
