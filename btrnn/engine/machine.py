@@ -1,4 +1,4 @@
-"""The machine that a run is on: its memory, kept by the process and measured; and which commit runs on what."""
+"""The machine that a run is on: what it can be asked for, its memory, and which commit runs on what."""
 
 import ctypes
 import gc
@@ -16,12 +16,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 
+from btrnn.engine.config import ConfigError
 from btrnn.ops import native
 
 log = logging.getLogger(__name__)
+PRECISIONS = ("32-true", "bf16-mixed")  # of `trainer.precision`
 _PLACES = ("data_dir=", "results_dir=")  # where a run reads and writes changes none of its numbers
 _PACKAGES = ("torch", "opt_einsum", "tednet", "tensorly-torch", "tensorly")
+
+
+def check_trainer(trainer: DictConfig) -> None:
+    """Check what Lightning would take, but not do as asked.
+
+    Args:
+        trainer: The group `trainer` of the configuration.
+
+    Raises:
+        ConfigError: The message says what would be done.
+    """
+    precision = trainer.get("precision", PRECISIONS[0])
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"trainer.precision={precision}: runs have {' or '.join(PRECISIONS)}. float16 would need its losses scaled, "
+            "which clipped gradients and a fused Adam do not go with; bfloat16 has float32's range, and needs no scale"
+        )
 
 
 def _glibc() -> ctypes.CDLL | None:

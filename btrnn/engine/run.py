@@ -22,7 +22,7 @@ from btrnn.data.module import DataModule
 from btrnn.engine import callbacks, processes
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
 from btrnn.engine.finished import summarise
-from btrnn.engine.machine import reuse_freed_memory, start_memory_anew
+from btrnn.engine.machine import check_trainer, reuse_freed_memory, start_memory_anew
 from btrnn.engine.weights import WholeCheckpointIO, load_weights, moved, previous_checkpoint, read_state, read_weights
 from btrnn.storage.atomic import locked, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
@@ -48,6 +48,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     check_targets(config)
     config = DictConfig(OmegaConf.to_container(config, resolve=True))
     check_values(config)
+    check_trainer(config.trainer)
     run_dir = Path(config.run_dir)
     with ExitStack() as held:
         held.enter_context(callbacks.quiet_lightning())

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from lightning import LightningModule
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, distributed
 
 from btrnn.nn.rates import parameter_groups
@@ -101,6 +103,16 @@ class Task(LightningModule, ABC):
         """Make the optimiser, at its highest rate."""
         parameters = parameter_groups(self, self.learning_rate) if self.scaled else self.parameters()
         return torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as in full precision; in bf16-mixed Lightning refuses a fused optimiser, as only float16's scale does."""
+        algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+        Precision.clip_gradients(self.trainer.precision_plugin, optimizer, gradient_clip_val or 0.0, algorithm)
 
     def training_step(self, batch: Any) -> Tensor:
         """Compute the loss of one batch.
