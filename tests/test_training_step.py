@@ -112,10 +112,8 @@ def fit(
     task, batches = make()
     task.graphed = GraphedSteps(task) if graph else None
     kept = kept or Losses()
-    callbacks = [SeedEveryStep(3), kept]
-    trainer = Trainer(
-        max_epochs=3, callbacks=callbacks, log_every_n_steps=1, **QUIET | {"accelerator": "cpu"} | options
-    )
+    options = QUIET | {"accelerator": "cpu", "callbacks": [SeedEveryStep(3), kept]} | options
+    trainer = Trainer(max_epochs=3, log_every_n_steps=1, **options)
     trainer.fit(task, DataLoader(batches, batch_size=None))
     return kept
 
