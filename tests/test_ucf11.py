@@ -200,7 +200,7 @@ def test_frames_kept_on_the_device_make_the_loaders_batches(
 ) -> None:
     loaded, kept = (data_module(videos, cache_dir, on_device=on_device, **options) for on_device in (False, True))
     for split in ("train", "test"):
-        for one, other in zip(transferred(kept, split), transferred(loaded, split), strict=True):
+        for one, other in zip(transferred(kept, split)[:4], transferred(loaded, split)[:4], strict=True):
             assert torch.equal(one, other)
     numbers = next(iter(kept.train_dataloader())).frames
     assert (numbers.dtype, numbers.dim()) == (torch.int64, 2)

@@ -157,7 +157,8 @@ class Graph(Generic[T]):
     """
 
     def __init__(self, warm_up: Callable[[], object], work: Callable[[], T]) -> None:
-        stream, self._graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._graph = torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             warm_up()

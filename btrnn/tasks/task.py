@@ -34,12 +34,12 @@ class Measured(NamedTuple):
 
     loss: (), the mean over its examples, to be differentiated.
     metrics: Such means too, by their names without the split's.
-    count: How many examples, or whatever else was averaged over.
+    number: How many examples, or whatever else was averaged over.
     """
 
     loss: Tensor
     metrics: dict[str, Tensor]
-    count: int
+    number: int
 
 
 class Task(LightningModule, ABC):
