@@ -11,7 +11,7 @@ RUN := $(BIN)/python
 	reproduce-ucf101 groups-ucf101 rivals-ucf101 reproduce-weizmann data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce-flickr8k rates-flickr8k data-flickr8k \
 	reproduce reproduce-sensitivity complexity dashboard \
-	notebooks docs collect tables figures publish bench formats test reliability lint format clean
+	notebooks docs collect tables figures publish bench check-gpu formats test reliability lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2, of reproduce-*]"
@@ -140,6 +140,13 @@ publish: setup ## the only target that changes what the repository publishes: yo
 bench: .venv/bench-done ## time and memory beside the dense layers and other libraries, and the targets; then `formats` (half an hour)
 	@$(RUN) experiments/benchmark.py
 	@$(RUN) experiments/formats.py
+
+check-gpu: .venv/bench-done ## on a GPU: its tests, its benchmark and Task 1 at paper scale, and which bars are met (under 8 minutes)
+	-timeout 50 $(BIN)/pytest -n 0 tests/test_devices.py
+	-timeout 120 $(RUN) experiments/benchmark.py --only device_sweep --minutes 1.5
+	-timeout 300 $(RUN) experiments/train.py experiment=ucf11 scale=paper seed=0 $(if $(wildcard data/UCF-101),data=ucf101) test=false \
+		trainer.accelerator=gpu trainer.graph=true data.on_device=true logger=none results_dir=results/local/gpu
+	@$(RUN) experiments/check_gpu.py
 
 formats: .venv/bench-done ## every format beside opt_einsum, tednet and tensorly-torch, and how near it fits (four minutes)
 	@$(RUN) experiments/formats.py

@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from math import isnan, nan
+from math import inf, isnan, nan
 from pathlib import Path
 from time import perf_counter
 
@@ -12,14 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from btrnn.benchmark.measure import layers, products
+from btrnn.benchmark.measure import implementations, layers, products
 from btrnn.benchmark.measure.implementations import Built, Implementation, Problem, check, relative_error
-from btrnn.benchmark.measure.run import LAYER_PHASES, PRODUCT_PHASES, TIME_IS_UP, quick_options, run
+from btrnn.benchmark.measure.run import LAYER_PHASES, PRODUCT_PHASES, TIME_IS_UP, _device_tasks, quick_options, run
 from btrnn.benchmark.measure.timing import QUICK, Effort, Visitor, best_and_median, time_interleaved
 from btrnn.benchmark.records import (
     COLUMNS,
     Record,
     RecordFile,
+    gpu_bars,
     note_machine,
     read_machines,
     read_section,
@@ -30,6 +31,7 @@ from btrnn.benchmark.settings import (
     GRAPH,
     INPUT_SHAPES,
     MEMORY_LIMIT,
+    ONE_GRAPH,
     PAPER,
     PRODUCT_SWEEPS,
     SWEEPS,
@@ -232,6 +234,53 @@ def test_memory_of_a_process_apart():
     assert 64 < columns["peak_mib"] < 1000  # x alone has 64 MiB
     assert columns["rounds"] == 1
     assert layers.measure_apart(replace(job, model="none"))["note"] == "failed: KeyError: 'none'"
+
+
+def test_a_gpus_sweeps_visit_layers_and_products_and_both_settings_of_cudnn(tmp_path, monkeypatch):
+    class Again:
+        def __init__(self, warm_up: Callable[[], None], work: Callable[[], None]) -> None:
+            warm_up()
+            self.replay = work
+
+    monkeypatch.setattr(implementations, "Graph", Again)
+    monkeypatch.setattr(layers, "measure_apart", lambda job: {"peak_mib": 5.0})
+    monkeypatch.setattr(layers, "DEVICE_LAYERS", [layers.OURS_BT, layers.in_tf32(layers.OURS_BT)])
+    monkeypatch.setattr(products, "DEVICE_PRODUCTS", [products.in_one_graph(products.OURS_BT)])
+    options = quick_options(tmp_path, "cpu", ("device_sweep",))
+    rows = [row for task in _device_tasks(options, Visitor(CPU, QUICK)) for row in task.measure(inf)]
+    assert {row.section for row in rows} == {"device_sweep"}
+    assert all(row.max_error < 1e-4 and row.rounds > 1 for row in rows if row.factor != "allocator")
+    kinds = {(row.factor, row.implementation) for row in rows}
+    of_layers = {"btrnn.BTLSTM", "btrnn.BTLSTM, TF32"}
+    assert kinds == {
+        *(("allocator", name) for name in ("nn.LSTM", "btrnn.BTLSTM")),
+        *(("batch", name) for name in (*of_layers, "btrnn BT, one CUDA graph")),
+        *(("time", name) for name in of_layers),
+    }
+    assert {row.phase for row in rows if row.implementation in of_layers} == set(LAYER_PHASES)
+    run(options, lambda *_: None)
+    assert not list(tmp_path.iterdir())  # of a CPU nothing is claimed
+
+
+def test_the_bars_of_a_gpu_are_judged_by_medians_and_by_all_three_models(tmp_path):
+    times = [("nn.LSTM", 2.0), ("btrnn.BTLSTM", 4.0), (f"btrnn.BTLSTM{ONE_GRAPH}", 0.4)]
+    rows = [
+        record("device_sweep", Point("batch", 16), name, "training step", best_ms=9.0, median_ms=ms)
+        for name, ms in times
+    ]
+    rows += [
+        record("device_sweep", Point("allocator", 1), name, "training step", peak_mib=1000 / ms) for name, ms in times
+    ]
+    RecordFile(section_path(tmp_path, "device_sweep", "cuda")).add(rows)
+    for number, expected in ((2, "not measured"), (3, "met")):
+        for model in "abc"[:number]:
+            summary = tmp_path / "gpu" / "runs" / "ucf11" / model / "seed0" / "summary.json"
+            summary.parent.mkdir(parents=True, exist_ok=True)
+            summary.write_text('{"seconds": 90.5}')
+        bars = gpu_bars(tmp_path)
+        assert [bar["measured"] for bar in bars[:6]] == ["-", "-", "0.5", "-", "5", "2"]
+        assert [bar["verdict"] for bar in bars[2:]] == ["not met", "not measured", "met", "not met", expected]
+    assert bars[-1]["measured"] == "272"
 
 
 # ---- records and the whole run

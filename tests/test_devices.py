@@ -1,6 +1,7 @@
 """The layers on every device that is here, against float64 on the CPU: where there is a GPU, on it too."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from btrnn.engine.config import register
 from btrnn.models.captioner import Captioner, caption_loss
 
 from .conftest import ROOT
+from .test_training_step import fit, generation, video
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 MODES = {"in_modes": (4, 5, 6), "hidden_modes": (2, 4, 2)}
@@ -81,7 +83,8 @@ def test_a_run_records_the_device_that_trained_it(device: str, tmp_path: Path) -
         f"results_dir={tmp_path}",
         "logger=none",
     ]
-    words += [f"trainer.accelerator={device}", "+trainer.limit_train_batches=2"]
+    words += [f"trainer.accelerator={device}", "+trainer.limit_train_batches=3"]
+    words.append(f"trainer.graph={str(device == 'cuda').lower()}")
     register()
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         summary = run.train(compose("train", words))
@@ -103,3 +106,12 @@ if "cuda" in DEVICES:
             found = torch.autograd.grad(replay(x)[0].square().sum(), list(layer.parameters()))
             for one, other in zip(found, expected, strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("make", [video, generation])
+    @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+    def test_training_steps_replay_as_one_cuda_graph_with_the_same_masks(make: Callable, precision: str) -> None:
+        options = {"accelerator": "cuda", "precision": precision, "gradient_clip_val": 0.5}
+        with_graphs, without = fit(make, graph=True, **options), fit(make, **options)
+        tolerance = 1e-4 if precision == "32-true" else 2e-2
+        for one, other in ((with_graphs.losses, without.losses), (with_graphs.weights, without.weights)):
+            torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)

@@ -199,15 +199,15 @@ def test_another_configuration_in_the_same_folder_is_refused(make_config, finish
 
 
 def test_nan_loss_stops_names_the_step_and_keeps_the_last_checkpoint(make_config, monkeypatch):
-    original = VideoClassification._step
+    original = VideoClassification.measure
 
-    def poisoned(self, batch, split):
-        loss, predicted = original(self, batch, split)
-        return (loss * float("nan") if self.global_step == 12 else loss), predicted
+    def poisoned(self, batch):
+        measured = original(self, batch)
+        return measured._replace(loss=measured.loss * float("nan")) if self.global_step == 12 else measured
 
     config = make_config("scale.video.max_epochs=2")
     with monkeypatch.context() as patch:
-        patch.setattr(VideoClassification, "_step", poisoned)
+        patch.setattr(VideoClassification, "measure", poisoned)
         with pytest.raises(NonFiniteLossError, match="nan at step 12"):
             run.train(config)
     run_dir = Path(config.run_dir)

@@ -140,7 +140,7 @@ def captioning() -> Case:
 
 
 def part_of(batch: tuple[Tensor, ...], rows: slice) -> tuple[Tensor, ...]:
-    part = type(batch)(*(values[rows] for values in batch))
+    part = type(batch)(*(values[rows] if isinstance(values, Tensor) else values for values in batch))
     if isinstance(part, CaptionBatch):
         part = part._replace(tokens=part.tokens[:, : int(part.lengths.max())])
     return part

@@ -191,7 +191,19 @@ def test_channel_that_never_changes_gives_no_nan(
 def transferred(data: UCF11, split: str) -> VideoBatch:
     loader = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}[split]()
     batches = [data.on_after_batch_transfer(batch, 0) for batch in loader]
-    return VideoBatch(*(torch.cat(part) for part in zip(*batches, strict=True)))
+    return VideoBatch(*(torch.cat(part) for part in zip(*(batch[:4] for batch in batches), strict=True)))
+
+
+@pytest.mark.parametrize("options", [{}, {"scaling": "normalized", "pixel_order": "random", "sampling": "resampled"}])
+def test_frames_kept_on_the_device_make_the_loaders_batches(
+    videos: Path, cache_dir: Path, options: dict[str, Any]
+) -> None:
+    loaded, kept = (data_module(videos, cache_dir, on_device=on_device, **options) for on_device in (False, True))
+    for split in ("train", "test"):
+        for one, other in zip(transferred(kept, split)[:4], transferred(loaded, split)[:4], strict=True):
+            assert torch.equal(one, other)
+    numbers = next(iter(kept.train_dataloader())).frames
+    assert (numbers.dtype, numbers.dim()) == (torch.int64, 2)
 
 
 def test_raw_scaling(videos: Path, cache_dir: Path) -> None:

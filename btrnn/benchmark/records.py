@@ -11,12 +11,22 @@ from typing import Any
 
 import pandas as pd
 
-from btrnn.benchmark.settings import Point
+from btrnn.benchmark.settings import ONE_GRAPH, Point
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import read_csv
 
-SECTIONS = ("product", "layer", "memory", "memory_sweep", "layer_sweep", "sweep")
+SECTIONS = ("product", "layer", "memory", "device_sweep", "memory_sweep", "layer_sweep", "sweep")
 REMEDY = "run `make bench`"
+GPU_RUNS = "gpu/runs/*/*/seed0/summary.json"  # of Task 1's three models, below the results
+_SECONDS = 300  # for those
+_GPU_BARS = (  # of the section device_sweep: the larger, the smaller, phase, place, and the least ratio of medians
+    ("dense nn.Linear", "btrnn BT", "forward+backward", Point("batch", 16), 1.0),
+    ("dense nn.Linear", "btrnn BT", "forward+backward", Point("batch", 256), 2.0),
+    ("nn.LSTM", "btrnn.BTLSTM", "training step", Point("batch", 16), 1.0),
+    ("nn.LSTM", "btrnn.BTLSTM", "training step", Point("batch", 256), 2.0),
+    ("nn.LSTM", f"btrnn.BTLSTM{ONE_GRAPH}", "training step", Point("batch", 16), 4.0),
+    ("nn.LSTM", "btrnn.BTLSTM", "training step", Point("allocator", 1), 10.0),  # of which memory is compared
+)
 FORMATS_FILE = "formats.csv"  # of `make formats`, a row for each format of the input map
 
 
@@ -135,3 +145,29 @@ def note_machine(results_dir: Path, section: str, device: str, machine: dict[str
     """Write what a section is measured on, beside what is noted of the others."""
     machines = read_machines(results_dir) | {section_path(results_dir, section, device).stem: machine}
     replace_file(machine_path(results_dir), json.dumps(machines, indent=2, sort_keys=True) + "\n")
+
+
+def gpu_bars(results_dir: Path) -> list[dict[str, str]]:
+    """Return what is asked of a GPU, what was measured there, in full float32, and whether it is met.
+
+    Raises:
+        ResultsError: The section device_sweep was not measured on a GPU.
+    """
+    table = read_section(results_dir, "device_sweep", "cuda").set_index(["factor", "value", "phase", "implementation"])
+    rows = []
+    for larger, smaller, phase, place, least in _GPU_BARS:
+        column = table["peak_mib" if place.factor == "allocator" else "median_ms"]
+        above, below = (float(column.get((*place, phase, name), nan)) for name in (larger, smaller))
+        what = "memory" if place.factor == "allocator" else f"{place.value} clips"
+        bar = {"bar": f"{larger} / {smaller}, {phase}, {what}", "asked": f"at least {least:g}"}
+        rows.append(bar | _judged(above / below, above / below >= least))
+    seconds = [json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in results_dir.glob(GPU_RUNS)]
+    total = sum(seconds) if len(seconds) == len(("LSTM", "TT-LSTM", "BT-LSTM")) else nan
+    bar = {"bar": "Task 1, three models, 500 epochs, seconds", "asked": f"at most {_SECONDS}"}
+    return [*rows, bar | _judged(total, total <= _SECONDS)]
+
+
+def _judged(measured: float, met: bool) -> dict[str, str]:
+    if isnan(measured):
+        return {"measured": "-", "verdict": "not measured"}
+    return {"measured": f"{measured:.3g}", "verdict": "met" if met else "not met"}

@@ -11,7 +11,9 @@ from typing import Literal, NamedTuple
 import opt_einsum
 
 Modes = tuple[int, ...]
-GRAPH = ", CUDA graph"  # what the name of an implementation ends with that is replayed as one
+# what the name of an implementation ends with: replayed as CUDA graphs, one forward and one backward; each phase as one
+GRAPH, ONE_GRAPH = ", CUDA graph", ", one CUDA graph"
+TF32 = ", TF32"  # what cuDNN does where torch is left as it is; else products of float32 are in float32
 
 
 Family = Literal["dense", "BT", "TT"]
@@ -109,6 +111,10 @@ PRODUCT_SWEEPS: dict[str, dict[int, Shape]] = {
     "input": INPUT_SHAPES,
 }
 TIME_SWEEP = {time: replace(INPUT_SHAPES[1_024], time=time) for time in (6, 24, 100, 1_000)}
+DEVICE_SWEEPS = {  # of a GPU, the most wanted first
+    "batch": {batch: replace(PAPER, batch=batch) for batch in (16, 256, 64, 1_024)},
+    "time": TIME_SWEEP,
+}
 SWEEPS = PRODUCT_SWEEPS | {"time": TIME_SWEEP}
 
 

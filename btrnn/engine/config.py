@@ -104,9 +104,11 @@ NOT_SCIENCE = (
     *(
         "data.root",
         "data.cache_dir",
+        "data.on_device",
         "trainer.accelerator",
         "trainer.devices",
         "trainer.num_nodes",
+        "trainer.graph",
         "trainer.enable_progress_bar",
     ),
 )
@@ -115,6 +117,7 @@ LATER = {  # what runs of older versions do not say, and did
     "data.fold": None,
     "data.frame_order": "time",
     "data.pixel_order": "rows",
+    "trainer.precision": "32-true",
 }
 # What the run's name already says, so that it need not be said again by the list of overrides.
 NAMED = (
@@ -173,7 +176,8 @@ def check_targets(config: DictConfig) -> None:
             raise ConfigError(f"{path}._target_ {target!r} cannot be imported: {error}") from error
         allowed = _parameters(function)
         for key in map(str, node):
-            if not key.startswith("_") and allowed is not None and key not in allowed:
+            own = f"{path}.{key}" == "trainer.graph"  # which `btrnn.engine.run` takes out
+            if not (key.startswith("_") or own or allowed is None or key in allowed):
                 raise ConfigError(
                     f"{path} has the key {key!r}, which {target} does not take. {known_keys(key, allowed)}"
                 )

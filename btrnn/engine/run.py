@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import RichProgressBar
@@ -22,13 +23,14 @@ from btrnn.data.module import DataModule
 from btrnn.engine import callbacks, processes
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
 from btrnn.engine.finished import summarise
-from btrnn.engine.machine import reuse_freed_memory, start_memory_anew
+from btrnn.engine.machine import GraphedSteps, reuse_freed_memory, start_memory_anew
 from btrnn.engine.weights import WholeCheckpointIO, load_weights, moved, previous_checkpoint, read_state, read_weights
 from btrnn.storage.atomic import locked, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 from btrnn.tasks import NonFiniteLossError, Outputs, Task
 
 log = logging.getLogger(__name__)
+_PRECISIONS = ("32-true", "bf16-mixed")  # of `trainer.precision`
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -52,6 +54,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     with ExitStack() as held:
         held.enter_context(callbacks.quiet_lightning())
         number = processes.number_of(config.trainer)
+        _check_trainer(config, number)
         if number > 1 and not processes.started():
             return processes.launch(train, config, number)
         if number > 1:
@@ -68,6 +71,33 @@ def train(config: DictConfig) -> dict[str, Any]:
             replace_file(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
             _forget_resume_points(run_dir)
     return summary
+
+
+def _check_trainer(config: DictConfig, number: int) -> None:
+    """Check what Lightning would take, but not do as asked, and what it does not know.
+
+    Raises:
+        ConfigError: The message says what would be done.
+    """
+    trainer = config.trainer
+    precision, graph = trainer.get("precision", _PRECISIONS[0]), trainer.get("graph", False)
+    if precision not in _PRECISIONS:
+        raise ConfigError(
+            f"trainer.precision={precision}: runs have {' or '.join(_PRECISIONS)}. float16 would need scaled losses, "
+            "which clipped gradients and a fused Adam do not go with; bfloat16 has float32's range, and needs no scale"
+        )
+    if not isinstance(graph, bool):
+        raise ConfigError(f"trainer.graph={graph}: true makes each training step one CUDA graph, false does not")
+    on_cuda = trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    needs = {
+        "needs a CUDA device, and there is none, or trainer.accelerator names another": on_cuda,
+        f"is for one device, and there are {number}": number == 1,
+        "makes a step of every batch, and cannot accumulate": trainer.get("accumulate_grad_batches", 1) == 1,
+        "is for batches of repeated shapes, and each of captions has its own": config.section != "captioning",
+    }
+    for need, met in needs.items():
+        if graph and not met:
+            raise ConfigError(f"trainer.graph=true {need}; trainer.graph=false trains without")
 
 
 def _begin(config: DictConfig, run_dir: Path, held: ExitStack) -> dict[str, Any] | None:
@@ -102,6 +132,7 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number
     own = [history, callbacks.ResumePoint(resume_path, config.resume_every_seconds, history)]
     trainer = _trainer(config, own, logger, number)
     _prepare(data, task, number)
+    task.graphed = GraphedSteps(task) if config.trainer.get("graph") else None
     if trainer.is_global_zero:
         replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
     log.info("%s %s", "resuming" if begun else "training", run_dir)
@@ -116,6 +147,7 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number
             f"{task.monitor} is not finite after any of the {len(history.rows)} epochs (see {history.path}), so no "
             f"weights can be chosen. A lower task.learning_rate than {task.learning_rate} may help"
         )
+    task.graphed = None  # and the GPU's memory is free
     processes.leave()
     if not trainer.is_global_zero:
         return {}
@@ -203,7 +235,7 @@ def _prepare(data: DataModule, task: Task, number: int = 1) -> None:
 def _trainer(config: DictConfig, own: list[Callback], logger: WandbLogger | None, number: int = 1) -> Trainer:
     progress: Callback = RichProgressBar() if sys.stderr.isatty() else callbacks.EpochLine()
     trainer: Trainer = instantiate(
-        config.trainer,
+        OmegaConf.masked_copy(config.trainer, [key for key in config.trainer if key != "graph"]),
         callbacks=[callbacks.SeedEveryStep(config.seed), *own, progress, *processes.callbacks(number)],
         logger=logger or False,
         plugins=[WholeCheckpointIO(), processes.environment(number)],

@@ -73,7 +73,8 @@ class _Attention(nn.Module):
 
     def filterbank(self, hidden: Float[Tensor, "batch hidden"]) -> Filterbank:
         """Place the filters."""
-        row, column, log_variance, log_stride, log_intensity = self.placement(hidden).unbind(dim=1)
+        numbers = self.placement(hidden).to(self.placement.weight.dtype)  # bfloat16 would place them 1/16 pixel apart
+        row, column, log_variance, log_stride, log_intensity = numbers.unbind(dim=1)
         (height, width), count = self.image_shape, self.filter_size
         stride = self.largest_stride * log_stride.exp()
         variance = log_variance.exp()

@@ -134,7 +134,8 @@ class DRAW(nn.Module):
             hidden = decoder_state.hidden[0]
             glimpse = self.read(images, images - canvas.sigmoid(), hidden)
             _, encoder_state = self.encoder(torch.cat([glimpse, hidden], dim=1).unsqueeze(0), encoder_state)
-            mean, log_sd = self.posterior(encoder_state.hidden[0]).chunk(2, dim=1)
+            # where autocast is on: the latents and all of the bound in the parameters' precision
+            mean, log_sd = self.posterior(encoder_state.hidden[0]).to(canvas.dtype).chunk(2, dim=1)
             noise = draw(torch.randn_like, mean)
             latent = mean + noise * log_sd.exp()
             divergences.append(0.5 * (mean.square() + (2 * log_sd).exp() - 1).sum(dim=1) - log_sd.sum(dim=1))

@@ -22,20 +22,20 @@ class VideoClassifier(nn.Module):
         self.classifier = nn.Linear(recurrent.hidden_size * recurrent.num_directions, num_classes)
 
     def forward(
-        self, frames: Float[Tensor, "batch time features"], mask: Bool[Tensor, "batch time"]
+        self, frames: Float[Tensor, "batch time features"], mask: Bool[Tensor, "batch time"] | None = None
     ) -> Float[Tensor, "batch classes"]:
         """Compute the class scores before softmax.
 
         Args:
             frames: (B, T, I), T frames a clip. A shorter clip has padding in front.
-            mask: (B, T), true where a frame is real. Each clip has at least one.
+            mask: (B, T), true where a frame is real. Each clip has at least one; None where all are.
         """
-        batch, time = mask.shape
+        batch, time, _ = frames.shape
         batch_axis = 0 if self.recurrent.batch_first else 1
-        lengths = mask.sum(dim=1)
-        if bool((lengths == time).all()):
+        if mask is None or bool(mask.all()):
             _, state = self.recurrent(frames if batch_axis == 0 else frames.transpose(0, 1))
         else:  # a masked step leaves the state as it is, so the real frames are moved to the front and the rest is cut
+            lengths = mask.sum(dim=1)
             order = (torch.arange(time, device=mask.device) + (time - lengths).unsqueeze(1)) % time
             moved = frames.gather(1, order.unsqueeze(-1).expand_as(frames))
             _, state = self.recurrent(

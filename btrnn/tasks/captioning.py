@@ -23,7 +23,7 @@ from btrnn.ops import shared_batch
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import arrays_bytes
 from btrnn.tasks.caption_scores import constant_cider, score_captions, tokenizer_name, true_cider
-from btrnn.tasks.task import Outputs, Task, warmed_up_adam
+from btrnn.tasks.task import Measured, Outputs, Task, warmed_up_adam
 
 log = logging.getLogger(__name__)
 NUM_SHOWN = 6  # test images whose pictures are kept, drawn once for all runs, whatever is said of them
@@ -94,15 +94,15 @@ class Captioning(Task):
         """Return how captions are made and scored."""
         return {"tokenizer": tokenizer_name(), "beam_size": self.beam_size}
 
-    def loss(self, batch: CaptionBatch, split: str) -> Tensor:
-        """Compute and log the mean cross-entropy a word, nats; <eos> is a word, padding is none."""
+    def measure(self, batch: CaptionBatch) -> Measured:
+        """Compute the mean cross-entropy a word, nats; <eos> is a word, padding is none."""
         tokens = batch.tokens
         if shared_batch.shared() is not None:  # as wide in all processes, and so are the dropout masks
             width = torch.tensor(tokens.shape[1], device=tokens.device)
             distributed.all_reduce(width, distributed.ReduceOp.MAX)
             tokens = F.pad(tokens, (0, int(width) - tokens.shape[1]), value=PAD)
         loss = caption_loss(self.network(batch.features, tokens, batch.lengths), tokens)
-        return self.logged(loss, {f"{split}/loss": loss}, _num_words(batch))
+        return Measured(loss, {"loss": loss}, _num_words(batch))
 
     def on_test_start(self) -> None:
         """Forget an earlier test."""

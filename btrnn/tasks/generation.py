@@ -14,7 +14,7 @@ from btrnn.models.draw import DRAW, DRAWOutput
 from btrnn.nn.lstm import LSTM
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import arrays_bytes
-from btrnn.tasks.task import Outputs, Task, warmed_up_adam
+from btrnn.tasks.task import Measured, Outputs, Task, warmed_up_adam
 
 NUM_SAMPLES = 100  # images drawn from the prior after a test
 NUM_SHOWN = 10  # of them with all canvases, and test images with their reconstructions
@@ -69,13 +69,17 @@ class Generation(Task):
         ]
         return ", ".join(sizes) or "none"
 
-    def loss(self, batch: ImageBatch, split: str) -> Tensor:
-        """Compute the mean bound, and log it with its two parts."""
+    def measure(self, batch: ImageBatch) -> Measured:
+        """Compute the mean bound and its two parts."""
         output: DRAWOutput = self.network(batch.images)
         reconstruction, kl = output.reconstruction.mean(), output.divergences.sum(dim=1).mean()
         loss = reconstruction + kl
-        metrics = {f"{split}/nll_bound": loss, f"{split}/reconstruction": reconstruction, f"{split}/kl": kl}
-        return self.logged(loss, metrics, len(batch.rows))
+        metrics = {"nll_bound": loss, "reconstruction": reconstruction, "kl": kl}
+        return Measured(loss, metrics, len(batch.rows))
+
+    def repeats(self, batch: ImageBatch) -> bool:  # noqa: ARG002
+        """All batches of a size are alike."""
+        return True
 
     def on_test_start(self) -> None:
         """Draw the latents of every test from one seed, so that a test done again gives the same numbers."""

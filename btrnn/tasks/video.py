@@ -11,7 +11,7 @@ from btrnn.data.module import ClipData, VideoBatch
 from btrnn.models import VideoClassifier
 from btrnn.nn.recurrent import Recurrent
 from btrnn.storage.atomic import replace_file
-from btrnn.tasks.task import Outputs, Task
+from btrnn.tasks.task import Measured, Outputs, Task
 
 
 class VideoClassification(Task):
@@ -43,15 +43,16 @@ class VideoClassification(Task):
         self.classifier_l2, self.scaled = classifier_l2, scaled
         self.test_predictions: list[tuple[Tensor, Tensor]] = []  # (rows of the clip table, predicted labels)
 
-    def _step(self, batch: VideoBatch, split: str) -> tuple[Tensor, Tensor]:
-        """Compute the loss and the predictions, and log both metrics as means over the epoch's clips."""
-        scores = self.network(batch.frames, batch.mask)
+    def _scores(self, batch: VideoBatch) -> Tensor:
+        """Return the scores of the classes, (B, classes)."""
+        scores: Tensor = self.network(batch.frames, None if batch.whole else batch.mask)
+        return scores
+
+    def _measured(self, scores: Tensor, batch: VideoBatch) -> Measured:
         penalty = self.classifier_l2 * self.network.classifier.weight.square().sum()
         loss = F.cross_entropy(scores, batch.labels) + penalty
-        predicted = scores.argmax(dim=-1)
-        accuracy = (predicted == batch.labels).float().mean()
-        metrics = {f"{split}/loss": loss, f"{split}/accuracy": accuracy}
-        return self.logged(loss, metrics, len(batch.labels)), predicted
+        accuracy = (scores.argmax(dim=-1) == batch.labels).float().mean()
+        return Measured(loss, {"loss": loss, "accuracy": accuracy}, len(batch.labels))
 
     @property
     def recurrent(self) -> Recurrent:
@@ -70,9 +71,13 @@ class VideoClassification(Task):
         if scores != data.num_classes:
             raise ValueError(f"the network has {scores} classes, but the data have {data.num_classes}")
 
-    def loss(self, batch: VideoBatch, split: str) -> Tensor:
-        """Compute the loss, and log it with the accuracy."""
-        return self._step(batch, split)[0]
+    def measure(self, batch: VideoBatch) -> Measured:
+        """Compute the loss and the accuracy."""
+        return self._measured(self._scores(batch), batch)
+
+    def repeats(self, batch: VideoBatch) -> bool:
+        """Say whether no clip is shorter than the others: those are packed, by numbers that the CPU must know."""
+        return batch.whole
 
     def on_test_start(self) -> None:
         """Forget the predictions of an earlier test."""
@@ -80,8 +85,9 @@ class VideoClassification(Task):
 
     def test_step(self, batch: VideoBatch) -> None:
         """Log loss and accuracy on the test split, and keep the predictions."""
-        _, predicted = self._step(batch, "test")
-        self.test_predictions.append((batch.clips.cpu(), predicted.cpu()))
+        scores = self._scores(batch)
+        self.logged(self._measured(scores, batch), "test")
+        self.test_predictions.append((batch.clips.cpu(), scores.argmax(dim=-1).cpu()))
 
     def outputs(self, data: ClipData) -> Outputs:  # noqa: ARG002
         """Return the last test's rows of the clip table and the labels predicted for them, int (clips,) each."""

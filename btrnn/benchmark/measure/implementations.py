@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from btrnn import BTLinear, TTLinear
-from btrnn.benchmark.settings import GRAPH, MEMORY_LIMIT, Family, Phase, Shape, weight_equation
+from btrnn.benchmark.settings import GRAPH, MEMORY_LIMIT, ONE_GRAPH, Family, Phase, Shape, weight_equation
+from btrnn.engine.machine import Graph
 
 LARGEST_CHECKED_GRADIENT = 2**27  # entries of W; beyond it the float64 gradient alone would take minutes
 LARGEST_ERROR = 1e-4
@@ -160,12 +161,14 @@ class Built:
         gradients: Returns the gradients after a backward pass, laid out as the reference has them; fewer of them where
             the reference has more.
         context: Within which it is called and differentiated.
+        record: Makes a graph of a phase's call, which it is given to warm up and to record; None leaves it as it is.
     """
 
     call: Callable[[Tensor], Tensor]
     parameters: Sequence[Tensor]
     gradients: Callable[[], list[Tensor]]
     context: Callable[[], AbstractContextManager[None]] = field(default=nullcontext)
+    record: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ class Implementation:
         build: Makes it for a problem.
         bytes_needed: Estimates its memory from the shape, for training or not.
         package: The optional package that it is of.
+        largest_error: Of which it is wrong.
     """
 
     name: str
@@ -185,6 +189,7 @@ class Implementation:
     build: Callable[[Problem], Built]
     bytes_needed: Bytes
     package: str = ""
+    largest_error: float = LARGEST_ERROR
 
     def left_out(self, shape: Shape, *, training: bool) -> str:
         """Return why it cannot be measured at a shape here; "" where it can."""
@@ -211,6 +216,20 @@ def graphed(implementation: Implementation) -> Implementation:
         return replace(built, call=lambda x: replay(x, *built.parameters))
 
     return replace(implementation, name=implementation.name + GRAPH, build=build)
+
+
+def in_one_graph(implementation: Implementation) -> Implementation:
+    """Return the same with each phase as one CUDA graph, as `trainer.graph=true` makes it of a training step."""
+    return changed(implementation, ONE_GRAPH, record=Graph)
+
+
+def changed(implementation: Implementation, ending: str, **changes: Any) -> Implementation:
+    """Return the same under a name with an ending, with other attributes where it is built."""
+
+    def build(problem: Problem) -> Built:
+        return replace(implementation.build(problem), **changes)
+
+    return replace(implementation, name=implementation.name + ending, build=build)
 
 
 def leaves(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -247,18 +266,19 @@ def step(built: Built, problem: Problem, phase: Phase) -> Callable[[], None]:
         with built.context():
             torch.autograd.backward(built.call(problem.x), problem.d_output)
 
-    if phase == "forward":
-        return forward
-    if phase == "forward+backward":
-        return forward_backward
-    # so small a step that the weights stay what they are over a hundred rounds
-    adam = torch.optim.Adam(list(built.parameters), lr=1e-7, fused=True)
+    calls: dict[Phase, Callable[[], None]] = {"forward": forward, "forward+backward": forward_backward}
+    if phase == "training step":
+        # so small a step that the weights stay what they are over a hundred rounds
+        adam = torch.optim.Adam(list(built.parameters), lr=1e-7, fused=True, capturable=built.record is not None)
 
-    def training_step() -> None:
-        forward_backward()
-        adam.step()
+        def training_step() -> None:
+            forward_backward()
+            adam.step()
 
-    return training_step
+        calls[phase] = training_step
+    call = calls[phase]
+    replay: Callable[[], None] = call if built.record is None else built.record(call, call).replay
+    return replay
 
 
 def check(built: Built, problem: Problem, family: Family, phase: Phase) -> float:

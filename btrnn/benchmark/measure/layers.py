@@ -7,8 +7,8 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,14 +22,18 @@ from btrnn.benchmark.measure.implementations import (
     Bytes,
     Implementation,
     Problem,
+    changed,
     gradient,
     graphed,
+    in_one_graph,
 )
 from btrnn.benchmark.measure.products import fill, fill_tednet, map_parameters, tednet_gradients, tednet_parameters
 from btrnn.benchmark.measure.timing import best_and_median, timer_of
-from btrnn.benchmark.settings import TINY, Family, Shape, dense_bytes, factored_bytes, mode_by_mode_bytes
+from btrnn.benchmark.settings import TF32, TINY, Family, Shape, dense_bytes, factored_bytes, mode_by_mode_bytes
 from btrnn.engine.machine import peak_memory_mib, reuse_freed_memory, start_memory_anew
 from btrnn.ops import native
+
+_LARGEST_TF32_ERROR = 1e-2  # of operands rounded to 10 bits
 
 
 def torch_lstm(problem: Problem) -> Built:
@@ -110,6 +114,21 @@ def tednet_call(layer: Any, shape: Shape) -> Callable[[Tensor], Tensor]:
     return call
 
 
+@contextmanager
+def _tf32() -> Iterator[None]:
+    """Let cuDNN round the operands of its products, as it does where torch is left as it is."""
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def in_tf32(layer: Implementation) -> Implementation:
+    """Return a layer with cuDNN as torch sets it."""
+    return replace(changed(layer, TF32, context=_tf32), largest_error=_LARGEST_TF32_ERROR)
+
+
 def _with_adam(shape: Shape, training: bool) -> int:
     """Count W, x and W x; where training also the gradient of W and its two moments in Adam."""
     return dense_bytes(shape, training) + training * 2 * dense_bytes(shape, False)
@@ -131,6 +150,8 @@ TEDNET = Implementation("tednet BTTLSTM", "BT", tednet, _with_states(mode_by_mod
 
 LAYERS = [TORCH, DENSE, OURS_BT, PLAIN_BT, TEDNET, OURS_TT, PLAIN_TT]
 GRAPHED_LAYERS = [graphed(one) for one in (TORCH, DENSE, OURS_BT, OURS_TT)]
+DEVICE_LAYERS = [TORCH, in_tf32(TORCH), OURS_BT, in_tf32(OURS_BT), DENSE, OURS_TT, TEDNET]
+GRAPHED_DEVICE_LAYERS = [in_one_graph(one) for one in DEVICE_LAYERS[:-1]]
 
 
 _FAMILIES: dict[str, Family] = {

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from btrnn import BTLinear, TTLinear
-from btrnn.benchmark.measure.implementations import Built, Implementation, Problem, gradient, graphed, leaves
+from btrnn.benchmark.measure.implementations import (
+    Built,
+    Implementation,
+    Problem,
+    gradient,
+    graphed,
+    in_one_graph,
+    leaves,
+)
 from btrnn.benchmark.settings import (
     Family,
     Modes,
@@ -247,4 +255,6 @@ PRODUCTS = [
     TLTORCH,
 ]
 GRAPHED_PRODUCTS = [graphed(one) for one in (DENSE, OURS_BT, OPTIMAL_BT, OURS_TT, OPTIMAL_TT)]
+DEVICE_PRODUCTS = [DENSE, OURS_BT, OPTIMAL_BT, TEDNET, OURS_TT, TLTORCH]
+GRAPHED_DEVICE_PRODUCTS = [in_one_graph(one) for one in (DENSE, OURS_BT, OPTIMAL_BT, OURS_TT)]
 SWEPT_PRODUCTS = [DENSE, OURS_BT, PLAIN_BT, OPTIMAL_BT, TEDNET, OURS_TT, OPTIMAL_TT, TLTORCH]

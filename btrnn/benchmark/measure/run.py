@@ -15,6 +15,7 @@ from btrnn.benchmark.measure.implementations import Implementation, Problem
 from btrnn.benchmark.measure.timing import QUICK, Cells, Effort, Visitor, measure_rates, roofline_seconds
 from btrnn.benchmark.records import SECTIONS, Record, RecordFile, note_machine, record, section_path
 from btrnn.benchmark.settings import (
+    DEVICE_SWEEPS,
     INPUT_SHAPES,
     PAPER,
     PRODUCT_SWEEPS,
@@ -52,6 +53,7 @@ class Options:
         memory_models: Layers whose memory is measured.
         memory_inputs: The input sizes over which memory is measured.
         memory_sweeps: The shapes of the section memory_sweep.
+        device_sweeps: Those of the section device_sweep, of a GPU.
     """
 
     results_dir: Path
@@ -65,6 +67,7 @@ class Options:
     memory_models: tuple[Implementation, ...] = tuple(layers.LAYERS)
     memory_inputs: dict[int, Shape] = field(default_factory=lambda: INPUT_SHAPES)
     memory_sweeps: Sweeps = field(default_factory=lambda: {name: PRODUCT_SWEEPS[name] for name in MEMORY_FACTORS})
+    device_sweeps: Sweeps = field(default_factory=lambda: DEVICE_SWEEPS)
 
 
 def quick_options(results_dir: Path, device: str, sections: tuple[str, ...]) -> Options:
@@ -81,6 +84,7 @@ def quick_options(results_dir: Path, device: str, sections: tuple[str, ...]) -> 
         memory_models=(layers.DENSE, layers.OURS_BT),
         memory_inputs={},
         memory_sweeps={"rank": {2: TINY}, "blocks": {2: TINY}},
+        device_sweeps={"batch": {4: TINY}, "time": {3: TINY}},
     )
 
 
@@ -138,9 +142,8 @@ def measure(results_dir: Path, sections: Sequence[str], minutes: float, *, quick
         quick: Tiny shapes and few rounds instead, whatever the time.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    if not sections:
-        return []
+    devices = ["cpu"] if set(sections) - {"device_sweep"} else []
+    devices += ["cuda"] if sections and torch.cuda.is_available() else []
     for device in devices:
         options = Options(results_dir, device, 60 * minutes * _SPARE / len(devices), tuple(sections))
         if quick:
@@ -163,6 +166,8 @@ def _tasks(options: Options, device: torch.device) -> Iterator[Task]:
         yield _visit_task(visitor, "layer", options.paper, paper, implementations, weight=8.0, layer=True)
     if "memory" in options.sections:
         yield from _memory_tasks(options)
+    if "device_sweep" in options.sections and gpu:
+        yield from _device_tasks(options, visitor)
     if "memory_sweep" in options.sections:
         of_trains = {factor: shapes for factor, shapes in options.memory_sweeps.items() if factor != "blocks"}
         for model, sweeps in ((layers.OURS_BT, options.memory_sweeps), (layers.OURS_TT, of_trains)):
@@ -188,7 +193,7 @@ def _visit_task(
     layer: bool = False,
 ) -> Task:
     """Make the task of a shape, which stands for some points."""
-    phases = LAYER_PHASES if section == "layer" else PRODUCT_PHASES
+    phases = LAYER_PHASES if layer and section != "layer_sweep" else PRODUCT_PHASES
     title = ", ".join(f"{point.factor} {point.value:,}" for point in points)
 
     def measure(end: float) -> list[Record]:
@@ -222,6 +227,20 @@ def _roofline_task(options: Options, device: torch.device) -> Task:
         return rows
 
     return Task("product", "roofline", 0.2, measure)
+
+
+def _device_tasks(options: Options, visitor: Visitor) -> Iterator[Task]:
+    """Yield the parts of a GPU's sweeps: layers, of which memory too, and where the batch is varied products."""
+    recorded = visitor.device.type == "cuda"
+    for model in (layers.TORCH, layers.OURS_BT):
+        yield _memory_task(options, model, options.paper, [Point("allocator", 1)], section="device_sweep")
+    for factor, shapes in options.device_sweeps.items():
+        for shape, points in visits({factor: shapes}):
+            kinds = layers.DEVICE_LAYERS + (layers.GRAPHED_DEVICE_LAYERS if recorded else [])
+            yield _visit_task(visitor, "device_sweep", shape, points, kinds, layer=True)
+            if factor == "batch":
+                kinds = products.DEVICE_PRODUCTS + (products.GRAPHED_DEVICE_PRODUCTS if recorded else [])
+                yield _visit_task(visitor, "device_sweep", shape, points, kinds)
 
 
 def _memory_tasks(options: Options) -> Iterator[Task]:

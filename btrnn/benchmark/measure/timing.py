@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from btrnn.benchmark.measure.implementations import LARGEST_ERROR, Built, Implementation, Problem, check, step
+from btrnn.benchmark.measure.implementations import Built, Implementation, Problem, check, step
 from btrnn.benchmark.settings import FLOAT_BYTES, Family, Phase, Shape, cheapest_contraction
 
 Call = Callable[[], None]
@@ -174,7 +174,7 @@ class Visitor:
             if not implementation.package:  # a failure of our own code is not a result
                 raise
             return {"note": f"failed: {type(failure).__name__}: {str(failure).splitlines()[0]}"}
-        if error > LARGEST_ERROR:
+        if error > implementation.largest_error:
             return {"max_error": error, "note": f"wrong: error {error:.1e}"}
         if seconds > self.effort.longest_seconds:
             return {"max_error": error, "note": f"left out: a call takes {seconds:.1f} s"}

@@ -62,6 +62,8 @@ class UCF11(ClipData):
         num_frames: frames a clip, T.
         frames_cached: frames a clip in the cache, K.
         decoder: "pyav" or "skvideo".
+        on_device: keep all cached frames, as bytes, on the device that trains, and take batches from there: for a GPU,
+            which else waits for the loader.
         batch_size: clips in a batch.
         seed: seed of the run: draws the split, the frames and the order.
 
@@ -87,6 +89,7 @@ class UCF11(ClipData):
         num_frames: int = 6,
         frames_cached: int = 12,
         decoder: Literal["pyav", "skvideo"] = "pyav",
+        on_device: bool = False,
         batch_size: int = 16,
         seed: int = 0,
     ) -> None:
@@ -117,6 +120,8 @@ class UCF11(ClipData):
         self.num_frames = num_frames
         self.frames_cached = frames_cached
         self.decoder = decoder
+        self.on_device = on_device
+        self._frames: torch.Tensor | None = None  # all of them, (clips x K, I), where they are on the device
         self.batch_size = batch_size
         self.seed = seed
         self.classes: dict[str, str] = CLASSES.get(source) or stand_in("motions").MOTION_CLASSES
@@ -196,7 +201,9 @@ class UCF11(ClipData):
     def _loader(self, split: str, sampling: Sampling, *, shuffle: bool) -> DataLoader[VideoBatch]:
         if self._cache is None:
             raise RuntimeError("call prepare_data() and setup() before asking for a loader")
-        clips = CachedClips(self._cache, self.num_frames, self.seed, sampling, self.frame_order)
+        clips = CachedClips(
+            self._cache, self.num_frames, self.seed, sampling, self.frame_order, numbered=self.on_device
+        )
         order = self.batches(self._rows(split), shuffle=shuffle)
         # No worker processes: reading a batch of frames from a memory-mapped file takes 2 ms.
         return DataLoader(clips, sampler=order, batch_size=None)
@@ -214,7 +221,7 @@ class UCF11(ClipData):
         return self._loader("test", "fixed", shuffle=False)
 
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:  # noqa: ARG002
-        """Scale the frames on the device: uint8 -> float32, padding 0."""
+        """Scale the frames on the device: uint8 -> float32, padding 0; first take them, if they are kept there."""
         # Colour is a frame's fastest axis, so the channels' numbers repeat. Written out, they are subtracted
         # ten times faster than broadcast along an axis of 3.
         mean, sd = (
@@ -222,6 +229,10 @@ class UCF11(ClipData):
             for channel in (self.channel_mean, self.channel_sd)
         )
         frames = batch.frames
+        if self.on_device and self._cache is not None:
+            if self._frames is None or self._frames.device != frames.device:
+                self._frames = torch.tensor(self._cache.frames, device=frames.device).flatten(0, 1)
+            frames = self._frames.index_select(0, frames.flatten()).view(*frames.shape, -1)
         if self._pixels is not None:
             pixels = frames.reshape(*frames.shape[:2], -1, NUM_COLORS)
             frames = pixels.index_select(-2, self._pixels.to(frames.device)).flatten(-2)

@@ -27,20 +27,32 @@ class CachedClips(Dataset[VideoBatch]):
         sampling: "fixed" draws a clip's frames once, from (seed, row); "resampled" from (seed, epoch, row).
         frame_order: "time", or "shuffled": each clip has a random order of its own, drawn with its frames. One order
             for all clips could be learnt, and a new one in every epoch would be an augmentation beside the shuffling.
+        numbered: give the numbers of the frames in the cache, (B, T) int64, in place of what they show.
     """
 
     def __init__(
-        self, cache: FrameCache, num_frames: int, seed: int, sampling: Sampling, frame_order: FrameOrder = "time"
+        self,
+        cache: FrameCache,
+        num_frames: int,
+        seed: int,
+        sampling: Sampling,
+        frame_order: FrameOrder = "time",
+        *,
+        numbered: bool = False,
     ) -> None:
         self.cache = cache
         self.num_frames = num_frames
         self.seed = seed
         self.sampling = sampling
         self.frame_order = frame_order
+        self.numbered = numbered
+        self._fixed: dict[int, np.ndarray] = {}  # positions that were drawn once for all
         self.labels = cache.table["label"].to_numpy(dtype=np.int64)
 
     def positions(self, row: int, epoch: int) -> np.ndarray:
         """Draw which cached frames of a clip are used, in their order: ascending unless shuffled, int (at most T,)."""
+        if row in self._fixed:
+            return self._fixed[row]
         num_cached = int(self.cache.num_cached[row])
         # The two kinds of draw have keys of different lengths, so their streams differ.
         keys = (row,) if self.sampling == "fixed" else (epoch, row)
@@ -48,16 +60,22 @@ class CachedClips(Dataset[VideoBatch]):
         positions = np.sort(rng.choice(num_cached, size=min(num_cached, self.num_frames), replace=False))
         if self.frame_order == "shuffled":  # from a stream of its own, so that the frames are those of the ordered clip
             positions = generator(self.seed, FRAME_ORDER_STREAM, *keys).permutation(positions)
+        if self.sampling == "fixed":
+            self._fixed[row] = positions
         return positions
 
     def __getitem__(self, items: list[Item]) -> VideoBatch:
         """Read a batch, given as a list of (row, epoch)."""
-        frames = np.zeros((len(items), self.num_frames, VALUES_PER_FRAME), dtype=np.uint8)
+        shape, cached = (len(items), self.num_frames), self.cache.frames.shape[1]
+        if self.numbered:
+            frames: np.ndarray = np.zeros(shape, dtype=np.int64)
+        else:
+            frames = np.zeros((*shape, VALUES_PER_FRAME), dtype=np.uint8)
         mask = np.zeros((len(items), self.num_frames), dtype=bool)
         for index, (row, epoch) in enumerate(items):
             positions = self.positions(row, epoch)
             first = self.num_frames - len(positions)
-            frames[index, first:] = self.cache.frames[row, positions]
+            frames[index, first:] = row * cached + positions if self.numbered else self.cache.frames[row, positions]
             mask[index, first:] = True
         rows = np.array([row for row, _ in items], dtype=np.int64)
         return VideoBatch(
@@ -65,6 +83,7 @@ class CachedClips(Dataset[VideoBatch]):
             torch.from_numpy(mask),
             torch.from_numpy(self.labels[rows]),
             torch.from_numpy(rows),
+            bool(mask.all()),
         )
 
 
