@@ -196,6 +196,7 @@ def _add(floor: Model, source_dir: Path, run_dir: Path, common: dict[str, object
         **metrics,
         "model": floor.name,
         "model_label": floor.label,
+        "scaled": False,  # one panel with the runs
         "seconds": time.perf_counter() - started,
         "command": f"python experiments/baseline.py {run_dir.parent.parent}",
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -114,7 +114,7 @@ def _command(group: pd.DataFrame) -> str:
         return first
     values = {"seed": _several(group["seed"]), "data.fold": _several(group["fold"])}
     several = _OF_UNIT.sub(lambda found: f"{found[1]}={values[found[1]]}", first)
-    return several if " -m " in first else several.replace(".py ", ".py -m ", 1)
+    return several if " -m " in first or several == first else several.replace(".py ", ".py -m ", 1)
 
 
 def shape_label(row: Row, without: str = "") -> str:
