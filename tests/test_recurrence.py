@@ -377,6 +377,18 @@ def test_numbers_that_are_none_and_gates_that_are_full():
     torch.testing.assert_close(outputs, torch.full((4, 1), 1.0).tanh())
 
 
+@pytest.mark.parametrize("wrong", [None, *FUSED])
+def test_kernels_of_a_step_serve_only_if_they_answer_rightly(wrong, fused_steps, monkeypatch):
+    made = torch.linspace
+    monkeypatch.setattr(torch, "linspace", lambda *args, device, **options: made(*args, **options))
+    if wrong:
+        right = getattr(fused_steps, wrong)
+        monkeypatch.setattr(dispatch, wrong, lambda *args: tuple(part + 0.01 for part in right(*args)))
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert dispatch._answers(dispatch._fused_steps_are_right) == (wrong is None)
+
+
 @pytest.mark.parametrize(
     ("cell", "with_mask", "forward", "backward"), [("lstm", False, 2, 2), ("lstm", True, 3, 3), ("gru", False, 2, 3)]
 )

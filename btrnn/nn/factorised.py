@@ -191,8 +191,10 @@ class FactorisedLinear(nn.Module):
                 f"on the last axis, got an input of shape {tuple(x.shape)}"
             )
         rows = x.reshape(-1, self.in_features)
-        traced = tracing or torch.compiler.is_compiling()
-        plan = self._traced_plans[-rows.is_cuda] if traced else plan_for(self.network, rows.shape[0], rows, operands)
+        if tracing or torch.compiler.is_compiling():
+            plan = self._traced_plans[-1 if rows.is_cuda else 0]
+        else:
+            plan = plan_for(self.network, rows.shape[0], rows, operands)
         output = apply_map(plan, rows, operands).reshape(*x.shape[:-1], self.out_features)
         return output if self.bias is None else output + self.bias
 
