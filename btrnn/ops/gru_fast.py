@@ -19,18 +19,7 @@ from btrnn.ops import dispatch, native, recurrence
 from btrnn.ops.gru import Operands, Unrolled, plain_unroll
 from btrnn.ops.matmul import repeated_linear
 from btrnn.ops.native.recurrence import serves as native_serves
-from btrnn.ops.recurrence import (
-    Cell,
-    Gradients,
-    Passed,
-    Tensors,
-    chunks_from_the_end,
-    fused_backward,
-    seen,
-    seen_at,
-    sequences_of,
-    started,
-)
+from btrnn.ops.recurrence import Cell, Gradients, Passed, Tensors, chunks_from_the_end, seen, sequences_of, started
 from btrnn.ops.steps import ActivationName, Steps, activation_in_place, gate_slopes
 
 
@@ -108,7 +97,7 @@ def _forward(steps: Steps, operands: Operands, activation: ActivationName, kept:
     kept_by_step = [steps.split(tensor) for tensor in kept or ()]
     for t in steps.order():
         before = steps.before(hidden, t, hidden_0)
-        sums = linear(seen_at(steps, hidden, t, hidden_0, mask), added[t])
+        sums = linear(recurrence.seen_at(steps, hidden, t, hidden_0, mask), added[t])
         both = activate(sums[:, : 2 * size])
         new = torch.addcmul(new_gates[t], both[:, :size], sums[:, 2 * size :]).tanh_()
         torch.lerp(new, before, both[:, size:], out=hidden[t])
@@ -125,7 +114,7 @@ def _fused_forward(steps: Steps, operands: Operands, keep: bool) -> Passed:
     hidden: dict[int, Tensor] = {}
     slopes: dict[int, Tensor] = {}
     for t in steps.order():
-        multiplied = seen_at(steps, hidden, t, hidden_0, mask)
+        multiplied = recurrence.seen_at(steps, hidden, t, hidden_0, mask)
         product = torch.mm(multiplied, weight_t) if addend is None else torch.addmm(addend, multiplied, weight_t)
         hidden[t], slope = dispatch.gru_step(by_step[t], product, steps.before(hidden, t, hidden_0))
         if keep:
@@ -152,7 +141,7 @@ def _fused_backward(
         return to_product, beside, []
 
     into = [started(grads[1], hidden_0)]
-    grad_sums, (first,) = fused_backward(steps, weight, mask, grads[0], into, back, needed[1])
+    grad_sums, (first,) = recurrence.fused_backward(steps, weight, mask, grads[0], into, back, needed[1])
     grad_gates = torch.cat([to_gates[t] for t in range(count)]) if needed[0] else None
     hidden = dict(enumerate(kept[:count]))
     grad_weight = torch.mm(grad_sums.t(), seen(steps, hidden, hidden_0, mask)) if needed[2] else None

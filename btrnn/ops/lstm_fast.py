@@ -16,18 +16,7 @@ from btrnn.ops.lstm import Operands, Unrolled, plain_unroll
 from btrnn.ops.matmul import repeated_linear
 from btrnn.ops.native import recurrence as native_recurrence
 from btrnn.ops.native.recurrence import Kept
-from btrnn.ops.recurrence import (
-    Cell,
-    Gradients,
-    Passed,
-    Tensors,
-    chunks_from_the_end,
-    fused_backward,
-    seen,
-    seen_at,
-    sequences_of,
-    started,
-)
+from btrnn.ops.recurrence import Cell, Gradients, Passed, Tensors, chunks_from_the_end, seen, sequences_of, started
 from btrnn.ops.steps import ActivationName, Steps, activation_in_place, gate_slopes
 
 
@@ -91,7 +80,7 @@ def _forward(
     outputs = hidden_0.new_empty(operands.gates.shape[0], weight.shape[1])
     gates, hidden, linear = steps.split(operands.gates), steps.split(outputs), repeated_linear(weight, steps.sizes)
     for t in steps.order():
-        active = linear(seen_at(steps, hidden, t, hidden_0, mask), gates[t])
+        active = linear(recurrence.seen_at(steps, hidden, t, hidden_0, mask), gates[t])
         input_gate, forget_gate, candidate, output_gate = active.chunk(4, dim=1)
         activate(input_gate)
         activate(forget_gate)
@@ -112,7 +101,7 @@ def _fused_forward(steps: Steps, operands: Operands, keep: bool) -> Passed:
     cell: dict[int, Tensor] = {}
     active: dict[int, Tensor] = {}
     for t in steps.order():
-        product = torch.mm(seen_at(steps, hidden, t, hidden_0, mask), weight_t)
+        product = torch.mm(recurrence.seen_at(steps, hidden, t, hidden_0, mask), weight_t)
         hidden[t], cell[t], activated = dispatch.lstm_step(by_step[t], product, steps.before(cell, t, cell_0))
         if keep:
             active[t] = activated
@@ -217,7 +206,7 @@ def _fused_backward(
         to_gates, to_cell = dispatch.lstm_step_back(state[0], state[1], before, cell[t], active[t])
         return to_gates, None, [to_cell]
 
-    grad_gates, first = fused_backward(steps, weight, mask, grads[0], into, back, needed[1])
+    grad_gates, first = recurrence.fused_backward(steps, weight, mask, grads[0], into, back, needed[1])
     grad_weight = torch.mm(grad_gates.t(), seen(steps, hidden, hidden_0, mask)) if needed[3] else None
     return grad_gates if needed[0] else None, *first, grad_weight
 
