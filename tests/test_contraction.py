@@ -13,13 +13,23 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from btrnn import BTLinear, CPLinear, TTLinear
-from btrnn.ops import native
-from btrnn.ops.contraction import apply_map
+from btrnn.ops import contraction, native
+from btrnn.ops.batched import with_recipe
+from btrnn.ops.contraction import apply_map, reference_product
 from btrnn.ops.native.processor import vector_bytes
-from btrnn.ops.plan import dense_plan, make_plan, native_plan, operands_of_tiles, possible_stages
-from btrnn.ops.stages import Plan, make_stage
+from btrnn.ops.plan import (
+    batched_plan,
+    dense_plan,
+    make_plan,
+    native_plan,
+    operands_of_tiles,
+    possible_batched_stages,
+    possible_stages,
+)
+from btrnn.ops.stages import BATCH, Plan, make_stage
 
 from .factorised_maps import MAPS, layers
+from .launches import LaunchCounter
 from .processes import run_code
 
 pytestmark = pytest.mark.programs  # all of them: what is computed or read without a program is another way
@@ -36,11 +46,23 @@ def draw_stages(data, network, before, allowed, form, stop_early):
     return tuple(stages)
 
 
+def draw_batched_plan(data, network) -> Plan:
+    stages, absorbed, before = [], frozenset(), (BATCH, *network.in_axes)
+    while absorbed != network.all_operands:
+        stage = data.draw(st.sampled_from(list(possible_batched_stages(network, before, absorbed))), label="stage")
+        stages.append(with_recipe(network, stage))
+        absorbed, before = absorbed.union(stage.operands), stage.after
+    return Plan(network, 1, "batched", 0, tuple(stages), 0.0)
+
+
 def draw_plan(data, layer) -> Plan:
     network = layer.network
-    method = data.draw(st.sampled_from(["dense", "torch", *(["native"] if native.available() else [])]))
+    several = ["batched"] if len(network.operands) > 1 else []
+    method = data.draw(st.sampled_from(["dense", "torch", *several, *(["native"] if native.available() else [])]))
     if method == "dense":
         return dense_plan(network, 1, 8, training=True)
+    if method == "batched":
+        return draw_batched_plan(data, network)
     if method == "torch":
         stages = draw_stages(data, network, network.in_axes, network.all_operands, "last", stop_early=False)
         return Plan(network, 1, "torch", 0, stages, 0.0)
@@ -124,6 +146,19 @@ def test_each_way_is_differentiable_twice(kind, method, request):
     )
 
 
+@pytest.mark.parametrize("kind", MAPS)
+def test_plans_for_a_gpu_are_the_definition_and_differentiable_twice(kind):
+    layer = MAPS[kind](bias=False, dtype=torch.float64)
+    plan = batched_plan(layer.network, 2, 8, training=True)
+    x = torch.randn(2, 12, dtype=torch.float64, requires_grad=True)
+    operands = [operand.detach().clone().requires_grad_() for operand in layer.operands()]
+    wanted = reference_product(layer.network, x, operands)
+    torch.testing.assert_close(apply_map(plan, x, operands), wanted, rtol=0, atol=1e-12)
+    assert torch.autograd.gradgradcheck(
+        lambda x, *operands: apply_map(plan, x, operands), (x, *operands), fast_mode=True
+    )
+
+
 @pytest.mark.usefixtures("compiler")
 def test_only_the_gradients_that_are_wanted_are_given():
     layer = BTLinear(**PAPER, tucker_rank=4, num_blocks=2, bias=False)
@@ -201,6 +236,71 @@ def test_a_plan_explains_itself():
         assert str(layer.plan(96)).startswith("torch: ")
 
 
+# ---- on a GPU: what can be said of it without one
+
+
+@pytest.mark.parametrize("itemsize", [2, 4])
+@pytest.mark.parametrize(
+    ("layer", "forward", "both"),
+    [
+        (BTLinear(**PAPER, tucker_rank=4, num_blocks=2, bias=False), 11, 35),
+        (TTLinear(**PAPER, tt_rank=4, bias=False), 7, 20),
+    ],
+    ids=["bt", "tt"],
+)
+def test_at_the_papers_size_a_gpu_is_called_few_times(layer, forward, both, itemsize):
+    plan = make_plan(layer.network, 96, itemsize, training=True, native=False, device="cuda")
+    assert plan.method == "batched"
+    layer.zero_grad()
+    x = torch.randn(1, 57_600)
+    with LaunchCounter() as counter:
+        output = apply_map(plan, x, layer.operands())
+        assert counter.launches <= forward
+        torch.autograd.backward(output, torch.ones_like(output))
+    assert counter.launches <= both
+
+
+def test_on_a_gpu_plans_follow_from_shapes_and_save_what_a_dense_product_takes():
+    for layer in (BTLinear(**PAPER, tucker_rank=4, num_blocks=2), TTLinear(**PAPER, tt_rank=4)):
+        for rows in (96, 1536):
+            options = {"training": True, "native": False, "device": "cuda"}
+            plan, low = (make_plan(layer.network, rows, itemsize, **options) for itemsize in (4, 2))
+            assert plan.method == low.method == "batched"
+            assert len(low.stages) <= len(plan.stages) <= 3
+            assert str(plan).startswith("batched: ")
+            done = sum(plan.network.size((*stage.before, *stage.columns)) for stage in plan.stages)
+            assert done < 57_600 * 1024 / 4
+    assert make_plan(TTLinear((2, 2), (2, 2), tt_rank=4).network, 8, 4, **options).method == "dense"
+
+
+@pytest.fixture
+def planned_for_a_gpu(monkeypatch):
+    """Let all layers take the plans that they would take on a GPU."""
+
+    def plan(network, batch_size, itemsize, *, training, native, device):
+        return make_plan(network, batch_size, itemsize, training=training, native=False, device="cuda")
+
+    monkeypatch.setattr(contraction, "make_plan", plan)
+
+
+@pytest.mark.parametrize("kind", ["bt", "tt", "tucker"])
+@pytest.mark.usefixtures("planned_for_a_gpu")
+def test_a_gpus_plans_serve_low_precision_autocast_and_function_transforms(kind):
+    layer = MAPS[kind]()
+    x = torch.randn(7, layer.in_features)
+    exact = torch.nn.functional.linear(x, layer.to_dense(), layer.bias).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(x)
+    gradients = torch.autograd.grad(output.float().sum(), list(layer.parameters()))
+    assert all(gradient.isfinite().all() and gradient.dtype == torch.float32 for gradient in gradients)
+    torch.testing.assert_close(torch.func.vmap(layer)(x), exact, rtol=1e-4, atol=1e-5)
+    low = layer.to(torch.bfloat16)(x.bfloat16())
+    low.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+    for close in (output, low):
+        torch.testing.assert_close(close.float(), exact, rtol=0.1, atol=0.1)
+
+
 # ---- other ways to run
 
 
@@ -250,11 +350,17 @@ def test_a_mode_that_watches_operations_sees_them_all():
 COMPILE = """
 import torch
 from btrnn import BTLinear, TRLinear, TTLinear
+from btrnn.ops.plan import make_plan
 for layer in (
     BTLinear((4, 5, 6), (3, 2, 4), tucker_rank=2, num_blocks=2),
     TTLinear((8, 10, 9), (4, 4, 4), tt_rank=3),
     TRLinear((8, 10, 9), (4, 16), tr_rank=3),
+    gpu := BTLinear((4, 5, 6), (3, 2, 4), tucker_rank=1, num_blocks=2),
 ):
+    if layer is gpu:
+        plan = make_plan(layer.network, 64, 4, training=True, native=False, device="cuda")
+        assert plan.method == "batched"
+        layer._traced_plans = [plan]
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=True)
     for batch_size in (7, 3):
         x = torch.randn(batch_size, layer.in_features)

@@ -14,17 +14,19 @@ import btrnn
 from btrnn.engine import run
 from btrnn.engine.config import register
 from btrnn.models.captioner import Captioner, caption_loss
+from btrnn.ops import dispatch
 
 from .conftest import ROOT
 from .test_training_step import fit, generation, video
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 MODES = {"in_modes": (4, 5, 6), "hidden_modes": (2, 4, 2)}
-LAYERS = {
+LSTMS = {
     "lstm": lambda: btrnn.LSTM(120, 16, batch_first=True),
     "tt_lstm": lambda: btrnn.TTLSTM(**MODES, tt_rank=3, batch_first=True),
     "bt_lstm": lambda: btrnn.BTLSTM(**MODES, tucker_rank=2, num_blocks=3, batch_first=True),
 }
+LAYERS = LSTMS | {"bt_gru": lambda: btrnn.BTGRU(**MODES, tucker_rank=2, num_blocks=3, batch_first=True)}
 
 
 def outcome(layer: btrnn.LSTM, x: Tensor, lengths: Tensor | None) -> list[Tensor]:
@@ -39,6 +41,11 @@ def outcome(layer: btrnn.LSTM, x: Tensor, lengths: Tensor | None) -> list[Tensor
     return [output, *torch.autograd.grad(output.square().sum(), [x, *layer.parameters()])]
 
 
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Return how far a tensor of any device and type is from one of float64 on the CPU."""
+    return float((found.detach().cpu().double() - expected).norm() / expected.norm())
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("model", LAYERS)
 @pytest.mark.parametrize("ragged", [False, True])
@@ -50,15 +57,35 @@ def test_layers_agree_with_float64(model: str, device: str, ragged: bool) -> Non
     found = outcome(layer.to(device), x.to(device), lengths)
     for one, other in zip(found, expected, strict=True):
         assert one.device.type == device
-        error = (one.cpu().double() - other).norm() / other.norm()
+        error = relative_error(one, other)
         assert error < 1e-4, f"relative error {error:.1e} of a tensor of shape {tuple(one.shape)}"
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("model", LAYERS)
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("kind", [btrnn.LSTM, btrnn.GRU])
+def test_recurrent_dropout_agrees_with_float64(
+    kind: type[btrnn.LSTM | btrnn.GRU], device: str, ragged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mask(like: Tensor, probability: float, **_: bool) -> Tensor | None:
+        """Drop every third number: what is drawn differs between devices."""
+        kept = (torch.arange(like.numel(), device=like.device) % 3 > 0).to(like.dtype)
+        return 1.5 * kept.view(like.shape) if probability else None
+
+    monkeypatch.setattr(kind, "_mask", staticmethod(mask))
+    torch.manual_seed(0)
+    layer, x = kind(12, 16, batch_first=True, bidirectional=True, recurrent_dropout=0.5), torch.randn(8, 7, 12)
+    lengths = torch.tensor([7, 3, 1, 7, 5, 2, 4, 6]) if ragged else None
+    expected = outcome(copy.deepcopy(layer).double(), x.double(), lengths)
+    found = outcome(layer.to(device), x.to(device), lengths)
+    assert all(relative_error(one, other) < 1e-4 for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("model", LSTMS)
 def test_captioner_learns_on_the_device(model: str, device: str) -> None:
     torch.manual_seed(0)
-    captioner = Captioner(LAYERS[model](), vocabulary_size=30, num_channels=12).to(device)
+    captioner = Captioner(LSTMS[model](), vocabulary_size=30, num_channels=12).to(device)
     features, lengths = torch.randn(6, 4, 12, device=device), torch.tensor([8, 3, 5, 8, 4, 6])
     tokens = torch.randint(4, 30, (6, 8), device=device)
     tokens[torch.arange(8, device=device) >= lengths.to(device).unsqueeze(1)] = 0
@@ -95,6 +122,33 @@ def test_a_run_records_the_device_that_trained_it(device: str, tmp_path: Path) -
 
 
 if "cuda" in DEVICES:
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize("ragged", [False, True])
+    @pytest.mark.parametrize("model", LAYERS)
+    def test_other_types_and_autocast_on_a_gpu(model: str, ragged: bool, dtype: torch.dtype) -> None:
+        torch.manual_seed(0)
+        layer, x = LAYERS[model]().cuda(), torch.randn(8, 7, 120, device="cuda")
+        assert dispatch.has_fused_steps(layer.weight_hh_l0)
+        lengths = torch.tensor([7, 3, 1, 7, 5, 2, 4, 6]) if ragged else None
+        expected = outcome(copy.deepcopy(layer).cpu().double(), x.cpu().double(), lengths)
+        found = [outcome(copy.deepcopy(layer).to(dtype), x.to(dtype), lengths)]
+        if dtype != torch.float64:
+            with torch.autocast("cuda", dtype):
+                found.append(outcome(layer, x, lengths))
+        for results in found:
+            for one, other in zip(results, expected, strict=True):
+                assert relative_error(one, other) < (1e-10 if dtype == torch.float64 else 0.1)
+
+    @pytest.mark.parametrize("itemsize", [4, 8])
+    def test_a_gpus_plans_are_taken_and_agree_with_the_definition(itemsize: int) -> None:
+        dtype = {4: torch.float32, 8: torch.float64}[itemsize]
+        layer = btrnn.BTLinear((8, 20, 20, 18), (16, 4, 4, 4), tucker_rank=4, num_blocks=2, bias=False)
+        x = torch.randn(16, 57_600, dtype=torch.float64)
+        expected = x @ layer.to_dense().double().T
+        layer.to("cuda", dtype)
+        assert layer.plan(16).method == "batched"
+        assert relative_error(layer(x.to("cuda", dtype)), expected) < 1e-5
 
     @pytest.mark.parametrize("model", LAYERS)
     def test_layers_replay_as_cuda_graphs(model: str) -> None:

@@ -13,10 +13,11 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from btrnn import GRU, LSTM
-from btrnn.ops import gru, gru_fast, lstm, lstm_fast, native, recurrence
+from btrnn.ops import dispatch, gru, gru_fast, lstm, lstm_fast, native, recurrence
 from btrnn.ops.matmul import repays_onednn
 from btrnn.ops.steps import Steps
 
+from .launches import LaunchCounter
 from .processes import run_code
 
 pytestmark = pytest.mark.programs  # all of them: what is computed or read without a program is another way
@@ -24,6 +25,7 @@ ACTIVATIONS = ("sigmoid", "hard_sigmoid")
 DEFINITIONS, FAST, GATES = {"lstm": lstm, "gru": gru}, {"lstm": lstm_fast, "gru": gru_fast}, {"lstm": 4, "gru": 3}
 LAYERS = {"lstm": LSTM, "gru": GRU}
 TORCH_LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU}
+FUSED = ("lstm_step", "lstm_step_back", "gru_step", "gru_step_back")
 each_cell = pytest.mark.parametrize("cell", DEFINITIONS)
 
 
@@ -78,9 +80,56 @@ def assert_close(got, wanted, tolerance=1e-12):
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.fixture(params=["native", "torch"])
+class FusedSteps:
+    """CUDA's kernels of a step by what is known of them, for tests without a GPU."""
+
+    def lstm_step(self, gates, product, cell):
+        i, f, g, o = (gates + product).chunk(4, dim=1)
+        active = torch.cat([i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()], dim=1)
+        i, f, g, o = active.chunk(4, dim=1)
+        new = f * cell + i * g
+        return o * new.tanh(), new, active
+
+    def lstm_step_back(self, grad_hidden, grad_cell, before, cell, active):
+        i, f, g, o = active.chunk(4, dim=1)
+        to_cell = grad_cell + grad_hidden * o * (1 - cell.tanh() ** 2)
+        parts = [
+            to_cell * g * i * (1 - i),
+            to_cell * before * f * (1 - f),
+            to_cell * i * (1 - g**2),
+            grad_hidden * cell.tanh() * o * (1 - o),
+        ]
+        return torch.cat(parts, dim=1), to_cell * f
+
+    def gru_step(self, gates, product, hidden):
+        (of_r, of_z, of_n), (u_r, u_z, u_n) = gates.chunk(3, dim=1), product.chunk(3, dim=1)
+        r, z = (of_r + u_r).sigmoid(), (of_z + u_z).sigmoid()
+        n = (of_n + r * u_n).tanh()
+        return n + z * (hidden - n), torch.cat([r, z, n, hidden, u_n], dim=1)
+
+    def gru_step_back(self, grad_hidden, kept):
+        r, z, n, hidden, u_n = kept.chunk(5, dim=1)
+        to_z = grad_hidden * (hidden - n) * z * (1 - z)
+        to_n = grad_hidden * (1 - z) * (1 - n**2)
+        to_r = to_n * u_n * r * (1 - r)
+        return torch.cat([to_r, to_z, to_n], dim=1), torch.cat([to_r, to_z, to_n * r], dim=1), grad_hidden * z
+
+
+@pytest.fixture
+def fused_steps(monkeypatch) -> FusedSteps:
+    """Let the recurrences go the way that they go on a GPU."""
+    steps = FusedSteps()
+    for name in FUSED:
+        monkeypatch.setattr(dispatch, name, getattr(steps, name))
+    monkeypatch.setattr(dispatch, "has_fused_steps", lambda _: True)
+    return steps
+
+
+@pytest.fixture(params=["native", "torch", "fused"])
 def way(request) -> Iterator[str]:
-    """Do a test twice: with the native kernel, and without."""
+    """Do a test three times: with the native kernel, without, and as on a GPU."""
+    if request.param == "fused":
+        request.getfixturevalue("fused_steps")
     if request.param == "native":
         request.getfixturevalue("compiler")
         assert native.available()
@@ -88,7 +137,7 @@ def way(request) -> Iterator[str]:
         yield request.param
 
 
-both_ways = pytest.mark.usefixtures("way")
+every_way = pytest.mark.usefixtures("way")
 
 
 @pytest.fixture
@@ -115,9 +164,9 @@ CASES = {
 }
 
 
-@both_ways
+@every_way
 @each_cell
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     **CASES,
     needed=st.sets(st.sampled_from(range(4)), min_size=1),
@@ -142,9 +191,9 @@ def test_equals_the_plain_loop_with_every_choice_of_gradients(
     assert_close(again, wanted)
 
 
-@both_ways
+@every_way
 @each_cell
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**CASES)
 def test_without_gradients_equals_the_plain_loop(
     cell, sizes, hidden_size, with_mask, activation, reverse, seed, chunk_rows
@@ -160,7 +209,7 @@ def test_without_gradients_equals_the_plain_loop(
     assert_close([x for x in operands if x is not None], [x for x in before if x is not None], 0)
 
 
-@both_ways
+@every_way
 @pytest.mark.parametrize(
     ("activation", "reverse", "sizes", "with_mask"),
     [("sigmoid", False, [2, 2, 2], False), ("hard_sigmoid", True, [3, 3, 1, 1], True)],
@@ -177,7 +226,7 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(cell, acti
     assert gradgradcheck(run, sources, fast_mode=True)
 
 
-@both_ways
+@every_way
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @each_cell
 def test_second_derivatives_are_finite_where_gates_are_at_their_bounds(cell, activation):
@@ -192,7 +241,7 @@ def test_second_derivatives_are_finite_where_gates_are_at_their_bounds(cell, act
     assert_close(*found)
 
 
-@both_ways
+@every_way
 @each_cell
 def test_second_derivatives_do_not_count_an_operand_twice_that_another_was_made_of(cell):
     operands = make_operands(cell, [2] * 3, 2, False)
@@ -206,7 +255,7 @@ def test_second_derivatives_do_not_count_an_operand_twice_that_another_was_made_
     assert_close(*found)
 
 
-@both_ways
+@every_way
 @each_cell
 def test_hard_sigmoid_is_flat_on_its_bounds_in_both_ways(cell):
     """At x = -2.5 and 2.5 the slope is a convention; both must have the same."""
@@ -220,7 +269,7 @@ def test_hard_sigmoid_is_flat_on_its_bounds_in_both_ways(cell):
     assert_close(*found, 0)
 
 
-@both_ways
+@every_way
 @each_cell
 def test_the_backward_is_repeatable_bit_by_bit_and_leaves_what_it_saved(cell):
     operands = make_operands(cell, [16] * 20, 32, True, dtype=torch.float32)
@@ -234,7 +283,7 @@ def test_the_backward_is_repeatable_bit_by_bit_and_leaves_what_it_saved(cell):
         assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
 
 
-@both_ways
+@every_way
 @each_cell
 def test_the_operands_may_have_any_strides(cell):
     operands = make_operands(cell, [3, 2, 2], 2, True)
@@ -247,7 +296,7 @@ def test_the_operands_may_have_any_strides(cell):
     assert_close(*found)
 
 
-@both_ways
+@every_way
 @each_cell
 def test_the_outputs_may_be_changed_in_place(cell):
     operands = make_operands(cell, [2] * 3, 2, False)
@@ -328,7 +377,41 @@ def test_numbers_that_are_none_and_gates_that_are_full():
     torch.testing.assert_close(outputs, torch.full((4, 1), 1.0).tanh())
 
 
-@both_ways
+@pytest.mark.parametrize("wrong", [None, *FUSED])
+def test_kernels_of_a_step_serve_only_if_they_answer_rightly(wrong, fused_steps, monkeypatch):
+    made = torch.linspace
+    monkeypatch.setattr(torch, "linspace", lambda *args, device, **options: made(*args, **options))
+    if wrong:
+        right = getattr(fused_steps, wrong)
+        monkeypatch.setattr(dispatch, wrong, lambda *args: tuple(part + 0.01 for part in right(*args)))
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert dispatch._answers(dispatch._fused_steps_are_right) == (wrong is None)
+
+
+@pytest.mark.parametrize(
+    ("cell", "with_mask", "forward", "backward"), [("lstm", False, 2, 2), ("lstm", True, 3, 3), ("gru", False, 2, 3)]
+)
+def test_on_a_gpu_a_step_takes_few_calls(cell, with_mask, forward, backward, fused_steps, monkeypatch):
+    monkeypatch.setattr(dispatch, "dispatch_modes_are_active", lambda: False)  # else the counter would have it all
+
+    def launches(count: int) -> tuple[int, int]:
+        operands, counter = make_operands(cell, [2] * count, 3, with_mask), LaunchCounter()
+        sources = sources_of(operands)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in FUSED:
+                patch.setattr(dispatch, name, counter.as_one(getattr(fused_steps, name)))
+            with counter:
+                outputs = fast(operands, [2] * count, "sigmoid", False)[0]
+                before = counter.launches
+                torch.autograd.grad(outputs, sources, torch.ones_like(outputs))
+        return before, counter.launches - before
+
+    few, more = launches(2), launches(5)
+    assert [after - before for before, after in zip(few, more, strict=True)] == [3 * forward, 3 * backward]
+
+
+@every_way
 @each_cell
 def test_no_gradient_for_the_whole_sequence_runs_fast(cell, no_plain_loop):
     operands = make_operands(cell, [2] * 3, 2, True)
@@ -422,7 +505,7 @@ def test_autocast_gives_the_numbers_of_float32_roughly(cell, packed):
     assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
 
 
-@both_ways
+@every_way
 @each_cell
 def test_a_backward_under_autocast_keeps_the_precision(cell):
     operands = make_operands(cell, [4] * 5, 8, False, dtype=torch.float32)
@@ -434,7 +517,7 @@ def test_a_backward_under_autocast_keeps_the_precision(cell):
     assert torch.equal(got, wanted)
 
 
-@both_ways
+@every_way
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @each_cell
 def test_other_types_train(cell, dtype):

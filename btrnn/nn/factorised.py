@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from btrnn.nn.parameters import to_fill
-from btrnn.ops.contraction import BLOCK, LARGEST_ORDER, apply_map, contract, dense_weight, plan_for
+from btrnn.ops.contraction import LARGEST_ORDER, apply_map, contract, dense_weight, plan_for
 from btrnn.ops.dispatch import check_dtype, is_tracing
 from btrnn.ops.plan import make_plan
-from btrnn.ops.stages import Plan, TensorNetwork
+from btrnn.ops.stages import BLOCK, Plan, TensorNetwork
 
 TRACED_BATCH_SIZE = 64  # for which the plan of torch.compile, torch.export and tracing is chosen
 
@@ -67,7 +67,10 @@ class FactorisedLinear(nn.Module):
         self._weight_names = [name.rpartition(".")[::2] for name, _ in self.named_parameters() if name != "bias"]
         self.network = TensorNetwork(tuple(operands), tuple(sizes.items()), num_blocks)
         # torch.compile, torch.export and tracing take one plan for all batch sizes, chosen before they trace
-        self._traced_plan = make_plan(self.network, TRACED_BATCH_SIZE, 4, training=True, native=False)
+        self._traced_plans = [
+            make_plan(self.network, TRACED_BATCH_SIZE, 4, training=True, native=False, device=kind)
+            for kind in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]
+        ]
         self.reset_parameters()
 
     def weights(self) -> list[Tensor]:
@@ -188,8 +191,10 @@ class FactorisedLinear(nn.Module):
                 f"on the last axis, got an input of shape {tuple(x.shape)}"
             )
         rows = x.reshape(-1, self.in_features)
-        traced = tracing or torch.compiler.is_compiling()
-        plan = self._traced_plan if traced else plan_for(self.network, rows.shape[0], rows, operands)
+        if tracing or torch.compiler.is_compiling():
+            plan = self._traced_plans[-1 if rows.is_cuda else 0]
+        else:
+            plan = plan_for(self.network, rows.shape[0], rows, operands)
         output = apply_map(plan, rows, operands).reshape(*x.shape[:-1], self.out_features)
         return output if self.bias is None else output + self.bias
 

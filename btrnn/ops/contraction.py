@@ -17,9 +17,8 @@ from btrnn.ops.dispatch import is_eager
 from btrnn.ops.matmul import matmul
 from btrnn.ops.native.stages import Chain, run_stages
 from btrnn.ops.plan import make_plan
-from btrnn.ops.stages import Plan, Stage, TensorNetwork
+from btrnn.ops.stages import BATCH, BLOCK, Arrangement, Plan, Stage, TensorNetwork
 
-BLOCK = "block"  # the first axis of every operand
 LARGEST_ORDER = 25  # einsum has 52 letters; the norm of a block term's W needs 2 (d + 1)
 
 
@@ -91,8 +90,9 @@ def _equation(inputs: Sequence[Sequence[str]], output: Sequence[str]) -> str:
 def plan_for(network: TensorNetwork, batch_size: int, x: Tensor, operands: Sequence[Tensor]) -> Plan:
     """Choose the plan for this many rows of the kind of `x`; native where `native.serves` them."""
     training = torch.is_grad_enabled() and any(operand.requires_grad for operand in operands)
-    served = native.serves(x, operands)
-    return make_plan(network, batch_size, x.element_size(), training=training, native=served)
+    served, kind = native.serves(x, operands), x.device.type
+    itemsize = torch.get_autocast_dtype(kind).itemsize if torch.is_autocast_enabled(kind) else x.element_size()
+    return make_plan(network, batch_size, itemsize, training=training, native=served, device=kind)
 
 
 def apply_map(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
@@ -111,9 +111,9 @@ def apply_map(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
         (stage,) = plan.stages
         whole = dense_weight(network, operands, (*stage.contracted, *stage.columns))
         return matmul(x, whole.reshape(network.size(stage.contracted), -1))
-    run = _run_native if plan.method == "native" else _run_torch
+    run = {"native": _run_native, "torch": _run_torch, "batched": _run_batched}[plan.method]
     result = run(plan, x, operands)
-    after = plan.stages[-1].after
+    after = tuple(axis for axis in plan.stages[-1].after if axis != BATCH)
     order = [1 + after.index(axis) for axis in network.out_axes]
     return result.reshape(-1, *network.shape(after)).permute(0, *order).flatten(1)
 
@@ -151,6 +151,33 @@ def _stage(network: TensorNetwork, stage: Stage, running: Tensor, matrix: Tensor
     order = [1 + stage.before.index(axis) for axis in axes]
     tensor = running.reshape(-1, *network.shape(stage.before)).permute(0, *order)
     return matmul(tensor.reshape(-1, depth), matrix)
+
+
+def _run_batched(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:
+    """Run every stage as one product for all blocks."""
+    running = x
+    for stage in plan.stages:
+        assert stage.recipe is not None
+        first, pairs, sides, rows = stage.recipe
+        matrix = operands[first]
+        for operand, left, right in pairs:
+            matrix = _product(_arranged(matrix, left), _arranged(operands[operand], right))
+        matrix, running = _arranged(matrix, sides), _arranged(running, rows)
+        if matrix.dim() < running.dim():
+            matrix = matrix.expand(running.shape[0], -1, -1)
+            running = torch.bmm(matrix, running)
+        else:
+            running = _product(running, matrix)
+    return running
+
+
+def _arranged(tensor: Tensor, arrangement: Arrangement) -> Tensor:
+    shape, order, sides = arrangement
+    return (tensor if order is None else tensor.reshape(shape).permute(order)).reshape(sides)
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    return torch.mm(left, right) if left.dim() == 2 else torch.bmm(left, right)
 
 
 def _run_native(plan: Plan, x: Tensor, operands: Sequence[Tensor]) -> Tensor:

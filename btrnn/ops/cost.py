@@ -4,10 +4,12 @@ It knows nothing of the machine at hand, so that the same shapes give the same p
 same bits.
 """
 
-from btrnn.ops.native.processor import VECTOR_BYTES
-from btrnn.ops.stages import Plan, Stage, TensorNetwork
+from typing import NamedTuple
 
-OPERATIONS_PER_BYTE = 10  # arithmetic that takes as long as moving one byte to or from memory, on CPUs and GPUs alike
+from btrnn.ops.native.processor import VECTOR_BYTES
+from btrnn.ops.stages import BATCH, Plan, Stage, TensorNetwork
+
+OPERATIONS_PER_BYTE = 10  # arithmetic that takes as long as moving one byte to or from memory, on CPUs
 OPERATIONS_PER_CALL = 1e6  # and as one call of torch: some 5 microseconds
 OPERATIONS_PER_SCATTER = 40  # and as one number put to its place by the native backward pass
 BROKEN_RUN_VECTORS = 8  # as many whole vectors take as long as the rest of a run in the native kernel
@@ -87,3 +89,65 @@ def whole_native_cost(plan: Plan, each: float, between: int, itemsize: int, trai
     if len(plan.stages) > len(chain):
         cost += torch_cost(network, plan.stages[-1], plan.batch_size, itemsize, training)
     return cost
+
+
+# ---- on a GPU
+
+
+class Throughput(NamedTuple):
+    """What a GPU does in a second.
+
+    operations: Multiplications and additions within matrix products.
+    bytes: To and from memory.
+    calls: That the host begins.
+    """
+
+    operations: float
+    bytes: float
+    calls: float
+
+
+# by the bytes of a number: of an H100 SXM, by NVIDIA's data sheet of 2023 without sparsity (float64 on tensor cores,
+# float32 without TF32, float16 and bfloat16 on tensor cores), and calls of 6 microseconds
+GPU = {
+    8: Throughput(67e12, 3.35e12, 1 / 6e-6),
+    4: Throughput(67e12, 3.35e12, 1 / 6e-6),
+    2: Throughput(989e12, 3.35e12, 1 / 6e-6),
+}
+SHORTEST_TILE_SIDE = 64  # below it, a matrix product on a GPU takes as long as at it
+
+
+def _gpu_cost(operations: float, moved: float, calls: float, itemsize: int) -> float:
+    """Return what so much arithmetic, so many numbers moved and so many calls cost together on a GPU."""
+    gpu = GPU[itemsize]
+    return operations + moved * itemsize * gpu.operations / gpu.bytes + calls * gpu.operations / gpu.calls
+
+
+def gpu_merge_cost(network: TensorNetwork, stage: Stage, itemsize: int, training: bool) -> float:
+    """Cost of multiplying a stage's operands into its matrix, for all blocks, on a GPU."""
+    numbers = network.size(stage.contracted) * network.size(stage.columns)
+    axes = {axis for k in stage.operands for axis in network.operands[k]}.difference(stage.contracted, stage.columns)
+    summed = max((network.sizes[axis] for axis in axes), default=1)  # by the last product, which is the largest
+    products = len(stage.operands) - 1
+    calls = 2 * products + (products != 1)  # a copy of what is multiplied next, and of the whole
+    cost = _gpu_cost(2 * numbers * summed * bool(products), 4 * numbers, calls, itemsize)
+    return cost * (1 + 2 * training)
+
+
+def gpu_cost(network: TensorNetwork, stage: Stage, rows: int, itemsize: int, training: bool) -> float:
+    """Cost of a stage for all blocks on a GPU, with its matrix, and where it is the last with the order of W x."""
+    depth, columns = network.size(stage.contracted), network.size(stage.columns)
+    start = stage.after.index(stage.columns[0]) if stage.columns else len(stage.after)
+    count, inner = (network.size(axes) for axes in (stage.after[:start], stage.after[start + len(stage.columns) :]))
+    sides = max(columns, SHORTEST_TILE_SIDE) * (max(inner, SHORTEST_TILE_SIDE) if inner > 1 else 1)
+    given, made = (network.size(axes) * rows for axes in (stage.before, stage.after))
+    moved, calls = given + made, 1.0
+    if stage.form in ("permuted", "moved"):
+        moved, calls = moved + 2 * given, calls + 1
+    if set(stage.after) == {BATCH, *network.out_axes} and stage.after != (BATCH, *network.out_axes):
+        moved, calls = moved + 2 * made, calls + 1
+    if training and inner > 1:  # the matrix has a gradient from each of many products, and they are added
+        moved, calls = moved + count * rows * depth * columns, calls + 0.5
+    cost = _gpu_cost(2 * count * rows * depth * sides, moved, calls, itemsize)
+    cost *= 1 + training + (training and stage.before[-len(network.in_axes) :] != network.in_axes)
+    return cost + gpu_merge_cost(network, stage, itemsize, training)

@@ -2,7 +2,8 @@
 
 As for the LSTM, the activations of all steps go into one buffer, the backward is written by hand, and the gradient of U
 is one matrix product over all steps. All gradients of a step are multiples of that of h_t, so what they are multiplied
-with is computed for many steps at once. The steps themselves are done by a native kernel where it serves.
+with is computed for many steps at once. The steps themselves are done by a native kernel where it serves, and on a GPU
+by CUDA's kernel for a step.
 """
 
 import ctypes
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from btrnn.ops import native, recurrence
+from btrnn.ops import dispatch, native, recurrence
 from btrnn.ops.gru import Operands, Unrolled, plain_unroll
 from btrnn.ops.matmul import repeated_linear
 from btrnn.ops.native.recurrence import serves as native_serves
@@ -58,7 +59,9 @@ def unroll(
 
 
 def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, keep: bool) -> Passed:
-    """Run the recurrence by the native kernel where it serves, else in place."""
+    """Run the recurrence by kernels, of CUDA's or of this package, where they serve, else in place."""
+    if activation == "sigmoid" and dispatch.has_fused_steps(operands.weight):
+        return _fused_forward(steps, operands, keep)
     gates, weight, rows, size = operands.gates, operands.weight, operands.gates.shape[0], operands.weight.shape[1]
     kept = Kept(*(gates.new_empty(rows, size * parts) for parts in (1, 3, 1))) if keep else None
     served = native_serves(len(steps.sizes), weight, [tensor for tensor in operands if tensor is not None])
@@ -94,13 +97,55 @@ def _forward(steps: Steps, operands: Operands, activation: ActivationName, kept:
     kept_by_step = [steps.split(tensor) for tensor in kept or ()]
     for t in steps.order():
         before = steps.before(hidden, t, hidden_0)
-        sums = linear(before if mask is None else before * mask[: steps.sizes[t]], added[t])
+        sums = linear(recurrence.seen_at(steps, hidden, t, hidden_0, mask), added[t])
         both = activate(sums[:, : 2 * size])
         new = torch.addcmul(new_gates[t], both[:, :size], sums[:, 2 * size :]).tanh_()
         torch.lerp(new, before, both[:, size:], out=hidden[t])
         for by_step, tensor in zip(kept_by_step, (hidden[t], sums, new), strict=False):
             by_step[t].copy_(tensor)
     return outputs, steps.final(hidden)
+
+
+def _fused_forward(steps: Steps, operands: Operands, keep: bool) -> Passed:
+    """Run the recurrence by CUDA's kernel of a step, which torch's own cells call."""
+    gates, hidden_0, weight, bias, mask = operands
+    by_step, weight_t = steps.split(gates), weight.t()
+    addend = None if bias is None else torch.cat([bias.new_zeros(2 * weight.shape[1]), bias])
+    hidden: dict[int, Tensor] = {}
+    slopes: dict[int, Tensor] = {}
+    for t in steps.order():
+        multiplied = recurrence.seen_at(steps, hidden, t, hidden_0, mask)
+        product = torch.mm(multiplied, weight_t) if addend is None else torch.addmm(addend, multiplied, weight_t)
+        hidden[t], slope = dispatch.gru_step(by_step[t], product, steps.before(hidden, t, hidden_0))
+        if keep:
+            slopes[t] = slope
+    outputs = torch.cat([hidden[t] for t in range(len(hidden))])
+    kept = [by_number[t] for by_number in (hidden, slopes) for t in range(len(by_number))] if keep else []
+    return Passed((outputs, steps.final(hidden)), tuple(kept), _fused_backward)
+
+
+def _fused_backward(
+    steps: Steps,
+    operands: Operands,
+    activation: ActivationName,  # noqa: ARG001
+    kept: Tensors,
+    grads: Sequence[Tensor | None],
+    needed: Sequence[bool],
+) -> Gradients:
+    """Return what `_backward` does, after `_fused_forward`."""
+    _, hidden_0, weight, _, mask = operands
+    count, to_gates = len(steps.sizes), dict[int, Tensor]()
+
+    def back(t: int, state: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        to_gates[t], to_product, beside = dispatch.gru_step_back(state[0], kept[count + t])
+        return to_product, beside, []
+
+    into = [started(grads[1], hidden_0)]
+    grad_sums, (first,) = recurrence.fused_backward(steps, weight, mask, grads[0], into, back, needed[1])
+    grad_gates = torch.cat([to_gates[t] for t in range(count)]) if needed[0] else None
+    hidden = dict(enumerate(kept[:count]))
+    grad_weight = torch.mm(grad_sums.t(), seen(steps, hidden, hidden_0, mask)) if needed[2] else None
+    return grad_gates, first, grad_weight, grad_sums[:, 2 * weight.shape[1] :].sum(0) if needed[3] else None
 
 
 def _backward(
@@ -119,7 +164,7 @@ def _backward(
     grad_sums, grad_new = back(steps, operands, activation, Kept(*kept), grad_outputs, grad_hidden, needed[1])
     grad_weight = None
     if needed[2]:
-        multiplied = seen(steps, kept[0], hidden_0, operands.mask)
+        multiplied = seen(steps, steps.split(kept[0]), hidden_0, operands.mask)
         grad_weight = torch.mm(grad_sums.t(), multiplied)
     grad_gates = torch.cat([grad_sums[:, : 2 * size], grad_new], dim=1) if needed[0] else None
     return grad_gates, grad_hidden, grad_weight, grad_sums[:, 2 * size :].sum(0) if needed[3] else None

@@ -2,7 +2,7 @@
 
 The activations of all steps go into a few buffers, the backward is written by hand, and the gradient of U is one matrix
 product over all steps rather than a sum of one product a step. The steps themselves are done by a native kernel where
-it serves, else one operation of torch after the other.
+it serves, on a GPU by CUDA's kernel for a step, else one operation of torch after the other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from btrnn.ops import recurrence
+from btrnn.ops import dispatch, recurrence
 from btrnn.ops.lstm import Operands, Unrolled, plain_unroll
 from btrnn.ops.matmul import repeated_linear
 from btrnn.ops.native import recurrence as native_recurrence
@@ -48,8 +48,10 @@ def unroll(
 
 
 def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, keep: bool) -> Passed:
-    """Run the recurrence by the native kernel where it serves, else in place."""
+    """Run the recurrence by kernels, of CUDA's or of this package, where they serve, else in place."""
     gates, weight, size = operands.gates, operands.weight, operands.weight.shape[1]
+    if activation == "sigmoid" and dispatch.has_fused_steps(weight):
+        return _fused_forward(steps, operands, keep)
     kept = Kept(gates.new_empty(gates.shape[0], size), gates.new_empty(gates.shape)) if keep else None
     if native_recurrence.serves(len(steps.sizes), weight, [tensor for tensor in operands if tensor is not None]):
         results = native_recurrence.forward(sequences_of(steps, activation), *operands, kept)
@@ -78,10 +80,7 @@ def _forward(
     outputs = hidden_0.new_empty(operands.gates.shape[0], weight.shape[1])
     gates, hidden, linear = steps.split(operands.gates), steps.split(outputs), repeated_linear(weight, steps.sizes)
     for t in steps.order():
-        seen = steps.before(hidden, t, hidden_0)
-        if mask is not None:
-            seen = seen * mask[: steps.sizes[t]]
-        active = linear(seen, gates[t])
+        active = linear(recurrence.seen_at(steps, hidden, t, hidden_0, mask), gates[t])
         input_gate, forget_gate, candidate, output_gate = active.chunk(4, dim=1)
         activate(input_gate)
         activate(forget_gate)
@@ -94,7 +93,24 @@ def _forward(
     return outputs, steps.final(hidden), steps.final(cells)
 
 
-# ---- the backward pass, in two ways that agree
+def _fused_forward(steps: Steps, operands: Operands, keep: bool) -> Passed:
+    """Run the recurrence by CUDA's kernel of a step, which torch's own cells call."""
+    gates, hidden_0, cell_0, weight, mask = operands
+    by_step, weight_t = steps.split(gates), weight.t()
+    hidden: dict[int, Tensor] = {}
+    cell: dict[int, Tensor] = {}
+    active: dict[int, Tensor] = {}
+    for t in steps.order():
+        product = torch.mm(recurrence.seen_at(steps, hidden, t, hidden_0, mask), weight_t)
+        hidden[t], cell[t], activated = dispatch.lstm_step(by_step[t], product, steps.before(cell, t, cell_0))
+        if keep:
+            active[t] = activated
+    outputs = torch.cat([hidden[t] for t in range(len(hidden))])
+    kept = [by_number[t] for by_number in (hidden, cell, active) for t in range(len(by_number))] if keep else []
+    return Passed((outputs, steps.final(hidden), steps.final(cell)), tuple(kept), _fused_backward)
+
+
+# ---- the backward pass, in three ways that agree
 
 
 def _backward(
@@ -149,7 +165,7 @@ def _backward(
                     grad_h.mul_(mask[:rows_t])
     grad_weight = None
     if needed[3]:
-        grad_weight = torch.mm(grad_gates.t(), seen(steps, hidden, hidden_0, mask))
+        grad_weight = torch.mm(grad_gates.t(), seen(steps, steps.split(hidden), hidden_0, mask))
     return grad_gates if needed[0] else None, grad_hidden, grad_cell, grad_weight
 
 
@@ -167,8 +183,32 @@ def _backward_by_kernel(
     found = native_recurrence.backward(sequences, Kept(*kept), cell_0, weight, mask, grads, to_hidden_0=needed[1])
     grad_weight = None
     if needed[3]:
-        grad_weight = torch.mm(found.gates.t(), seen(steps, found.hidden, hidden_0, mask))
+        grad_weight = torch.mm(found.gates.t(), seen(steps, steps.split(found.hidden), hidden_0, mask))
     return found.gates if needed[0] else None, found.hidden_0, found.cell_0, grad_weight
+
+
+def _fused_backward(
+    steps: Steps,
+    operands: Operands,
+    activation: ActivationName,  # noqa: ARG001
+    kept: Tensors,
+    grads: Sequence[Tensor | None],
+    needed: Sequence[bool],
+) -> Gradients:
+    """Return what `_backward` does, after `_fused_forward`."""
+    _, hidden_0, cell_0, weight, mask = operands
+    count = len(steps.sizes)
+    hidden, cell, active = (dict(enumerate(kept[k * count : (k + 1) * count])) for k in range(3))
+    into = [started(grad, first) for grad, first in zip(grads[1:], (hidden_0, cell_0), strict=True)]
+
+    def back(t: int, state: list[Tensor]) -> tuple[Tensor, None, list[Tensor]]:
+        before = steps.before(cell, t, cell_0)
+        to_gates, to_cell = dispatch.lstm_step_back(state[0], state[1], before, cell[t], active[t])
+        return to_gates, None, [to_cell]
+
+    grad_gates, first = recurrence.fused_backward(steps, weight, mask, grads[0], into, back, needed[1])
+    grad_weight = torch.mm(grad_gates.t(), seen(steps, hidden, hidden_0, mask)) if needed[3] else None
+    return grad_gates if needed[0] else None, *first, grad_weight
 
 
 def _slopes(

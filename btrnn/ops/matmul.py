@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from btrnn.ops import private_torch
+from btrnn.ops import dispatch
 from btrnn.ops.dispatch import is_eager
 
 FEWEST_OPERATIONS = 2e7  # below, the longer call costs more than the product gains
@@ -21,7 +21,7 @@ STEP_ROWS, ALL_ROWS, MATRIX_NUMBERS = 4, 256, 2**16  # see `repays_onednn`
 def has_onednn(tensor: Tensor) -> bool:
     """Say whether oneDNN multiplies tensors of this kind: float32 on the CPU."""
     return (
-        private_torch.HAS_ONEDNN
+        dispatch.HAS_ONEDNN
         and tensor.device.type == "cpu"
         and tensor.dtype == torch.float32
         and bool(torch.backends.mkldnn.enabled)
@@ -44,7 +44,7 @@ class _Matmul(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
         ctx.save_for_backward(left, right)
-        return private_torch.onednn_linear(left, right.t())
+        return dispatch.onednn_linear(left, right.t())
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -53,7 +53,7 @@ class _Matmul(torch.autograd.Function):
         need_left, need_right = ctx.needs_input_grad
         if torch.is_grad_enabled() or not is_eager(d_out):
             return d_out @ right.t() if need_left else None, left.t() @ d_out if need_right else None
-        d_left = private_torch.onednn_linear(d_out, right) if need_left else None
+        d_left = dispatch.onednn_linear(d_out, right) if need_left else None
         # left^T d_out, the matrix's gradient, is torch's on every processor: oneDNN takes up to a fifth longer for it.
         return d_left, torch.mm(d_out.t(), left).t() if need_right else None
 
@@ -75,8 +75,8 @@ def repeated_linear(matrix: Tensor, rows: Sequence[int]) -> Callable[[Tensor, Te
         rows: How many rows x has in each of the calls to come.
     """
     if repays_onednn(matrix, rows):
-        packed = private_torch.onednn_layout(matrix.detach().contiguous(), max(rows))
-        linear, linear_add = private_torch.onednn_linear, private_torch.onednn_linear_add
+        packed = dispatch.onednn_layout(matrix.detach().contiguous(), max(rows))
+        linear, linear_add = dispatch.onednn_linear, dispatch.onednn_linear_add
         return lambda x, y: linear(x, packed) if y is None else linear_add(x, y, packed)
     matrix_t = matrix.t()
     return lambda x, y: torch.mm(x, matrix_t) if y is None else torch.addmm(y, x, matrix_t)

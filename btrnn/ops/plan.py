@@ -3,22 +3,28 @@ r"""Which products, and in which order: the plan of a factorised map, chosen by 
 W x is a contraction of x with one small tensor a mode (and the core tensors of a block). It is done in stages: some of
 the small tensors are multiplied with one another into a matrix M, and the running tensor, at first x, with M. The order
 and the grouping decide whether the layer is faster or slower than the dense one; merging all of them into one matrix is
-the dense product. There are three ways to carry out a plan:
+the dense product. There are four ways to carry out a plan:
 
     native   the first stages in a kernel that keeps a tile of x in the cache (native/stages.cpp), the last in torch
-    torch    one matrix product of torch a stage
+    torch    one matrix product of torch a stage and block
+    batched  one matrix product of torch a stage, for all blocks: a GPU waits for calls more than it computes
     dense    W is built, then W x
 
 The cheapest is taken by the model of btrnn/ops/cost.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from btrnn.ops.cost import merge_cost, native_cost, torch_cost, whole_native_cost
-from btrnn.ops.stages import Axes, Form, Plan, Stage, TensorNetwork, make_stage
+from btrnn.ops.batched import batched_stages, with_recipe
+from btrnn.ops.cost import gpu_cost, merge_cost, native_cost, torch_cost, whole_native_cost
+from btrnn.ops.stages import BATCH, Axes, Form, Plan, Stage, TensorNetwork, make_stage
+
+Maker = Callable[[TensorNetwork, int, int, bool], Plan]
+
+WIDTH = 16  # ways to absorb as many operands from which the search for a GPU goes on, the cheapest
 
 
 def _is_searched(network: TensorNetwork, before: Axes, absorbed: frozenset[int], group: frozenset[int]) -> bool:
@@ -97,17 +103,76 @@ def dense_plan(network: TensorNetwork, batch_size: int, itemsize: int, training:
 
 def torch_plan(network: TensorNetwork, batch_size: int, itemsize: int, training: bool) -> Plan:
     """Plan in products of torch: search the cheapest way to each set of absorbed operands."""
-    ways: dict[frozenset[int], tuple[float, tuple[Stage, ...]]] = {frozenset(): (0.0, ())}
+
+    def possible(before: Axes, absorbed: frozenset[int]) -> Iterator[Stage]:
+        return possible_stages(network, before, absorbed, network.all_operands, "last")
+
+    def cost_of(stage: Stage) -> float:
+        return torch_cost(network, stage, batch_size, itemsize, training)
+
+    cost, stages = _cheapest_stages(network, network.in_axes, possible, cost_of, lambda _: "")
+    return Plan(network, batch_size, "torch", 0, stages, cost)
+
+
+def possible_batched_stages(network: TensorNetwork, before: Axes, absorbed: frozenset[int]) -> Iterator[Stage]:
+    """Give every stage for all blocks at once that may come next, as `possible_stages` does for one block."""
+    for group in network.groups:
+        if group == network.all_operands:  # that is the dense product
+            continue
+        if not group & absorbed and _is_searched(network, before, absorbed, group):
+            yield from batched_stages(network, before, absorbed, group)
+
+
+def batched_plan(network: TensorNetwork, batch_size: int, itemsize: int, training: bool) -> Plan:
+    """Plan in products for all blocks: search the cheapest way to each set of absorbed operands and last form."""
+
+    def possible(before: Axes, absorbed: frozenset[int]) -> Iterator[Stage]:
+        return possible_batched_stages(network, before, absorbed)
+
+    def cost_of(stage: Stage) -> float:
+        return gpu_cost(network, stage, batch_size, itemsize, training)
+
+    start = (BATCH, *network.in_axes)
+    cost, stages = _cheapest_stages(network, start, possible, cost_of, lambda stage: stage.form, WIDTH)
+    return Plan(network, batch_size, "batched", 0, tuple(with_recipe(network, stage) for stage in stages), cost)
+
+
+def gpu_dense_plan(network: TensorNetwork, batch_size: int, itemsize: int, training: bool) -> Plan:
+    """Plan to build W, and multiply with it, by what that costs on a GPU."""
+    plan = dense_plan(network, batch_size, itemsize, training)
+    return replace(plan, cost=gpu_cost(network, plan.stages[0], batch_size, itemsize, training))
+
+
+def _cheapest_stages(
+    network: TensorNetwork,
+    start: Axes,
+    possible: Callable[[Axes, frozenset[int]], Iterator[Stage]],
+    cost_of: Callable[[Stage], float],
+    kept: Callable[[Stage], str],
+    width: int | None = None,
+) -> tuple[float, tuple[Stage, ...]]:
+    """Search the cheapest stages that absorb all operands.
+
+    Args:
+        network: What is contracted.
+        start: The axes of the running tensor before the first.
+        possible: From the axes of the running tensor and the absorbed operands to the stages that may come next.
+        cost_of: What a stage costs.
+        kept: From a stage to what of it later costs depend on: the search goes on from the cheapest way to each.
+        width: From how many ways, the cheapest, to absorb as many operands it goes on; None for all.
+    """
+    ways: dict[tuple[frozenset[int], str], tuple[float, tuple[Stage, ...]]] = {(frozenset(), ""): (0.0, ())}
     for size in range(len(network.operands)):
-        for absorbed, (cost, stages) in [way for way in ways.items() if len(way[0]) == size]:
-            before = stages[-1].after if stages else network.in_axes
-            for stage in possible_stages(network, before, absorbed, network.all_operands, "last"):
-                total = cost + torch_cost(network, stage, batch_size, itemsize, training)
-                reached = absorbed.union(stage.operands)
+        begun = [way for way in ways.items() if len(way[0][0]) == size]
+        if width:
+            begun = sorted(begun, key=lambda way: way[1][0])[:width]
+        for (absorbed, _), (cost, stages) in begun:
+            for stage in possible(stages[-1].after if stages else start, absorbed):
+                total = cost + cost_of(stage)
+                reached = (absorbed.union(stage.operands), kept(stage))
                 if reached not in ways or total < ways[reached][0]:
                     ways[reached] = (total, (*stages, stage))
-    cost, stages = ways[network.all_operands]
-    return Plan(network, batch_size, "torch", 0, stages, cost)
+    return min((way for (absorbed, _), way in ways.items() if absorbed == network.all_operands), key=lambda way: way[0])
 
 
 class _Way(NamedTuple):
@@ -140,7 +205,9 @@ def cheapest_native_plan(network: TensorNetwork, batch_size: int, itemsize: int,
     return min(plans, key=lambda plan: plan.cost)
 
 
-def make_plan(network: TensorNetwork, batch_size: int, itemsize: int, *, training: bool, native: bool) -> Plan:
+def make_plan(
+    network: TensorNetwork, batch_size: int, itemsize: int, *, training: bool, native: bool, device: str = "cpu"
+) -> Plan:
     """Choose the cheapest plan.
 
     Args:
@@ -149,11 +216,16 @@ def make_plan(network: TensorNetwork, batch_size: int, itemsize: int, *, trainin
         itemsize: Bytes of a number.
         training: Whether gradients of the operands will be asked for.
         native: Whether the native kernel may be used.
+        device: The kind of device, as torch names it; only "cuda" has plans of its own.
     """
-    return _cheapest_plan(network, 1 << max(batch_size - 1, 0).bit_length(), itemsize, training, native)
+    makers: tuple[Maker, ...] = (dense_plan, torch_plan, cheapest_native_plan)[: 3 if native else 2]
+    if device == "cuda":
+        makers = (gpu_dense_plan, batched_plan)[: len(network.operands)]  # one operand alone is W
+    return _cheapest_plan(network, 1 << max(batch_size - 1, 0).bit_length(), itemsize, training, makers)
 
 
 @lru_cache(maxsize=4096)
-def _cheapest_plan(network: TensorNetwork, batch_size: int, itemsize: int, training: bool, native: bool) -> Plan:
-    makers = [dense_plan, torch_plan, *([cheapest_native_plan] if native else [])]
+def _cheapest_plan(
+    network: TensorNetwork, batch_size: int, itemsize: int, training: bool, makers: tuple[Maker, ...]
+) -> Plan:
     return min((make(network, batch_size, itemsize, training) for make in makers), key=lambda plan: plan.cost)

@@ -4,16 +4,15 @@ Which of the two serves is decided here, for every cell alike. A cell brings its
 definition, and a forward and a backward pass in place, which autograd does not follow.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from btrnn.ops.dispatch import is_eager
+from btrnn.ops.dispatch import is_batched, is_eager
 from btrnn.ops.native.recurrence import Sequences
-from btrnn.ops.private_torch import is_batched
 from btrnn.ops.steps import Steps
 
 CHUNK_ROWS = 256  # a backward prepares so many rows at a time, few enough to stay in the processor's cache
@@ -148,10 +147,76 @@ def started(grad: Tensor | None, like: Tensor) -> Tensor:
     return torch.zeros_like(like) if grad is None else grad.clone(memory_format=torch.contiguous_format)
 
 
-def seen(steps: Steps, hidden: Tensor, hidden_0: Tensor, mask: Tensor | None) -> Tensor:
+def seen_at(steps: Steps, hidden: Mapping[int, Tensor], t: int, hidden_0: Tensor, mask: Tensor | None) -> Tensor:
+    """Return what U multiplies at a step, from the hidden states of the steps before it."""
+    before = steps.before(hidden, t, hidden_0)
+    return before if mask is None else before * mask[: steps.sizes[t]]
+
+
+def seen(steps: Steps, hidden: Mapping[int, Tensor], hidden_0: Tensor, mask: Tensor | None) -> Tensor:
     """Return what U multiplied at every step, (rows, H), from the hidden states of every step."""
-    by_step = steps.split(hidden)
-    before = [steps.before(by_step, t, hidden_0) for t in range(len(by_step))]
+    before = torch.cat([steps.before(hidden, t, hidden_0) for t in range(len(steps.sizes))])
+    return before if mask is None else before.mul_(torch.cat([mask[:size] for size in steps.sizes]))
+
+
+# ---- steps in few calls: a matrix product and a kernel for all else, as on a GPU, which waits for calls
+
+
+def fused_backward(
+    steps: Steps,
+    weight: Tensor,
+    mask: Tensor | None,
+    wanted: Tensor | None,
+    into: Sequence[Tensor],
+    back: Callable[[int, list[Tensor]], tuple[Tensor, Tensor | None, list[Tensor]]],
+    to_hidden_0: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Go back through the steps.
+
+    Args:
+        steps: Which rows each step has.
+        weight: U.
+        mask: Of h_{t-1}.
+        wanted: The gradient of h of every step; None where nothing follows from it.
+        into: Those of the state after each sequence's last step, h first, (B, H) each.
+        back: From a step's number and the gradients of its state to those of its product with U; of h_{t-1} beside U's,
+            if there is one; and of the rest of the state before it.
+        to_hidden_0: Whether the gradient of the first h is wanted.
+
+    Returns:
+        The gradients of the products of all steps, step below step, and of the first state.
+    """
+    order, of_output = steps.order()[::-1], None if wanted is None else steps.split(wanted)
+    products: dict[int, Tensor] = {}
+    later: list[list[Tensor]] = []  # of sequences that begin at a later step, read from the end
+    rows = steps.sizes[order[0]]
+    state = [part[:rows] for part in into]
+    if of_output is not None:
+        state[0] = state[0] + of_output[order[0]]
+    for t, following in zip(order, [*order[1:], None], strict=True):
+        products[t], beside, rest = back(t, state)
+        if following is None:
+            state = [_through(products[t], weight, mask, beside) if to_hidden_0 else state[0], *rest]
+            break
+        before, output = steps.sizes[following], None if of_output is None else of_output[following]
+        at_once = output is not None and beside is None and before == rows  # the next sum, in the product's own call
+        state = [_through(products[t], weight, mask, output if at_once else beside), *rest]
+        if before > rows:
+            state = [torch.cat([part, end[rows:before]]) for part, end in zip(state, into, strict=True)]
+        elif before < rows:
+            later.insert(0, [part[before:] for part in state])
+            state = [part[:before] for part in state]
+        if output is not None and not at_once:
+            state[0] = state[0] + output
+        rows = before
+    first = [torch.cat(parts) for parts in zip(state, *later, strict=True)] if later else state
+    return torch.cat([products[t] for t in range(len(products))]), first
+
+
+def _through(product: Tensor, weight: Tensor, mask: Tensor | None, addend: Tensor | None) -> Tensor:
+    """Compute product U * mask + addend, each of the two if there is one."""
     if mask is None:
-        return torch.cat(before)
-    return torch.cat([part * mask[:size] for part, size in zip(before, steps.sizes, strict=True)])
+        return torch.mm(product, weight) if addend is None else torch.addmm(addend, product, weight)
+    multiplied = torch.mm(product, weight)
+    factors = mask[: len(product)]
+    return multiplied.mul_(factors) if addend is None else torch.addcmul(addend, multiplied, factors)

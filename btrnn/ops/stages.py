@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from math import prod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Axes = tuple[str, ...]
-Form = Literal["native", "inner", "last", "middle", "permuted"]
+Form = Literal["native", "inner", "last", "middle", "permuted", "blocks", "moved"]
 NATIVE_FORMS: tuple[Form, ...] = ("native", "inner")
-Method = Literal["native", "torch", "dense"]
+Method = Literal["native", "torch", "batched", "dense"]
 
+BLOCK = "block"  # the first axis of every operand
+BATCH = "batch"  # the rows of x, where a layout says where they stand
 SHORTEST_INNER = 64  # columns that make a batched product of the middle axis worth it
 
 
@@ -33,8 +35,8 @@ class TensorNetwork:
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """The size of each axis."""
-        return dict(self.axis_sizes)
+        """The size of each axis; the rows of x, of any number, count as one."""
+        return {**dict(self.axis_sizes), BLOCK: self.num_blocks, BATCH: 1}
 
     @cached_property
     def in_axes(self) -> Axes:
@@ -87,19 +89,59 @@ def _runs(operands: frozenset[int]) -> list[frozenset[int]]:
     return [frozenset(ordered[a:b]) for a, b in combinations(range(len(ordered) + 1), 2)]
 
 
+class Arrangement(NamedTuple):
+    """How a tensor becomes a matrix, or one for each entry of its first axis, with a copy only where it needs one.
+
+    shape: Of the tensor, an axis each.
+    order: In which its axes are put; None for that in which they are.
+    sides: The shape that it is given then.
+    """
+
+    shape: tuple[int, ...]
+    order: tuple[int, ...] | None
+    sides: tuple[int, ...]
+
+
+class Pair(NamedTuple):
+    """A product of what is merged so far, on the left, with an operand."""
+
+    operand: int
+    left: Arrangement
+    right: Arrangement
+
+
+class Recipe(NamedTuple):
+    """How a stage for all blocks at once is done.
+
+    first: The operand that the others are multiplied with, one after the other, by `pairs`.
+    matrix: How the product of all becomes (contracted, columns), (columns, contracted) for the form "middle", or with
+        matrices of blocks (N, contracted, columns).
+    running: How the running tensor becomes what the matrix is multiplied with: (rows, contracted), (rows before,
+        contracted, rows behind) or (N, rows, contracted).
+    """
+
+    first: int
+    pairs: tuple[Pair, ...]
+    matrix: Arrangement
+    running: Arrangement
+
+
 @dataclass(frozen=True)
 class Stage:
     """One product of the running tensor with the product of some operands.
 
     Attributes:
         operands: Which operands are absorbed.
-        before, after: The axes of the running tensor of one row of x and one block, in the order of memory.
+        before, after: The axes of the running tensor of one row of x and one block, in the order of memory; for all
+            blocks at once they name the rows of x and the blocks too.
         contracted: The axes that are summed, in the order of `before`: the rows of the matrix M.
         columns: The axes that are new: the columns of M.
         form: How the native kernel does it: "native" (vectors lie along the columns, which come last) or "inner" (along
             the axes behind the contracted ones, which stay last); or torch: "last" (the contracted axes are the last
             ones: one matrix product), "middle" (they stand together before others: a batched product) or "permuted"
-            (they are moved to the end first).
+            (they are moved together first). For all blocks at once there are also "blocks" (a product for each, with a
+            matrix of its own, in one call) and "moved" (the same, after the axes were).
+        recipe: How it is done for all blocks at once, once it is chosen; else None.
     """
 
     operands: tuple[int, ...]
@@ -108,6 +150,7 @@ class Stage:
     contracted: Axes
     columns: Axes
     form: Form
+    recipe: Recipe | None = None
 
     @property
     def rows(self) -> Axes:
@@ -139,7 +182,7 @@ class Plan:
     Attributes:
         network: What is contracted.
         batch_size: The rows of x that the plan is for.
-        method: "native", "torch" or "dense".
+        method: "native", "torch", "batched" or "dense".
         tile_modes: For "native", how many leading axes of x are split into tiles; a tile has the others.
         stages: All stages in order. After native ones there is at most one of torch, which also sums the blocks.
         cost: In the time of one multiply or add.
@@ -160,7 +203,7 @@ class Plan:
     def __str__(self) -> str:
         """Write a line for each stage: what is multiplied, its arithmetic, and the size of what comes out."""
         network = self.network
-        rows = self.batch_size * (1 if self.method == "dense" else network.num_blocks)
+        rows = self.batch_size * (network.num_blocks if self.method in ("native", "torch") else 1)
         lines = [f"{self.method}: {len(self.stages)} stages for {self.batch_size} rows and {network.num_blocks} blocks"]
         total = 0
         for number, stage in enumerate(self.stages, start=1):

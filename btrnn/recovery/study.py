@@ -28,7 +28,8 @@ from btrnn.engine.config import ConfigError, check_targets, refuse_other_run
 from btrnn.engine.machine import provenance, reuse_freed_memory
 from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.linear import BTLinear, TTLinear
-from btrnn.ops.contraction import BLOCK, contract
+from btrnn.ops.contraction import contract
+from btrnn.ops.stages import BLOCK
 from btrnn.recovery.records import SAME_SHAPE
 from btrnn.storage.atomic import locked, replace_file
 from btrnn.storage.files import arrays_bytes

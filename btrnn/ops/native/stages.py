@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from btrnn.ops import native
+from btrnn.ops.dispatch import is_batched
 from btrnn.ops.native.processor import VECTOR_BYTES
-from btrnn.ops.private_torch import is_batched
 from btrnn.ops.stages import Axes, Stage, TensorNetwork
 
 

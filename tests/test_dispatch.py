@@ -33,10 +33,10 @@ with torch.device("cpu"):
             torch.ops.mkldnn._reorder_linear_weight = lambda weight, rows: right(2 * weight, rows)
     break_it(what)
     from btrnn import BTLSTM, LSTM, TTLSTM, native
-    from btrnn.ops import private_torch
+    from btrnn.ops import dispatch
     layers = [LSTM(960, 64), TTLSTM((8, 10, 12), (4, 4, 4), tt_rank=2), BTLSTM((8, 10, 12), (4, 4, 4), tucker_rank=2)]
     x = torch.randn(24, 16, 960)
-    print(private_torch.KNOWS_CONTEXT, private_torch.HAS_ONEDNN)
+    print(dispatch.KNOWS_CONTEXT, dispatch.HAS_ONEDNN)
     for layer in layers:
         with native.disabled():
             output, _ = layer(x)
