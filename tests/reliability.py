@@ -397,7 +397,7 @@ def anonymous_mebibytes() -> int:
 
 def train_on_many_clips(count: int, seed: int, folder: Path) -> Counter[str]:
     """Train on a cache of so many clips, a file without blocks on the disk: the memory stays what it was."""
-    shape, steps, warm_up = (count, FRAMES, VALUES_PER_FRAME), 40, 10
+    shape, steps, warm_up = (count, FRAMES, VALUES_PER_FRAME), 25, 5
     with (folder / "frames.u8").open("wb") as file:
         file.truncate(math.prod(shape))
     rows, labels = np.arange(count), np.arange(count) % 11

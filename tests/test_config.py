@@ -89,7 +89,7 @@ def test_paper_scale_has_the_papers_values():
     ("words", "rates"),
     [
         (["scale=smoke"], (1e-3, 1e-3, 1e-3)),
-        (["scale=default"], (3e-3, 1e-3, 3e-3)),
+        (["scale=default"], (3e-3, 1e-3, 1e-3)),
         (["scale=extended", "data.scaling=normalized"], (3e-5, 1e-3, 1e-3)),
         (["scale=extended", "experiment=draw"], (4e-3, 8e-3, 8e-3)),
         (["scale=default", "experiment=draw_attention"], (8e-3, 8e-3, 8e-3)),

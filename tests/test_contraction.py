@@ -72,7 +72,7 @@ def draw_plan(data, layer) -> Plan:
     return native_plan(network, 1, tile_modes, stages, 0.0)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(data=st.data(), layer=layers(), batch_size=st.integers(0, 9), needs_input_gradient=st.booleans())
 def test_every_plan_gives_the_dense_product_and_its_gradients(data, layer, batch_size, needs_input_gradient):
     plan = draw_plan(data, layer)

@@ -166,7 +166,7 @@ CASES = {
 
 @every_way
 @each_cell
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     **CASES,
     needed=st.sets(st.sampled_from(range(4)), min_size=1),

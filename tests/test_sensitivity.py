@@ -90,7 +90,7 @@ def test_the_grid_is_the_papers_with_three_seeds():
             assert (list(config.modes.input), list(config.modes.hidden)) == PAPER[order]
             assert (config.model.layer.tucker_rank, config.model.layer.num_blocks) == (rank, blocks)
             assert f"/bt_lstm_d{order}_r{rank}_n{blocks}-paper-raw-default/seed0" in config.run_dir
-            assert config.task.learning_rate == 3e-3
+            assert config.task.learning_rate == 1e-3
             found.add((order, rank, blocks))
             folders.add(config.run_dir)
     check_targets(config)

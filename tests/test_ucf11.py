@@ -302,7 +302,7 @@ def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "ucf50"}, "source must be one of ucf11, ucf101, motions; got 'ucf50'"),
+        ({"source": "ucf50"}, "source must be one of ucf11, ucf101, weizmann, motions; got 'ucf50'"),
         ({"protocol": "random"}, "protocol must be one of paper, paper_validated, grouped, group_folds; got 'random'"),
         ({"scaling": "none"}, "scaling must be one of"),
         ({"sampling": "all"}, "sampling must be one of"),
