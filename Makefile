@@ -43,7 +43,7 @@ rates-ucf101: setup ## the same on eleven classes of UCF101, which must be in da
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_raw scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_no_dropout scale=$(SCALE) $(SEED)
 
-groups-ucf101: setup ## five folds in which each group is tested once, after the choice of rates, and on shuffled frames: 65 runs
+groups-ucf101: setup ## five folds in which each group is tested once, after the choice of rates, and on shuffled frames: 70 runs
 	@$(RUN) experiments/train.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED) \
 		model=lstm task.learning_rate=3e-6,1e-5,3e-5,1e-4,3e-4
 	@$(RUN) experiments/reproduce.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED)
