@@ -98,7 +98,8 @@ def first_job(words: list[str], config_dir: Path, name: str) -> DictConfig:
     first = first_of_each(words)
     for override in _parsed(first):  # of which Hydra would make a traceback
         key, value = override.key_or_group, override.value()
-        if override.type is not OverrideType.DEL and (config_dir / key).is_dir() and not isinstance(value, str | list):
+        named = isinstance(value, str | list) or (value is None and override.type is OverrideType.DEL)
+        if not named and (config_dir / key).is_dir():
             members = ", ".join(sorted(path.stem for path in (config_dir / key).glob("*.yaml")))
             raise ConfigError(f"there is no {key}={value}; known are {members}")
     config = None
