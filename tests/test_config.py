@@ -232,9 +232,10 @@ def test_quoted_places_and_sweeps_compose(name):
     assert first_job([f'results_dir="{place}"', "seed=3,4"], CONFIGS, name).results_dir == place
 
 
-def test_unknown_target_is_named():
-    config = composed("model.layer._target_=btrnn.NoSuchLSTM")
-    with pytest.raises(ConfigError, match=r"model\.layer\._target_ 'btrnn\.NoSuchLSTM' cannot be imported"):
+@pytest.mark.parametrize("target", ["btrnn.NoSuchLSTM", "../.."])
+def test_unknown_target_is_named(target):
+    config = composed(f"model.layer._target_={target}")
+    with pytest.raises(ConfigError, match=rf"model\.layer\._target_ '{re.escape(target)}' cannot be imported"):
         check_targets(config)
 
 

@@ -172,7 +172,7 @@ def check_targets(config: DictConfig) -> None:
         module, _, attribute = target.rpartition(".")
         try:
             function = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise ConfigError(f"{path}._target_ {target!r} cannot be imported: {error}") from error
         allowed = _parameters(function)
         for key in map(str, node):
