@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from btrnn.benchmark.records import gpu_bars
-from btrnn.engine.command import exit_status
+from btrnn.engine.command import exit_status, mendable
 from btrnn.reports.render import text_table
 from btrnn.results.store import LOCAL
 
@@ -14,4 +14,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_status(main))
+    raise SystemExit(exit_status(main, *mendable()))
