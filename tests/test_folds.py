@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER
 from btrnn.data.video.dataset import UCF11
 from btrnn.data.video.frame_cache import FrameCache
-from btrnn.data.video.frames import CachedClips, pixel_permutation
+from btrnn.data.video.frames import CachedClips, order_of_values
 from btrnn.data.video.protocols import NUM_FOLDS, split_clips
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError
@@ -132,20 +132,25 @@ def module_of(videos: Path, **options: Any) -> UCF11:
     return data
 
 
-def test_pixels_move_together_with_their_colours_to_one_place_in_all_frames(videos: Path) -> None:
-    ordered, moved, other = (
+def test_pixels_of_all_frames_move_to_one_place_with_their_colours_or_channel_by_channel(videos: Path) -> None:
+    ordered, moved, other, channels = (
         module_of(videos, scaling="normalized", pixel_order=order, seed=seed)
-        for order, seed in (("rows", 3), ("random", 3), ("random", 4))
+        for order, seed in (("rows", 3), ("random", 3), ("random", 4), ("channels", 3))
     )
-    order = pixel_permutation(3)
-    assert sorted(order.tolist()) == list(range(19_200))
-    assert not torch.equal(order, pixel_permutation(4))
+    order = order_of_values("random", 3)
+    assert order is not None
+    pixels = order[::3] // 3
+    assert sorted(pixels.tolist()) == list(range(19_200))
     for loader in ("train_dataloader", "test_dataloader"):
         batch, again = (next(iter(getattr(data, loader)())) for data in (ordered, moved))
-        there, here = (data.on_after_batch_transfer(batch, 0).frames for data in (ordered, moved))
+        there, here, elsewhere, by_channel = (
+            data.on_after_batch_transfer(batch, 0).frames for data in (ordered, moved, other, channels)
+        )
         assert torch.equal(batch.frames, again.frames)
-        assert torch.equal(here, there.reshape(4, 6, 19_200, 3)[:, :, order].reshape(4, 6, 57_600))
-        assert not torch.equal(other.on_after_batch_transfer(batch, 0).frames, here)
+        colours = there.reshape(4, 6, 19_200, 3)
+        assert torch.equal(here, colours[:, :, pixels].reshape(4, 6, 57_600))
+        assert not torch.equal(elsewhere, here)
+        assert torch.equal(by_channel, torch.cat(colours.unbind(-1), dim=-1))
 
 
 # A run, its rows and their differences

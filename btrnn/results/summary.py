@@ -29,7 +29,7 @@ _ORDER = {
     "protocol": ("paper", "paper_validated", "grouped", "group_folds"),
     "scaling": ("raw", "normalized"),
     "frame_order": ("time", "shuffled"),
-    "pixel_order": ("rows", "random"),
+    "pixel_order": ("rows", "channels", "random"),
     "scaled": (False, True),
 }
 _FOLD = re.compile(r"-fold(\d+)$")  # the end of a run's name, where its data are split into folds

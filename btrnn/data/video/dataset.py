@@ -4,7 +4,7 @@ The stand-in data set has the same layout of folders and goes the same way, and 
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ from btrnn.data.video.frames import (
     PixelOrder,
     Sampling,
     channel_statistics,
-    pixel_permutation,
+    order_of_values,
 )
 from btrnn.data.video.protocols import NUM_FOLDS, Protocol, check_fold, split_clips
 
@@ -58,7 +58,7 @@ class UCF11(ClipData):
         sampling: "fixed" draws the training frames once (the paper), "resampled" in every epoch. Validation
             and test frames are always drawn once.
         frame_order: "time" or "shuffled", see `CachedClips`.
-        pixel_order: "rows", or "random": one random order of the pixels, drawn by the seed, for all frames.
+        pixel_order: "rows", "channels" or "random", see `order_of_values`.
         num_frames: frames a clip, T.
         frames_cached: frames a clip in the cache, K.
         decoder: "pyav" or "skvideo".
@@ -100,7 +100,7 @@ class UCF11(ClipData):
         _check_choice("scaling", scaling, ("raw", "normalized"))
         _check_choice("sampling", sampling, ("fixed", "resampled"))
         _check_choice("frame_order", frame_order, ("time", "shuffled"))
-        _check_choice("pixel_order", pixel_order, ("rows", "random"))
+        _check_choice("pixel_order", pixel_order, get_args(PixelOrder))
         _check_choice("decoder", decoder, ("pyav", "skvideo"))
         if min(num_frames, batch_size) < 1 or frames_cached < num_frames or seed < 0:
             raise ValueError(
@@ -116,7 +116,7 @@ class UCF11(ClipData):
         self.scaling = scaling
         self.sampling = sampling
         self.frame_order, self.pixel_order = frame_order, pixel_order
-        self._pixels = pixel_permutation(seed) if pixel_order == "random" else None
+        self._order = order_of_values(pixel_order, seed)
         self.num_frames = num_frames
         self.frames_cached = frames_cached
         self.decoder = decoder
@@ -233,9 +233,9 @@ class UCF11(ClipData):
             if self._frames is None or self._frames.device != frames.device:
                 self._frames = torch.tensor(self._cache.frames, device=frames.device).flatten(0, 1)
             frames = self._frames.index_select(0, frames.flatten()).view(*frames.shape, -1)
-        if self._pixels is not None:
-            pixels = frames.reshape(*frames.shape[:2], -1, NUM_COLORS)
-            frames = pixels.index_select(-2, self._pixels.to(frames.device)).flatten(-2)
+        if self._order is not None:
+            order = self._order.to(frames.device)
+            frames, mean, sd = frames.gather(-1, order.expand(frames.shape)), mean[order], sd[order]
         frames = frames.to(torch.float32).sub_(mean).div_(sd).mul_(batch.mask[..., None])
         return batch._replace(frames=frames)
 

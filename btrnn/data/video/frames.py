@@ -13,7 +13,7 @@ from btrnn.data.video.frame_cache import FrameCache
 
 Sampling = Literal["fixed", "resampled"]
 FrameOrder = Literal["time", "shuffled"]
-PixelOrder = Literal["rows", "random"]
+PixelOrder = Literal["rows", "channels", "random"]
 NUM_COLORS = 3
 
 
@@ -87,9 +87,21 @@ class CachedClips(Dataset[VideoBatch]):
         )
 
 
-def pixel_permutation(seed: int) -> torch.Tensor:
-    """Draw an order of a frame's pixels, int64 (19200,): place k shows the pixel of that number, with its colours."""
-    return torch.from_numpy(generator(seed, PIXEL_STREAM).permutation(VALUES_PER_FRAME // NUM_COLORS))
+def order_of_values(pixel_order: PixelOrder, seed: int) -> torch.Tensor | None:
+    """Say in which order the numbers of all frames are given, int64 (57600,): place k has the number of that place.
+
+    Args:
+        pixel_order: "rows": as they are cached, row by row, a pixel's colours side by side (None is returned);
+            "channels": row by row too, but a whole channel after the other; "random": one random order of the pixels,
+            whose colours stay side by side.
+        seed: seed of the run, which draws the random order.
+    """
+    numbers = torch.arange(VALUES_PER_FRAME).view(-1, NUM_COLORS)
+    if pixel_order == "channels":
+        return numbers.T.flatten()
+    if pixel_order == "random":
+        return numbers[torch.from_numpy(generator(seed, PIXEL_STREAM).permutation(len(numbers)))].flatten()
+    return None
 
 
 def channel_statistics(clips: CachedClips, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
