@@ -17,7 +17,7 @@ from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER
 from btrnn.data.video.dataset import UCF11
 from btrnn.data.video.frame_cache import FrameCache
 from btrnn.data.video.frames import CachedClips, order_of_values
-from btrnn.data.video.protocols import NUM_FOLDS, split_clips
+from btrnn.data.video.protocols import NUM_FOLDS, keep_training, split_clips
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError
 from btrnn.engine.finished import add_baseline
@@ -93,6 +93,23 @@ def test_other_protocols_have_no_folds_and_few_groups_make_none() -> None:
         split_clips(table, "group_folds", 0, 0)
 
 
+@given(num_train=st.integers(1, 29), fewer=st.integers(1, 29), seed=st.integers(0, 5))
+def test_fewer_training_clips_are_a_part_of_more_and_others_stay(num_train: int, fewer: int, seed: int) -> None:
+    splits = pd.Series([*["train"] * 20, "test", *["val"] * 5, *["train"] * 10], name="split").sample(frac=1.0)
+    kept, some = (keep_training(splits, number, seed) for number in (max(num_train, fewer), min(num_train, fewer)))
+    assert (kept == "train").sum() == max(num_train, fewer)
+    assert (kept[some == "train"] == "train").all()
+    assert set(kept[kept != splits]) <= {"unused"}
+    assert kept.equals(keep_training(splits, max(num_train, fewer), seed))
+    assert set(splits[kept != splits]) <= {"train"}
+
+
+def test_more_training_clips_than_there_are_are_refused() -> None:
+    for number in (0, 3):
+        with pytest.raises(ValueError, match=f"from 1 to the 2 training clips of this split, got {number}"):
+            keep_training(pd.Series(["train", "val", "train"]), number, 0)
+
+
 # Frames and pixels out of order
 
 
@@ -159,11 +176,12 @@ def test_pixels_of_all_frames_move_to_one_place_with_their_colours_or_channel_by
 def test_a_run_s_name_and_row_say_its_fold_and_orders(videos: Path, make_config: Callable[..., DictConfig]) -> None:
     words = ("experiment=ucf11", "scale=smoke", f"data_dir={videos}", "data.protocol=group_folds", "data.fold=3")
     small = ("data.num_clips=null", "scale.video.max_epochs=1")
-    config = make_config(*words, *small, "data.frame_order=shuffled", "data.pixel_order=random")
+    config = make_config(*words, *small, "data.frame_order=shuffled", "data.pixel_order=random", "data.num_train=20")
     assert config.name.endswith("-fold3")
     summary = run.train(config)
     expected = {"protocol": "group_folds", "fold": 3, "frame_order": "shuffled", "pixel_order": "random"}
-    expected |= {"num_groups": 55, "num_classes": 11, "num_train": 33, "num_val": 11, "num_test": 11}
+    expected |= {"num_groups": 55, "num_classes": 11, "num_train": 20, "num_val": 11, "num_test": 11}
+    expected |= {"train_limit": 20}
     assert summary.items() >= expected.items()
     assert "test/accuracy_last" in summary
     experiment_dir = Path(config.run_dir).parent.parent
@@ -190,9 +208,9 @@ def test_a_run_of_an_older_version_goes_on(videos: Path, make_config: Callable[.
         assert (floor["num_groups"], floor["frame_order"], floor["num_test"]) == (55, "time", 11)
     saved = Path(config.run_dir) / "config.yaml"
     lines = saved.read_text().splitlines()
-    later = ("  fold:", "  frame_order:", "  pixel_order:")
+    later = ("  fold:", "  num_train:", "  frame_order:", "  pixel_order:")
     old = [line for line in lines if not line.startswith(later)]
-    assert len(lines) - len(old) == 3
+    assert len(lines) - len(old) == 4
     saved.write_text("\n".join(old))
     assert run.train(config)["experiment"] == "ucf11"
 

@@ -216,6 +216,7 @@ class MNIST(DataModule):
             "source": self.source,
             "stand_in": self.source != "mnist",  # MNIST-5k is real, but a part: its numbers must not pass for MNIST's
             "binarization": self.binarization,
+            "train_limit": self.num_train,
         }
 
     def grey(self, rows: np.ndarray) -> np.ndarray:

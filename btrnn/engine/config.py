@@ -117,19 +117,14 @@ LATER = {  # what runs of older versions do not say, and did
     "data.fold": None,
     "data.frame_order": "time",
     "data.pixel_order": "rows",
+    "data.num_train": None,
     "trainer.precision": "32-true",
 }
 # What the run's name already says, so that it need not be said again by the list of overrides.
 NAMED = (
     *("experiment", "name", "seed", "task", "model", "data", "scale", "data.protocol", "data.fold", "data.scaling"),
-    *(
-        "task.network.num_glimpses",
-        "optimizer.scaled",
-        "modes",
-        "ranks.tucker",
-        "ranks.num_blocks",
-        "ranks.tensor_train",
-    ),
+    *("task.network.num_glimpses", "optimizer.scaled", "modes"),
+    *("ranks.tucker", "ranks.num_blocks", "ranks.tensor_train"),
 )
 
 

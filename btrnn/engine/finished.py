@@ -41,7 +41,7 @@ from btrnn.tasks import Captioning, Task
 
 _COPIED = (  # of a run's summary that also hold for the baseline on the same data
     *("experiment", "seed", "source", "stand_in", "data_digest", "protocol", "fold", "scaling", "sampling", "scale"),
-    *("frame_order", "pixel_order", "num_clips", "num_groups", "num_classes"),
+    *("frame_order", "pixel_order", "train_limit", "scaled", "num_clips", "num_groups", "num_classes"),
     *("parameters_dense_input", "parameters_dense_total", "num_train", "num_val", "num_test", "versions"),
     *("git_commit", "git_dirty"),
 )
@@ -177,9 +177,10 @@ def add_baseline(experiment_dir: Path) -> None:
         in_order = all(summary.get(key, LATER[key]) == LATER[key] for key in ("frame_order", "pixel_order"))
         if fitted or not in_order or "test/accuracy" not in summary:
             continue
+        fewer = "" if summary.get("train_limit") is None else f"-train{summary['train_limit']}"
         fold = "" if summary.get("fold") is None else f"-fold{summary['fold']}"
         for floor in FLOORS:
-            name = "-".join([floor.name, summary["protocol"], summary["scaling"], summary["scale"]]) + fold
+            name = "-".join([floor.name, summary["protocol"], summary["scaling"], summary["scale"]]) + fewer + fold
             run_dir = experiment_dir / name / path.parent.name
             if not (run_dir / "summary.json").exists():
                 common = {key: summary[key] if key in _COPIED else None for key in summary} | {"name": name}
@@ -196,7 +197,6 @@ def _add(floor: Model, source_dir: Path, run_dir: Path, common: dict[str, object
         **metrics,
         "model": floor.name,
         "model_label": floor.label,
-        "scaled": False,  # one panel with the runs
         "seconds": time.perf_counter() - started,
         "command": f"python experiments/baseline.py {run_dir.parent.parent}",
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

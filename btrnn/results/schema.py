@@ -88,7 +88,7 @@ def model_position(name: str) -> tuple[int, str]:
 RUN_KEY = ("experiment", "name", "seed")
 STAND_INS = ("motions", "mnist_5k", "scenes")  # data of which nobody but this project has numbers
 LATER: dict[str, bool | str | float] = {  # columns that runs of older versions do not have, and what they would say
-    **{"scaled": False, "fold": "", "frame_order": "time", "pixel_order": "rows"},
+    **{"scaled": False, "fold": "", "frame_order": "time", "pixel_order": "rows", "train_limit": nan},
     **{"num_groups": nan, "num_classes": nan},
 }
 _LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "scaled", "epochs")
@@ -174,7 +174,7 @@ _ACCURACIES = ("train/accuracy_last", "train/accuracy", "val/accuracy", "test/ac
 VIDEO = Schema(
     prefixes=("ucf11", "ucf101", "weizmann"),
     published="ucf11",
-    data=("protocol", "scaling", "frame_order", "pixel_order", "num_clips"),
+    data=("protocol", "scaling", "frame_order", "pixel_order", "train_limit", "num_clips"),
     metrics=(
         *("train/loss_last", "train/accuracy_last", "train/accuracy", "val/loss", "val/accuracy"),
         *("test/loss", "test/accuracy", "test/accuracy_last"),
@@ -196,7 +196,7 @@ _BOUNDS = tuple(f"{split}/{part}" for split in ("train", "val", "test") for part
 GENERATION = Schema(
     prefixes=("draw",),
     published="mnist",
-    data=("binarization", "attention", "latent_size", "num_glimpses"),
+    data=("binarization", "attention", "train_limit", "latent_size", "num_glimpses"),
     metrics=(*(f"train/{part}_last" for part in _BOUND), *_BOUNDS),
     averaged=_BOUNDS,
     main="test/nll_bound",

@@ -150,11 +150,11 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
             for value in [row.get(column, "")]
         ]
         shape = (row["num_blocks"] != 2, row["order"] != 4, -np.nan_to_num(row["rank"]), row["label"])
-        clips, glimpses = np.nan_to_num(row.get("num_clips", 0.0), nan=np.inf), row.get("num_glimpses", 0)
-        return (row["experiment"], -clips, row["scale"], *place, glimpses, model_position(row["model"]), *shape)
+        clips, limit = (np.nan_to_num(row.get(name, np.nan), nan=np.inf) for name in ("num_clips", "train_limit"))
+        sizes, glimpses = (-clips, row["scale"], *place, -limit), row.get("num_glimpses", 0)
+        return (row["experiment"], *sizes, glimpses, model_position(row["model"]), *shape)
 
-    records: list[Row] = table.to_dict("records")
-    records.sort(key=order)
+    records: list[Row] = sorted(table.to_dict("records"), key=order)
     return pd.DataFrame(records)
 
 

@@ -32,7 +32,7 @@ from btrnn.data.video.frames import (
     channel_statistics,
     order_of_values,
 )
-from btrnn.data.video.protocols import NUM_FOLDS, Protocol, check_fold, split_clips
+from btrnn.data.video.protocols import NUM_FOLDS, Protocol, check_fold, keep_training, split_clips
 
 Source = Literal["ucf11", "ucf101", "weizmann", "motions"]
 Scaling = Literal["raw", "normalized"]
@@ -51,6 +51,7 @@ class UCF11(ClipData):
         root: the folder that holds the class folders.
         cache_dir: folder of the frame cache.
         num_clips: clips used; all without it, 1,600 of UCF11.
+        num_train: training clips used, see `keep_training`; without it all that the split leaves.
         protocol: "paper", "paper_validated", "grouped" or "group_folds", see `split_clips`.
         fold: which fold of "group_folds", from 0; none for the others.
         scaling: "raw" gives -128 to 127 (the paper), "normalized" mean 0 and sd 1 a colour channel over the
@@ -80,6 +81,7 @@ class UCF11(ClipData):
         root: str | Path,
         cache_dir: str | Path,
         num_clips: int | None = None,
+        num_train: int | None = None,
         protocol: Protocol = "paper",
         fold: int | None = None,
         scaling: Scaling = "raw",
@@ -111,7 +113,7 @@ class UCF11(ClipData):
         self.source = source
         self.root = Path(root)
         self.cache_dir = Path(cache_dir)
-        self.num_clips = num_clips
+        self.num_clips, self.num_train = num_clips, num_train
         self.protocol, self.fold = protocol, fold
         self.scaling = scaling
         self.sampling = sampling
@@ -157,6 +159,7 @@ class UCF11(ClipData):
             "frame_order": self.frame_order,
             "pixel_order": self.pixel_order,
             "num_clips": self.num_clips or len(self.splits),
+            "train_limit": self.num_train,
             "num_groups": self.splits["group"].nunique(),
             "num_classes": self.splits["label"].nunique(),
         }
@@ -183,9 +186,10 @@ class UCF11(ClipData):
         if self._cache is not None:
             return
         cache = self._open_cache()
-        self.splits = cache.table[["clip", "group", "label"]].assign(
-            split=split_clips(cache.table, self.protocol, self.seed, self.fold, self._num_folds)
-        )
+        split = split_clips(cache.table, self.protocol, self.seed, self.fold, self._num_folds)
+        if self.num_train is not None:
+            split = keep_training(split, self.num_train, self.seed)
+        self.splits = cache.table[["clip", "group", "label"]].assign(split=split)
         if self.scaling == "normalized":
             clips = CachedClips(cache, self.num_frames, self.seed, self.sampling)
             mean, sd = channel_statistics(clips, self._rows("train"))

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from btrnn.data import SPLIT_STREAM, generator
+from btrnn.data import FEWER_STREAM, SPLIT_STREAM, generator
 
 Protocol = Literal["paper", "paper_validated", "grouped", "group_folds"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -59,6 +59,26 @@ def split_clips(
             split_of |= dict.fromkeys(shuffled[:num_held_out], "val")
             split_of |= dict.fromkeys(shuffled[num_held_out : 2 * num_held_out], "test")
     return table["group"].map(split_of).rename("split")
+
+
+def keep_training(splits: pd.Series, num_train: int, seed: int) -> pd.Series:
+    """Leave all training clips but `num_train` of them unused, drawn by the seed; fewer are a part of more.
+
+    Args:
+        splits: "train", "val" or "test" for each clip.
+        num_train: clips to keep.
+        seed: seed of the run.
+
+    Raises:
+        ValueError: There are not so many.
+    """
+    training = np.flatnonzero(splits == "train")
+    if not 1 <= num_train <= len(training):
+        raise ValueError(
+            f"num_train must be from 1 to the {len(training)} training clips of this split, got {num_train}"
+        )
+    dropped = generator(seed, FEWER_STREAM).permutation(training)[num_train:]
+    return splits.where(~np.isin(np.arange(len(splits)), dropped), "unused")
 
 
 def check_fold(protocol: str, fold: int | None, num_folds: int = NUM_FOLDS) -> None:
