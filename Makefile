@@ -8,7 +8,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 rates-ucf101 \
-	reproduce-ucf101 groups-ucf101 rivals-ucf101 reproduce-weizmann data-ucf11 reproduce-draw controls-draw rates-draw data-mnist \
+	reproduce-ucf101 groups-ucf101 rivals-ucf101 reproduce-weizmann data-ucf11 data-ucf101 reproduce-draw controls-draw rates-draw data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce-flickr8k rates-flickr8k data-flickr8k \
 	reproduce reproduce-sensitivity complexity dashboard \
 	notebooks docs collect tables figures publish bench check-gpu formats test reliability lint format clean
@@ -66,7 +66,10 @@ reproduce-weizmann: setup ## ten actions by nine people, who must be in data/wei
 	@$(RUN) experiments/reproduce.py experiment=weizmann scale=$(SCALE) $(SEED)
 
 data-ucf11: setup ## download and unpack UCF11 (about 1 GB)
-	$(RUN) scripts/download_ucf11.py
+	$(RUN) scripts/download.py ucf11
+
+data-ucf101: setup ## download UCF101 (7 GB) and unpack the eleven classes that are read
+	$(RUN) scripts/download.py ucf101
 
 reproduce-draw: setup ## train DRAW with LSTM, TT-LSTM and BT-LSTM encoders on MNIST (or MNIST-5k), print bounds, draw digits
 	@$(RUN) experiments/reproduce.py experiment=draw scale=$(SCALE) $(SEED)
@@ -96,7 +99,7 @@ rates-flickr8k: setup ## choose each model's learning rate on Flickr8k's validat
 	@$(RUN) experiments/reproduce.py experiment=captioning_flickr8k_rates scale=$(SCALE)
 
 data-mnist: setup ## download MNIST (12 MB)
-	$(RUN) scripts/download_mnist.py
+	$(RUN) scripts/download.py mnist
 
 reproduce-sensitivity: setup ## parameters, recovery of matrices, and UCF11 accuracy against d, R and N
 	@$(RUN) experiments/recovery.py
@@ -120,10 +123,10 @@ docs: setup ## the documentation with all results as a site that needs no server
 	@echo "wrote site/index.html"
 
 data-coco: setup ## download and unpack COCO 2014 (20 GB, and as much again unpacked)
-	$(RUN) scripts/download_coco.py
+	$(RUN) scripts/download.py coco
 
 data-flickr8k: setup ## download and unpack Flickr8k (1.1 GB, and as much again unpacked)
-	$(RUN) scripts/download_flickr8k.py
+	$(RUN) scripts/download.py flickr8k
 
 collect: setup ## finished run folders to your own rows, results/local/*.csv
 	@$(RUN) experiments/collect.py

@@ -22,13 +22,14 @@ import numpy as np
 import pytest
 
 from btrnn.data import archives, fetch, unpacking
-from btrnn.data.archives import download_coco, download_flickr8k, download_mnist, download_ucf11, unpack_ucf11
+from btrnn.data.archives import download_coco, download_flickr8k, download_mnist, download_ucf11, download_ucf101
 from btrnn.data.captions.annotations import read_annotations
 from btrnn.data.captions.flickr8k import CAPTIONS_FILE, FOLDER, LISTS, read_flickr8k
 from btrnn.data.fetch import DownloadError, download
-from btrnn.data.unpacking import unpack_zip
-from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER
+from btrnn.data.unpacking import unpack_rar, unpack_zip
+from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER, UCF101_CLASSES, UCF101_LAYOUT, index_clips
 
+SCRIPT = Path(__file__).parents[1] / "scripts" / "download.py"
 CONTENT = np.random.default_rng(0).bytes(300_000)
 
 
@@ -240,13 +241,17 @@ def test_archive_put_there_by_hand_is_used(server: Server, tmp_path: Path, archi
     assert not (tmp_path / f"{UCF11_FOLDER}.unpacking").exists()
 
 
+def is_ucf11(folder: Path) -> None:
+    index_clips(folder, UCF11_CLASSES)
+
+
 @pytest.mark.usefixtures("bsdtar")
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
 def test_truncated_archive(tmp_path: Path, archive_bytes: bytes, kept: float) -> None:
     archive = tmp_path / "UCF11_updated_mpg.rar"
     archive.write_bytes(archive_bytes[: int(kept * len(archive_bytes))])
     with pytest.raises(DownloadError, match="may be cut short"):
-        unpack_ucf11(archive, tmp_path / UCF11_FOLDER)
+        unpack_rar(archive, tmp_path / UCF11_FOLDER, is_ucf11)
     assert archive.is_file()
     assert not (tmp_path / UCF11_FOLDER).exists()
     assert not (tmp_path / f"{UCF11_FOLDER}.unpacking").exists()
@@ -260,10 +265,9 @@ def test_folder_that_is_not_ucf11_is_named(server: Server, tmp_path: Path) -> No
 
 
 def test_script_ends_with_the_error_and_no_traceback(server: Server, tmp_path: Path) -> None:
-    script = Path(__file__).parents[1] / "scripts" / "download_ucf11.py"
     (tmp_path / UCF11_FOLDER / "dancing").mkdir(parents=True)
     result = subprocess.run(
-        [sys.executable, script, "--data-dir", tmp_path, "--url", server.url], capture_output=True, text=True
+        [sys.executable, SCRIPT, "ucf11", "--data-dir", tmp_path, "--url", server.url], capture_output=True, text=True
     )
     assert result.returncode == 1
     assert "unknown class folder 'dancing'" in result.stderr
@@ -373,7 +377,7 @@ def test_a_damaged_archive_of_coco_is_named_and_leaves_no_part(
         "flipped": flipped(zipped({"train2014/a.jpg": CONTENT}, zipfile.ZIP_DEFLATED)),
     }[damage]
     (tmp_path / "train2014.zip").write_bytes(wrong)
-    with pytest.raises(DownloadError, match=r"train2014\.zip (is damaged|lacks one of train2014).*\n.*put it at"):
+    with pytest.raises(DownloadError, match=r"train2014\.zip (is damaged|lacks one of train2014).*: replace it"):
         download_coco(tmp_path, coco_server.url, coco_server.url)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train2014.zip", "val2014", "val2014.zip"]
     (tmp_path / "train2014.zip").unlink()
@@ -395,9 +399,8 @@ def test_cocos_script_ends_with_the_error_and_no_traceback(
 ) -> None:
     coco_server.status = 404
     options = ["--data-dir", str(tmp_path), "--url", coco_server.url, "--karpathy-url", coco_server.url]
-    monkeypatch.setattr("sys.argv", ["download_coco.py", *options])
-    script = Path(__file__).parents[1] / "scripts" / "download_coco.py"
-    assert runpy.run_path(str(script))["main"]() == 1
+    monkeypatch.setattr("sys.argv", ["download.py", "coco", *options])
+    assert runpy.run_path(str(SCRIPT))["main"]() == 1
     assert f"put it at {tmp_path / 'coco' / 'val2014.zip'}" in capsys.readouterr().err
 
 
@@ -437,8 +440,10 @@ def test_archives_of_flickr8k_put_there_by_hand_are_used(
     flickr_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flickr_server.status = 404
-    monkeypatch.setattr("sys.argv", ["x.py", "--data-dir", str(tmp_path), "--url", flickr_server.url])
-    main = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "download_flickr8k.py"))["main"]
+    monkeypatch.setattr(
+        "sys.argv", ["download.py", "flickr8k", "--data-dir", str(tmp_path), "--url", flickr_server.url]
+    )
+    main = runpy.run_path(str(SCRIPT))["main"]
     folder = tmp_path / "flickr8k"
     assert main() == 1
     assert f"put it at {folder / 'Flickr8k_Dataset.zip'}" in capsys.readouterr().err
@@ -447,6 +452,51 @@ def test_archives_of_flickr8k_put_there_by_hand_are_used(
     assert main() == 0
     assert len(flickr_server.asked) == 1
     assert len(read_flickr8k(folder).table) == 3
+
+
+# UCF101
+
+
+@pytest.fixture
+def ucf101_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """UCF101's archive, small: all classes in one folder, also one that is not read and whose name begins alike."""
+    names = [f"v_{name}_g{group:02d}_c01.avi" for name in [*UCF101_CLASSES, "SwingDance"] for group in (1, 2)]
+    content = zipped({"UCF101/": b""} | {f"UCF101/{name}": name.encode() for name in names})
+    server.contents, server.url = {"/UCF101_videos.zip": content}, server.url.rpartition("/")[0]
+    archive = archives.UCF101_VIDEOS._replace(about_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(archives, "UCF101_VIDEOS", archive)
+    return server
+
+
+def test_ucf101_is_downloaded_goes_on_after_a_break_and_has_its_class_folders(
+    ucf101_server: Server, tmp_path: Path
+) -> None:
+    ucf101_server.break_after = [1000]
+    folder = download_ucf101(tmp_path / "data", ucf101_server.url)
+    assert ucf101_server.asked == [None, "bytes=1000-"]
+    table = index_clips(folder, UCF101_CLASSES, layout=UCF101_LAYOUT)
+    assert len(table) == 22
+    assert all((folder / path).read_text() == Path(path).name for path in table["path"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted(UCF101_CLASSES)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["UCF-101", "UCF101_videos.zip"]
+    assert download_ucf101(tmp_path / "data", ucf101_server.url) == folder
+    assert len(ucf101_server.asked) == 2
+
+
+def test_an_archive_that_is_not_ucf101_is_named_and_leaves_no_folder(
+    ucf101_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["download.py", "ucf101", "--data-dir", str(tmp_path)])
+    main = runpy.run_path(str(SCRIPT))["main"]
+    archive = tmp_path / "UCF101_videos.zip"
+    for files in ({"UCF101/v_Biking_g01_c01.avi": b"one class alone"}, {"other/file": b""}):
+        archive.write_bytes(zipped(files))
+        assert main() == 1
+        assert str(archive) in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == [archive]
+    assert ucf101_server.asked == []
+    archive.write_bytes(ucf101_server.contents["/UCF101_videos.zip"])
+    assert main() == 0
 
 
 # MNIST
@@ -547,10 +597,10 @@ def test_an_archive_of_ucf11_that_would_leave_its_folder_or_fill_the_disk_is_ref
     with tarfile.open(archive, "a") as tar:
         tar.addfile(info)
     if kind == "absolute":  # the program takes away what makes it so
-        unpack_ucf11(archive, tmp_path / UCF11_FOLDER)
+        unpack_rar(archive, tmp_path / UCF11_FOLDER, is_ucf11)
     else:
         with pytest.raises(DownloadError, match=r"Path contains '\.\.'|is a link or a device|it holds more than"):
-            unpack_ucf11(archive, tmp_path / UCF11_FOLDER)
+            unpack_rar(archive, tmp_path / UCF11_FOLDER, is_ucf11)
         assert not (tmp_path / UCF11_FOLDER).exists()
     assert outside.read_text() == "untouched"
     assert {path.name for path in tmp_path.iterdir()} <= {archive.name, "outside", "source", "source.tar", UCF11_FOLDER}

@@ -1,17 +1,16 @@
-"""UCF11, MNIST, COCO and Flickr8k from their sites to their folders; what is there is not fetched again."""
+"""UCF11, UCF101, MNIST, COCO and Flickr8k from their sites to their folders; what is there is not fetched again."""
 
 import logging
 import shutil
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from btrnn.data.captions.flickr8k import CAPTIONS_FILE, FOLDER, LISTS
 from btrnn.data.fetch import DownloadError, bytes_in, download, folder_to_unpack_in, size_text
 from btrnn.data.mnist import FOLDERS
-from btrnn.data.unpacking import unpack, unpack_zip, unpackers
-from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER, index_clips
+from btrnn.data.unpacking import unpack_rar, unpack_zip, unpackers
+from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER, UCF101_CLASSES, UCF101_LAYOUT, index_clips
 from btrnn.storage.atomic import move_file
 
 logger = logging.getLogger(__name__)
@@ -21,9 +20,8 @@ UCF11_ARCHIVE = "UCF11_updated_mpg.rar"
 UCF11_BYTES = 1_050_000_000  # about; the server's own figure is what the file is held to
 COCO_URL = "https://s3.amazonaws.com/images.cocodataset.org"  # their own address has a certificate of another name
 KARPATHY_URL = "https://cs.stanford.edu/people/karpathy/deepimagesent"
+UCF101_URL = "https://storage.googleapis.com/thumos14_files"  # of the THUMOS challenge, in which UCF101 is a part
 FLICKR8K_URL = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"  # a mirror
-
-
 MNIST_URLS = {  # as torchvision has them, and the authors' own
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist",
     "fashion_mnist": "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
@@ -89,56 +87,36 @@ def download_ucf11(data_dir: str | Path, url: str = UCF11_URL, about_bytes: int 
     """
     data_dir = Path(data_dir)
     folder, archive = data_dir / UCF11_FOLDER, data_dir / UCF11_ARCHIVE
-    if folder.is_dir():
-        try:
-            num_clips = len(index_clips(folder, UCF11_CLASSES))
-        except (FileNotFoundError, ValueError) as error:
-            raise DownloadError(
-                f"{error}\nTo get UCF11 anew, move {folder} away and repeat `make data-ucf11`."
-            ) from error
-        logger.info("UCF11 is there already: %d clips in %s", num_clips, folder)
+    if _are_clips_there("UCF11", folder, lambda: len(index_clips(folder, UCF11_CLASSES))):
         return folder
     unpackers()  # asked first: to learn after 1 GB that it cannot be unpacked would be late
-    if archive.is_file():
-        logger.info("using the archive %s (%s)", archive, size_text(archive.stat().st_size))
-    else:
-        try:
-            download(url, archive, about_bytes=about_bytes)
-        except DownloadError as error:
-            raise DownloadError(
-                f"{error}\nOr get the archive another way, put it at {archive} and repeat `make data-ucf11`."
-            ) from error
-    unpack_ucf11(archive, folder)
+    _fetch(url, archive, about_bytes)
+    unpack_rar(archive, folder, lambda content: index_clips(content, UCF11_CLASSES))
     logger.info("UCF11 is ready: %d clips in %s", len(index_clips(folder, UCF11_CLASSES)), folder)
     return folder
 
 
-def unpack_ucf11(archive: Path, folder: Path) -> None:
-    """Unpack the archive of UCF11, so that `folder` holds the class folders; all or nothing.
+def _fetch(url: str, path: Path, about_bytes: int, sha256: str | None = None) -> None:
+    """Download an archive, if it is not there."""
+    if path.is_file():
+        logger.info("using the archive %s (%s)", path, size_text(bytes_in(path)))
+        return
+    try:
+        download(url, path, about_bytes=about_bytes, sha256=sha256)
+    except DownloadError as error:
+        raise DownloadError(f"{error}\nOr get it another way, put it at {path} and repeat this.") from error
 
-    Raises:
-        DownloadError: if no program for it is installed, or the archive is damaged or another one.
-    """
-    unpacking = folder.with_name(folder.name + ".unpacking")
-    complaints = []
-    for name in unpackers():
-        try:
-            with folder_to_unpack_in(unpacking):
-                logger.info("unpacking %s with %s", archive, name)
-                unpack(name, archive, unpacking)
-                # The archive may or may not have a folder around its class folders.
-                inner = unpacking / folder.name
-                content = inner if inner.is_dir() else unpacking
-                index_clips(content, UCF11_CLASSES)
-                move_file(content, folder)
-                return
-        except (subprocess.CalledProcessError, FileNotFoundError, ValueError) as error:
-            detail = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-            complaints.append(f"{name}: {detail.splitlines()[0] if detail else error}")
-    raise DownloadError(
-        f"cannot unpack {archive} ({size_text(bytes_in(archive))}); it may be cut short or not be UCF11. "
-        f"{'; '.join(complaints)}. The archive is kept: replace or delete it and run `make data-ucf11` again."
-    )
+
+def _are_clips_there(name: str, folder: Path, count: Callable[[], int]) -> bool:
+    """Say whether a data set is in its folder, and raise DownloadError where something else is."""
+    if not folder.is_dir():
+        return False
+    try:
+        logger.info("%s is there already: %d clips in %s", name, count(), folder)
+    except (FileNotFoundError, ValueError) as error:
+        again = f"To get {name} anew, move {folder} away and repeat `make data-{name.lower()}`."
+        raise DownloadError(f"{error}\n{again}") from error
+    return True
 
 
 class Archive(NamedTuple):
@@ -178,8 +156,52 @@ CAPTIONS = Archive(
     ("annotations/captions_train2014.json", "annotations/captions_val2014.json"),
     "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009",
 )
+UCF101_VIDEOS = Archive(  # digest: TensorFlow Datasets, url_checksums/ucf101.txt
+    "/UCF101_videos.zip",
+    6_960_400_115,
+    ("UCF101",),
+    "dabf56f573cd19c79e096563529fec8126a2a34e18e10c72eb621dd687532b0d",
+)
 PHOTOGRAPHS = Archive("/Flickr8k_Dataset.zip", 1_115_000_000, (FOLDER,))
 FLICKR8K_TEXTS = Archive("/Flickr8k_text.zip", 2_340_000, (CAPTIONS_FILE, *LISTS.values()))
+
+
+def download_ucf101(data_dir: str | Path, url: str = UCF101_URL) -> Path:
+    """Download UCF101 and unpack its eleven classes that are read into `data_dir`; what is there is not fetched again.
+
+    Returns:
+        The folder that holds the class folders.
+
+    Raises:
+        DownloadError: The download fails, the archive is damaged or another one, or the disk is too small. What has
+            come is kept; a folder that is only half unpacked is not.
+    """
+    data_dir = Path(data_dir)
+    folder, archive = data_dir / "UCF-101", data_dir / UCF101_VIDEOS.name
+
+    def count(there: Path) -> int:
+        return len(index_clips(there, UCF101_CLASSES, layout=UCF101_LAYOUT))
+
+    if _are_clips_there("UCF101", folder, lambda: count(folder)):
+        return folder
+    data_dir.mkdir(parents=True, exist_ok=True)
+    _check_space(data_dir, [UCF101_VIDEOS], content=0.2)
+    _fetch(url + UCF101_VIDEOS.path, archive, UCF101_VIDEOS.about_bytes, UCF101_VIDEOS.sha256)
+    with folder_to_unpack_in(folder.with_name(f"{folder.name}.unpacking")) as unpacking:
+        unpack_zip(
+            archive, unpacking, UCF101_VIDEOS.wanted, tuple(f"UCF101/{name}_g" for name in UCF101_CLASSES.values())
+        )
+        for name, stem in UCF101_CLASSES.items():  # whose clips stand side by side in this archive
+            (unpacking / "classes" / name).mkdir(parents=True)
+            for clip in (unpacking / "UCF101").glob(f"{stem}_g*"):
+                clip.rename(unpacking / "classes" / name / clip.name)
+        try:
+            num_clips = count(unpacking / "classes")
+        except (FileNotFoundError, ValueError) as error:
+            raise DownloadError(f"{archive} is not UCF101: {error} Replace or delete it.") from error
+        move_file(unpacking / "classes", folder)
+    logger.info("UCF101 is ready: %d clips in %s; %s is no longer needed", num_clips, folder, archive)
+    return folder
 
 
 def download_coco(folder: str | Path, coco_url: str = COCO_URL, karpathy_url: str = KARPATHY_URL) -> None:
@@ -232,15 +254,12 @@ def _download_zips(folder: Path, sites: Mapping[Archive, str], dispensable: Mapp
     folder.mkdir(parents=True, exist_ok=True)
     _check_space(folder, missing)
     for archive in missing:
-        path = folder / archive.name
         try:
-            if not path.is_file():
-                url = sites[archive] + archive.path
-                download(url, path, about_bytes=archive.about_bytes, sha256=archive.sha256)
-            unpack_zip(path, folder, archive.wanted)
+            _fetch(sites[archive] + archive.path, folder / archive.name, archive.about_bytes, archive.sha256)
+            unpack_zip(folder / archive.name, folder, archive.wanted)
         except DownloadError as error:
             if archive not in dispensable:
-                raise DownloadError(f"{error}\nOr get it another way, put it at {path} and repeat this.") from error
+                raise
             logger.warning("%s\n%s", error, dispensable[archive])
 
 
@@ -248,10 +267,10 @@ def _is_there(folder: Path, archive: Archive) -> bool:
     return all((folder / name).exists() for name in archive.wanted)
 
 
-def _check_space(folder: Path, missing: list[Archive]) -> None:
-    """Refuse to begin where archives and their content, which is no larger, do not fit."""
+def _check_space(folder: Path, missing: list[Archive], content: float = 1.0) -> None:
+    """Refuse to begin where archives and their content, so many times as large, do not fit."""
     packed = [folder / name for archive in missing for name in (archive.name, f"{archive.name}.part")]
-    needed = 2 * sum(archive.about_bytes for archive in missing)
+    needed = int((1 + content) * sum(archive.about_bytes for archive in missing))
     needed -= sum(path.stat().st_size for path in packed if path.is_file())
     free = shutil.disk_usage(folder).free
     if needed > free:

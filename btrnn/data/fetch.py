@@ -196,12 +196,12 @@ def _check_size(url: str, total: int | None, about_bytes: int | None) -> None:
 
 
 @contextmanager
-def folder_to_unpack_in(path: Path) -> Iterator[None]:
-    """Make an empty folder, and delete it in the end with all that was not moved out of it."""
+def folder_to_unpack_in(path: Path) -> Iterator[Path]:
+    """Make and give an empty folder, and delete it in the end with all that was not moved out of it."""
     shutil.rmtree(path, ignore_errors=True)  # of a killed process
     path.mkdir(parents=True)
     try:
-        yield
+        yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
 

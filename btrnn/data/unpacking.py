@@ -1,17 +1,21 @@
 """Archives, unpacked so that nothing leaves the folder they are unpacked in, and none fills the disk."""
 
+import logging
 import shutil
 import stat
 import subprocess
 import time
 import zipfile
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 
 from btrnn.data.fetch import DownloadError, bytes_in, folder_to_unpack_in, show_progress, size_text
 from btrnn.storage.atomic import move_file
+
+logger = logging.getLogger(__name__)
 
 _LARGEST_RATIO = 20  # of an archive's content to its bytes: texts are packed to a tenth, pictures and videos not at all
 _LOOK_SECONDS = 0.05
@@ -57,8 +61,46 @@ def unpack(name: str, archive: Path, folder: Path) -> None:
             raise ValueError(f"{path.relative_to(folder)} is a link or a device, which have no place in it")
 
 
-def unpack_zip(path: Path, folder: Path, wanted: tuple[str, ...]) -> None:
+def unpack_rar(archive: Path, folder: Path, check: Callable[[Path], object]) -> None:
+    """Unpack an archive, so that `folder` holds its content, without the folder of that name around it; all or nothing.
+
+    Args:
+        archive: Its path.
+        folder: Which is made.
+        check: Raises FileNotFoundError or ValueError where a folder does not hold what is wanted.
+
+    Raises:
+        DownloadError: No program for it is installed, or the archive is damaged or another one.
+    """
+    unpacking = folder.with_name(folder.name + ".unpacking")
+    complaints = []
+    for name in unpackers():
+        try:
+            with folder_to_unpack_in(unpacking):
+                logger.info("unpacking %s with %s", archive, name)
+                unpack(name, archive, unpacking)
+                inner = unpacking / folder.name
+                content = inner if inner.is_dir() else unpacking
+                check(content)
+                move_file(content, folder)
+                return
+        except (subprocess.CalledProcessError, FileNotFoundError, ValueError) as error:
+            detail = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
+            complaints.append(f"{name}: {detail.splitlines()[0] if detail else error}")
+    raise DownloadError(
+        f"cannot unpack {archive} ({size_text(bytes_in(archive))}); it may be cut short or another one. "
+        f"{'; '.join(complaints)}. The archive is kept: replace or delete it and repeat the command."
+    )
+
+
+def unpack_zip(path: Path, folder: Path, wanted: tuple[str, ...], within: tuple[str, ...] = ()) -> None:
     """Unpack some files or folders of an archive; each appears whole or not at all.
+
+    Args:
+        path: Of the archive.
+        folder: Where they are to be.
+        wanted: Their names in the archive.
+        within: How the names begin of what is unpacked in them; all of it without.
 
     Raises:
         DownloadError: The archive is damaged, lacks one of them, or is not one to be unpacked: it is too large, or
@@ -67,7 +109,7 @@ def unpack_zip(path: Path, folder: Path, wanted: tuple[str, ...]) -> None:
     unpacking = folder / f"{path.name}.unpacking"
     try:
         with folder_to_unpack_in(unpacking), zipfile.ZipFile(path) as archive:
-            found = [info for info in archive.infolist() if info.filename.startswith(wanted)]
+            found = [info for info in archive.infolist() if info.filename.startswith(within or wanted)]
             _check_members(path, found)
             names = [info.filename for info in found]
             with show_progress(f"unpacking {path.name}", len(names)) as advance:

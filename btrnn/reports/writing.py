@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from btrnn.recovery import records
 from btrnn.reports import benchmark, shapes
 from btrnn.reports.claims import findings
@@ -68,9 +70,10 @@ def card_texts(results_dir: Path) -> dict[Path, str]:
         if row["seed"] not in set(runs["seed"]):
             raise ResultsError(f"{stem(row)} was exported, but is not in {row['experiment']}.csv: collect the runs")
         run = runs[runs["seed"] == row["seed"]].iloc[0].to_dict()
+        settings = {name: run[name] for name in (*schema.data, "scale") if not pd.isna(run[name])}
         card = {"exported": row, "stem": stem(row), "schema": schema, "task": _TASKS[schema], "run": run}
         card |= {"mean": summarise(runs).iloc[0].to_dict(), "factorised": bool(model_of(run["model"]).shape)}
-        cards.append(card | {"setting": ", ".join(setting_text(name, run[name]) for name in (*schema.data, "scale"))})
+        cards.append(card | {"setting": ", ".join(setting_text(*said) for said in settings.items())})
     texts = {card["stem"]: render("model_card", largest=LARGEST_BYTES, **card) for card in cards}
     pages = {"README": render("model_cards", cards=cards)} | texts if cards else {}
     return {Path("weights", f"{name}.md"): f"{text}\n" for name, text in pages.items()}

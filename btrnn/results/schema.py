@@ -7,12 +7,7 @@ from typing import Literal
 
 from btrnn.storage.files import ResultsError
 
-BLUE, GREEN, ORANGE, PURPLE = (
-    "#0072B2",
-    "#009E73",
-    "#E69F00",
-    "#CC79A7",
-)  # of Okabe and Ito; others are of Tol
+BLUE, GREEN, ORANGE, PURPLE = "#0072B2", "#009E73", "#E69F00", "#CC79A7"  # of Okabe and Ito; others are of Tol
 RED, SKY, GREY = "#D55E00", "#56B4E9", "#666666"
 _RANK, _BLOCKS, _ORDER = ("R", "rank", None), ("N", "num_blocks", None), ("d", "order", None)
 Line = str | tuple[int, tuple[int, ...]]  # a dash pattern as matplotlib has it: offset, and lengths on and off

@@ -64,7 +64,7 @@ UCF101_LAYOUT = Layout(
     "{folder}/{stem}_g01_c01.avi",
     "{stem}_g<group>_c<clip>",
     whole=False,
-    how_to_get="Unpack UCF101 (https://www.crcv.ucf.edu/data/UCF101/UCF101.rar) so that its class folders stand there, "
+    how_to_get="`make data-ucf101` gets UCF101; or unpack the authors' archive so that its class folders stand there, "
     "or choose another data_dir",
 )
 WEIZMANN_LAYOUT = Layout(
