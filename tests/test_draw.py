@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from btrnn import BTLSTM, LSTM, TTLSTM
 from btrnn.models import DRAW
 from btrnn.models.attention import GaussianRead, GaussianWrite, gaussian_filters
+from btrnn.tasks.generation import digit_scores
 
 SMALL = (5, 4)
 
@@ -171,3 +173,12 @@ def test_an_encoder_that_does_not_fit_is_named():
         DRAW(LSTM(1824, 256, batch_first=True))
     with pytest.raises(ValueError, match="at least 1 x 1, got 0 x 0"):
         DRAW(LSTM(256, 256), read_size=0)
+
+
+@given(st.integers(2, 12), st.integers(1, 5))
+def test_scores_of_samples_run_from_one_kind_to_all_kinds_alike(classes, times):
+    sure = np.eye(classes).repeat(times, axis=0)
+    assert digit_scores(sure) == pytest.approx({"digit_score": classes, "digit_confidence": 1.0})
+    assert digit_scores(sure[:times]) == pytest.approx({"digit_score": 1.0, "digit_confidence": 1.0})
+    doubtful = np.full((times, classes), 1 / classes)
+    assert digit_scores(doubtful) == pytest.approx({"digit_score": 1.0, "digit_confidence": 1 / classes})

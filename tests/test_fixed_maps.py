@@ -9,12 +9,12 @@ from omegaconf import DictConfig
 
 from btrnn import BTLSTM, LSTM
 from btrnn.engine import run
-from btrnn.models.fixed_maps import Averaged, Frozen, Projected
+from btrnn.models.fixed_maps import Averaged, Blind, Frozen, Projected
 from btrnn.nn.input_map import BlockTerm, InputMap, MapPlace
 from btrnn.nn.rates import parameter_groups
 from btrnn.results.store import read_run
 
-MAPS = [Averaged(2, 4, 6, 1), Projected(5, seed=3), Frozen(BlockTerm((4, 6), (2, 4), 2, 2))]
+MAPS = [Averaged(2, 4, 6, 1), Projected(5, seed=3), Frozen(BlockTerm((4, 6), (2, 4), 2, 2)), Blind()]
 
 
 @pytest.mark.parametrize("input_map", MAPS, ids=lambda found: type(found).__name__)
@@ -67,6 +67,17 @@ def test_a_frozen_map_is_the_one_that_it_freezes() -> None:
     x = torch.randn(5, 3, 24)
     assert torch.equal(frozen(x)[0], trained(x)[0])
     assert frozen.input_map.facts() == trained.input_map.facts()
+
+
+def test_a_blind_layer_gives_what_one_with_no_input_weights_gives() -> None:
+    torch.manual_seed(0)
+    blind, seeing = LSTM(24, 8, num_layers=2, input_map=Blind()), LSTM(24, 8, num_layers=2)
+    seeing.load_state_dict(blind.state_dict(), strict=False)
+    with torch.no_grad():
+        seeing.input_maps[0].weight.zero_()
+    x = torch.randn(5, 3, 24)
+    torch.testing.assert_close(blind(x)[0], seeing(x)[0])
+    assert blind.num_input_parameters == seeing.num_input_parameters - 4 * 8 * 24
 
 
 def test_what_does_not_fit_is_named() -> None:

@@ -542,13 +542,16 @@ def test_wandb_gets_the_curves_and_the_confusion_matrix(make_config, tmp_path, m
 
 
 def test_a_run_of_draw_leaves_bounds_and_pictures_that_its_weights_give_again(make_config, monkeypatch):
-    config = make_config("experiment=draw", "data=mnist_5k", "model=bt_lstm", "task.importance_samples=2")
+    config = make_config(
+        "experiment=draw", "data=mnist_5k", "model=bt_lstm", "task.importance_samples=2", "task.judged_samples=20"
+    )
     summary = run.train(config)
     run_dir = Path(config.run_dir)
     history = pd.read_csv(run_dir / "metrics.csv")
     assert summary["epoch_chosen"] == history["val/nll_bound"].idxmin()
     assert summary["test/nll_bound"] == pytest.approx(summary["test/reconstruction"] + summary["test/kl"], abs=1e-3)
     assert summary["test/nll_importance"] < summary["test/nll_bound"]
+    assert 1 <= summary["test/digit_score"] < summary["test/digit_score_true"] <= 10  # hardly trained: noise
     assert (summary["parameters_input"], summary["parameters_dense_input"]) == (1_184, 1_867_776)
     assert (summary["source"], summary["experiment"], summary["num_test"]) == ("mnist_5k", "draw_mnist_5k", 500)
     pictures = dict(np.load(run_dir / "arrays.npz"))

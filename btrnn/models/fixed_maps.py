@@ -1,7 +1,7 @@
 """Maps of which a part is never trained, as rivals of the factorised ones: what do fewer trained numbers of W cost?
 
 In the lowest layer W is a fixed map from the input to fewer values, and a dense one from those to the gates; or it is a
-factorised map that stays as it was drawn.
+factorised map that stays as it was drawn; or nothing of the input arrives.
 """
 
 from dataclasses import dataclass
@@ -155,3 +155,32 @@ class Frozen(InputMap):
     def facts(self) -> MapFacts:
         """Return those of the map."""
         return self.of.facts()
+
+
+class BlindMap(nn.Module):
+    """No input arrives.
+
+    Args:
+        out_features: Numbers given.
+    """
+
+    def __init__(self, out_features: int) -> None:
+        super().__init__()
+        self.out_features = out_features
+
+    def forward(self, x: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
+        """Give zeros."""
+        return x.new_zeros(*x.shape[:-1], self.out_features)
+
+
+@dataclass(frozen=True)
+class Blind(InputMap):
+    """W = 0 in the lowest layer, which then sees its own state alone: a floor; dense above it."""
+
+    def build(self, place: MapPlace) -> nn.Module:
+        """Make the map."""
+        return DENSE.build(place) if place.layer > 0 else BlindMap(place.out_features)
+
+    def facts(self) -> MapFacts:
+        """Return that it has no shape."""
+        return MapFacts()

@@ -57,7 +57,8 @@ PROJECTED_LSTM = Model("projected_lstm", "LSTM on a random projection", "#EE6677
 FROZEN_BT_LSTM = Model("frozen_bt_lstm", "BT-LSTM, W frozen", "#AAAA00", "+", (0, (1, 2)), shape=_BT_SHAPE)
 FLOORS = (BASELINE, NEIGHBOUR)  # fitted in one go to mean frames, without a training loop
 _OTHER_MAPS = (TR_LSTM, CP_LSTM, TUCKER_LSTM, HT_LSTM, KRONECKER_LSTM, LOW_RANK_LSTM)
-_FIXED_MAPS = (AVERAGED_LSTM, PROJECTED_LSTM, FROZEN_BT_LSTM)  # of which a part is never trained
+BLIND_LSTM = Model("blind_lstm", "LSTM, blind", "#999999", "|", (0, (1, 5)), shape=())
+_FIXED_MAPS = (AVERAGED_LSTM, PROJECTED_LSTM, FROZEN_BT_LSTM, BLIND_LSTM)  # of which a part is never trained
 # in the order of tables and legends
 MODELS = (LSTM, TT_LSTM, BT_LSTM, *_OTHER_MAPS, *_FIXED_MAPS, GRU, TT_GRU, BT_GRU, *FLOORS)
 DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)

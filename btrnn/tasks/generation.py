@@ -1,10 +1,12 @@
 """Task 2, image generation: the bound on the negative log-likelihood of binary images, in nats."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from btrnn.data.mnist import MNIST, ImageBatch
@@ -28,6 +30,7 @@ class Generation(Task):
         network: DRAW.
         learning_rate: Adam's rate after a linear warm-up of 100 steps; it then falls linearly to 2 % of it.
         importance_samples: At test, also estimate the likelihood by so many importance samples an image; 0 does not.
+        judged_samples: At test, also let a classifier of digits judge so many samples, see `digit_scores`; 0 does not.
         scaled: Whether each layer gets its own rate by `btrnn.nn.rates`.
     """
 
@@ -38,11 +41,18 @@ class Generation(Task):
     monitor = "val/nll_bound"
 
     def __init__(
-        self, network: DRAW, *, learning_rate: float, importance_samples: int = 0, scaled: bool = False
+        self,
+        network: DRAW,
+        *,
+        learning_rate: float,
+        importance_samples: int = 0,
+        judged_samples: int = 0,
+        scaled: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
-        self.learning_rate, self.importance_samples, self.scaled = learning_rate, importance_samples, scaled
+        self.learning_rate, self.scaled = learning_rate, scaled
+        self.importance_samples, self.judged_samples = importance_samples, judged_samples
 
     @property
     def recurrent(self) -> LSTM:
@@ -92,6 +102,19 @@ class Generation(Task):
             nll = self.network.importance_weighted_nll(batch.images, self.importance_samples)
             self.log("test/nll_importance", nll.mean(), on_step=False, on_epoch=True, batch_size=len(batch.rows))
 
+    def on_test_epoch_end(self) -> None:
+        """Log what a classifier makes of samples, and of as many of the test images, if it is asked for."""
+        if not self.judged_samples:
+            return
+        data: MNIST = self.trainer.datamodule  # type: ignore[attr-defined]
+        train, test = (data.splits[data.splits["split"] == split] for split in ("train", "test"))
+        drawn = self.network.generate(self.judged_samples, torch.Generator().manual_seed(_TEST_SEED))[-1]
+        images = {"": drawn.cpu().numpy(), "_true": data.grey(test.index.to_numpy()[: self.judged_samples]) / 255}
+        judge = digit_classifier(data.grey(train.index.to_numpy()) / 255, train["label"])
+        for suffix, judged in images.items():
+            scores = digit_scores(judge.predict_proba(judged))
+            self.log_dict({f"test/{name}{suffix}": score for name, score in scores.items()})
+
     @torch.no_grad()
     def outputs(self, data: MNIST) -> Outputs:
         """Return grey levels, uint8: samples, the canvases of some, test images, and what is made of them.
@@ -134,3 +157,36 @@ class Generation(Task):
     def configure_optimizers(self) -> Any:
         """Return Adam with a warm-up and a decay over the whole run."""
         return warmed_up_adam(self)
+
+
+def digit_classifier(images: NDArray[np.floating[Any]], labels: Any) -> Any:
+    """Fit a network with a hidden layer of 256 to digits; ten times over them.
+
+    Args:
+        images: (n, pixels) in [0, 1].
+        labels: (n,).
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
+    classifier = MLPClassifier(256, max_iter=10, random_state=_TEST_SEED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # ten epochs do: 97.5 % of MNIST's test digits are right
+        return classifier.fit(images, labels)
+
+
+def digit_scores(probabilities: NDArray[np.floating[Any]]) -> dict[str, float]:
+    """Judge images by the probabilities that a classifier gives them.
+
+    Args:
+        probabilities: (n, classes), rows of sum 1.
+
+    Returns:
+        digit_confidence: the mean of the highest probability. digit_score: exp of the mean divergence of an image's
+        probabilities from those of all images (the "Inception score" of Salimans et al., 2016), from 1, where all
+        images are alike to the classifier, to the number of classes, where each is one of them beyond doubt and all
+        are as frequent.
+    """
+    rows = np.clip(probabilities, np.finfo(np.float64).tiny, 1.0)
+    divergence = (rows * (np.log(rows) - np.log(rows.mean(axis=0)))).sum(axis=1).mean()
+    return {"digit_score": float(np.exp(divergence)), "digit_confidence": float(rows.max(axis=1).mean())}
