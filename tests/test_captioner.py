@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from btrnn import BTLSTM, LSTM, TTLSTM
+from btrnn import BTLSTM, GRU, LSTM, TTLSTM
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError, words_of
 from btrnn.models.captioner import Captioner, beam_search, caption_loss, greedy
+from btrnn.nn.recurrent import Recurrent
 
 
-def captioner(vocabulary_size: int = 7, seed: int = 0, **options) -> Captioner:
+def captioner(vocabulary_size: int = 7, seed: int = 0, cell: type[Recurrent] = LSTM, **options) -> Captioner:
     torch.manual_seed(seed)
-    network = Captioner(LSTM(8, 8, batch_first=True), vocabulary_size=vocabulary_size, num_channels=5, **options)
+    network = Captioner(cell(8, 8, batch_first=True), vocabulary_size=vocabulary_size, num_channels=5, **options)
     with torch.no_grad():
         network.output.weight.mul_(6)  # so that words differ in probability
     return network.eval()
@@ -37,8 +38,9 @@ def test_words_after_a_captions_end_change_nothing():
     torch.testing.assert_close(caption_loss(scores, tokens), F.cross_entropy(valid, targets))
 
 
-def test_steps_give_what_the_whole_sequence_gives():
-    network = captioner()
+@pytest.mark.parametrize("cell", [LSTM, GRU])
+def test_steps_give_what_the_whole_sequence_gives(cell):
+    network = captioner(cell=cell)
     features, tokens = torch.randn(2, 2, 5), torch.tensor([[BOS, 4, 5, EOS], [BOS, 6, 6, EOS]])
     scores = network(features, tokens, torch.tensor([4, 4]))
     state = network.start(features)
@@ -77,9 +79,9 @@ def every_caption(network: Captioner, feature: torch.Tensor, max_length: int, pe
 
 
 @settings(max_examples=8)
-@given(seed=st.integers(0, 10_000), penalty=st.sampled_from([0.0, 0.7, 1.0]))
-def test_a_wide_beam_finds_the_best_of_all_captions(seed, penalty):
-    network = captioner(seed=seed)
+@given(seed=st.integers(0, 10_000), penalty=st.sampled_from([0.0, 0.7, 1.0]), cell=st.sampled_from([LSTM, GRU]))
+def test_a_wide_beam_finds_the_best_of_all_captions(seed, penalty, cell):
+    network = captioner(seed=seed, cell=cell)
     features = torch.randn(2, 2, 5)
     with torch.no_grad():
         found = beam_search(network, features, beam_size=27, max_length=3, length_penalty=penalty)
@@ -116,11 +118,12 @@ def test_a_batch_is_searched_as_its_images_alone():
         assert alone.words == caption.words
 
 
-@pytest.mark.parametrize("kind", ["lstm", "tt", "bt"])
+@pytest.mark.parametrize("kind", ["lstm", "tt", "bt", "gru"])
 def test_eight_captions_are_learnt_by_heart(kind):
     torch.manual_seed(0)
     layer = {
         "lstm": lambda: LSTM(64, 64, batch_first=True),
+        "gru": lambda: GRU(64, 64, batch_first=True),
         "tt": lambda: TTLSTM((4, 4, 4), (4, 4, 4), tt_rank=3, batch_first=True),
         "bt": lambda: BTLSTM((4, 4, 4), (4, 4, 4), tucker_rank=2, num_blocks=2, batch_first=True),
     }[kind]()

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from btrnn.nn.lstm import LSTM, LSTMState
+from btrnn.nn.lstm import LSTMState
+from btrnn.nn.recurrent import Recurrent
 from btrnn.ops import shared_batch
 
 _BOS, _EOS = 1, 2
@@ -28,8 +29,8 @@ class Captioner(nn.Module):
     """Say what is in an image, word by word; words are numbers, 0 is padding.
 
     Args:
-        recurrent: The decoder; its kind is all that differs between the paper's three models. Its input size is that
-            of the words' embedding.
+        recurrent: The decoder, an LSTM or a GRU; its kind is all that differs between the models. Its input size is
+            that of the words' embedding.
         vocabulary_size: V, words with the special ones.
         num_channels: C, numbers that stand for a cell of an image.
         dropout: Probability of dropping an input or an output of the decoder.
@@ -41,7 +42,7 @@ class Captioner(nn.Module):
     feature_mean: Tensor
     feature_sd: Tensor
 
-    def __init__(self, recurrent: LSTM, *, vocabulary_size: int, num_channels: int, dropout: float = 0.0) -> None:
+    def __init__(self, recurrent: Recurrent, *, vocabulary_size: int, num_channels: int, dropout: float = 0.0) -> None:
         super().__init__()
         if recurrent.bidirectional or not recurrent.batch_first:
             raise ValueError("the decoder must have one direction, and batch_first=True")
@@ -97,18 +98,23 @@ class Captioner(nn.Module):
     def _drop(self, rows: Tensor) -> Tensor:
         return shared_batch.dropout(rows, self.dropout.p, self.training)
 
-    def start(self, features: Float[Tensor, "batch cells channels"]) -> LSTMState:
-        """Return the decoder's state after it has seen the images."""
+    def start(self, features: Float[Tensor, "batch cells channels"]) -> Float[Tensor, "parts layers batch hidden"]:
+        """Return the decoder's state after it has seen the images: h, and an LSTM's c behind it."""
         _, state = self.recurrent(self.see(features).unsqueeze(1))
-        return LSTMState(*state)
+        return _stacked(state)
 
     def step(
-        self, words: Int[Tensor, " batch"], state: LSTMState
-    ) -> tuple[Float[Tensor, "batch vocabulary"], LSTMState]:
-        """Read one word of each caption, and give the log-probabilities of the next."""
-        output, after = self.recurrent(self.embedding(words).unsqueeze(1), state)
+        self, words: Int[Tensor, " batch"], state: Float[Tensor, "parts layers batch hidden"]
+    ) -> tuple[Float[Tensor, "batch vocabulary"], Float[Tensor, "parts layers batch hidden"]]:
+        """Read one word of each caption, and give the log-probabilities of the next, and the state."""
+        before = state[0] if len(state) == 1 else LSTMState(*state)
+        output, after = self.recurrent(self.embedding(words).unsqueeze(1), before)
         assert isinstance(output, Tensor)
-        return self.output(output[:, 0]).log_softmax(dim=-1), LSTMState(*after)
+        return self.output(output[:, 0]).log_softmax(dim=-1), _stacked(after)
+
+
+def _stacked(state: Tensor | LSTMState) -> Tensor:
+    return state.unsqueeze(0) if isinstance(state, Tensor) else torch.stack(tuple(state))
 
 
 def caption_loss(
@@ -131,13 +137,13 @@ class _Beams(NamedTuple):
     words: (B, K, words so far).
     log_probability: (B, K); minus infinity where there is none.
     last: (B K,) the word to read next.
-    state: Of the decoder, before that word.
+    state: (parts, layers, B K, H), of the decoder, before that word.
     """
 
     words: Tensor
     log_probability: Tensor
     last: Tensor
-    state: LSTMState
+    state: Tensor
 
 
 @torch.no_grad()
@@ -158,7 +164,7 @@ def greedy(
     """
     images = len(features)
     state, last = captioner.start(features), features.new_full((images,), _BOS, dtype=torch.long)
-    total, going = state.hidden.new_zeros(images), features.new_ones(images, dtype=torch.bool)
+    total, going = state.new_zeros(images), features.new_ones(images, dtype=torch.bool)
     said = []
     for length in range(1, max_length + 2):
         log_probability, state = _next_words(captioner, last, state)
@@ -223,7 +229,7 @@ def beam_search(
     return best
 
 
-def _next_words(captioner: Captioner, last: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+def _next_words(captioner: Captioner, last: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """Give the log-probabilities of the next words; minus infinity for those that are never said."""
     log_probability, state = captioner.step(last, state)
     log_probability[:, _NEVER_SAID] = float("-inf")
@@ -233,16 +239,18 @@ def _next_words(captioner: Captioner, last: Tensor, state: LSTMState) -> tuple[T
 def _first_beams(captioner: Captioner, features: Tensor, beam_size: int) -> _Beams:
     """Begin with one empty caption an image; the others of its K stand by with probability 0."""
     images = len(features)
-    hidden, cell = (part.repeat_interleave(beam_size, dim=1) for part in captioner.start(features))
-    log_probability = hidden.new_full((images, beam_size), float("-inf"))
+    state = captioner.start(features).repeat_interleave(beam_size, dim=2)
+    log_probability = state.new_full((images, beam_size), float("-inf"))
     log_probability[:, 0] = 0.0
     words = features.new_empty((images, beam_size, 0), dtype=torch.long)
     last = features.new_full((images * beam_size,), _BOS, dtype=torch.long)
-    return _Beams(words, log_probability, last, LSTMState(hidden, cell))
+    return _Beams(words, log_probability, last, state)
 
 
 def _extend(
-    words: Int[Tensor, "images beams words"], total: Float[Tensor, "images beams vocabulary"], state: LSTMState
+    words: Int[Tensor, "images beams words"],
+    total: Float[Tensor, "images beams vocabulary"],
+    state: Float[Tensor, "parts layers rows hidden"],
 ) -> _Beams:
     """Keep the K likeliest of all captions that are one word longer."""
     images, beam_size, vocabulary = total.shape
@@ -250,5 +258,5 @@ def _extend(
     parent, word = chosen // vocabulary, chosen % vocabulary
     kept = words.gather(1, parent.unsqueeze(2).expand(-1, -1, words.shape[2]))
     rows = (parent + beam_size * torch.arange(images, device=parent.device).unsqueeze(1)).flatten()
-    hidden, cell = (part.index_select(1, rows) for part in state)
-    return _Beams(torch.cat([kept, word.unsqueeze(2)], dim=2), log_probability, word.flatten(), LSTMState(hidden, cell))
+    longer = torch.cat([kept, word.unsqueeze(2)], dim=2)
+    return _Beams(longer, log_probability, word.flatten(), state.index_select(2, rows))

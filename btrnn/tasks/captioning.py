@@ -18,7 +18,7 @@ from btrnn.data.captions.coco import COCO, CaptionBatch
 from btrnn.data.captions.encoders import read_picture
 from btrnn.data.captions.vocabulary import PAD, Vocabulary
 from btrnn.models.captioner import Captioner, beam_search, caption_loss
-from btrnn.nn.lstm import LSTM
+from btrnn.nn.recurrent import Recurrent
 from btrnn.ops import shared_batch
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import arrays_bytes
@@ -72,7 +72,7 @@ class Captioning(Task):
         self._cider = np.empty(0)
 
     @property
-    def recurrent(self) -> LSTM:
+    def recurrent(self) -> Recurrent:
         """The decoder."""
         return self.network.recurrent
 
