@@ -27,7 +27,7 @@ from btrnn.reports.render import (
 )
 from btrnn.reports.view import View, view_of, views_of
 from btrnn.results.differences import model_differences
-from btrnn.results.schema import LATER, schema_of
+from btrnn.results.schema import BT_LSTM, DENSE_MODELS, LATER, schema_of
 from btrnn.results.store import collected_experiments
 from btrnn.results.summary import Row, panels
 
@@ -109,7 +109,9 @@ class Page:
         metric = view.metric
         if not metric.main.startswith("test/"):
             return []
-        rows: list[Row] = model_differences(self.compared(view), view.results).to_dict("records")
+        references = (BT_LSTM.name,) if "rivals" in view.experiment.split("_") else DENSE_MODELS  # rivals of these
+        found = model_differences(self.compared(view), view.results, references=references)
+        rows: list[Row] = found.to_dict("records")
         texts = [difference_text(row, metric.form, metric.times, metric.unit) for row in rows]
         return [row | {"place": view.place(row), "text": text} for row, text in zip(rows, texts, strict=True)]
 

@@ -41,9 +41,8 @@ def _sizes(view: View) -> FigureFile:
     """Return the figure of the main metric against the parameters of W; the rank stands beside its point."""
     table = view.points("parameters_input", partial(shape_label, without="rank"))
     table["note"] = ["" if pd.isna(rank) else f"R = {rank:g}" for rank in view.summary["rank"]]
-    limits = _WHOLE if view.schema is VIDEO else None
-    labels = {"x_label": "parameters of W", "y_label": view.metric.label}
-    return view.figure("parameters.png", draw_series, table, bars=True, log_x=True, limits=limits, **labels)
+    options = {"bars": True, "log_x": True, "x_label": "parameters of W", "y_label": view.metric.label}
+    return view.figure("parameters.png", draw_series, table, limits=_WHOLE if view.schema is VIDEO else None, **options)
 
 
 # ---- task 1
@@ -61,8 +60,7 @@ def _video_figures(view: View) -> list[FigureFile]:
         tested = rows_of(row, view.results.predictions)
         names = tested["group"].str.split("/").str[0].groupby(tested["label"]).first().to_dict()
         counts = pd.crosstab(tested["label"], tested["predicted"]).rename(index=names, columns=names)
-        shown = ("protocol", "scaling", "frame_order", "pixel_order")
-        places = [name for name in shown if row[name] != LATER.get(name)]
+        places = [name for name in VIDEO.data[:4] if row[name] != LATER.get(name)]
         title = ", ".join([f"{view.title}\n{row['label']}", *(setting_text(name, row[name]) for name in places)])
         name, maps = f"confusion_{'_'.join(row[name] for name in places)}.png", {"": counts.where(counts > 0)}
         files.append(view.figure(name, draw_heat_maps, maps, title=title, x_label="predicted", y_label="true"))
@@ -253,14 +251,13 @@ def _shape_figures(view: View) -> list[FigureFile]:
     panels = sorted(lines.loc[~other, "panel"].unique())
     parts = [lines[~other].sort_values(["panel", "label"])]
     parts += [lines[other].assign(panel=panel, x=float("nan")) for panel in panels]
-    options = {"bars": True, "limits": _WHOLE, "looks": RANK_LOOKS}
-    options |= {"x_label": "core order d", "y_label": view.metric.label}
+    options = {"bars": True, "limits": _WHOLE, "looks": RANK_LOOKS, "y_label": view.metric.label}
     maps = {
         f"N = {blocks:g}": rows.pivot_table(index="order", columns="rank", values="test/accuracy")
         for blocks, rows in view.summary.groupby("num_blocks")
     }
     labels = {"title": f"{view.title}: {view.metric.label}", "x_label": "Tucker-rank R", "y_label": "core order d"}
-    curves = view.figure("curves.png", draw_series, pd.concat(parts), **options)
+    curves = view.figure("curves.png", draw_series, pd.concat(parts), x_label="core order d", **options)
     return [curves, view.figure("heat_maps.png", draw_heat_maps, maps, form=".3f", **labels)] if maps else []
 
 

@@ -26,6 +26,7 @@ Findings = dict[str, Finding]
 _NUM_CLASSES = 11  # of UCF11
 STUDIES = ("ucf101_rates", "ucf101_rates_raw")  # models that were given the same search for the rate, on real video
 APART = "ucf101_groups"  # and where clips of one group never stand on both sides
+RIVALS = "ucf101_rivals"  # other small W, on the same folds
 
 
 def all_findings(results_dir: Path) -> Findings:
@@ -235,11 +236,11 @@ def all_known(results_dir: Path) -> dict[str, Any]:
         for view in (view_of(results_dir, name) for name in (*STUDIES, *{"ucf101_rates_no_dropout"} & there)):
             ours = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
             studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
-    apart: dict[str, Any] = {"view": published_view(results_dir, APART)}
-    if apart["view"]:
-        rows = [row for row in page_of(APART).differences(apart["view"]) if row["frame_order"] == "time"]
-        apart["ours"] = [row for row in rows if row["first_model"] == BT_LSTM.name]
-    return {"claims": claims, "verdicts": verdicts, "studies": studies, "apart": apart}
+    known: dict[str, Any] = {"claims": claims, "verdicts": verdicts, "studies": studies}
+    for key, name in (("apart", APART), ("rivals", RIVALS)):
+        shown = published_view(results_dir, name)
+        known[key] = {"view": shown, "rows": page_of(name).differences(shown) if shown else []}
+    return known
 
 
 def claims_table(claims: list[Claim], there: Collection[Path], place: str = "") -> str:
