@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from btrnn.benchmark.records import gpu_bars
-from btrnn.engine.command import exit_status, mendable
+from btrnn.engine.command import exit_status
 from btrnn.reports.render import text_table
 from btrnn.results.store import LOCAL
+from btrnn.storage.files import ResultsError
 
 
 def main() -> None:
@@ -14,4 +15,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_status(main, *mendable()))
+    raise SystemExit(exit_status(main, ResultsError, OSError))

@@ -219,6 +219,10 @@ def test_what_is_wrong_or_fails_or_is_missing_is_not_timed():
     assert [name for (name, _), cell in cells.items() if "best_ms" in cell] == ["right"]
     with pytest.raises(ValueError, match="no such shape"):
         Visitor(CPU, QUICK).visit(Problem(TINY, CPU), [made("ours", lambda problem: raise_error)], ["forward"], 0.0)
+    failure = RuntimeError("no capture")  # as the end of a capture fails, after what ended it
+    failure.__context__ = ValueError("out of memory")
+    noted = Visitor(torch.device("cuda"), QUICK)._failed(failure, ours=True)
+    assert noted == {"note": "failed: RuntimeError: no capture; in handling ValueError: out of memory"}
 
 
 def test_a_slow_call_of_another_library_is_left_out():
@@ -274,13 +278,15 @@ def test_the_bars_of_a_gpu_are_judged_by_medians_and_by_all_three_models(tmp_pat
     RecordFile(section_path(tmp_path, "device_sweep", "cuda")).add(rows)
     for number, expected in ((2, "not measured"), (3, "met")):
         for model in "abc"[:number]:
-            summary = tmp_path / "gpu" / "runs" / "ucf11" / model / "seed0" / "summary.json"
-            summary.parent.mkdir(parents=True, exist_ok=True)
-            summary.write_text('{"seconds": 90.5}')
+            epochs = tmp_path / "gpu" / "runs" / "ucf11" / model / "seed0" / "metrics.csv"
+            epochs.parent.mkdir(parents=True, exist_ok=True)
+            epochs.write_text("seconds\n" + "0.181\n" * (400 if model == "c" else 500))
         bars = gpu_bars(tmp_path)
         assert [bar["measured"] for bar in bars[:6]] == ["-", "-", "0.5", "-", "5", "2"]
         assert [bar["verdict"] for bar in bars[2:]] == ["not met", "not measured", "met", "not met", expected]
-    assert bars[-1]["measured"] == "272"
+    assert bars[-1]["measured"] == "272"  # of which the last hundred epochs are estimated
+    assert bars[-1]["bar"].endswith("by 1,400 of 1,500")
+    assert {bar["verdict"] for bar in gpu_bars(tmp_path / "empty")} == {"not measured"}
 
 
 # ---- records and the whole run

@@ -25,7 +25,13 @@ from btrnn.tasks import Captioning, Generation, NonFiniteLossError, Task, VideoC
 
 from .test_run import without_times
 
-QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+QUIET = {
+    "devices": 1,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
 
 
 class Again:

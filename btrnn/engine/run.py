@@ -246,6 +246,8 @@ def _trainer(config: DictConfig, own: list[Callback], logger: WandbLogger | None
         num_sanity_val_steps=0,
         **processes.options(number),
     )
+    # Deterministic algorithms else write NaN into all new memory, to show who reads it unwritten: a kernel each time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return trainer
 
 

@@ -151,8 +151,15 @@ def gru_step_back(grad_hidden: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def has_fused_steps(tensor: Tensor) -> bool:
-    """Say whether the four functions above serve tensors of this kind; tries them when it is first asked on a GPU."""
-    return tensor.is_cuda and _fused_steps_answer()
+    """Say whether the four functions above serve tensors of this kind; tries them when it is first asked on a GPU.
+
+    Within a capture they cannot be tried, and are not used if they were not before.
+    """
+    if not tensor.is_cuda or (
+        torch.cuda.is_current_stream_capturing() and not _fused_steps_answer.cache_info().currsize
+    ):
+        return False
+    return _fused_steps_answer()
 
 
 def _answers(test: Callable[[], Any]) -> bool:

@@ -151,9 +151,13 @@ class Visitor:
         for number, phase in enumerate(phases):
             now = perf_counter()
             share = max(end - now, 0.0) / (len(phases) - number)
-            calls = {
-                name: step(made, problem, phase) for name, made in built.items() if "note" not in cells[name, phase]
-            }
+            calls = {}
+            for name, made in built.items():
+                if "note" not in cells[name, phase]:
+                    try:
+                        calls[name] = step(made, problem, phase)  # which may capture a graph
+                    except Exception as failure:
+                        cells[name, phase] = self._failed(failure, ours=True)
             for name, seconds in time_interleaved(calls, now + share, timer_of(self.device), self.effort).items():
                 cells[name, phase] |= best_and_median(seconds)
         return cells
@@ -171,14 +175,20 @@ class Visitor:
             error = check(built[name], problem, implementation.family, phase)
             seconds = timer_of(self.device)(step(built[name], problem, phase)) if implementation.package else 0.0
         except Exception as failure:
-            if not implementation.package:  # a failure of our own code is not a result
-                raise
-            return {"note": f"failed: {type(failure).__name__}: {str(failure).splitlines()[0]}"}
+            return self._failed(failure, ours=not implementation.package)
         if error > implementation.largest_error:
             return {"max_error": error, "note": f"wrong: error {error:.1e}"}
         if seconds > self.effort.longest_seconds:
             return {"max_error": error, "note": f"left out: a call takes {seconds:.1f} s"}
         return {"max_error": error}
+
+    def _failed(self, failure: Exception, *, ours: bool) -> dict[str, object]:
+        """Note a failure; one of our own code is no result, but on a GPU the others are to have theirs."""
+        if ours and self.device.type == "cpu":
+            raise failure
+        causes = [error for error in (failure, failure.__context__) if error is not None]  # a capture's end fails too
+        texts = [f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}" for error in causes]
+        return {"note": f"failed: {'; in handling '.join(texts)}"}
 
 
 class Rates(NamedTuple):

@@ -123,6 +123,7 @@ class UCF11(ClipData):
         self.frames_cached = frames_cached
         self.decoder = decoder
         self.on_device = on_device
+        self._constants: tuple[torch.Tensor, ...] = ()  # mean, sd and order of a frame's numbers, where frames are
         self._frames: torch.Tensor | None = None  # all of them, (clips x K, I), where they are on the device
         self.batch_size = batch_size
         self.seed = seed
@@ -196,7 +197,7 @@ class UCF11(ClipData):
             self.channel_mean = torch.from_numpy(mean).float()
             # A channel that never changes carries nothing; dividing by 0 would make NaN of it.
             self.channel_sd = torch.from_numpy(np.where(sd > 0, sd, 1.0)).float()
-        self._cache = cache
+        self._cache, self._constants = cache, ()
 
     def _rows(self, split: str) -> np.ndarray:
         """Rows of the table that belong to a split, int (clips,)."""
@@ -226,20 +227,25 @@ class UCF11(ClipData):
 
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:  # noqa: ARG002
         """Scale the frames on the device: uint8 -> float32, padding 0; first take them, if they are kept there."""
-        # Colour is a frame's fastest axis, so the channels' numbers repeat. Written out, they are subtracted
-        # ten times faster than broadcast along an axis of 3.
-        mean, sd = (
-            channel.to(batch.frames.device).repeat(VALUES_PER_FRAME // NUM_COLORS)
-            for channel in (self.channel_mean, self.channel_sd)
-        )
         frames = batch.frames
+        if (
+            not self._constants or self._constants[0].device != frames.device
+        ):  # moved once: a GPU is waited for meanwhile
+            # Colour is a frame's fastest axis, so the channels' numbers repeat. Written out, they are subtracted
+            # ten times faster than broadcast along an axis of 3.
+            repeated = [
+                channel.repeat(VALUES_PER_FRAME // NUM_COLORS) for channel in (self.channel_mean, self.channel_sd)
+            ]
+            if self._order is not None:
+                repeated = [*(channel[self._order] for channel in repeated), self._order]
+            self._constants = tuple(constant.to(frames.device) for constant in repeated)
+        mean, sd, *orders = self._constants
         if self.on_device and self._cache is not None:
             if self._frames is None or self._frames.device != frames.device:
                 self._frames = torch.tensor(self._cache.frames, device=frames.device).flatten(0, 1)
             frames = self._frames.index_select(0, frames.flatten()).view(*frames.shape, -1)
-        if self._order is not None:
-            order = self._order.to(frames.device)
-            frames, mean, sd = frames.gather(-1, order.expand(frames.shape)), mean[order], sd[order]
+        for order in orders:
+            frames = frames.gather(-1, order.expand(frames.shape))
         frames = frames.to(torch.float32).sub_(mean).div_(sd).mul_(batch.mask[..., None])
         return batch._replace(frames=frames)
 
