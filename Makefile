@@ -51,9 +51,20 @@ groups-ucf101: setup ## five folds in which each group is tested once, after the
 	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) data.frame_order=shuffled
 	@$(RUN) experiments/reproduce.py experiment=ucf101_groups scale=$(SCALE) $(SEED)
 
-rivals-ucf101: setup ## other small W on the same folds: 70 runs
-	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) model=low_rank_lstm model.layer.rank=1
-	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) model=averaged_lstm model.layer.input_map.side=20
+TENSOR_RING := model=tr_lstm 'modes={input: [4, 2, 5, 8, 6, 5, 3, 2], hidden: [4, 4, 2, 4, 2]}' \
+	'model.layer.tr_rank=[10, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5]'
+AVERAGED := model=averaged_lstm model.layer.input_map.side=20
+RANK_1 := model=low_rank_lstm model.layer.rank=1
+rivals-ucf101: setup ## other small W on the same folds, after the choice of their rates: 175 runs
+	@$(RUN) experiments/train.py experiment=ucf101_rivals_rates_scaled scale=$(SCALE) $(SEED) $(TENSOR_RING)
+	@$(RUN) experiments/train.py experiment=ucf101_rivals_rates_scaled scale=$(SCALE) $(SEED) $(AVERAGED) \
+		task.learning_rate=3e-5,1e-4,3e-4,1e-3,3e-3
+	@$(RUN) experiments/train.py experiment=ucf101_rivals_rates_scaled scale=$(SCALE) $(SEED) $(RANK_1) \
+		task.learning_rate=1e-4,3e-4,1e-3,3e-3,1e-2,3e-2
+	@$(RUN) experiments/reproduce.py experiment=ucf101_rivals_rates_scaled scale=$(SCALE) $(SEED)
+	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(TENSOR_RING)
+	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(AVERAGED) task.learning_rate=1e-4
+	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(RANK_1) task.learning_rate=1e-2
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rivals scale=$(SCALE) $(SEED)
 
 reproduce-ucf101: rates-ucf101 groups-ucf101 rivals-ucf101 ## all of it on UCF101-11, in this order; what is finished is not run again

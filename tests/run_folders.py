@@ -72,7 +72,9 @@ def write_run(
     name += "".join(f"_{letter}{changes[key]}" for key, letter in shape.items() if key in changes)
     run_dir = results_dir / "runs" / experiment / name / f"seed{seed}"
     run_dir.mkdir(parents=True)
-    rng = np.random.default_rng([seed, sorted([*MODELS, "toy"]).index(model), len(protocol), len(scaling)])
+    known = sorted([*MODELS, "toy"])
+    number = known.index(model) if model in known else len(known)
+    rng = np.random.default_rng([seed, number, len(protocol), len(scaling)])
     split = np.random.default_rng([seed, len(protocol)])  # of the seed alone: all models are tested on the same clips
     test = sorted(split.choice(num_clips, num_clips // 5, replace=False))
     if protocol == "grouped":

@@ -19,7 +19,7 @@ from btrnn.reports.claims import findings
 from btrnn.reports.claims.findings import all_findings, readme_block
 from btrnn.reports.claims.rules import VERDICTS, Claim, claim_texts, in_share, no_worse, tells_apart
 from btrnn.results.differences import convergence, paired_difference
-from btrnn.results.schema import schema_of
+from btrnn.results.schema import model_of, schema_of
 from btrnn.results.store import collect, write_results
 from tests.caption_folders import write_run as write_caption_run
 from tests.run_folders import write_folds, write_run
@@ -166,6 +166,11 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
         where: dict[str, Any] = {"experiment": "ucf101_groups", "scaling": "normalized", "frame_order": order}
         write_folds(results_dir, [fold], [0], models=[model], changes=changes, **where)
     keep(results_dir, "ucf101_groups")
+    for model in ("lstm", "bt_lstm", "averaged_lstm"):
+        label = {"model_label": model_of(model).label, "scaled": True}
+        where = {"experiment": "ucf101_rivals", "scaling": "normalized", "changes": changes | label}
+        write_folds(results_dir, range(3), [0], models=[model], **where)
+    keep(results_dir, "ucf101_rivals")
     claim = found(results_dir, "better_than_lstm")
     assert claim["verdict"] == "partly"
     assert claim["ours"].split("; ") == [
@@ -178,6 +183,10 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
     assert lines[apart].endswith(": LSTM (0.510), BT-LSTM, R = 4 (0.510).")
     said = "BT-LSTM, R = 4 minus LSTM: +0.000 [+0.000, +0.000], n = 3 folds: equivalent within 0.03."
     assert said in lines[apart + 1]
+    assert "[other small W](" in lines[apart + 2]
+    page = findings.page_texts(results_dir)[Path("README.md")]  # rivals are compared with block terms
+    said = "LSTM on averaged pixels, values = 5 minus BT-LSTM, R = 4 +0.000 [+0.000, +0.000] (equivalent within 0.03)."
+    assert f"clips of other groups: {said}\n" in page
 
 
 def test_accuracies_of_the_paper_s_own_data_are_compared(tmp_path):
