@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from btrnn.results.schema import BLUE, MODELS, ORANGE, RED, SKY
+from btrnn.results.schema import BLUE, ORANGE, RED, SKY, model_of
 from btrnn.storage.atomic import replace_file
 
 _DIGEST = "SHA256"
@@ -90,9 +90,10 @@ class FigureFile:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of data and options (numbers of tables as in CSV files), the table of models and the drawing code."""
+        """SHA-256 of data and options (numbers of tables as in CSV files), the looks of their models and the code."""
+        names = self.data["model"].unique() if "model" in getattr(self.data, "columns", ()) else ()
         code = [inspect.getsource(module) for module in (sys.modules[self.function.__module__], sys.modules[__name__])]
-        return hashlib.sha256(b"\0".join(_bytes([self.data, self.options, MODELS, code]))).hexdigest()
+        return hashlib.sha256(b"\0".join(_bytes([self.data, self.options, [*map(model_of, names)], code]))).hexdigest()
 
     def write(self, out_dir: Path) -> None:
         """Draw it and write it, as PNG, or as GIF where it moves."""
