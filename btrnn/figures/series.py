@@ -41,8 +41,9 @@ def draw_series(
     names = table["panel"].unique().tolist()
     columns = min(3 if len(names) in (3, 5, 6) else 2, len(names))
     rows = -(-len(names) // columns)
+    width, legend, ncols = (9.6, 2.8, 2) if table["label"].nunique() > 6 else (7.2, 1.8, 3)  # inches; columns of it
     with drawing():
-        figure = Figure(figsize=(max(4.6 * columns, 7.2), 3.0 * rows + 1.8), layout="constrained")
+        figure = Figure(figsize=(max(4.6 * columns, width), 3.0 * rows + legend), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=not own_axes, sharey=not own_axes, squeeze=False)
         handles: dict[str, Any] = {}
         for axis, name in zip(grid.flat, names, strict=False):
@@ -63,7 +64,7 @@ def draw_series(
             axis.set_ylabel(y_label)
         for axis in grid[-1]:
             axis.set_xlabel(x_label)
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3)
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=ncols)
         figure.suptitle(title)
         return figure
 

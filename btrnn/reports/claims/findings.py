@@ -26,7 +26,6 @@ Findings = dict[str, Finding]
 _NUM_CLASSES = 11  # of UCF11
 STUDIES = ("ucf101_rates", "ucf101_rates_raw")  # models that were given the same search for the rate, on real video
 APART = "ucf101_groups"  # and where clips of one group never stand on both sides
-RIVALS = "ucf101_rivals"  # other small W, on the same folds
 
 
 def all_findings(results_dir: Path) -> Findings:
@@ -237,7 +236,7 @@ def all_known(results_dir: Path) -> dict[str, Any]:
             ours = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
             studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
     known: dict[str, Any] = {"claims": claims, "verdicts": verdicts, "studies": studies}
-    for key, name in (("apart", APART), ("rivals", RIVALS)):
+    for key, name in (("apart", APART), ("rivals", "ucf101_rivals")):
         shown = published_view(results_dir, name)
         known[key] = {"view": shown, "rows": page_of(name).differences(shown) if shown else []}
     return known
