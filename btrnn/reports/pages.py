@@ -12,7 +12,7 @@ from btrnn.reports.page import RUN, SIZE, Page, mean, value
 from btrnn.reports.pictures import captions_file, drawn_files
 from btrnn.reports.render import marked, number, setting_text
 from btrnn.reports.view import View
-from btrnn.results.schema import CAPTIONING, GENERATION, LATER, VIDEO, schema_of
+from btrnn.results.schema import CAPTIONING, GENERATION, LATER, VIDEO, model_of, schema_of
 from btrnn.results.statistics import mean_interval
 from btrnn.results.summary import Row, rows_of, shape_label
 
@@ -40,7 +40,8 @@ def _epochs(view: View, name: str, columns: dict[str, str], y_label: str, **opti
 def _sizes(view: View) -> FigureFile:
     """Return the figure of the main metric against the parameters of W; the rank stands beside its point."""
     table = view.points("parameters_input", partial(shape_label, without="rank"))
-    table["note"] = ["" if pd.isna(rank) else f"R = {rank:g}" for rank in view.summary["rank"]]
+    pairs = zip(view.summary["model"], view.summary["rank"], strict=True)
+    table["note"] = ["" if pd.isna(rank) else f"{model_of(name).shape[0][0]} = {rank:g}" for name, rank in pairs]
     options = {"bars": True, "log_x": True, "x_label": "parameters of W", "y_label": view.metric.label}
     return view.figure("parameters.png", draw_series, table, limits=_WHOLE if view.schema is VIDEO else None, **options)
 

@@ -154,8 +154,7 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
         sizes, glimpses = (-clips, row["scale"], *place, -limit), row.get("num_glimpses", 0)
         return (row["experiment"], *sizes, glimpses, model_position(row["model"]), *shape)
 
-    records: list[Row] = sorted(table.to_dict("records"), key=order)
-    return pd.DataFrame(records)
+    return pd.DataFrame.from_records(sorted(table.to_dict("records"), key=order))
 
 
 def panels(summary: pd.DataFrame) -> list[pd.DataFrame]:
