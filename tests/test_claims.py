@@ -186,7 +186,7 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
     assert "[other small W](" in lines[apart + 2]
     page = findings.page_texts(results_dir)[Path("README.md")]  # rivals are compared with block terms
     said = "LSTM on averaged pixels, values = 5 minus BT-LSTM, R = 4 +0.000 [+0.000, +0.000] (equivalent within 0.03)."
-    assert f"clips of other groups: {said}\n" in page
+    assert f"do not tell from them: {said}\n" in page
 
 
 def test_accuracies_of_the_paper_s_own_data_are_compared(tmp_path):

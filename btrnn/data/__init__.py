@@ -3,8 +3,16 @@
 import numpy as np
 
 # Numbers that keep the random streams of one seed apart from one another.
-ORDER_STREAM, FRAME_STREAM, SPLIT_STREAM, BINARY_STREAM, FRAME_ORDER_STREAM, PIXEL_STREAM, SHOWN_STREAM = range(7)
-FEWER_STREAM = 7
+(
+    ORDER_STREAM,
+    FRAME_STREAM,
+    SPLIT_STREAM,
+    BINARY_STREAM,
+    FRAME_ORDER_STREAM,
+    PIXEL_STREAM,
+    SHOWN_STREAM,
+    FEWER_STREAM,
+) = range(8)
 
 
 def generator(seed: int, *keys: int) -> np.random.Generator:

@@ -157,7 +157,7 @@ class Visitor:
                     try:
                         calls[name] = step(made, problem, phase)  # which may capture a graph
                     except Exception as failure:
-                        cells[name, phase] = self._failed(failure, ours=True)
+                        cells[name, phase] |= self._failed(failure, ours=True)
             for name, seconds in time_interleaved(calls, now + share, timer_of(self.device), self.effort).items():
                 cells[name, phase] |= best_and_median(seconds)
         return cells

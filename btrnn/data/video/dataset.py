@@ -228,11 +228,9 @@ class UCF11(ClipData):
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:  # noqa: ARG002
         """Scale the frames on the device: uint8 -> float32, padding 0; first take them, if they are kept there."""
         frames = batch.frames
-        if (
-            not self._constants or self._constants[0].device != frames.device
-        ):  # moved once: a GPU is waited for meanwhile
-            # Colour is a frame's fastest axis, so the channels' numbers repeat. Written out, they are subtracted
-            # ten times faster than broadcast along an axis of 3.
+        if not self._constants or self._constants[0].device != frames.device:
+            # Moved once, as a GPU is waited for meanwhile. Colour is a frame's fastest axis, so the channels' numbers
+            # repeat. Written out, they are subtracted ten times faster than broadcast along an axis of 3.
             repeated = [
                 channel.repeat(VALUES_PER_FRAME // NUM_COLORS) for channel in (self.channel_mean, self.channel_sd)
             ]
