@@ -29,20 +29,19 @@ def test_words_after_a_captions_end_change_nothing():
     tokens = torch.tensor([[BOS, 4, 5, 6, EOS], [BOS, 5, EOS, PAD, PAD], [BOS, EOS, PAD, PAD, PAD]])
     lengths = torch.tensor([5, 3, 2])
     scores = network(features, tokens, lengths)
-    assert scores.shape == (3, 4, 7)
-    for row, length in enumerate(lengths.tolist()):
+    assert scores.shape == (4 + 2 + 1, 7)
+    for row, (length, own) in enumerate(zip(lengths.tolist(), scores.split([4, 2, 1]), strict=True)):
         alone = network(features[row : row + 1], tokens[row : row + 1, :length], lengths[row : row + 1])
-        torch.testing.assert_close(scores[row, : length - 1], alone[0])
-    targets = torch.cat([tokens[row, 1:length] for row, length in enumerate(lengths.tolist())])
-    valid = torch.cat([scores[row, : length - 1] for row, length in enumerate(lengths.tolist())])
-    torch.testing.assert_close(caption_loss(scores, tokens), F.cross_entropy(valid, targets))
+        torch.testing.assert_close(own, alone)
+    targets = torch.tensor([4, 5, 6, EOS, 5, EOS, EOS])
+    torch.testing.assert_close(caption_loss(scores, tokens), F.cross_entropy(scores, targets))
 
 
 @pytest.mark.parametrize("cell", [LSTM, GRU])
 def test_steps_give_what_the_whole_sequence_gives(cell):
     network = captioner(cell=cell)
     features, tokens = torch.randn(2, 2, 5), torch.tensor([[BOS, 4, 5, EOS], [BOS, 6, 6, EOS]])
-    scores = network(features, tokens, torch.tensor([4, 4]))
+    scores = network(features, tokens, torch.tensor([4, 4])).view(2, 3, -1)
     state = network.start(features)
     for t in range(3):
         log_probability, state = network.step(tokens[:, t], state)
@@ -73,7 +72,7 @@ def every_caption(network: Captioner, feature: torch.Tensor, max_length: int, pe
         for words in itertools.product(said, repeat=length):
             tokens = torch.tensor([[BOS, *words, EOS]])
             log_probability = network(feature[None], tokens, torch.tensor([length + 2])).log_softmax(-1)
-            total = log_probability[0, torch.arange(length + 1), tokens[0, 1:]].sum().item()
+            total = log_probability[torch.arange(length + 1), tokens[0, 1:]].sum().item()
             scored[words] = total / (length + 1) ** penalty
     return scored
 
@@ -106,7 +105,7 @@ def test_a_beam_is_never_worse_than_greedy_and_scores_what_it_says(seed, beam, p
             tokens = torch.tensor([[BOS, *caption.words, EOS]])
             with torch.no_grad():
                 scores = network(feature[None], tokens, torch.tensor([tokens.shape[1]])).log_softmax(-1)
-            total = scores[0, torch.arange(tokens.shape[1] - 1), tokens[0, 1:]].sum().item()
+            total = scores[torch.arange(tokens.shape[1] - 1), tokens[0, 1:]].sum().item()
             assert caption.score == pytest.approx(total / (len(caption.words) + 1) ** penalty, abs=1e-5)
 
 

@@ -143,7 +143,7 @@ def test_losses_are_means_over_words_without_padding(eight, tmp_path, monkeypatc
             alone = module.network(
                 torch.from_numpy(eight.features(np.array([k]))), tokens, torch.tensor([tokens.shape[1]])
             )
-            total += float(F.cross_entropy(alone[0], tokens[0, 1:], reduction="sum"))
+            total += float(F.cross_entropy(alone, tokens[0, 1:], reduction="sum"))
             words += tokens.shape[1] - 1
     assert scores["test/loss"] == pytest.approx(total / words, rel=1e-5)
     assert scores["test/perplexity"] == pytest.approx(np.exp(total / words), rel=1e-5)

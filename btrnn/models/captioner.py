@@ -21,7 +21,7 @@ from btrnn.nn.lstm import LSTMState
 from btrnn.nn.recurrent import Recurrent
 from btrnn.ops import shared_batch
 
-_BOS, _EOS = 1, 2
+_PAD, _BOS, _EOS = 0, 1, 2
 _NEVER_SAID = [0, 1, 3]
 
 
@@ -75,8 +75,10 @@ class Captioner(nn.Module):
         features: Float[Tensor, "batch cells channels"],
         tokens: Int[Tensor, "batch words"],
         lengths: Int[Tensor, " batch"],
-    ) -> Float[Tensor, "batch words-1 vocabulary"]:
+    ) -> Float[Tensor, "next_words vocabulary"]:
         """Compute the scores (before softmax) of each next word, given the true words before it.
+
+        Padding is no word: nothing is computed for it.
 
         Args:
             features: (B, P, C), P cells of each image.
@@ -84,7 +86,7 @@ class Captioner(nn.Module):
             lengths: (B,) numbers before the padding, so at least 2.
 
         Returns:
-            (B, words - 1, V); row t scores tokens[:, t + 1]. What stands at padding means nothing.
+            (next words, V), a row for each of `next_words(tokens)`.
         """
         inputs = torch.cat([self.see(features).unsqueeze(1), self.embedding(tokens[:, :-1])], dim=1)
         # the image and all words but <eos>: as many inputs as numbers in the row
@@ -92,7 +94,8 @@ class Captioner(nn.Module):
         hidden, _ = self.recurrent(packed)
         assert isinstance(hidden, PackedSequence)
         padded, _ = pad_packed_sequence(hidden, batch_first=True, total_length=tokens.shape[1])
-        scores: Tensor = self.output(self._drop(padded[:, 1:]))  # the first output comes before <bos>
+        said_after = self._drop(padded[:, 1:])  # the first output comes before <bos>
+        scores: Tensor = self.output(said_after[tokens[:, 1:] != _PAD])
         return scores
 
     def _drop(self, rows: Tensor) -> Tensor:
@@ -117,11 +120,17 @@ def _stacked(state: Tensor | LSTMState) -> Tensor:
     return state.unsqueeze(0) if isinstance(state, Tensor) else torch.stack(tuple(state))
 
 
+def next_words(tokens: Int[Tensor, "batch words"]) -> Int[Tensor, " next_words"]:
+    """Return the words that a captioner is to say, <eos> included, caption after caption: no <bos>, no padding."""
+    words = tokens[:, 1:]
+    return words[words != _PAD]
+
+
 def caption_loss(
-    scores: Float[Tensor, "batch next_words vocabulary"], tokens: Int[Tensor, "batch words"]
+    scores: Float[Tensor, "next_words vocabulary"], tokens: Int[Tensor, "batch words"]
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy of the next words, nats a word; padding does not count. Its exponential is the perplexity."""
-    return F.cross_entropy(scores.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=0)
+    """Mean cross-entropy of the next words, nats a word. Its exponential is the perplexity."""
+    return F.cross_entropy(scores, next_words(tokens))
 
 
 class Caption(NamedTuple):
