@@ -22,7 +22,7 @@ from btrnn.engine import run
 from btrnn.engine.config import ConfigError
 from btrnn.engine.finished import add_baseline
 from btrnn.reports.page import _heading
-from btrnn.results.differences import convergence, model_differences, paired_difference
+from btrnn.results.differences import control_differences, convergence, model_differences, paired_difference
 from btrnn.results.statistics import mean_interval
 from btrnn.results.store import read_results, read_run, write_results
 from btrnn.results.summary import rows_of, summarise
@@ -260,3 +260,20 @@ def test_shuffled_frames_are_a_panel_of_their_own(tmp_path: Path) -> None:
     assert found["frame_order"].tolist() == ["time", "shuffled"]
     assert found["n"].tolist() == [2, 2]
     assert "frame order `shuffled`" in _heading(summarise(results.runs).query("frame_order == 'shuffled'"))
+
+
+def test_a_control_is_compared_with_the_same_model_without_it(tmp_path: Path) -> None:
+    from btrnn.reports.pages import page_of
+    from btrnn.reports.publishing import collect
+
+    plain, shuffled = {"test/accuracy": 0.8}, {"test/accuracy": 0.5, "train_limit": 100.0}
+    write_folds(tmp_path, folds=(0, 1, 2), seeds=(0,), changes=plain)
+    write_folds(tmp_path, folds=(0, 1), seeds=(0,), models=["bt_lstm"], frame_order="shuffled", changes=shuffled)
+    collect(tmp_path)
+    results = read_results(tmp_path / "local", "ucf11_motions")
+    found = control_differences(summarise(results.runs), results)
+    assert found[["first", "second", "n"]].to_numpy().tolist() == [["BT-LSTM, R = 4", "BT-LSTM, R = 4", 2]]
+    assert found["mean"].iloc[0] == pytest.approx(-0.3)
+    assert control_differences(summarise(results.runs).query("plain"), results).empty
+    (text,) = page_of("ucf11_motions").report(tmp_path, "ucf11_motions", local=True).texts.values()
+    assert "| frame order shuffled, train limit 100 | BT-LSTM, R = 4" in text

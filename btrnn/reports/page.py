@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from btrnn.reports.render import (
     text_table,
 )
 from btrnn.reports.view import View, view_of, views_of
-from btrnn.results.differences import model_differences
+from btrnn.results.differences import control_differences, model_differences
 from btrnn.results.schema import BT_LSTM, DENSE_MODELS, LATER, schema_of
 from btrnn.results.store import collected_experiments
 from btrnn.results.summary import Row, panels
@@ -102,18 +102,9 @@ class Page:
         return "\n\n".join(f"{heading.replace('`', '')}\n\n{table}" for heading, table in shown)
 
     def differences(self, view: View) -> list[Row]:
-        """Return rows of `model_differences` with `place`, the settings of their panel where several are, and `text`.
-
-        None where no run met the test split.
-        """
-        metric = view.metric
-        if not metric.main.startswith("test/"):
-            return []
+        """Return the differences between models, each as `_written`; none where no run met the test split."""
         references = (BT_LSTM.name,) if "rivals" in view.experiment.split("_") else DENSE_MODELS  # rivals of these
-        found = model_differences(self.compared(view), view.results, references=references)
-        rows: list[Row] = found.to_dict("records")
-        texts = [difference_text(row, metric.form, metric.times, metric.unit) for row in rows]
-        return [row | {"place": view.place(row), "text": text} for row, text in zip(rows, texts, strict=True)]
+        return _written(view, model_differences(self.compared(view), view.results, references=references))
 
     def table(self, rows: pd.DataFrame, *, brief: bool = False) -> Table:
         """Return the cells of a panel; a column without any value is left out, and what a terminal has no room for."""
@@ -126,7 +117,24 @@ class Page:
         """Return what the template says of one scale."""
         wide = {_heading(panel): text_table(self.table(panel)) for panel in panels(self.rows(view))}
         known = {"view": view, "first": view.first, "differences": self.differences(view), "wide": wide}
+        known["controls"] = _written(view, control_differences(self.compared(view), view.results))
         return known | {"caveats": caveats(view), "provenance": _provenance(view.results.runs)} | self.values(view)
+
+
+def _written(view: View, differences: pd.DataFrame) -> list[Row]:
+    """Return differences with `text`, `place`, the settings of their panel where several are, and `control`."""
+    metric, controls = view.metric, [name for name in view.schema.data if name in LATER]
+    rows: list[Row] = differences.to_dict("records")
+    for row in rows:
+        row["text"], row["place"] = difference_text(row, metric.form, metric.times, metric.unit), view.place(row)
+        row["control"] = ", ".join(setting_text(name, said) for name, said in _unusual(row, controls).items())
+    return rows
+
+
+def _unusual(row: Row, names: Iterable[str]) -> Row:
+    """Return the settings of a row, without those that every reader expects: what runs of older versions mean."""
+    said = {name: row[name] for name in names if not pd.isna(row[name])}
+    return {name: value for name, value in said.items() if value not in ("", LATER.get(name, ""))}
 
 
 def _heading(rows: pd.DataFrame) -> str:
@@ -135,9 +143,8 @@ def _heading(rows: pd.DataFrame) -> str:
     used = span(pd.concat([rows["used_fewest"], rows["used_most"]]))
     schema = schema_of(first["experiment"])
     names = [*schema.data, *(["scaled"] if first["scaled"] else []), *schema.counted]
-    unsaid = {name: LATER.get(name, "") for name in names}  # what runs of older versions mean, every reader expects
-    known = {name: first[name] for name in names if not pd.isna(first[name]) and first[name] not in ("", unsaid[name])}
-    settings = [setting_text(name, f"`{said}`" if isinstance(said, str) else said) for name, said in known.items()]
+    known = _unusual(first, names).items()
+    settings = [setting_text(name, f"`{said}`" if isinstance(said, str) else said) for name, said in known]
     return (
         f"{data_name(first['source'])}: scale `{first['scale']}`, {', '.join(settings)}; {used} examples, "
         f"{span(rows['epochs'])} epochs, n = {span(rows['n'])}"

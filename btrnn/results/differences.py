@@ -10,7 +10,7 @@ from math import isnan
 
 import pandas as pd
 
-from btrnn.results.schema import DENSE_MODELS, Schema, schema_of
+from btrnn.results.schema import DENSE_MODELS, LATER, Schema, schema_of
 from btrnn.results.statistics import MeanInterval, difference_p, equivalence_p, holm, mean_interval
 from btrnn.results.store import Results
 from btrnn.results.summary import Row, by_unit, panels, rows_of
@@ -72,26 +72,49 @@ def model_differences(
     """
     rows: list[Row] = []
     for panel in panels(summary) if len(summary) else ():
-        schema = schema_of(panel["experiment"].iloc[0])
         records = panel.to_dict("records")
-        family: list[tuple[Row, MeanInterval]] = []
         others = [row for row in records if row["model"] not in references]
-        for second, first in product([row for row in records if row["model"] in references], others):
-            if any(first[name] != second[name] for name in ("origin", "used_fewest", "used_most")):
-                continue
-            _check_examples(first, second, results)
-            found = paired_difference(rows_of(first, results.runs), rows_of(second, results.runs), schema.main)
-            row = {name: first[name] for name in (*schema.panel, "origin", "compression", "compression_total")}
-            row |= {"first": first["label"], "second": second["label"]}
-            row |= {"first_model": first["model"], "second_model": second["model"]}
-            row |= {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high}
-            row |= {"paper": first["paper"] - second["paper"]} if "paper" in first else {}
-            family += [(row, found)] if found.n else []
-        different = holm([difference_p(found) for _, found in family])
-        equivalent = holm([equivalence_p(found, schema.margin) for _, found in family])
-        for (row, _), of_zero, of_margin in zip(family, different, equivalent, strict=True):
-            rows.append(row | {"verdict": outcome(row["mean"], of_zero, of_margin, schema)})
+        pairs = [(first, second) for second in records if second["model"] in references for first in others]
+        alike = ("origin", "used_fewest", "used_most")
+        rows += _compared([pair for pair in pairs if all(pair[0][name] == pair[1][name] for name in alike)], results)
     return pd.DataFrame(rows)
+
+
+def control_differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """Compare each model under a control, as frames in no order, with itself without one: control minus plain.
+
+    The rows are as those of `model_differences`, one family, and `second` is the same model.
+    """
+    if summary.empty:
+        return pd.DataFrame()
+    schema = schema_of(summary["experiment"].iloc[0])
+    alike = ["label", "origin", *(name for name in schema.panel if name not in LATER)]
+    groups = [rows.to_dict("records") for _, rows in summary.groupby(alike, dropna=False, sort=False)]
+    pairs = [(first, second) for rows in groups for first, second in product(rows, rows) if second["plain"]]
+    return pd.DataFrame(_compared([(first, second) for first, second in pairs if not first["plain"]], results))
+
+
+def _compared(pairs: list[tuple[Row, Row]], results: Results) -> list[Row]:
+    """Compare pairs of a summary's rows that are one family."""
+    family: list[tuple[Row, MeanInterval]] = []
+    for first, second in pairs:
+        schema = schema_of(first["experiment"])
+        _check_examples(first, second, results)
+        found = paired_difference(rows_of(first, results.runs), rows_of(second, results.runs), schema.main)
+        row = {name: first[name] for name in (*schema.panel, "origin", "compression", "compression_total")}
+        row |= {"first": first["label"], "second": second["label"]}
+        row |= {"first_model": first["model"], "second_model": second["model"], "plain": first["plain"]}
+        row |= {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high}
+        row |= {"paper": first["paper"] - second["paper"]} if "paper" in first else {}
+        family += [(row, found)] if found.n else []
+    if not family:
+        return []
+    different = holm([difference_p(found) for _, found in family])
+    equivalent = holm([equivalence_p(found, schema.margin) for _, found in family])
+    return [
+        row | {"verdict": outcome(row["mean"], of_zero, of_margin, schema)}
+        for (row, _), of_zero, of_margin in zip(family, different, equivalent, strict=True)
+    ]
 
 
 def _check_examples(first: Row, second: Row, results: Results) -> None:

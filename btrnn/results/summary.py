@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from btrnn.results.schema import PARAMETERS, model_of, model_position, schema_of
+from btrnn.results.schema import LATER, PARAMETERS, model_of, model_position, schema_of
 from btrnn.results.statistics import mean_interval
 from btrnn.results.store import LOCAL, PUBLISHED
 from btrnn.storage.files import ResultsError
@@ -55,11 +55,11 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """Compute means over seeds or folds: a row for each setting, i.e. each combination of `Schema.settings`.
 
     Columns: the settings (`name` without a fold), `label` (unique in its panel), `n` (of `by_unit`), `seeds` ("0,1,2"),
-    `used_fewest` and `used_most` (of the runs, how many examples the three splits have together), what else of the data
-    is counted (the most of the runs), `command`, `seconds_per_epoch`, the parameter counts, `compression` and
-    `compression_total` (of W and of the whole model; NaN without W), and for each averaged metric its mean (the
-    column's own name) and `<name>_sd`, `_low`, `_high`: the standard deviation and the 95 % interval by Student's t,
-    cut at 0 and an accuracy's at 1.
+    `plain` (no control, as frames in no order), `used_fewest` and `used_most` (of the runs, how many examples the three
+    splits have together), what else of the data is counted (the most of the runs), `command`, `seconds_per_epoch`, the
+    parameter counts, `compression` and `compression_total` (of W and of the whole model; NaN without W), and for each
+    averaged metric its mean (the column's own name) and `<name>_sd`, `_low`, `_high`: the standard deviation and the
+    95 % interval by Student's t, cut at 0 and an accuracy's at 1.
 
     Raises:
         ResultsError: Two runs of one setting have the same seed and fold, or runs of one setting differ in parameters.
@@ -78,6 +78,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
                 "their rows cannot be averaged"
             )
         units = by_unit(group, list(schema.averaged))
+        said = {name: row[name] for name in schema.data if name in LATER}
+        row |= {"plain": all(value == LATER[name] or pd.isna(value) for name, value in said.items())}
         row |= {"n": len(units), "seeds": _several(group["seed"]), "command": _command(group)}
         used = group[["num_train", "num_val", "num_test"]].sum(axis=1)
         row |= {"used_fewest": used.min(), "used_most": used.max()}

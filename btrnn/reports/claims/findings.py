@@ -23,6 +23,7 @@ from btrnn.results.store import collected_experiments, read_results
 from btrnn.results.summary import MAIN_MODELS, panels, read_paper
 
 Findings = dict[str, Finding]
+Studied = list[tuple[View, pd.DataFrame, str]]
 _NUM_CLASSES = 11  # of UCF11
 STUDIES = ("ucf101_rates", "ucf101_rates_raw")  # models that were given the same search for the rate, on real video
 APART = "ucf101_groups"  # and where clips of one group never stand on both sides
@@ -30,7 +31,8 @@ APART = "ucf101_groups"  # and where clips of one group never stand on both side
 
 def all_findings(results_dir: Path) -> Findings:
     """Return what was found of each claim whose numbers are there, by its name in claims.toml."""
-    found = _counted(results_dir) | _orderings(results_dir) | _recovery(results_dir) | _efficiency(results_dir)
+    found, studied = _counted(results_dir) | _recovery(results_dir) | _efficiency(results_dir), _studied(results_dir)
+    found |= _orderings(studied) | _convergence(studied)
     for name, judge in _TRAINED.items():
         if view := published_view(results_dir, name):
             for key, finding in judge(view).items():
@@ -68,46 +70,58 @@ def _recognition(view: View) -> Findings:
     inside = [row["test/accuracy_low"] <= row["paper"] <= row["test/accuracy_high"] for row in first]
     values = {"accuracies": " / ".join(f"{row['test/accuracy']:.3f}" for row in first), "data": view.data}
     values |= {"setting": f"protocol {first[0]['protocol']}, {first[0]['scaling']} input"}
-    found = {"accuracy": Finding(in_share(inside), str(first[0]["n"]), values)}
-    times = pd.concat([convergence(panel, view.results.epochs) for panel in panels(summary)])
-    times = times[times["model"] == BT_LSTM.name] if len(times) else times
-    if len(times):
-        fewer, sooner = times["epochs"] < times["dense_epochs"], times["seconds"] < times["dense_seconds"]
-        said = {"fewer": fewer.sum(), "sooner": sooner.sum(), "total": len(times), "data": view.data}
-        columns = ("dense_epochs", "epochs", "dense_seconds", "seconds")
-        said |= {name: f"{times[name].median():.0f}" for name in columns}
-        verdict = in_share(fewer & sooner)
-        found["convergence"] = Finding(verdict, str(times["seed"].nunique()), said)
+    return {"accuracy": Finding(in_share(inside), str(first[0]["n"]), values)}
+
+
+def _studied(results_dir: Path) -> Studied:
+    """Return the panels that tell of the paper's models on real video, and what each is called.
+
+    On UCF101-11 each model at the rate that validation clips chose, and UCF11 where it was run.
+    """
+    rated = [(view, RATES.compared(view)) for name in STUDIES if (view := published_view(results_dir, name))]
+    others = [view for name in (APART, "ucf11") if (view := published_view(results_dir, name))]
+    found = []
+    for view, rows in [*rated, *((view, view.summary) for view in others if not view.first["stand_in"])]:
+        for panel in panels(rows[rows["plain"] & rows["paper_id"].isin(MAIN_MODELS)]):
+            first = panel.iloc[0]
+            place = "groups apart" if first["protocol"] == "group_folds" else f"{first['scaling']} input"
+            found.append((view, panel, place))
     return found
 
 
-def _orderings(results_dir: Path) -> Findings:
-    """Find in which settings BT-LSTM is better than each other model, as far as the intervals tell.
-
-    On real video alone: on UCF101-11 each model at the rate that validation clips chose, and UCF11 where it was run.
-    """
-    views = [view for name in STUDIES if (view := published_view(results_dir, name))]
-    compared = [(view, RATES.compared(view)) for view in views]
-    for view in (published_view(results_dir, name) for name in (APART, "ucf11")):
-        if view and not view.first["stand_in"]:
-            ordered = view.summary[view.summary["frame_order"] == "time"]
-            compared.append((view, ordered[ordered["paper_id"].isin(MAIN_MODELS)]))
+def _orderings(studied: Studied) -> Findings:
+    """Find in which settings BT-LSTM is better than each other model, as far as the intervals tell."""
     found = {}
     for other in (LSTM, TT_LSTM):
         better, said, seeds = [], [], []
-        for view, summary in compared:
-            pair = summary[summary["model"].isin([other.name, BT_LSTM.name])]
-            accuracies = pair.groupby(["protocol", "scaling"])["test/accuracy"].agg(list)
+        for view, panel, place in studied:
+            pair = panel[panel["model"].isin([other.name, BT_LSTM.name])]
             for row in model_differences(pair, view.results, references=(other.name,)).to_dict("records"):
-                if rules.tells_apart(accuracies[row["protocol"], row["scaling"]], _NUM_CLASSES):
+                if rules.tells_apart(list(pair["test/accuracy"]), _NUM_CLASSES):
                     better.append(row["verdict"] == BETTER)
-                place = "groups apart" if row["protocol"] == "group_folds" else f"{row['scaling']} input"
                 said.append(f"{view.data}: {difference_text(row, '.3f')} ({place})")
                 seeds.append(str(row["n"]))
         if said:
-            experiment = compared[0][0].experiment
-            found[f"better_than_{other.name}"] = Finding(in_share(better), seeds[0], {"differences": said}, experiment)
+            values, experiment = {"differences": said}, studied[0][0].experiment
+            found[f"better_than_{other.name}"] = Finding(in_share(better), seeds[0], values, experiment)
     return found
+
+
+def _convergence(studied: Studied) -> Findings:
+    """Find in which runs BT-LSTM reaches the dense model's best loss in fewer epochs and less time."""
+    sooner, said, runs = [], [], []
+    for view, panel, place in studied:
+        times = convergence(panel, view.results.epochs)
+        times = times[times["model"] == BT_LSTM.name] if len(times) else times
+        if len(times):
+            faster = (times["epochs"] < times["dense_epochs"]) & (times["seconds"] < times["dense_seconds"])
+            ours, dense = times["epochs"].fillna(float("inf")).median(), times["dense_epochs"].median()
+            epochs = f"{ours:.0f} instead of {dense:.0f} epochs" if ours < float("inf") else "mostly never"
+            said.append(f"{view.data}: in {faster.sum()} of {len(times)} runs, {epochs} ({place})")
+            sooner += list(faster)
+            runs.append(str(len(times)))
+    values = {"runs": said}
+    return {"convergence": Finding(in_share(sooner), runs[0], values, studied[0][0].experiment)} if said else {}
 
 
 def _no_worse(view: View, key: str, margin: float, form: str) -> Findings:
