@@ -136,22 +136,29 @@ def test_ctrl_c_while_clips_are_drawn_or_decoded_leaves_what_goes_on(tmp_path, m
     assert before.items() <= after.items()
 
 
-def test_a_failed_job_leaves_the_others_results_and_a_second_call_fills_the_gap(videos_dir, tmp_path):
-    overrides = ["model=tt_lstm", "seed=0,1", "scale.video.max_epochs=1", "hydra/launcher=joblib"]
-    overrides.append("hydra.launcher.n_jobs=1")
+def test_a_failed_job_leaves_the_others_results_and_jobs_by_submitit_fill_the_gap(videos_dir, tmp_path):
+    overrides = ["model=tt_lstm", "seed=0,1", "scale.video.max_epochs=1"]
     blocked = tmp_path / "runs" / "ucf11" / "tt_lstm_d4_r4-paper-raw-smoke,scale.video.max_epochs=1" / "seed0"
     blocked.parent.mkdir(parents=True)
     blocked.write_text("a file where the folder should be")
-    process = start(videos_dir, tmp_path, *overrides)
+    process = start(videos_dir, tmp_path, *overrides, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
     output = output_of(process)
     assert process.returncode != 0
     assert "cannot be written" in output
     assert (blocked.parent / "seed1" / "summary.json").exists()
     blocked.unlink()
-    process = start(videos_dir, tmp_path, *overrides)
+    printed = tmp_path / "jobs"
+    process = start(
+        videos_dir,
+        tmp_path,
+        *overrides,
+        "hydra/launcher=submitit_local",
+        f"hydra.launcher.submitit_folder={printed}/%j",
+    )
     output = output_of(process)
     assert process.returncode == 0, output
-    assert "nothing to do" in output
+    said = [path.read_text() for path in sorted(printed.rglob("*_log.out"))]
+    assert ["nothing to do" in text for text in said] == [False, True]
     assert (blocked / "summary.json").exists()
 
 
