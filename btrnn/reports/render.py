@@ -19,6 +19,7 @@ from btrnn.results.summary import read_paper
 _DATA = {
     "ucf11": "UCF11",
     "ucf101": "UCF101-11",  # eleven of its classes
+    "weizmann": "Weizmann",
     "motions": "Motions (stand-in)",
     "mnist": "MNIST",
     "mnist_5k": "MNIST-5k",

@@ -76,10 +76,10 @@ def _recognition(view: View) -> Findings:
 def _studied(results_dir: Path) -> Studied:
     """Return the panels that tell of the paper's models on real video, and what each is called.
 
-    On UCF101-11 each model at the rate that validation clips chose, and UCF11 where it was run.
+    On UCF101-11 and Weizmann each model at the rate that validation clips chose, and UCF11 where it was run.
     """
     rated = [(view, RATES.compared(view)) for name in STUDIES if (view := published_view(results_dir, name))]
-    others = [view for name in (APART, "ucf11") if (view := published_view(results_dir, name))]
+    others = [view for name in (APART, "weizmann", "ucf11") if (view := published_view(results_dir, name))]
     found = []
     for view, rows in [*rated, *((view, view.summary) for view in others if not view.first["stand_in"])]:
         for panel in panels(rows[rows["plain"] & rows["paper_id"].isin(MAIN_MODELS)]):
@@ -96,8 +96,9 @@ def _orderings(studied: Studied) -> Findings:
         better, said, seeds = [], [], []
         for view, panel, place in studied:
             pair = panel[panel["model"].isin([other.name, BT_LSTM.name])]
+            classes = int(pair["num_classes"].fillna(_NUM_CLASSES).iloc[0])
             for row in model_differences(pair, view.results, references=(other.name,)).to_dict("records"):
-                if rules.tells_apart(list(pair["test/accuracy"]), _NUM_CLASSES):
+                if rules.tells_apart(list(pair["test/accuracy"]), classes):
                     better.append(row["verdict"] == BETTER)
                 said.append(f"{view.data}: {difference_text(row, '.3f')} ({place})")
                 seeds.append(str(row["n"]))
@@ -111,8 +112,7 @@ def _convergence(studied: Studied) -> Findings:
     """Find in which runs BT-LSTM reaches the dense model's best loss in fewer epochs and less time."""
     sooner, said, runs = [], [], []
     for view, panel, place in studied:
-        times = convergence(panel, view.results.epochs)
-        times = times[times["model"] == BT_LSTM.name] if len(times) else times
+        times = convergence(panel, view.results.epochs).query("model == @BT_LSTM.name")
         if len(times):
             faster = (times["epochs"] < times["dense_epochs"]) & (times["seconds"] < times["dense_seconds"])
             ours, dense = times["epochs"].fillna(float("inf")).median(), times["dense_epochs"].median()
@@ -120,8 +120,16 @@ def _convergence(studied: Studied) -> Findings:
             said.append(f"{view.data}: in {faster.sum()} of {len(times)} runs, {epochs} ({place})")
             sooner += list(faster)
             runs.append(str(len(times)))
-    values = {"runs": said}
-    return {"convergence": Finding(in_share(sooner), runs[0], values, studied[0][0].experiment)} if said else {}
+    experiment = studied[0][0].experiment if studied else ""
+    return (
+        {
+            "convergence": Finding(
+                in_share(sooner), runs[0], {"runs": said, "sooner": sum(sooner), "total": len(sooner)}, experiment
+            )
+        }
+        if said
+        else {}
+    )
 
 
 def _no_worse(view: View, key: str, margin: float, form: str) -> Findings:
