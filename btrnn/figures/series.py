@@ -41,7 +41,9 @@ def draw_series(
     names = table["panel"].unique().tolist()
     columns = min(3 if len(names) in (3, 5, 6) else 2, len(names))
     rows = -(-len(names) // columns)
-    width, legend, ncols = (9.6, 2.8, 2) if table["label"].nunique() > 6 else (7.2, 1.8, 3)  # inches; columns of it
+    labels = [*table["label"].unique(), *(vertical or ())[1:]]
+    width, ncols = (9.6, 2) if len(labels) > 6 or max(map(len, labels)) > 24 else (7.2, 3)  # inches; of the legend
+    legend = 1.1 + 0.33 * -(-len(labels) // ncols)
     with drawing():
         figure = Figure(figsize=(max(4.6 * columns, width), 3.0 * rows + legend), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=not own_axes, sharey=not own_axes, squeeze=False)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from btrnn.reports.render import (
     span,
     text_table,
 )
-from btrnn.reports.view import View, view_of, views_of
+from btrnn.reports.view import View, unusual, view_of, views_of
 from btrnn.results.differences import control_differences, model_differences
 from btrnn.results.schema import BT_LSTM, DENSE_MODELS, LATER, schema_of
 from btrnn.results.store import collected_experiments
@@ -106,6 +106,10 @@ class Page:
         references = (BT_LSTM.name,) if "rivals" in view.experiment.split("_") else DENSE_MODELS  # rivals of these
         return _written(view, model_differences(self.compared(view), view.results, references=references))
 
+    def controls(self, view: View) -> list[Row]:
+        """Return what each control changes of each model, see `control_differences`, as `_written`."""
+        return _written(view, control_differences(self.compared(view), view.results))
+
     def table(self, rows: pd.DataFrame, *, brief: bool = False) -> Table:
         """Return the cells of a panel; a column without any value is left out, and what a terminal has no room for."""
         table = [{head: write(row) for head, write in self.columns.items()} for row in rows.to_dict("records")]
@@ -117,7 +121,7 @@ class Page:
         """Return what the template says of one scale."""
         wide = {_heading(panel): text_table(self.table(panel)) for panel in panels(self.rows(view))}
         known = {"view": view, "first": view.first, "differences": self.differences(view), "wide": wide}
-        known["controls"] = _written(view, control_differences(self.compared(view), view.results))
+        known["controls"] = self.controls(view)
         return known | {"caveats": caveats(view), "provenance": _provenance(view.results.runs)} | self.values(view)
 
 
@@ -127,14 +131,8 @@ def _written(view: View, differences: pd.DataFrame) -> list[Row]:
     rows: list[Row] = differences.to_dict("records")
     for row in rows:
         row["text"], row["place"] = difference_text(row, metric.form, metric.times, metric.unit), view.place(row)
-        row["control"] = ", ".join(setting_text(name, said) for name, said in _unusual(row, controls).items())
+        row["control"] = ", ".join(setting_text(name, said) for name, said in unusual(row, controls).items())
     return rows
-
-
-def _unusual(row: Row, names: Iterable[str]) -> Row:
-    """Return the settings of a row, without those that every reader expects: what runs of older versions mean."""
-    said = {name: row[name] for name in names if not pd.isna(row[name])}
-    return {name: value for name, value in said.items() if value not in ("", LATER.get(name, ""))}
 
 
 def _heading(rows: pd.DataFrame) -> str:
@@ -143,7 +141,7 @@ def _heading(rows: pd.DataFrame) -> str:
     used = span(pd.concat([rows["used_fewest"], rows["used_most"]]))
     schema = schema_of(first["experiment"])
     names = [*schema.data, *(["scaled"] if first["scaled"] else []), *schema.counted]
-    known = _unusual(first, names).items()
+    known = unusual(first, names).items()
     settings = [setting_text(name, f"`{said}`" if isinstance(said, str) else said) for name, said in known]
     return (
         f"{data_name(first['source'])}: scale `{first['scale']}`, {', '.join(settings)}; {used} examples, "

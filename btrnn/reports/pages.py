@@ -10,9 +10,9 @@ from btrnn.figures.pictures import draw_heat_maps
 from btrnn.figures.series import draw_series
 from btrnn.reports.page import RUN, SIZE, Page, mean, value
 from btrnn.reports.pictures import captions_file, drawn_files
-from btrnn.reports.render import marked, number, setting_text
+from btrnn.reports.render import marked, number
 from btrnn.reports.view import View
-from btrnn.results.schema import CAPTIONING, GENERATION, LATER, VIDEO, model_of, schema_of
+from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, schema_of
 from btrnn.results.statistics import mean_interval
 from btrnn.results.summary import Row, rows_of, shape_label
 
@@ -42,6 +42,7 @@ def _sizes(view: View) -> FigureFile:
     table = view.points("parameters_input", partial(shape_label, without="rank"))
     pairs = zip(view.summary["model"], view.summary["rank"], strict=True)
     table["note"] = ["" if pd.isna(rank) else f"{model_of(name).shape[0][0]} = {rank:g}" for name, rank in pairs]
+    table = table[view.summary["plain"].to_numpy()]
     options = {"bars": True, "log_x": True, "x_label": "parameters of W", "y_label": view.metric.label}
     return view.figure("parameters.png", draw_series, table, limits=_WHOLE if view.schema is VIDEO else None, **options)
 
@@ -54,16 +55,15 @@ def _paper(row: Row) -> str:
 
 
 def _video_figures(view: View) -> list[FigureFile]:
-    files = _epochs(view, "accuracy", {"": "val/accuracy"}, "accuracy, where the epoch is chosen", limits=_WHOLE)
+    files = _epochs(view, "accuracy", {"": "val/accuracy"}, "accuracy,\nwhere the epoch is chosen", limits=_WHOLE)
     files += [*_epochs(view, "training_loss", {"": "train/loss"}, "training loss"), _sizes(view)]
-    best = view.summary[view.summary["paper_id"] == "bt_lstm_r4"]
+    best = view.summary[view.summary["plain"] & (view.summary["paper_id"] == "bt_lstm_r4")]
     for row in best.to_dict("records") if len(view.results.predictions) else ():
         tested = rows_of(row, view.results.predictions)
         names = tested["group"].str.split("/").str[0].groupby(tested["label"]).first().to_dict()
         counts = pd.crosstab(tested["label"], tested["predicted"]).rename(index=names, columns=names)
-        places = [name for name in VIDEO.data[:4] if row[name] != LATER.get(name)]
-        title = ", ".join([f"{view.title}\n{row['label']}", *(setting_text(name, row[name]) for name in places)])
-        name, maps = f"confusion_{'_'.join(row[name] for name in places)}.png", {"": counts.where(counts > 0)}
+        title = f"{view.title}\n{row['label']}, protocol {row['protocol']}, scaling {row['scaling']}"
+        name, maps = f"confusion_{row['protocol']}_{row['scaling']}.png", {"": counts.where(counts > 0)}
         files.append(view.figure(name, draw_heat_maps, maps, title=title, x_label="predicted", y_label="true"))
     return files
 

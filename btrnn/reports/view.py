@@ -1,6 +1,6 @@
 """What is shown of one experiment at one scale: its rows, averages and names, read once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from btrnn.figures.file import FigureFile, Frames
 from btrnn.figures.series import COLUMNS
 from btrnn.reports.render import data_name, setting_text, span
-from btrnn.results.schema import STAND_INS, VIDEO, Schema, schema_of
+from btrnn.results.schema import LATER, STAND_INS, VIDEO, Schema, schema_of
 from btrnn.results.store import Results, collected_experiments, read_results, read_with_local
 from btrnn.results.summary import Row, beside_paper, read_paper, rows_of, scales, summarise
 from btrnn.storage.files import ResultsError
@@ -85,8 +85,9 @@ class View:
         return [column for column in settings if len(self.summary[column].drop_duplicates()) > 1]
 
     def place(self, row: Row) -> str:
-        """Return the settings of a row in which the panels differ."""
-        return ", ".join(setting_text(column, row[column]) for column in self.varied)
+        """Return the settings of a row in which the panels differ; of the data without what every reader expects."""
+        said = unusual(row, self.varied) | {name: row[name] for name in ["scaled"] if name in self.varied}
+        return ", ".join(setting_text(*setting) for setting in said.items())
 
     def figure(self, name: str, function: Callable[..., Figure | Frames], data: Any, **options: Any) -> FigureFile:
         """Return one of the experiment's figures, titled with what is shown; "" names the only one."""
@@ -119,6 +120,12 @@ class View:
             for row in self.summary.to_dict("records")
         ]
         return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def unusual(row: Row, names: Iterable[str]) -> Row:
+    """Return the settings of a row, without those that every reader expects: what runs of older versions mean."""
+    said = {name: row[name] for name in names if not pd.isna(row[name])}
+    return {name: value for name, value in said.items() if value not in ("", LATER.get(name, ""))}
 
 
 def views_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool = False) -> list[View]:

@@ -260,7 +260,9 @@ def all_known(results_dir: Path) -> dict[str, Any]:
     known: dict[str, Any] = {"claims": claims, "verdicts": verdicts, "studies": studies}
     for key, name in (("apart", APART), ("rivals", "ucf101_rivals")):
         shown = published_view(results_dir, name)
-        known[key] = {"view": shown, "rows": page_of(name).differences(shown) if shown else []}
+        page = page_of(name)
+        known[key] = {"view": shown, "rows": page.differences(shown) if shown else []}
+        known[key]["controls"] = page.controls(shown) if shown else []
     return known
 
 
