@@ -127,11 +127,11 @@ class Page:
 
 def _written(view: View, differences: pd.DataFrame) -> list[Row]:
     """Return differences with `text`, `place`, the settings of their panel where several are, and `control`."""
-    metric, controls = view.metric, [name for name in view.schema.data if name in LATER]
     rows: list[Row] = differences.to_dict("records")
     for row in rows:
-        row["text"], row["place"] = difference_text(row, metric.form, metric.times, metric.unit), view.place(row)
-        row["control"] = ", ".join(setting_text(name, said) for name, said in unusual(row, controls).items())
+        row["text"] = difference_text(row, view.metric.form, view.metric.times, view.metric.unit)
+        row["place"] = view.place(row)
+        row["control"] = ", ".join(setting_text(*said) for said in unusual(row, view.schema.controls).items())
     return rows
 
 

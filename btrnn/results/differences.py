@@ -10,7 +10,7 @@ from math import isnan
 
 import pandas as pd
 
-from btrnn.results.schema import DENSE_MODELS, LATER, Schema, schema_of
+from btrnn.results.schema import DENSE_MODELS, Schema, schema_of
 from btrnn.results.statistics import MeanInterval, difference_p, equivalence_p, holm, mean_interval
 from btrnn.results.store import Results
 from btrnn.results.summary import Row, by_unit, panels, rows_of
@@ -88,7 +88,7 @@ def control_differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame
     if summary.empty:
         return pd.DataFrame()
     schema = schema_of(summary["experiment"].iloc[0])
-    alike = ["label", "origin", *(name for name in schema.panel if name not in LATER)]
+    alike = ["label", "origin", *(name for name in schema.panel if name not in schema.controls)]
     groups = [rows.to_dict("records") for _, rows in summary.groupby(alike, dropna=False, sort=False)]
     pairs = [(first, second) for rows in groups for first, second in product(rows, rows) if second["plain"]]
     return pd.DataFrame(_compared([(first, second) for first, second in pairs if not first["plain"]], results))

@@ -149,6 +149,11 @@ class Schema:
         return (*model, *texts, "init", "scale", last, *_LAYER)
 
     @property
+    def controls(self) -> tuple[str, ...]:
+        """Settings of the data that make a run a control, where they are not as every reader expects (`LATER`)."""
+        return tuple(name for name in self.data if name in LATER)
+
+    @property
     def panel(self) -> tuple[str, ...]:
         """Rows that differ in any of these never stand in the same table or panel of a figure."""
         return ("experiment", "source", "stand_in", *self.data, "scale", "scaled")

@@ -78,8 +78,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
                 "their rows cannot be averaged"
             )
         units = by_unit(group, list(schema.averaged))
-        said = {name: row[name] for name in schema.data if name in LATER}
-        row |= {"plain": all(value == LATER[name] or pd.isna(value) for name, value in said.items())}
+        row |= {"plain": all(row[name] == LATER[name] or pd.isna(row[name]) for name in schema.controls)}
         row |= {"n": len(units), "seeds": _several(group["seed"]), "command": _command(group)}
         used = group[["num_train", "num_val", "num_test"]].sum(axis=1)
         row |= {"used_fewest": used.min(), "used_most": used.max()}

@@ -120,16 +120,10 @@ def _convergence(studied: Studied) -> Findings:
             said.append(f"{view.data}: in {faster.sum()} of {len(times)} runs, {epochs} ({place})")
             sooner += list(faster)
             runs.append(str(len(times)))
-    experiment = studied[0][0].experiment if studied else ""
-    return (
-        {
-            "convergence": Finding(
-                in_share(sooner), runs[0], {"runs": said, "sooner": sum(sooner), "total": len(sooner)}, experiment
-            )
-        }
-        if said
-        else {}
-    )
+    if not said:
+        return {}
+    values = {"runs": said, "sooner": sum(sooner), "total": len(sooner)}
+    return {"convergence": Finding(in_share(sooner), runs[0], values, studied[0][0].experiment)}
 
 
 def _no_worse(view: View, key: str, margin: float, form: str) -> Findings:
