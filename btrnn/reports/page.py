@@ -27,7 +27,7 @@ from btrnn.reports.render import (
 )
 from btrnn.reports.view import View, unusual, view_of, views_of
 from btrnn.results.differences import control_differences, model_differences
-from btrnn.results.schema import BT_LSTM, DENSE_MODELS, LATER, schema_of
+from btrnn.results.schema import BT_LSTM, DENSE_MODELS, schema_of
 from btrnn.results.store import collected_experiments
 from btrnn.results.summary import Row, panels
 
