@@ -28,6 +28,13 @@ _DATA = {
     "flickr8k": "Flickr8k",
     "scenes": "Scenes (stand-in)",
 }
+_SETTINGS = {  # in words of their own
+    ("scaled", True): "scaled rates",
+    ("scaled", False): "unscaled rates",
+    ("frame_order", "shuffled"): "frames in no order",
+    ("pixel_order", "channels"): "pixels colour by colour",
+    ("pixel_order", "random"): "pixels in a random order",
+}
 Table = list[dict[str, str]]
 
 
@@ -67,9 +74,8 @@ def number(value: float | int, form: str) -> str:
 
 def setting_text(column: str, value: Any) -> str:
     """Write a setting of the data, the task or the optimiser with its name."""
-    if column == "scaled":
-        return "scaled rates" if value else "unscaled rates"
-    return f"{column.replace('_', ' ').removeprefix('num ')} {value if isinstance(value, str) else count(value)}"
+    plain = f"{column.replace('_', ' ').removeprefix('num ')} {value if isinstance(value, str) else count(value)}"
+    return _SETTINGS.get((column, value), plain)
 
 
 def difference_text(row: Mapping[Any, Any], form: str, times: int = 1, unit: str = "") -> str:

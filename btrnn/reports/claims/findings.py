@@ -26,7 +26,7 @@ Findings = dict[str, Finding]
 Studied = list[tuple[View, pd.DataFrame, str]]
 _NUM_CLASSES = 11  # of UCF11
 STUDIES = ("ucf101_rates", "ucf101_rates_raw")  # models that were given the same search for the rate, on real video
-APART = "ucf101_groups"  # and where clips of one group never stand on both sides
+APART, PEOPLE = "ucf101_groups", "weizmann"  # and where clips of one group, or person, never stand on both sides
 
 
 def all_findings(results_dir: Path) -> Findings:
@@ -79,7 +79,7 @@ def _studied(results_dir: Path) -> Studied:
     On UCF101-11 and Weizmann each model at the rate that validation clips chose, and UCF11 where it was run.
     """
     rated = [(view, RATES.compared(view)) for name in STUDIES if (view := published_view(results_dir, name))]
-    others = [view for name in (APART, "weizmann", "ucf11") if (view := published_view(results_dir, name))]
+    others = [view for name in (APART, PEOPLE, "ucf11") if (view := published_view(results_dir, name))]
     found = []
     for view, rows in [*rated, *((view, view.summary) for view in others if not view.first["stand_in"])]:
         for panel in panels(rows[rows["plain"] & rows["paper_id"].isin(MAIN_MODELS)]):
@@ -252,7 +252,7 @@ def all_known(results_dir: Path) -> dict[str, Any]:
             ours = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
             studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
     known: dict[str, Any] = {"claims": claims, "verdicts": verdicts, "studies": studies}
-    for key, name in (("apart", APART), ("rivals", "ucf101_rivals")):
+    for key, name in (("apart", APART), ("rivals", "ucf101_rivals"), ("people", PEOPLE)):
         shown = published_view(results_dir, name)
         page = page_of(name)
         known[key] = {"view": shown, "rows": page.differences(shown) if shown else []}
