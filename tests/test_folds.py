@@ -176,12 +176,14 @@ def test_pixels_of_all_frames_move_to_one_place_with_their_colours_or_channel_by
 def test_a_run_s_name_and_row_say_its_fold_and_orders(videos: Path, make_config: Callable[..., DictConfig]) -> None:
     words = ("experiment=ucf11", "scale=smoke", f"data_dir={videos}", "data.protocol=group_folds", "data.fold=3")
     small = ("data.num_clips=null", "scale.video.max_epochs=1")
-    config = make_config(*words, *small, "data.frame_order=shuffled", "data.pixel_order=random", "data.num_train=20")
+    config = make_config(
+        *words, *small, "data.frame_order=shuffled", "data.pixel_order=random", "data.num_train=20", "data.passes=2"
+    )
     assert config.name.endswith("-fold3")
     summary = run.train(config)
     expected = {"protocol": "group_folds", "fold": 3, "frame_order": "shuffled", "pixel_order": "random"}
     expected |= {"num_groups": 55, "num_classes": 11, "num_train": 20, "num_val": 11, "num_test": 11}
-    expected |= {"train_limit": 20}
+    expected |= {"train_limit": 20, "passes": 2}
     assert summary.items() >= expected.items()
     assert "test/accuracy_last" in summary
     experiment_dir = Path(config.run_dir).parent.parent
@@ -208,9 +210,9 @@ def test_a_run_of_an_older_version_goes_on(videos: Path, make_config: Callable[.
         assert (floor["num_groups"], floor["frame_order"], floor["num_test"]) == (55, "time", 11)
     saved = Path(config.run_dir) / "config.yaml"
     lines = saved.read_text().splitlines()
-    later = ("  fold:", "  num_train:", "  frame_order:", "  pixel_order:")
+    later = ("  fold:", "  num_train:", "  frame_order:", "  pixel_order:", "  passes:")
     old = [line for line in lines if not line.startswith(later)]
-    assert len(lines) - len(old) == 4
+    assert len(lines) - len(old) == 5
     saved.write_text("\n".join(old))
     assert run.train(config)["experiment"] == "ucf11"
 

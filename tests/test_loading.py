@@ -38,17 +38,24 @@ def batches_of(order: BatchOrder, epoch: int) -> list[list[tuple[int, int]]]:
     batch_size=st.integers(1, 20),
     seed=st.integers(0, 2**40),
     epoch=st.integers(0, 1000),
+    passes=st.integers(1, 3),
 )
-def test_an_epoch_holds_each_row_once(rows: list[int], batch_size: int, seed: int, epoch: int) -> None:
-    order = BatchOrder(rows, batch_size, seed, shuffle=True)
+def test_each_pass_of_an_epoch_holds_each_row_once(
+    rows: list[int], batch_size: int, seed: int, epoch: int, passes: int
+) -> None:
+    order = BatchOrder(rows, batch_size, seed, shuffle=True, passes=passes)
     batches = batches_of(order, epoch)
     items = [item for batch in batches for item in batch]
-    assert sorted(row for row, _ in items) == sorted(rows)
-    assert {item_epoch for _, item_epoch in items} == {epoch}
+    for number in range(passes):
+        own = items[number * len(rows) : (number + 1) * len(rows)]
+        assert sorted(row for row, _ in own) == sorted(rows)
+        assert {item_pass for _, item_pass in own} == {passes * epoch + number}
+    assert len(items) == passes * len(rows)
     assert len(batches) == len(order)
+    assert sum(order.share(index).whole for index in range(len(order))) == len(items)
     assert all(len(batch) == batch_size for batch in batches[:-1])
     # The epochs before it, and their number, leave no trace.
-    other = BatchOrder(rows, batch_size, seed, shuffle=True)
+    other = BatchOrder(rows, batch_size, seed, shuffle=True, passes=passes)
     batches_of(other, epoch + 3)
     assert batches_of(other, epoch) == batches
 
@@ -66,7 +73,7 @@ def test_order_differs_between_seeds_and_epochs_and_can_be_left_alone() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="without a single row"):
         BatchOrder([], 4, 0, shuffle=True)
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size and passes must be at least 1, got 0 and 1"):
         BatchOrder([1], 0, 0, shuffle=True)
     with pytest.raises(ValueError, match="negative"):
         generator(-1, 2)

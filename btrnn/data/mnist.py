@@ -156,6 +156,7 @@ class MNIST(DataModule):
         source: "mnist" and "fashion_mnist" are read from IDX files under `root`; "mnist_5k" comes with a package.
         root: The folder in which torchvision's MNIST/raw and FashionMNIST/raw stand.
         num_train: Training images used, the first of the split; all without it.
+        passes: How often an epoch goes over them, each time with pixels drawn anew where they are stochastic.
         binarization: "stochastic" draws the training pixels anew in each epoch, "static" once. Those of validation
             and test are drawn once, the same for every seed.
         batch_size: Images in a batch.
@@ -171,6 +172,7 @@ class MNIST(DataModule):
         source: Source,
         root: str | Path,
         num_train: int | None = None,
+        passes: int = 1,
         binarization: Binarization = "stochastic",
         batch_size: int = 64,
         seed: int = 0,
@@ -180,12 +182,12 @@ class MNIST(DataModule):
             raise ValueError(f"source must be mnist, mnist_5k or fashion_mnist; got {source!r}")
         if binarization not in ("stochastic", "static"):
             raise ValueError(f"binarization must be stochastic or static; got {binarization!r}")
-        if batch_size < 1 or (num_train is not None and num_train < 1) or seed < 0:
+        if min(batch_size, passes) < 1 or (num_train is not None and num_train < 1) or seed < 0:
             raise ValueError(
-                "batch_size and num_train must be at least 1 and seed at least 0; "
-                f"got batch_size={batch_size}, num_train={num_train}, seed={seed}"
+                "batch_size, num_train and passes must be at least 1 and seed at least 0; "
+                f"got batch_size={batch_size}, num_train={num_train}, passes={passes}, seed={seed}"
             )
-        self.source, self.root, self.num_train = source, Path(root), num_train
+        self.source, self.root, self.num_train, self.passes = source, Path(root), num_train, passes
         self.binarization, self.batch_size, self.seed = binarization, batch_size, seed
         self.splits = pd.DataFrame(columns=["label", "split"])
         self._images = np.empty((0, 784), dtype=np.uint8)
@@ -217,6 +219,7 @@ class MNIST(DataModule):
             "stand_in": self.source != "mnist",  # MNIST-5k is real, but a part: its numbers must not pass for MNIST's
             "binarization": self.binarization,
             "train_limit": self.num_train,
+            "passes": self.passes,
         }
 
     def grey(self, rows: np.ndarray) -> np.ndarray:

@@ -26,9 +26,10 @@ Item = tuple[int, int]
 
 
 class BatchOrder(Sampler[list[Item]]):
-    """The batches of an epoch, each a list of (row, epoch).
+    """The batches of an epoch, each a list of (row, pass).
 
-    The epoch travels with the row, so that a data set which draws anew in each epoch needs no state.
+    Passes over the rows are counted from the run's first epoch, one an epoch where nothing else is said. The number
+    travels with the row, so that a data set which draws anew in each pass needs no state.
     Give it to a loader as `sampler` with `batch_size=None`: Lightning (2.6) calls `set_epoch` on
     `loader.sampler`, but never on `loader.batch_sampler` itself.
 
@@ -36,12 +37,13 @@ class BatchOrder(Sampler[list[Item]]):
         rows: rows of the data set that belong to this split.
         batch_size: rows in a batch; the last batch holds what is left.
         seed: seed of the run.
-        shuffle: a new order in every epoch; else `rows` as given.
+        shuffle: a new order in every pass; else `rows` as given.
+        passes: how often an epoch goes over the rows.
         process: whose part of each batch is given, from 0.
         num_processes: how many share a batch; see `share_of` for which rows are whose.
 
     Raises:
-        ValueError: if there are no rows, or `batch_size` is below 1.
+        ValueError: if there are no rows, or `batch_size` or `passes` is below 1.
     """
 
     def __init__(
@@ -51,23 +53,25 @@ class BatchOrder(Sampler[list[Item]]):
         seed: int,
         *,
         shuffle: bool,
+        passes: int = 1,
         process: int = 0,
         num_processes: int = 1,
     ) -> None:
         if len(rows) == 0:
             raise ValueError("a split without a single row gives no batches")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if min(batch_size, passes) < 1:
+            raise ValueError(f"batch_size and passes must be at least 1, got {batch_size} and {passes}")
         self.rows = np.asarray(rows, dtype=np.int64)
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
+        self.passes = passes
         self.process, self.num_processes = process, num_processes
         self.epoch = 0
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self.rows) // self.batch_size)
+        return -(-self.passes * len(self.rows) // self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch (from 0) of the next iteration; called by Lightning before each epoch."""
@@ -79,21 +83,23 @@ class BatchOrder(Sampler[list[Item]]):
         Args:
             index: of the batch in its epoch.
         """
-        rows = min(self.batch_size, len(self.rows) - index * self.batch_size)
+        rows = min(self.batch_size, self.passes * len(self.rows) - index * self.batch_size)
         return share_of(rows, self.process, self.num_processes)
 
     def __iter__(self) -> Iterator[list[Item]]:
         """Give this process's part of the batches of the current epoch; one row of another's where it has none."""
         # This body runs at the first `next`, and it must: Lightning makes the iterator of the first epoch
         # before it calls `set_epoch`.
-        epoch = self.epoch
-        order = self.rows
-        if self.shuffle:
-            order = generator(self.seed, ORDER_STREAM, epoch).permutation(order)
+        draw, first_pass = generator(self.seed, ORDER_STREAM, self.epoch), self.epoch * self.passes
+        order = [
+            (int(row), first_pass + number)
+            for number in range(self.passes)
+            for row in (draw.permutation(self.rows) if self.shuffle else self.rows)
+        ]
         for index in range(len(self)):
             share = self.share(index)
             first = index * self.batch_size + share.first
-            yield [(int(row), epoch) for row in order[first : first + max(share.size, 1)]]
+            yield order[first : first + max(share.size, 1)]
 
 
 class DataModule(LightningDataModule, ABC):
@@ -103,6 +109,7 @@ class DataModule(LightningDataModule, ABC):
         splits: A row for each example, with at least the column "split".
         batch_size: Examples in a batch, of all processes together.
         seed: Of the run.
+        passes: How often an epoch goes over the training examples.
         process: Which of those that share each batch this one is, from 0.
         num_processes: How many share each batch.
     """
@@ -110,6 +117,7 @@ class DataModule(LightningDataModule, ABC):
     splits: pd.DataFrame
     batch_size: int
     seed: int
+    passes: int = 1
     process: int = 0
     num_processes: int = 1
 
@@ -127,12 +135,13 @@ class DataModule(LightningDataModule, ABC):
         self.process, self.num_processes = process, num_processes
 
     def batches(self, rows: np.ndarray, *, shuffle: bool) -> BatchOrder:
-        """Return the order of the batches of a split, of which each process gets its part."""
+        """Return the order of the batches of a split, shuffled that of training; each process gets its part of them."""
         return BatchOrder(
             rows,
             self.batch_size,
             self.seed,
             shuffle=shuffle,
+            passes=self.passes if shuffle else 1,
             process=self.process,
             num_processes=self.num_processes,
         )

@@ -118,6 +118,7 @@ LATER = {  # what runs of older versions do not say, and did
     "data.frame_order": "time",
     "data.pixel_order": "rows",
     "data.num_train": None,
+    "data.passes": 1,
     "trainer.precision": "32-true",
 }
 # What the run's name already says, so that it need not be said again by the list of overrides.

@@ -41,7 +41,7 @@ from btrnn.tasks import Captioning, Task
 
 _COPIED = (  # of a run's summary that also hold for the baseline on the same data
     *("experiment", "seed", "source", "stand_in", "data_digest", "protocol", "fold", "scaling", "sampling", "scale"),
-    *("frame_order", "pixel_order", "train_limit", "scaled", "num_clips", "num_groups", "num_classes"),
+    *("frame_order", "pixel_order", "train_limit", "passes", "scaled", "num_clips", "num_groups", "num_classes"),
     *("parameters_dense_input", "parameters_dense_total", "num_train", "num_val", "num_test", "versions"),
     *("git_commit", "git_dirty"),
 )

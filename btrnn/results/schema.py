@@ -85,7 +85,7 @@ RUN_KEY = ("experiment", "name", "seed")
 STAND_INS = ("motions", "mnist_5k", "scenes")  # data of which nobody but this project has numbers
 LATER: dict[str, bool | str | float] = {  # columns that runs of older versions do not have, and what they would say
     **{"scaled": False, "fold": "", "frame_order": "time", "pixel_order": "rows", "train_limit": nan},
-    **{"num_groups": nan, "num_classes": nan},
+    **{"passes": 1.0, "num_groups": nan, "num_classes": nan},
 }
 _LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "scaled", "epochs")
 PARAMETERS = ("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total")
@@ -175,7 +175,7 @@ _ACCURACIES = ("train/accuracy_last", "train/accuracy", "val/accuracy", "test/ac
 VIDEO = Schema(
     prefixes=("ucf11", "ucf101", "weizmann"),
     published="ucf11",
-    data=("protocol", "scaling", "frame_order", "pixel_order", "train_limit", "num_clips"),
+    data=("protocol", "scaling", "frame_order", "pixel_order", "train_limit", "passes", "num_clips"),
     metrics=(
         *("train/loss_last", "train/accuracy_last", "train/accuracy", "val/loss", "val/accuracy"),
         *("test/loss", "test/accuracy", "test/accuracy_last"),
@@ -197,7 +197,7 @@ _BOUNDS = tuple(f"{split}/{part}" for split in ("train", "val", "test") for part
 GENERATION = Schema(
     prefixes=("draw",),
     published="mnist",
-    data=("binarization", "attention", "train_limit", "latent_size", "num_glimpses"),
+    data=("binarization", "attention", "train_limit", "passes", "latent_size", "num_glimpses"),
     metrics=(*(f"train/{part}_last" for part in _BOUND), *_BOUNDS),
     averaged=_BOUNDS,
     main="test/nll_bound",

@@ -52,6 +52,7 @@ class UCF11(ClipData):
         cache_dir: folder of the frame cache.
         num_clips: clips used; all without it, 1,600 of UCF11.
         num_train: training clips used, see `keep_training`; without it all that the split leaves.
+        passes: how often an epoch goes over the training clips, so that few clips can get as many steps as many.
         protocol: "paper", "paper_validated", "grouped" or "group_folds", see `split_clips`.
         fold: which fold of "group_folds", from 0; none for the others.
         scaling: "raw" gives -128 to 127 (the paper), "normalized" mean 0 and sd 1 a colour channel over the
@@ -82,6 +83,7 @@ class UCF11(ClipData):
         cache_dir: str | Path,
         num_clips: int | None = None,
         num_train: int | None = None,
+        passes: int = 1,
         protocol: Protocol = "paper",
         fold: int | None = None,
         scaling: Scaling = "raw",
@@ -104,16 +106,16 @@ class UCF11(ClipData):
         _check_choice("frame_order", frame_order, ("time", "shuffled"))
         _check_choice("pixel_order", pixel_order, get_args(PixelOrder))
         _check_choice("decoder", decoder, ("pyav", "skvideo"))
-        if min(num_frames, batch_size) < 1 or frames_cached < num_frames or seed < 0:
+        if min(num_frames, batch_size, passes) < 1 or frames_cached < num_frames or seed < 0:
             raise ValueError(
-                "num_frames and batch_size must be at least 1, frames_cached at least num_frames, and seed "
-                f"at least 0; got num_frames={num_frames}, batch_size={batch_size}, "
+                "num_frames, batch_size and passes must be at least 1, frames_cached at least num_frames, and seed "
+                f"at least 0; got num_frames={num_frames}, batch_size={batch_size}, passes={passes}, "
                 f"frames_cached={frames_cached}, seed={seed}"
             )
         self.source = source
         self.root = Path(root)
         self.cache_dir = Path(cache_dir)
-        self.num_clips, self.num_train = num_clips, num_train
+        self.num_clips, self.num_train, self.passes = num_clips, num_train, passes
         self.protocol, self.fold = protocol, fold
         self.scaling = scaling
         self.sampling = sampling
@@ -161,6 +163,7 @@ class UCF11(ClipData):
             "pixel_order": self.pixel_order,
             "num_clips": self.num_clips or len(self.splits),
             "train_limit": self.num_train,
+            "passes": self.passes,
             "num_groups": self.splits["group"].nunique(),
             "num_classes": self.splits["label"].nunique(),
         }
