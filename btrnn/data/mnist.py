@@ -140,7 +140,7 @@ class BinaryImages(Dataset[ImageBatch]):
         self.images, self.seed, self.every_epoch = images, seed, every_epoch
 
     def __getitem__(self, items: list[Item]) -> ImageBatch:
-        """Draw a batch, given as a list of (row, epoch)."""
+        """Draw a batch, given as a list of (row, pass), see `BatchOrder`."""
         binary = np.empty((len(items), self.images.shape[1]), dtype=np.float32)
         for index, (row, epoch) in enumerate(items):
             # keys of different lengths, so that the two kinds of draw have different streams

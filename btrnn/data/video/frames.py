@@ -65,7 +65,7 @@ class CachedClips(Dataset[VideoBatch]):
         return positions
 
     def __getitem__(self, items: list[Item]) -> VideoBatch:
-        """Read a batch, given as a list of (row, epoch)."""
+        """Read a batch, given as a list of (row, pass), see `BatchOrder`."""
         shape, cached = (len(items), self.num_frames), self.cache.frames.shape[1]
         if self.numbered:
             frames: np.ndarray = np.zeros(shape, dtype=np.int64)
