@@ -278,4 +278,4 @@ def test_a_control_is_compared_with_the_same_model_without_it(tmp_path: Path) ->
     assert found["mean"].iloc[0] == pytest.approx(-0.3)
     assert control_differences(summarise(results.runs).query("plain"), results).empty
     (text,) = page_of("ucf11_motions").report(tmp_path, "ucf11_motions", local=True).texts.values()
-    assert "| frames in no order, train limit 100 | BT-LSTM, R = 4" in text
+    assert "| frames in no order, 100 training examples | BT-LSTM, R = 4" in text

@@ -35,6 +35,7 @@ _SETTINGS = {  # in words of their own
     ("pixel_order", "channels"): "pixels colour by colour",
     ("pixel_order", "random"): "pixels in a random order",
 }
+_COUNTED = {"train_limit": "training examples", "passes": "passes an epoch"}
 Table = list[dict[str, str]]
 
 
@@ -74,6 +75,8 @@ def number(value: float | int, form: str) -> str:
 
 def setting_text(column: str, value: Any) -> str:
     """Write a setting of the data, the task or the optimiser with its name."""
+    if column in _COUNTED:
+        return f"{count(value)} {_COUNTED[column]}"
     plain = f"{column.replace('_', ' ').removeprefix('num ')} {value if isinstance(value, str) else count(value)}"
     return _SETTINGS.get((column, value), plain)
 

@@ -5,14 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from btrnn.recovery import records
 from btrnn.reports import benchmark, shapes
 from btrnn.reports.claims import findings
 from btrnn.reports.pages import page_of
 from btrnn.reports.publishing import chosen
 from btrnn.reports.render import Report, render, setting_text
+from btrnn.reports.view import unusual
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, schema_of
 from btrnn.results.store import LOCAL, collected_experiments, read_results
 from btrnn.results.summary import summarise
@@ -70,7 +69,7 @@ def card_texts(results_dir: Path) -> dict[Path, str]:
         if row["seed"] not in set(runs["seed"]):
             raise ResultsError(f"{stem(row)} was exported, but is not in {row['experiment']}.csv: collect the runs")
         run = runs[runs["seed"] == row["seed"]].iloc[0].to_dict()
-        settings = {name: run[name] for name in (*schema.data, "scale") if not pd.isna(run[name])}
+        settings = unusual(run, (*schema.data, "scale"))
         card = {"exported": row, "stem": stem(row), "schema": schema, "task": _TASKS[schema], "run": run}
         card |= {"mean": summarise(runs).iloc[0].to_dict(), "factorised": bool(model_of(run["model"]).shape)}
         cards.append(card | {"setting": ", ".join(setting_text(*said) for said in settings.items())})
