@@ -111,6 +111,16 @@ def test_validation_and_test_are_the_same_for_every_seed(tmp_path, small_validat
     assert sorted(rows.tolist()) == list(range(12))
 
 
+def test_each_pass_of_an_epoch_draws_its_pixels_anew_and_validation_has_one(tmp_path, small_validation):
+    write_idx(tmp_path / "MNIST" / "raw")
+    module = MNIST(source="mnist", root=tmp_path, batch_size=12, num_train=12, passes=2)
+    module.setup("fit")
+    first, second = (batch.images[batch.rows.argsort()] for batch in module.train_dataloader())
+    assert first.shape == second.shape == (12, 784)
+    assert not torch.equal(first, second)
+    assert sum(len(batch.rows) for batch in module.val_dataloader()) == 10
+
+
 def test_fashion_mnist_comes_from_debians_package(tmp_path, small_validation, monkeypatch):
     write_idx(tmp_path / "debian", packed=True)
     monkeypatch.setattr(mnist, "DEBIAN_FASHION", tmp_path / "debian")
@@ -126,6 +136,7 @@ def test_wrong_choices_are_named(tmp_path, unchecked):
         ({"source": "digits"}, "got 'digits'"),
         ({"binarization": "dynamic"}, "got 'dynamic'"),
         ({"batch_size": 0}, "batch_size=0"),
+        ({"passes": 0}, "passes=0"),
     ):
         with pytest.raises(ValueError, match=message):
             MNIST(**({"source": "mnist_5k", "root": tmp_path} | options))

@@ -15,7 +15,7 @@ from btrnn.reports import shapes
 from btrnn.reports.claims import rules
 from btrnn.reports.claims.rules import Claim, Finding, Verdict, in_share
 from btrnn.reports.pages import RATES, page_of
-from btrnn.reports.render import count, difference_text, marked, paper_values, render, text_table
+from btrnn.reports.render import count, difference_text, marked, paper_values, render, span, text_table
 from btrnn.reports.view import View, published_view, view_of
 from btrnn.results.differences import BETTER, convergence, model_differences, paired_difference
 from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM
@@ -101,10 +101,10 @@ def _orderings(studied: Studied) -> Findings:
                 if rules.tells_apart(list(pair["test/accuracy"]), classes):
                     better.append(row["verdict"] == BETTER)
                 said.append(f"{view.data}: {difference_text(row, '.3f')} ({place})")
-                seeds.append(str(row["n"]))
+                seeds.append(row["n"])
         if said:
             values, experiment = {"differences": said}, studied[0][0].experiment
-            found[f"better_than_{other.name}"] = Finding(in_share(better), seeds[0], values, experiment)
+            found[f"better_than_{other.name}"] = Finding(in_share(better), span(pd.Series(seeds)), values, experiment)
     return found
 
 
@@ -119,11 +119,11 @@ def _convergence(studied: Studied) -> Findings:
             epochs = f"{ours:.0f} instead of {dense:.0f} epochs" if ours < float("inf") else "mostly never"
             said.append(f"{view.data}: in {faster.sum()} of {len(times)} runs, {epochs} ({place})")
             sooner += list(faster)
-            runs.append(str(len(times)))
+            runs.append(len(times))
     if not said:
         return {}
     values = {"runs": said, "sooner": sum(sooner), "total": len(sooner)}
-    return {"convergence": Finding(in_share(sooner), runs[0], values, studied[0][0].experiment)}
+    return {"convergence": Finding(in_share(sooner), span(pd.Series(runs)), values, studied[0][0].experiment)}
 
 
 def _no_worse(view: View, key: str, margin: float, form: str) -> Findings:
