@@ -8,7 +8,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 rates-ucf101 \
-	reproduce-ucf101 groups-ucf101 rivals-ucf101 reproduce-weizmann data-ucf11 data-ucf101 reproduce-draw controls-draw rates-draw data-mnist \
+	reproduce-ucf101 groups-ucf101 rivals-ucf101 reproduce-weizmann data-ucf11 data-ucf101 reproduce-draw controls-draw rates-draw reproduce-mnist rates-mnist data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce-flickr8k rates-flickr8k data-flickr8k \
 	reproduce reproduce-sensitivity complexity dashboard \
 	notebooks docs collect tables figures publish bench check-gpu formats test reliability lint format clean
@@ -96,6 +96,12 @@ controls-draw: setup ## the same with attention, and for T = 4, 8, 16 glimpses, 
 rates-draw: setup ## choose each encoder's learning rate, without and with attention, on validation images
 	@$(RUN) experiments/reproduce.py experiment=draw_rates scale=$(SCALE)
 	@$(RUN) experiments/reproduce.py experiment=draw_attention_rates scale=$(SCALE)
+
+reproduce-mnist: setup ## train the three encoders on all of MNIST, which must be in data/MNIST, 20 epochs, three seeds, print the bounds
+	@$(RUN) experiments/reproduce.py experiment=draw_mnist scale=$(SCALE) $(SEED)
+
+rates-mnist: setup ## choose each encoder's learning rate on MNIST's validation images: 24 runs
+	@$(RUN) experiments/reproduce.py experiment=draw_mnist_rates scale=$(SCALE)
 
 reproduce-captioning: setup ## train LSTM, TT-LSTM and BT-LSTM to caption COCO (or drawn shapes), print the scores, draw captions
 	@$(RUN) experiments/reproduce.py experiment=captioning scale=$(SCALE) $(SEED)

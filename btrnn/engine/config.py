@@ -114,6 +114,7 @@ NOT_SCIENCE = (
 )
 LATER = {  # what runs of older versions do not say, and did
     "task.scaled": False,
+    "task.decay_epochs": None,
     "data.fold": None,
     "data.frame_order": "time",
     "data.pixel_order": "rows",

@@ -29,6 +29,7 @@ class Generation(Task):
     Args:
         network: DRAW.
         learning_rate: Adam's rate after a linear warm-up of 100 steps; it then falls linearly to 2 % of it.
+        decay_epochs: Epochs after which it has fallen; those of the run without it.
         importance_samples: At test, also estimate the likelihood by so many importance samples an image; 0 does not.
         judged_samples: At test, also let a classifier of digits judge so many samples, see `digit_scores`; 0 does not.
         scaled: Whether each layer gets its own rate by `btrnn.nn.rates`.
@@ -45,13 +46,14 @@ class Generation(Task):
         network: DRAW,
         *,
         learning_rate: float,
+        decay_epochs: int | None = None,
         importance_samples: int = 0,
         judged_samples: int = 0,
         scaled: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
-        self.learning_rate, self.scaled = learning_rate, scaled
+        self.learning_rate, self.decay_epochs, self.scaled = learning_rate, decay_epochs, scaled
         self.importance_samples, self.judged_samples = importance_samples, judged_samples
 
     @property
@@ -155,8 +157,8 @@ class Generation(Task):
         return {name: wandb.Image(np.block([list(row) for row in images])) for name, images in rows.items()}
 
     def configure_optimizers(self) -> Any:
-        """Return Adam with a warm-up and a decay over the whole run."""
-        return warmed_up_adam(self)
+        """Return Adam with a warm-up and a decay."""
+        return warmed_up_adam(self, self.decay_epochs)
 
 
 def digit_classifier(images: NDArray[np.floating[Any]], labels: Any) -> Any:

@@ -1,6 +1,6 @@
 """A claim of the paper: the rules by which a verdict is found, and its texts filled with what was found.
 
-Margins: how much worse still counts as no worse. Ceiling and floor: where two accuracies are both at one of them, their
+Ceiling and floor: where two accuracies are both at one of them, their
 difference tells nothing. A stand-in gives no verdict: what holds of it, holds of other data than the claim is about.
 """
 
@@ -15,8 +15,6 @@ from btrnn.reports.render import fill, paper_values
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "not testable here", "not tested", "not run"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-COMPARABLE = 0.02  # of the dense model's bound: so much worse still draws comparable images
-LITTLE = 0.05  # of the dense model's CIDEr: so much lower still is no loss
 CEILING, FLOOR = 0.98, 1.5  # of an accuracy; of chance, as a multiple of it
 Claim = dict[str, Any]
 
