@@ -279,3 +279,26 @@ def test_a_control_is_compared_with_the_same_model_without_it(tmp_path: Path) ->
     assert control_differences(summarise(results.runs).query("plain"), results).empty
     (text,) = page_of("ucf11_motions").report(tmp_path, "ucf11_motions", local=True).texts.values()
     assert "| frames in no order, 100 training examples | BT-LSTM, R = 4" in text
+
+
+def test_models_trained_on_fewer_clips_have_a_figure_against_their_number(tmp_path: Path) -> None:
+    from btrnn.reports.pages import page_of
+    from btrnn.reports.publishing import collect
+
+    write_folds(tmp_path, folds=(0, 1, 2), seeds=(0,), changes={"test/accuracy": 0.8})
+    fewer: dict[str, Any] = {
+        "test/accuracy": 0.5,
+        "train_limit": 100.0,
+        "num_train": 100,
+        "rank": 4,
+        "learning_rate": 1e-3,
+    }
+    write_folds(tmp_path, folds=(0, 1, 2), seeds=(0,), models=["bt_lstm"], changes=fewer)
+    other = fewer | {"rank": None}  # of another kind of control too, which is no matter of their number
+    write_folds(tmp_path, folds=(0, 1, 2), seeds=(0,), models=["lstm"], frame_order="shuffled", changes=other)
+    collect(tmp_path)
+    figures = page_of("ucf11_motions").report(tmp_path, "ucf11_motions", local=True).figures
+    (drawn,) = [figure for figure in figures if figure.path.name == "ucf11_motions_examples.png"]
+    assert drawn.data["label"].tolist() == ["BT-LSTM, R = 4"] * 2
+    assert drawn.data["x"].tolist() == [440, 100]
+    assert drawn.data["mean"].tolist() == pytest.approx([0.8, 0.5])

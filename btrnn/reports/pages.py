@@ -11,7 +11,7 @@ from btrnn.figures.series import draw_series
 from btrnn.reports.page import RUN, SIZE, Page, mean, value
 from btrnn.reports.pictures import captions_file, drawn_files
 from btrnn.reports.render import marked, number
-from btrnn.reports.view import View
+from btrnn.reports.view import View, unusual
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, schema_of
 from btrnn.results.statistics import mean_interval
 from btrnn.results.summary import Row, rows_of, shape_label
@@ -47,6 +47,17 @@ def _sizes(view: View) -> FigureFile:
     return view.figure("parameters.png", draw_series, table, limits=_WHOLE if view.schema is VIDEO else None, **options)
 
 
+def _examples(view: View) -> list[FigureFile]:
+    """Return the figure of the main metric against training examples, of models that were trained on fewer as well."""
+    fewer = {"train_limit", "passes"}
+    alone = [unusual(row, view.schema.controls).keys() <= fewer for row in view.summary.to_dict("records")]
+    limited = view.summary["train_limit"].notna()
+    table = view.points("num_train", value("label"), lambda _: "")[alone]
+    table = table[table["label"].isin(table.loc[limited, "label"])]
+    options = {"bars": True, "log_x": True, "x_label": "training examples", "y_label": view.metric.label}
+    return [view.figure("examples.png", draw_series, table, **options)] if len(table) else []
+
+
 # ---- task 1
 
 
@@ -56,7 +67,7 @@ def _paper(row: Row) -> str:
 
 def _video_figures(view: View) -> list[FigureFile]:
     files = _epochs(view, "accuracy", {"": "val/accuracy"}, "accuracy,\nwhere the epoch is chosen", limits=_WHOLE)
-    files += [*_epochs(view, "training_loss", {"": "train/loss"}, "training loss"), _sizes(view)]
+    files += [*_epochs(view, "training_loss", {"": "train/loss"}, "training loss"), _sizes(view), *_examples(view)]
     best = view.summary[view.summary["plain"] & (view.summary["paper_id"] == "bt_lstm_r4")]
     for row in best.to_dict("records") if len(view.results.predictions) else ():
         tested = rows_of(row, view.results.predictions)
@@ -85,7 +96,7 @@ _LAST_EPOCHS, _CONVERGED = 10, 1.0  # a bound that fell by more than a nat in th
 def _generation_figures(view: View) -> list[FigureFile]:
     lowest = view.results.epochs["val/nll_bound"].min() if len(view.results.epochs) else 0.0
     limits, label = (lowest - 2, lowest + 40), "validation NLL bound, nats"
-    return [*drawn_files(view), *_epochs(view, "bound", {"": "val/nll_bound"}, label, limits=limits)]
+    return [*drawn_files(view), *_epochs(view, "bound", {"": "val/nll_bound"}, label, limits=limits), *_examples(view)]
 
 
 def _not_converged(view: View) -> dict[str, Any]:

@@ -56,10 +56,10 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
     Columns: the settings (`name` without a fold), `label` (unique in its panel), `n` (of `by_unit`), `seeds` ("0,1,2"),
     `plain` (no control, as frames in no order), `used_fewest` and `used_most` (of the runs, how many examples the three
-    splits have together), what else of the data is counted (the most of the runs), `command`, `seconds_per_epoch`, the
-    parameter counts, `compression` and `compression_total` (of W and of the whole model; NaN without W), and for each
-    averaged metric its mean (the column's own name) and `<name>_sd`, `_low`, `_high`: the standard deviation and the
-    95 % interval by Student's t, cut at 0 and an accuracy's at 1.
+    splits have together), `num_train` (the mean), what else of the data is counted (the most of the runs), `command`,
+    `seconds_per_epoch`, the parameter counts, `compression` and `compression_total` (of W and of the whole model; NaN
+    without W), and for each averaged metric its mean (the column's own name) and `<name>_sd`, `_low`, `_high`: the
+    standard deviation and the 95 % interval by Student's t, cut at 0 and an accuracy's at 1.
 
     Raises:
         ResultsError: Two runs of one setting have the same seed and fold, or runs of one setting differ in parameters.
@@ -81,7 +81,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         row |= {"plain": all(row[name] == LATER[name] or pd.isna(row[name]) for name in schema.controls)}
         row |= {"n": len(units), "seeds": _several(group["seed"]), "command": _command(group)}
         used = group[["num_train", "num_val", "num_test"]].sum(axis=1)
-        row |= {"used_fewest": used.min(), "used_most": used.max()}
+        row |= {"used_fewest": used.min(), "used_most": used.max(), "num_train": group["num_train"].mean()}
         row |= group[list(schema.counted)].max().to_dict() | group[list(PARAMETERS)].iloc[0].to_dict()
         row |= {"seconds_per_epoch": group["seconds_per_epoch"].mean()}
         for column in schema.averaged:
