@@ -43,7 +43,7 @@ rates-ucf101: setup ## the same on eleven classes of UCF101, which must be in da
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_raw scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_no_dropout scale=$(SCALE) $(SEED)
 
-groups-ucf101: setup ## five folds in which each group is tested once, after the choice of rates, and controls: 95 runs
+groups-ucf101: setup ## five folds in which each group is tested once, after the choice of rates, and controls: 100 runs
 	@$(RUN) experiments/train.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED) \
 		model=lstm task.learning_rate=3e-6,1e-5,3e-5,1e-4,3e-4
 	@$(RUN) experiments/reproduce.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED)
@@ -53,6 +53,8 @@ groups-ucf101: setup ## five folds in which each group is tested once, after the
 		model=tt_lstm,bt_lstm data.pixel_order=channels,random
 	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) \
 		model=bt_lstm data.num_train=112 data.passes=8
+	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) \
+		model=bt_lstm data.num_train=225 data.passes=4
 	@$(RUN) experiments/reproduce.py experiment=ucf101_groups scale=$(SCALE) $(SEED)
 
 TENSOR_RING := model=tr_lstm 'modes={input: [4, 2, 5, 8, 6, 5, 3, 2], hidden: [4, 4, 2, 4, 2]}' \

@@ -378,18 +378,18 @@ def test_settings_that_tell_nothing_do_not_count(tmp_path):
 # ---- how soon
 
 
-def curves(**losses: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def curves(column: str = "val/loss", **scores: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Make a panel and its epochs; each epoch takes 10 s."""
     panel = [
         dict.fromkeys(schema_of("ucf11").panel, "ucf11")
         | {"model": model, "label": model, "name": model, "seeds": "0,1", "origin": "x"}
-        for model in losses
+        for model in scores
     ]
     epochs = [
-        {"name": model, "seed": seed, "epoch": epoch, "val/loss": loss, "seconds": 10.0 + seed}
-        for model, values in losses.items()
+        {"name": model, "seed": seed, "epoch": epoch, column: score, "seconds": 10.0 + seed}
+        for model, values in scores.items()
         for seed in (0, 1)
-        for epoch, loss in reversed(list(enumerate(values)))
+        for epoch, score in reversed(list(enumerate(values)))
     ]
     return pd.DataFrame(panel), pd.DataFrame(epochs)
 
@@ -397,12 +397,21 @@ def curves(**losses: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_convergence_counts_epochs_and_seconds_until_the_dense_model_s_best(tmp_path):
     times = convergence(*curves(lstm=[3.0, 1.0, 2.0], tt_lstm=[2.0, 1.5, 1.1], bt_lstm=[0.9, 0.5, 1.2]))
     assert times["model"].tolist() == ["tt_lstm"] * 2 + ["bt_lstm"] * 2
-    assert times["loss"].tolist() == [1.0] * 4
+    assert times["goal"].tolist() == [1.0] * 4
     assert times["dense_epochs"].tolist() == [2.0] * 4
     assert times["dense_seconds"].tolist() == [20.0, 22.0] * 2
     assert times["epochs"].isna().tolist() == [True, True, False, False]
     assert times["seconds"].tolist()[2:] == [10.0, 11.0]
     assert convergence(*curves(tt_lstm=[1.0])).empty
+
+
+def test_an_accuracy_is_reached_from_below():
+    panel, epochs = curves("val/accuracy", lstm=[0.5, 0.77, 0.8], tt_lstm=[0.7, 0.75, 0.7], bt_lstm=[0.76, 0.1, 0.9])
+    times = convergence(panel, epochs, "val/accuracy", 0.95)
+    assert times["goal"].tolist() == pytest.approx([0.76] * 4)
+    assert times["dense_epochs"].tolist() == [2.0] * 4
+    assert times["epochs"].tolist()[2:] == [1.0, 1.0]
+    assert times["epochs"].isna().tolist() == [True, True, False, False]
 
 
 def test_seeds_that_only_one_model_has_are_not_paired():

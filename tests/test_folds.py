@@ -302,3 +302,29 @@ def test_models_trained_on_fewer_clips_have_a_figure_against_their_number(tmp_pa
     assert drawn.data["label"].tolist() == ["BT-LSTM, R = 4"] * 2
     assert drawn.data["x"].tolist() == [440, 100]
     assert drawn.data["mean"].tolist() == pytest.approx([0.8, 0.5])
+
+
+def test_what_an_accuracy_costs_is_told_where_most_runs_reach_it(tmp_path: Path) -> None:
+    from btrnn.reports.pages import page_of
+    from btrnn.reports.publishing import collect
+
+    write_folds(tmp_path, folds=(0, 1, 2), seeds=(0,), models=("lstm", "tt_lstm", "bt_lstm"))
+    write_folds(tmp_path, folds=(0, 1, 2), seeds=(0,), models=["bt_lstm"], frame_order="shuffled")
+    collect(tmp_path)
+    path = tmp_path / "local" / "ucf11_motions_epochs.csv"
+    epochs = pd.read_csv(path)
+    reached = {"lstm": (0.4, 0.6, 0.8), "tt_lstm": (0.7, 0.7, 0.7), "bt_lstm": (0.1, 0.77, 0.9)}
+    model = epochs["name"].str.extract("^([a-z]+_?lstm|lstm)")[0]
+    epochs["val/accuracy"] = [reached[name][epoch] for name, epoch in zip(model, epochs["epoch"], strict=True)]
+    lucky = (model == "tt_lstm") & epochs["name"].str.endswith("fold1") & (epochs["epoch"] == 2)
+    epochs.loc[lucky, "val/accuracy"] = 0.78  # one run of three is not most of them
+    epochs.to_csv(path, index=False)
+    (text,) = page_of("ucf11_motions").report(tmp_path, "ucf11_motions", local=True).texts.values()
+    lines = text.split("### Until 95 % of the dense model's accuracy")[1].split("###")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")][1:]
+    assert [row[0].partition(",")[0].partition(" (")[0] for row in rows] == ["LSTM", "TT-LSTM", "BT-LSTM"]
+    assert [row[1:] for row in rows] == [
+        ["3 of 3", "3", "13", "900"],
+        ["1 of 3", "-", "-", "900"],
+        ["3 of 3", "2", "9", "900"],
+    ]

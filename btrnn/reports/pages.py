@@ -12,6 +12,7 @@ from btrnn.reports.page import RUN, SIZE, Page, mean, value
 from btrnn.reports.pictures import captions_file, drawn_files
 from btrnn.reports.render import marked, number
 from btrnn.reports.view import View, unusual
+from btrnn.results.differences import cost_of_accuracy
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, schema_of
 from btrnn.results.statistics import mean_interval
 from btrnn.results.summary import Row, rows_of, shape_label
@@ -54,7 +55,8 @@ def _examples(view: View) -> list[FigureFile]:
     limited = view.summary["train_limit"].notna()
     table = view.points("num_train", value("label"), lambda _: "")[alone]
     table = table[table["label"].isin(table.loc[limited, "label"])]
-    options = {"bars": True, "log_x": True, "x_label": "training examples", "y_label": view.metric.label}
+    options = {"bars": True, "log_x": True, "own_axes": True, "x_label": "training examples"}
+    options |= {"y_label": view.metric.label}
     return [view.figure("examples.png", draw_series, table, **options)] if len(table) else []
 
 
@@ -81,10 +83,12 @@ def _video_figures(view: View) -> list[FigureFile]:
 
 _TESTED = {"test accuracy": mean("test/accuracy", ".3f"), "last epoch": mean("test/accuracy_last", ".3f")}
 _TESTED["training, last epoch"] = value("train/accuracy_last", ".3f")
+_NEAR = 0.95  # of the dense model's accuracy
 _VIDEO = Page(
     template="video",
     columns={"model": value("label"), **SIZE, "paper, UCF11": _paper, **_TESTED, **RUN},
     figures=_video_figures,
+    values=lambda view: {"near": _NEAR, "costs": cost_of_accuracy(view.summary, view.results, _NEAR)},
 )
 
 

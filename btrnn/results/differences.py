@@ -10,7 +10,7 @@ from math import isnan
 
 import pandas as pd
 
-from btrnn.results.schema import DENSE_MODELS, Schema, schema_of
+from btrnn.results.schema import DENSE_MODELS, FLOORS, Schema, schema_of
 from btrnn.results.statistics import MeanInterval, difference_p, equivalence_p, holm, mean_interval
 from btrnn.results.store import Results
 from btrnn.results.summary import Row, by_unit, panels, rows_of
@@ -83,8 +83,10 @@ def model_differences(
 def control_differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame:
     """Compare each model under a control, as frames in no order, with itself without one: control minus plain.
 
-    The rows are as those of `model_differences`, one family, and `second` is the same model.
+    The rows are as those of `model_differences`, one family, and `second` is the same model. Floors are no models that a
+    control is asked of: they stand in the tables.
     """
+    summary = summary[~summary["model"].isin([floor.name for floor in FLOORS])] if len(summary) else summary
     if summary.empty:
         return pd.DataFrame()
     schema = schema_of(summary["experiment"].iloc[0])
@@ -131,26 +133,55 @@ def _check_examples(first: Row, second: Row, results: Results) -> None:
         )
 
 
-def convergence(panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/loss") -> pd.DataFrame:
+def convergence(
+    panel: pd.DataFrame, epochs: pd.DataFrame, column: str = "val/loss", share: float = 1.0
+) -> pd.DataFrame:
     """Compute when each other model reaches the dense model's best validation loss, for each seed.
 
-    `panel` are rows of a summary, of one panel and origin; `column` is the loss that chooses the epoch.
+    `panel` are rows of a summary, of one panel and origin; `column` is the loss that chooses the epoch, or an accuracy,
+    of which a `share` is to be reached.
 
     Returns:
         A row for each other setting with epochs and each seed and fold that the dense model has too: `model`, `label`,
-        `fold`, `seed`, `loss` (the dense model's best), and until it is reached `dense_epochs`, `dense_seconds`,
-        `epochs`, `seconds`; the last two NaN where it never is. Seconds are of training and validation.
+        `fold`, `seed`, `goal` (what is to be reached), and until it is `dense_epochs`, `dense_seconds`, `epochs`,
+        `seconds`; the last two NaN where it never is. Seconds are of training and validation.
     """
     unit = ["fold", "seed"]
     run = ["label", *unit]
     parts = [rows_of(row, epochs).assign(model=row["model"], label=row["label"]) for row in panel.to_dict("records")]
     runs = pd.concat(parts).sort_values("epoch", kind="stable")
     runs["spent"] = runs.groupby(run)["seconds"].cumsum()
-    best = runs[runs["model"].isin(DENSE_MODELS)].groupby(unit)[column].min().rename("loss")
-    runs = runs.join(best, on=unit, how="inner")
-    reached = runs[runs[column] <= runs["loss"]].drop_duplicates(run).set_index(run)
-    times = runs.drop_duplicates(run).set_index(run)[["model", "loss"]]
+    best = runs[runs["model"].isin(DENSE_MODELS)].groupby(unit)[column]
+    higher = "accuracy" in column
+    runs = runs.join((share * (best.max() if higher else best.min())).rename("goal"), on=unit, how="inner")
+    there = runs[column] >= runs["goal"] if higher else runs[column] <= runs["goal"]
+    reached = runs[there].drop_duplicates(run).set_index(run)
+    times = runs.drop_duplicates(run).set_index(run)[["model", "goal"]]
     times = times.assign(epochs=reached["epoch"] + 1.0, seconds=reached["spent"]).reset_index()
     dense = times["model"].isin(DENSE_MODELS)
     own = times[dense].rename(columns={"epochs": "dense_epochs", "seconds": "dense_seconds"})
     return times[~dense].merge(own[[*unit, "dense_epochs", "dense_seconds"]], on=unit)
+
+
+def cost_of_accuracy(summary: pd.DataFrame, results: Results, share: float) -> list[Row]:
+    """Compute what it takes until the validation accuracy is a share of the dense model's best on the same split.
+
+    Returns:
+        A row for each model without a control, the dense first: `label`, `origin`, `runs` and how many of them are
+        `reached`, medians of `epochs` and `seconds` (infinite where most runs never get there), `memory` (MiB, the most
+        that a run took, the mean over runs), and the panel's columns. Empty where no dense model is there to compare.
+    """
+    found: list[Row] = []
+    plain = summary[summary["plain"] & summary["learning_rate"].notna()]  # floors have no epochs
+    for panel in panels(plain) if len(plain) and len(results.epochs) else ():
+        for _, rows in panel.groupby("origin", sort=False):
+            times = convergence(rows, results.epochs, "val/accuracy", share)
+            dense = times.drop_duplicates(["fold", "seed"])[["fold", "seed", "dense_epochs", "dense_seconds"]]
+            dense = dense.rename(columns=lambda name: name.removeprefix("dense_"))
+            for row in rows.to_dict("records"):
+                own = dense if row["model"] in DENSE_MODELS else times[times["label"] == row["label"]]
+                taken = own[["epochs", "seconds"]].fillna(float("inf")).median()
+                counts = {"runs": len(own), "reached": int(own["epochs"].notna().sum())}
+                memory = rows_of(row, results.runs)["peak_memory_mib"].mean()
+                found += [row | counts | taken.to_dict() | {"memory": memory}] if len(own) else []
+    return found
