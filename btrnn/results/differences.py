@@ -83,12 +83,12 @@ def model_differences(
 def control_differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame:
     """Compare each model under a control, as frames in no order, with itself without one: control minus plain.
 
-    The rows are as those of `model_differences`, one family, and `second` is the same model. Floors are no models that a
-    control is asked of: they stand in the tables.
+    The rows are as those of `model_differences`, one family, and `second` is the same model. A control is not asked of
+    floors: they stand in the tables.
     """
-    summary = summary[~summary["model"].isin([floor.name for floor in FLOORS])] if len(summary) else summary
     if summary.empty:
         return pd.DataFrame()
+    summary = summary[~summary["model"].isin([floor.name for floor in FLOORS])]
     schema = schema_of(summary["experiment"].iloc[0])
     alike = ["label", "origin", *(name for name in schema.panel if name not in schema.controls)]
     groups = [rows.to_dict("records") for _, rows in summary.groupby(alike, dropna=False, sort=False)]
