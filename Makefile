@@ -118,7 +118,7 @@ rates-captioning: setup ## choose each model's learning rate on validation capti
 reproduce-flickr8k: setup ## train LSTM, TT-LSTM and BT-LSTM to caption Flickr8k, which must be in data/flickr8k, five seeds, print the scores
 	@$(RUN) experiments/reproduce.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED)
 
-rates-flickr8k: setup ## choose each model's learning rate on Flickr8k's validation captions: 24 runs
+rates-flickr8k: setup ## choose each model's learning rate on Flickr8k's validation captions: 30 runs
 	@$(RUN) experiments/reproduce.py experiment=captioning_flickr8k_rates scale=$(SCALE)
 
 data-mnist: setup ## download MNIST (12 MB)
