@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from btrnn.data.captions.coco import COCO, SOURCES, AnnotationError, features_dir
-from btrnn.data.captions.encoders import ENCODERS, EncoderError
 from btrnn.data.captions.features import FeatureError
+from btrnn.data.encoders import ENCODERS, EncoderError
 from btrnn.data.standins.scenes import NUM_TRAIN, SPLITS
 from btrnn.engine.command import exit_status
 

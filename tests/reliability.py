@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from btrnn.data.captions.annotations import SPLITS, AnnotationError, read_annotations
-from btrnn.data.captions.encoders import ImageError, read_image
+from btrnn.data.pictures import ImageError, read_image
 from btrnn.data.video import dataset
 from btrnn.data.video.decode_pool import DecodeTask, decode_clips, row_bytes
 from btrnn.data.video.decoding import VALUES_PER_FRAME

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader
 
 from btrnn import BTLSTM, LSTM
 from btrnn.data.captions.coco import COCO, CaptionBatch
-from btrnn.data.captions.encoders import ImageError
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, Vocabulary
+from btrnn.data.pictures import ImageError
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError, register
 from btrnn.engine.weights import export_weights

@@ -17,9 +17,9 @@ from torch import nn
 from btrnn.data.captions import annotations, features
 from btrnn.data.captions.annotations import AnnotationError, read_annotations
 from btrnn.data.captions.coco import COCO, MAX_WORDS, CaptionBatch
-from btrnn.data.captions.encoders import Encoder
 from btrnn.data.captions.features import FeatureError
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK
+from btrnn.data.encoders import Encoder
 from btrnn.data.module import files_digest
 from btrnn.data.standins import scenes
 

@@ -21,8 +21,9 @@ from torch import nn
 from torchvision.models import MobileNet_V2_Weights, get_model
 
 from btrnn.data.captions import features
-from btrnn.data.captions.encoders import Encoder, EncoderError, ImageError, load_encoder, read_image
 from btrnn.data.captions.features import FeatureError, extract_features
+from btrnn.data.encoders import Encoder, EncoderError, load_encoder
+from btrnn.data.pictures import ImageError, read_image
 
 KINDS = {"plain.jpg": "RGB", "grey.jpg": "L", "print.jpg": "CMYK", "palette.png": "P", "clear.png": "RGBA"}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from btrnn.data.captions.encoders import ImageError, read_image, read_picture
+from btrnn.data.pictures import ImageError, read_image, read_picture
 from btrnn.tasks import captioning
 
 SIZE = (64, 48)

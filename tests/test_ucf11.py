@@ -310,6 +310,9 @@ def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monk
         ({"num_frames": 0}, "num_frames=0"),
         ({"num_frames": 13}, "frames_cached=12"),
         ({"batch_size": 0}, "batch_size=0"),
+        ({"grid": 0}, "grid=0"),
+        ({"encoder": "vgg16", "scaling": "normalized"}, "encoder must be one of efficientnet_lite0, .*; got 'vgg16'"),
+        ({"encoder": "resnet50"}, "scaling must be normalized and pixel_order rows; got raw and rows"),
         ({"seed": -1}, "seed=-1"),
     ],
 )

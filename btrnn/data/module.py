@@ -173,8 +173,8 @@ def files_digest(root: Path, paths: Iterable[str]) -> str:
 class VideoBatch(NamedTuple):
     """A batch of clips; short clips have zero frames in front.
 
-    frames: (B, T, I), I values a frame; where the loader's are uint8, or numbers of frames, `on_after_batch_transfer`
-        makes them float32.
+    frames: (B, T, I), I values a frame; where the loader's are uint8, float16, or numbers of frames,
+        `on_after_batch_transfer` makes them float32.
     mask: (B, T) bool, True where a frame is real.
     labels: (B,) int64.
     clips: (B,) int64, row of the clip in the data's `splits`.

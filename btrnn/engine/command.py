@@ -80,10 +80,11 @@ def mendable() -> tuple[type[Exception], ...]:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from btrnn.data.captions.annotations import AnnotationError
-    from btrnn.data.captions.encoders import EncoderError, ImageError
     from btrnn.data.captions.features import FeatureError
     from btrnn.data.captions.vocabulary import VocabularyError
+    from btrnn.data.encoders import EncoderError
     from btrnn.data.mnist import MNISTError
+    from btrnn.data.pictures import ImageError
     from btrnn.data.video.decoding import DecoderMissingError, VideoError
     from btrnn.engine.config import ConfigError
     from btrnn.storage.files import ResultsError

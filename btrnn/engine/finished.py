@@ -26,9 +26,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from btrnn.data.captions.encoders import ImageError, load_encoder, read_image
 from btrnn.data.captions.vocabulary import Vocabulary
+from btrnn.data.encoders import load_encoder
 from btrnn.data.module import ClipData, DataModule
+from btrnn.data.pictures import ImageError, read_image
 from btrnn.engine.callbacks import Row
 from btrnn.engine.config import ConfigError, read_config
 from btrnn.engine.machine import peak_memory_mib, provenance

@@ -19,6 +19,8 @@ from btrnn.results.summary import read_paper
 _DATA = {
     "ucf11": "UCF11",
     "ucf101": "UCF101-11",  # eleven of its classes
+    "ucf101_efficientnet_lite0": "UCF101-11 as features",  # of EfficientNet-Lite0, the mean over each frame
+    "ucf101_efficientnet_lite0_7x7": "UCF101-11 as maps of features",
     "weizmann": "Weizmann",
     "motions": "Motions (stand-in)",
     "mnist": "MNIST",

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from btrnn.data import SHOWN_STREAM, generator
 from btrnn.data.captions.coco import COCO, CaptionBatch
-from btrnn.data.captions.encoders import read_picture
 from btrnn.data.captions.vocabulary import PAD, Vocabulary
+from btrnn.data.pictures import read_picture
 from btrnn.models.captioner import Captioner, beam_search, caption_loss
 from btrnn.nn.recurrent import Recurrent
 from btrnn.ops import shared_batch

@@ -18,10 +18,10 @@ from btrnn.data.captions.annotations import (
     check_images,
     read_annotations,
 )
-from btrnn.data.captions.encoders import ENCODERS, EncoderName
 from btrnn.data.captions.features import Features, extract_features
 from btrnn.data.captions.flickr8k import read_flickr8k
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError
+from btrnn.data.encoders import ENCODERS, EncoderName
 from btrnn.data.module import DataModule, Item, files_digest, stand_in
 
 __all__ = ["COCO", "MAX_WORDS", "SOURCES", "AnnotationError", "CaptionBatch", "Captions", "features_dir"]

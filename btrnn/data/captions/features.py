@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16, Int
 
-from btrnn.data.captions.encoders import EncoderName, ImageError, load_encoder, read_image
+from btrnn.data.encoders import EncoderName, load_encoder
 from btrnn.data.fetch import show_progress
+from btrnn.data.pictures import ImageError, read_image
 from btrnn.storage.atomic import locked, replace_file, replacing, reserve
 
 logger = logging.getLogger(__name__)

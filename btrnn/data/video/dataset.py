@@ -3,6 +3,7 @@
 The stand-in data set has the same layout of folders and goes the same way, and so do eleven classes of UCF101.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -11,6 +12,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
+from btrnn.data.encoders import ENCODERS, NUM_CHANNELS, EncoderName
 from btrnn.data.module import ClipData, VideoBatch, files_digest, stand_in
 from btrnn.data.video.clips import (
     UCF11_CLASSES,
@@ -22,6 +24,7 @@ from btrnn.data.video.clips import (
     index_clips,
 )
 from btrnn.data.video.decoding import VALUES_PER_FRAME
+from btrnn.data.video.features import encode_frames
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
 from btrnn.data.video.frames import (
     NUM_COLORS,
@@ -61,6 +64,9 @@ class UCF11(ClipData):
             and test frames are always drawn once.
         frame_order: "time" or "shuffled", see `CachedClips`.
         pixel_order: "rows", "channels" or "random", see `order_of_values`.
+        encoder: network trained on ImageNet whose features stand in place of the pixels, see `encode_frames`, scaled
+            like them; None for the pixels themselves.
+        grid: cells along each side of a frame that the features are means over.
         num_frames: frames a clip, T.
         frames_cached: frames a clip in the cache, K.
         decoder: "pyav" or "skvideo".
@@ -72,8 +78,6 @@ class UCF11(ClipData):
     Raises:
         ValueError: if a choice is unknown or a number does not fit.
     """
-
-    input_size = VALUES_PER_FRAME
 
     def __init__(
         self,
@@ -90,6 +94,8 @@ class UCF11(ClipData):
         sampling: Sampling = "fixed",
         frame_order: FrameOrder = "time",
         pixel_order: PixelOrder = "rows",
+        encoder: EncoderName | None = None,
+        grid: int = 1,
         num_frames: int = 6,
         frames_cached: int = 12,
         decoder: Literal["pyav", "skvideo"] = "pyav",
@@ -106,10 +112,17 @@ class UCF11(ClipData):
         _check_choice("frame_order", frame_order, ("time", "shuffled"))
         _check_choice("pixel_order", pixel_order, get_args(PixelOrder))
         _check_choice("decoder", decoder, ("pyav", "skvideo"))
-        if min(num_frames, batch_size, passes) < 1 or frames_cached < num_frames or seed < 0:
+        if encoder is not None:
+            _check_choice("encoder", encoder, ENCODERS)
+            if scaling != "normalized" or pixel_order != "rows":
+                raise ValueError(
+                    f"features (encoder={encoder}) are always normalized, and have no order of pixels: scaling must be "
+                    f"normalized and pixel_order rows; got {scaling} and {pixel_order}"
+                )
+        if min(num_frames, batch_size, passes, grid) < 1 or frames_cached < num_frames or seed < 0:
             raise ValueError(
-                "num_frames, batch_size and passes must be at least 1, frames_cached at least num_frames, and seed "
-                f"at least 0; got num_frames={num_frames}, batch_size={batch_size}, passes={passes}, "
+                "num_frames, batch_size, passes and grid must be at least 1, frames_cached at least num_frames, and "
+                f"seed at least 0; got num_frames={num_frames}, batch_size={batch_size}, passes={passes}, grid={grid}, "
                 f"frames_cached={frames_cached}, seed={seed}"
             )
         self.source = source
@@ -121,6 +134,9 @@ class UCF11(ClipData):
         self.sampling = sampling
         self.frame_order, self.pixel_order = frame_order, pixel_order
         self._order = order_of_values(pixel_order, seed)
+        self.encoder, self.grid = encoder, grid
+        self._num_channels = NUM_COLORS if encoder is None else NUM_CHANNELS[encoder]
+        self.input_size = VALUES_PER_FRAME if encoder is None else grid**2 * self._num_channels
         self.num_frames = num_frames
         self.frames_cached = frames_cached
         self.decoder = decoder
@@ -132,8 +148,8 @@ class UCF11(ClipData):
         self.classes: dict[str, str] = CLASSES.get(source) or stand_in("motions").MOTION_CLASSES
         self.class_names = list(self.classes)
         self.splits = pd.DataFrame(columns=["clip", "group", "label", "split"])
-        self.channel_mean = torch.full((3,), 128.0)
-        self.channel_sd = torch.ones(3)
+        self.channel_mean = torch.full((self._num_channels,), 128.0)
+        self.channel_sd = torch.ones(self._num_channels)
         self._cache: FrameCache | None = None
 
     @property
@@ -146,13 +162,19 @@ class UCF11(ClipData):
         """Whether the last weights are tested beside the chosen ones."""
         return self.protocol != "grouped"
 
+    @property
+    def _read(self) -> list[str]:
+        """What is read in place of pixels, if anything: other inputs, so other data."""
+        grid = [f"{self.grid}x{self.grid}"] if self.grid > 1 else []
+        return [] if self.encoder is None else [self.encoder, *grid]
+
     def facts(self) -> dict[str, object]:
         """Say what a run's summary tells of its data; of real clips also which files were read."""
         digest = {}
         if self.source != "motions" and self._cache is not None:
             digest["data_digest"] = files_digest(self.root, self._cache.table["path"])
         return {
-            "source": self.source,
+            "source": "_".join([self.source, *self._read]),
             "stand_in": self.source == "motions",
             **digest,
             "protocol": self.protocol,
@@ -176,14 +198,17 @@ class UCF11(ClipData):
             self._open_cache()
 
     def _open_cache(self) -> FrameCache:
-        """Open the frame cache, which is built where it does not fit the files."""
-        return build_frame_cache(
+        """Open the frame cache, built where it does not fit the files; features in place of its frames, if asked."""
+        cache = build_frame_cache(
             index_clips(self.root, self.classes, self.num_clips, LAYOUTS[self.source]),
             self.root,
             self.cache_dir,
             frames_cached=self.frames_cached,
             decoder=self.decoder,
         )
+        if self.encoder is None:
+            return cache
+        return replace(cache, frames=encode_frames(cache, self.cache_dir, self.encoder, self.grid))
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  (Lightning passes it)
         """Open the cache, split the clips, and take the training frames' mean and sd; once."""
@@ -196,7 +221,7 @@ class UCF11(ClipData):
         self.splits = cache.table[["clip", "group", "label"]].assign(split=split)
         if self.scaling == "normalized":
             clips = CachedClips(cache, self.num_frames, self.seed, self.sampling)
-            mean, sd = channel_statistics(clips, self._rows("train"))
+            mean, sd = channel_statistics(clips, self._rows("train"), self._num_channels)
             self.channel_mean = torch.from_numpy(mean).float()
             # A channel that never changes carries nothing; dividing by 0 would make NaN of it.
             self.channel_sd = torch.from_numpy(np.where(sd > 0, sd, 1.0)).float()
@@ -229,14 +254,13 @@ class UCF11(ClipData):
         return self._loader("test", "fixed", shuffle=False)
 
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:  # noqa: ARG002
-        """Scale the frames on the device: uint8 -> float32, padding 0; first take them, if they are kept there."""
+        """Scale the frames on the device, to float32, padding 0; first take them, if they are kept there."""
         frames = batch.frames
         if not self._constants or self._constants[0].device != frames.device:
-            # Moved once, as a GPU is waited for meanwhile. Colour is a frame's fastest axis, so the channels' numbers
-            # repeat. Written out, they are subtracted ten times faster than broadcast along an axis of 3.
-            repeated = [
-                channel.repeat(VALUES_PER_FRAME // NUM_COLORS) for channel in (self.channel_mean, self.channel_sd)
-            ]
+            # Moved once, as a GPU is waited for meanwhile. A channel's numbers repeat, as it is a frame's fastest axis;
+            # written out, they are subtracted ten times faster than broadcast along an axis of 3.
+            repeats = self.input_size // self._num_channels
+            repeated = [channel.repeat(repeats) for channel in (self.channel_mean, self.channel_sd)]
             if self._order is not None:
                 repeated = [*(channel[self._order] for channel in repeated), self._order]
             self._constants = tuple(constant.to(frames.device) for constant in repeated)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int, UInt8
+from jaxtyping import Float16, Int, UInt8
 
 from btrnn.data.fetch import show_progress
 from btrnn.data.video.decode_pool import DecodedClip, DecodeTask, decode_clips, row_bytes
@@ -43,12 +43,13 @@ class FrameCache:
 
     Attributes:
         frames: (clips, frames_cached, 57600) bytes, 0 to 255, memory-mapped read-only; a frame is row-major
-            over height, width and channel. Rows of short clips end in zero frames.
+            over height, width and channel. Rows of short clips end in zero frames. Or the
+            features that `encode_frames` makes of them.
         num_cached: (clips,) how many leading frames of each row are real.
         table: one row a clip, in the array's order: the columns given, num_frames (in the file), num_cached.
     """
 
-    frames: UInt8[np.ndarray, "clips frames 57600"]
+    frames: UInt8[np.ndarray, "clips frames 57600"] | Float16[np.ndarray, "clips frames values"]
     num_cached: Int[np.ndarray, " clips"]
     table: pd.DataFrame
 

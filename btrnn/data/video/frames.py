@@ -70,7 +70,7 @@ class CachedClips(Dataset[VideoBatch]):
         if self.numbered:
             frames: np.ndarray = np.zeros(shape, dtype=np.int64)
         else:
-            frames = np.zeros((*shape, VALUES_PER_FRAME), dtype=np.uint8)
+            frames = np.zeros((*shape, self.cache.frames.shape[2]), dtype=self.cache.frames.dtype)
         mask = np.zeros((len(items), self.num_frames), dtype=bool)
         for index, (row, epoch) in enumerate(items):
             positions = self.positions(row, epoch)
@@ -104,25 +104,32 @@ def order_of_values(pixel_order: PixelOrder, seed: int) -> torch.Tensor | None:
     return None
 
 
-def channel_statistics(clips: CachedClips, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each colour channel over the training frames.
+def channel_statistics(
+    clips: CachedClips, rows: np.ndarray, num_channels: int = NUM_COLORS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel over the training frames.
 
-    "fixed" counts the frames that are drawn, "resampled" all cached ones, as each may be drawn. Grey levels
-    are counted as integers, clip by clip, so that the numbers are exact and little memory is used.
+    "fixed" counts the frames that are drawn, "resampled" all cached ones, as each may be drawn. Sums are taken clip by
+    clip, so that little memory is used; those of grey levels are of integers, and exact.
+
+    Args:
+        clips: With all frames.
+        rows: Of the training clips.
+        num_channels: The fastest axis of a frame.
 
     Returns:
-        mean and sd, each float64 (3,), in grey levels.
+        mean and sd, each float64 (num_channels,), in grey levels or in the units of the features.
     """
-    histogram = np.zeros((NUM_COLORS, 256), dtype=np.int64)
+    count, total, squares = 0, np.zeros(num_channels), np.zeros(num_channels)
     for row in rows:
         if clips.sampling == "fixed":
             positions = clips.positions(int(row), 0)
         else:
             positions = np.arange(clips.cache.num_cached[row])
-        pixels = clips.cache.frames[row, positions].reshape(-1, NUM_COLORS)
-        histogram += np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
-    levels = np.arange(256, dtype=np.float64)
-    share = histogram / histogram.sum(axis=1, keepdims=True)
-    mean = share @ levels
-    variance = (share * (levels - mean[:, None]) ** 2).sum(axis=1)
-    return mean, np.sqrt(variance)
+        # a channel's values side by side, as a sum along the other axis takes four times as long
+        values = clips.cache.frames[row, positions].reshape(-1, num_channels).T.astype(np.float64, order="C")
+        count += values.shape[1]
+        total += values.sum(axis=1)
+        squares += np.einsum("ij,ij->i", values, values)
+    mean = total / count
+    return mean, np.sqrt(np.maximum(squares / count - mean**2, 0))

@@ -1,0 +1,167 @@
+"""Clips whose frames an image network has looked at: features that are made once, also after a stop; batches."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+from torch import nn
+
+from btrnn.data.encoders import Encoder, load_encoder
+from btrnn.data.video import features
+from btrnn.data.video.clips import UCF101_CLASSES
+from btrnn.data.video.dataset import UCF11
+from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
+from btrnn.engine import run
+
+from .clips import write_clip
+
+LENGTHS = {f"v_{k}": length for k, length in enumerate((9, 2, 9, 9))}  # frames of the clips in `clips`
+
+
+class Corners(nn.Module):
+    """The pixels, many times over: a quick encoder of 320 channels. At one of its calls it may be stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.calls, self.stop_at = 0, 0
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.calls == self.stop_at:
+            raise KeyboardInterrupt
+        return self.weight * pixels.repeat(1, 107, 1, 1)[:, :320]
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Corners:
+    made = Corners()
+    encoder = Encoder("efficientnet_lite0", made, 8, 320, (127.0,) * 3, (128.0,) * 3)
+    monkeypatch.setattr(features, "load_encoder", lambda name: encoder)
+    return made
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FrameCache:
+    for name, length in LENGTHS.items():
+        write_clip(tmp_path / f"{name}.mpg", length)
+    return opened(tmp_path)
+
+
+def opened(folder: Path) -> FrameCache:
+    clips = pd.DataFrame({"clip": list(LENGTHS), "path": [f"{name}.mpg" for name in LENGTHS], "label": 0})
+    return build_frame_cache(clips, folder, folder / "cache", frames_cached=4, num_workers=1)
+
+
+def test_each_cached_frame_has_the_features_of_the_picture_that_it_is(tmp_path: Path, cache: FrameCache) -> None:
+    found = features.encode_frames(cache, tmp_path / "cache", "efficientnet_lite0", 2)
+    assert (found.shape, found.dtype) == ((4, 4, 4 * 320), np.float16)
+    assert not found.flags.writeable
+    encoder = load_encoder("efficientnet_lite0")
+    frame = Image.fromarray(cache.frames[2, 3].reshape(120, 160, 3)).resize((224, 224), Image.Resampling.BICUBIC)
+    alone = encoder.encode(np.asarray(frame)[None], 2)[0].astype(float)
+    np.testing.assert_allclose(found[2, 3].reshape(4, 320).astype(float), alone, rtol=0.02, atol=0.02)
+    assert np.abs(alone).max() > 1
+    assert found[1, :2].any(axis=1).all()
+    assert not found[1, 2:].any()  # of a clip with two frames
+
+
+def test_features_are_made_once_and_go_on_after_a_stop(tmp_path: Path, cache: FrameCache, network: Corners) -> None:
+    network.stop_at = 3
+    arguments = (cache, tmp_path / "cache", "efficientnet_lite0", 1)
+    with pytest.raises(KeyboardInterrupt):
+        features.encode_frames(*arguments)
+    found = features.encode_frames(*arguments)
+    assert network.calls == 5  # clips 0, 1, 2 (stopped), 2, 3
+    assert found[:, 0].any(axis=1).all()
+    assert np.array_equal(features.encode_frames(*arguments), found)
+    assert network.calls == 5
+    assert features.encode_frames(cache, tmp_path / "cache", "efficientnet_lite0", 2).shape == (4, 4, 1280)
+    assert network.calls == 9
+
+
+@pytest.mark.parametrize("damage", ["clips", "array", "index"])
+def test_features_of_other_frames_and_damaged_ones_are_made_anew(
+    tmp_path: Path, cache: FrameCache, network: Corners, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    features.encode_frames(cache, tmp_path / "cache", "efficientnet_lite0", 1)
+    array, index = (tmp_path / "cache" / f"efficientnet_lite0-1x1.{ending}" for ending in ("npy", "json"))
+    before, size = np.load(array), array.stat().st_size
+    if damage == "clips":
+        write_clip(tmp_path / "v_0.mpg", 40)
+        cache = opened(tmp_path)
+    elif damage == "array":
+        array.write_bytes(array.read_bytes()[: size // 2])
+    else:
+        index.write_text(index.read_text()[:-9])
+    with caplog.at_level(logging.WARNING):
+        found = features.encode_frames(cache, tmp_path / "cache", "efficientnet_lite0", 1)
+    assert network.calls == 8
+    assert "are made anew" in caplog.text
+    assert array.stat().st_size == size
+    assert np.array_equal(found, before) == (damage != "clips")
+    assert json.loads(index.read_text())["rows"] == 4
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data_dir with a tiny UCF-101: 5 groups a class, one clip in each, one of them short."""
+    root = tmp_path_factory.mktemp("data") / "UCF-101"
+    for label, name in enumerate(UCF101_CLASSES):
+        for group in range(1, 6):
+            length = 3 if (label, group) == (0, 1) else 8 + label
+            write_clip(root / name / f"v_{name}_g{group:02d}_c01.avi", length, noise=5 * label, codec="mpeg4")
+    return root.parent
+
+
+def module(videos: Path, cache_dir: Path, **options: Any) -> UCF11:
+    data = UCF11(
+        source="ucf101",
+        root=videos / "UCF-101",
+        cache_dir=cache_dir,
+        protocol="group_folds",
+        fold=0,
+        scaling="normalized",
+        **options,
+    )
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def test_batches_are_those_of_the_pixels_with_features_of_mean_0_and_sd_1(
+    videos: Path, tmp_path: Path, network: Corners
+) -> None:
+    pixels = module(videos, tmp_path)
+    options: dict[str, Any] = {"encoder": "efficientnet_lite0", "grid": 2}
+    encoded, kept = (module(videos, tmp_path, on_device=on_device, **options) for on_device in (False, True))
+    assert (encoded.input_size, encoded.facts()["source"]) == (1280, "ucf101_efficientnet_lite0_2x2")
+    assert encoded.splits.equals(pixels.splits)
+    seen = []
+    loaders = [data.train_dataloader() for data in (pixels, encoded, kept)]
+    for of_pixels, batch, on_device in zip(*loaders, strict=True):
+        scaled, same = encoded.on_after_batch_transfer(batch, 0), kept.on_after_batch_transfer(on_device, 0)
+        assert torch.equal(batch.clips, of_pixels.clips)
+        assert torch.equal(batch.mask, of_pixels.mask)
+        assert scaled.frames.dtype == torch.float32
+        assert torch.equal(scaled.frames, same.frames)
+        assert not scaled.frames[~batch.mask].any()
+        seen.append(scaled.frames[batch.mask].double().reshape(-1, 320))
+    values = torch.cat(seen)
+    assert values.mean(0).abs().max() < 1e-4
+    assert (values.std(0, correction=0) - 1).abs().max() < 1e-3
+
+
+def test_a_run_reads_the_features(videos: Path, network: Corners, make_config: Callable[..., DictConfig]) -> None:
+    words = ("scale=smoke", "model=bt_lstm", f"data_dir={videos}")
+    summary = run.train(make_config("experiment=ucf101_features", *words))
+    assert (summary["source"], summary["in_modes"]) == ("ucf101_efficientnet_lite0", "4x4x4x5")
+    assert summary["num_test"] == 11
