@@ -8,7 +8,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 rates-ucf101 \
-	reproduce-ucf101 groups-ucf101 rivals-ucf101 features-ucf101 reproduce-weizmann data-ucf11 data-ucf101 reproduce-draw controls-draw rates-draw reproduce-mnist rates-mnist data-mnist \
+	reproduce-ucf101 groups-ucf101 rivals-ucf101 features-ucf101 compressed-ucf101 reproduce-weizmann data-ucf11 data-ucf101 reproduce-draw controls-draw rates-draw reproduce-mnist rates-mnist data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce-flickr8k rates-flickr8k data-flickr8k \
 	reproduce reproduce-sensitivity complexity dashboard \
 	notebooks docs collect tables figures publish bench check-gpu formats test reliability lint format clean
@@ -72,6 +72,10 @@ rivals-ucf101: setup ## other small W on the same folds, after the choice of the
 	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(AVERAGED) task.learning_rate=1e-4
 	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(RANK_1) task.learning_rate=1e-2
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rivals scale=$(SCALE) $(SEED)
+
+compressed-ucf101: groups-ucf101 ## the dense LSTMs of those folds, W by its nearest factors, trained on; beside it from scratch: 20 runs
+	@$(RUN) experiments/train.py experiment=ucf101_compressed scale=$(SCALE) $(SEED) start=null
+	@$(RUN) experiments/reproduce.py experiment=ucf101_compressed scale=$(SCALE) $(SEED)
 
 WHOLE_MAP := data.grid=7 modes.input=[7,7,16,20]
 features-ucf101: setup ## features of EfficientNet-Lite0 in place of pixels on the same folds, after the choice of rates: 78 runs

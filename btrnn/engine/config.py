@@ -93,6 +93,7 @@ class RootConfig:
     trainer: dict[str, Any] = MISSING
     scale: dict[str, Any] = MISSING
     logger: dict[str, Any] | None = None
+    start: str | None = None  # a dense model's finished run, or file of weights, with whose numbers this one begins
     test: bool = True  # whether the chosen weights meet the test split; not where a hyper-parameter is chosen
     resume_every_seconds: float = 60.0
 
@@ -101,16 +102,8 @@ class RootConfig:
 NOT_SCIENCE = (
     *("dataset", "rates", "follows", "optimizer"),
     *("results_dir", "data_dir", "run_dir", "logger", "tags", "resume_every_seconds"),
-    *(
-        "data.root",
-        "data.cache_dir",
-        "data.on_device",
-        "trainer.accelerator",
-        "trainer.devices",
-        "trainer.num_nodes",
-        "trainer.graph",
-        "trainer.enable_progress_bar",
-    ),
+    *("data.root", "data.cache_dir", "data.on_device", "trainer.enable_progress_bar"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.graph"),
 )
 LATER = {  # what runs of older versions do not say, and did
     "task.scaled": False,
@@ -118,9 +111,12 @@ LATER = {  # what runs of older versions do not say, and did
     "data.fold": None,
     "data.frame_order": "time",
     "data.pixel_order": "rows",
+    "data.encoder": None,
+    "data.grid": 1,
     "data.num_train": None,
     "data.passes": 1,
     "trainer.precision": "32-true",
+    "start": None,
 }
 # What the run's name already says, so that it need not be said again by the list of overrides.
 NAMED = (

@@ -42,9 +42,9 @@ from btrnn.tasks import Captioning, Task
 
 _COPIED = (  # of a run's summary that also hold for the baseline on the same data
     *("experiment", "seed", "source", "stand_in", "data_digest", "protocol", "fold", "scaling", "sampling", "scale"),
-    *("frame_order", "pixel_order", "train_limit", "passes", "scaled", "num_clips", "num_groups", "num_classes"),
-    *("parameters_dense_input", "parameters_dense_total", "num_train", "num_val", "num_test", "versions"),
-    *("git_commit", "git_dirty"),
+    *("frame_order", "pixel_order", "start", "train_limit", "passes", "scaled", "num_clips", "num_groups"),
+    *("num_classes", "num_train", "num_val", "num_test", "parameters_dense_input", "parameters_dense_total"),
+    *("versions", "git_commit", "git_dirty"),
 )
 
 
@@ -167,7 +167,7 @@ def add_baseline(experiment_dir: Path) -> None:
     """Fit the floors on the very splits and frames of an experiment's finished runs.
 
     Each gets one run folder for each protocol, fold, scaling, scale and seed; those that exist are left. Runs on frames
-    or pixels out of order add none: a mean frame does not show the one, and neither floor the other.
+    or pixels out of order, or with a start of their own, add none: what they change no floor sees.
 
     Args:
         experiment_dir: Folder of the experiment's runs.
@@ -175,7 +175,7 @@ def add_baseline(experiment_dir: Path) -> None:
     for path in sorted(experiment_dir.glob("*/seed*/summary.json")):
         summary = read_json(path, RUN_AGAIN)
         fitted = summary["model"] in (floor.name for floor in FLOORS)
-        in_order = all(summary.get(key, LATER[key]) == LATER[key] for key in ("frame_order", "pixel_order"))
+        in_order = all(summary.get(key, LATER[key]) == LATER[key] for key in ("frame_order", "pixel_order", "start"))
         if fitted or not in_order or "test/accuracy" not in summary:
             continue
         fewer = "" if summary.get("train_limit") is None else f"-train{summary['train_limit']}"
