@@ -40,11 +40,12 @@ from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 from btrnn.tasks import Captioning, Task
 
+_UNSEEN = ("frame_order", "pixel_order", "start", "precision")  # by any floor
 _COPIED = (  # of a run's summary that also hold for the baseline on the same data
     *("experiment", "seed", "source", "stand_in", "data_digest", "protocol", "fold", "scaling", "sampling", "scale"),
-    *("frame_order", "pixel_order", "start", "train_limit", "passes", "scaled", "num_clips", "num_groups"),
-    *("num_classes", "num_train", "num_val", "num_test", "parameters_dense_input", "parameters_dense_total"),
-    *("versions", "git_commit", "git_dirty"),
+    *("frame_order", "pixel_order", "start", "precision", "train_limit", "passes", "scaled", "num_clips"),
+    *("num_groups", "num_classes", "num_train", "num_val", "num_test"),
+    *("parameters_dense_input", "parameters_dense_total", "versions", "git_commit", "git_dirty"),
 )
 
 
@@ -78,6 +79,7 @@ def summarise(
         **data.facts(),
         **task.facts(),
         "init": config.cell.init,
+        "precision": config.trainer.precision,
         "scale": config.scale.name,
         "in_modes": "x".join(map(str, of_map.in_modes)),
         "hidden_modes": "x".join(map(str, of_map.hidden_modes)),
@@ -166,8 +168,8 @@ def caption_pictures(run: Path, paths: Sequence[Path]) -> None:
 def add_baseline(experiment_dir: Path) -> None:
     """Fit the floors on the very splits and frames of an experiment's finished runs.
 
-    Each gets one run folder for each protocol, fold, scaling, scale and seed; those that exist are left. Runs on frames
-    or pixels out of order, or with a start of their own, add none: what they change no floor sees.
+    Each gets one run folder for each protocol, fold, scaling, scale and seed; those that exist are left. Runs that are
+    controls by what no floor sees, such as the order of frames, add none.
 
     Args:
         experiment_dir: Folder of the experiment's runs.
@@ -175,13 +177,16 @@ def add_baseline(experiment_dir: Path) -> None:
     for path in sorted(experiment_dir.glob("*/seed*/summary.json")):
         summary = read_json(path, RUN_AGAIN)
         fitted = summary["model"] in (floor.name for floor in FLOORS)
-        in_order = all(summary.get(key, LATER[key]) == LATER[key] for key in ("frame_order", "pixel_order", "start"))
-        if fitted or not in_order or "test/accuracy" not in summary:
+        plain = all(summary.get(key, LATER[key]) == LATER[key] for key in _UNSEEN)
+        if fitted or not plain or "test/accuracy" not in summary:
             continue
         fewer = "" if summary.get("train_limit") is None else f"-train{summary['train_limit']}"
+        read = "" if summary.get("encoder") is None else f"-{summary['source']}"
         fold = "" if summary.get("fold") is None else f"-fold{summary['fold']}"
         for floor in FLOORS:
-            name = "-".join([floor.name, summary["protocol"], summary["scaling"], summary["scale"]]) + fewer + fold
+            name = (
+                "-".join([floor.name, summary["protocol"], summary["scaling"], summary["scale"]]) + read + fewer + fold
+            )
             run_dir = experiment_dir / name / path.parent.name
             if not (run_dir / "summary.json").exists():
                 common = {key: summary[key] if key in _COPIED else None for key in summary} | {"name": name}

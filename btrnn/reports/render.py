@@ -36,6 +36,7 @@ _SETTINGS = {  # in words of their own
     ("frame_order", "shuffled"): "frames in no order",
     ("pixel_order", "channels"): "pixels colour by colour",
     ("pixel_order", "random"): "pixels in a random order",
+    ("precision", "bf16-mixed"): "products in bfloat16",
     ("start", "lstm"): "begun with the trained LSTM",
 }
 _COUNTED = {"train_limit": "training examples", "passes": "passes an epoch"}

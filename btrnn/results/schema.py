@@ -86,7 +86,7 @@ RUN_KEY = ("experiment", "name", "seed")
 STAND_INS = ("motions", "mnist_5k", "scenes")  # data of which nobody but this project has numbers
 LATER: dict[str, bool | str | float] = {  # columns that runs of older versions do not have, and what they would say
     **{"scaled": False, "fold": "", "frame_order": "time", "pixel_order": "rows", "train_limit": nan},
-    **{"passes": 1.0, "num_groups": nan, "num_classes": nan, "start": "", "start_error": nan},
+    **{"passes": 1.0, "num_groups": nan, "num_classes": nan, "start": "", "start_error": nan, "precision": "32-true"},
 }
 _LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "scaled", "epochs")
 PARAMETERS = ("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total")
@@ -97,7 +97,8 @@ _MACHINE = (
 TEXT_COLUMNS = (  # text also where it is empty, or reads as a number
     *("experiment", "name", "model", "model_label", "source", "init", "scale", "in_modes", "hidden_modes", "device"),
     *("versions", "git_commit", "git_dirty", "command", "finished", "protocol", "scaling", "binarization", "attention"),
-    *("encoder", "split", "tokenizer", "clip", "group", "caption", "fold", "frame_order", "pixel_order", "start"),
+    *("encoder", "split", "tokenizer", "clip", "group", "caption", "fold", "frame_order", "pixel_order"),
+    *("start", "precision"),
 )
 _OF_EPOCH = ("learning_rate", "first_gradient_norm", "examples_per_second", "seconds")
 
@@ -176,7 +177,10 @@ _ACCURACIES = ("train/accuracy_last", "train/accuracy", "val/accuracy", "test/ac
 VIDEO = Schema(
     prefixes=("ucf11", "ucf101", "weizmann"),
     published="ucf11",
-    data=("protocol", "scaling", "frame_order", "pixel_order", "start", "train_limit", "passes", "num_clips"),
+    data=(
+        *("protocol", "scaling", "frame_order", "pixel_order", "start", "precision"),
+        *("train_limit", "passes", "num_clips"),
+    ),
     metrics=(
         *("train/loss_last", "train/accuracy_last", "train/accuracy", "val/loss", "val/accuracy"),
         *("test/loss", "test/accuracy", "test/accuracy_last", "start_error"),

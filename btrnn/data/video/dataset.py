@@ -175,6 +175,7 @@ class UCF11(ClipData):
             digest["data_digest"] = files_digest(self.root, self._cache.table["path"])
         return {
             "source": "_".join([self.source, *self._read]),
+            "encoder": self.encoder,
             "stand_in": self.source == "motions",
             **digest,
             "protocol": self.protocol,
