@@ -73,18 +73,19 @@ rivals-ucf101: setup ## other small W on the same folds, after the choice of the
 	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(RANK_1) task.learning_rate=1e-2
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rivals scale=$(SCALE) $(SEED)
 
-compressed-ucf101: groups-ucf101 ## the dense LSTMs of those folds, W by its nearest factors, trained on; beside it from scratch: 20 runs
+features-ucf101: setup ## features of EfficientNet-Lite0 in place of pixels on the same folds, after the choice of rates: 78 runs
+	@$(RUN) experiments/reproduce.py experiment=ucf101_features_rates_scaled scale=$(SCALE) $(SEED)
+	@$(RUN) experiments/reproduce.py experiment=ucf101_features scale=$(SCALE) $(SEED)
+	@$(RUN) experiments/reproduce.py experiment=ucf101_maps_rates_scaled scale=$(SCALE) $(SEED)
+	@$(RUN) experiments/reproduce.py experiment=ucf101_maps scale=$(SCALE) $(SEED)
+
+compressed-ucf101: groups-ucf101 ## the dense LSTMs of those folds, W by its nearest factors, trained on; beside it from scratch: 52 runs
+	@$(RUN) experiments/train.py experiment=ucf101_compressed_rates scale=$(SCALE) $(SEED) start=null
+	@$(RUN) experiments/reproduce.py experiment=ucf101_compressed_rates scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/train.py experiment=ucf101_compressed scale=$(SCALE) $(SEED) start=null
 	@$(RUN) experiments/reproduce.py experiment=ucf101_compressed scale=$(SCALE) $(SEED)
 
-WHOLE_MAP := data.grid=7 modes.input=[7,7,16,20]
-features-ucf101: setup ## features of EfficientNet-Lite0 in place of pixels on the same folds, after the choice of rates: 78 runs
-	@$(RUN) experiments/train.py experiment=ucf101_features_rates_scaled scale=$(SCALE) $(SEED) $(WHOLE_MAP)
-	@$(RUN) experiments/reproduce.py experiment=ucf101_features_rates_scaled scale=$(SCALE) $(SEED)
-	@$(RUN) experiments/train.py experiment=ucf101_features scale=$(SCALE) $(SEED) $(WHOLE_MAP)
-	@$(RUN) experiments/reproduce.py experiment=ucf101_features scale=$(SCALE) $(SEED)
-
-reproduce-ucf101: rates-ucf101 groups-ucf101 rivals-ucf101 ## all of it on UCF101-11, in this order; what is finished is not run again
+reproduce-ucf101: rates-ucf101 groups-ucf101 rivals-ucf101 features-ucf101 ## all of it on UCF101-11, in this order; what is finished is not run again
 
 reproduce-weizmann: setup ## ten actions by nine people, who must be in data/weizmann, each left out once, also on shuffled frames: 84 runs
 	@$(RUN) experiments/train.py experiment=weizmann_rates scale=$(SCALE) $(SEED) \

@@ -20,6 +20,8 @@ from btrnn.data.video.clips import UCF101_CLASSES
 from btrnn.data.video.dataset import UCF11
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
 from btrnn.engine import run
+from btrnn.engine.finished import add_baseline
+from btrnn.results.store import read_run
 
 from .clips import write_clip
 
@@ -160,8 +162,28 @@ def test_batches_are_those_of_the_pixels_with_features_of_mean_0_and_sd_1(
     assert (values.std(0, correction=0) - 1).abs().max() < 1e-3
 
 
-def test_a_run_reads_the_features(videos: Path, network: Corners, make_config: Callable[..., DictConfig]) -> None:
-    words = ("scale=smoke", "model=bt_lstm", f"data_dir={videos}")
-    summary = run.train(make_config("experiment=ucf101_features", *words))
+def test_a_run_reads_the_features_and_so_do_its_floors(
+    videos: Path, network: Corners, make_config: Callable[..., DictConfig]
+) -> None:
+    config = make_config("experiment=ucf101_features", "scale=smoke", "model=bt_lstm", f"data_dir={videos}")
+    summary = run.train(config)
     assert (summary["source"], summary["in_modes"]) == ("ucf101_efficientnet_lite0", "4x4x4x5")
     assert summary["num_test"] == 11
+    experiment_dir = Path(config.run_dir).parents[1]
+    add_baseline(experiment_dir)
+    for floor in ("logistic_regression", "nearest_neighbour"):
+        name = f"{floor}-group_folds-normalized-smoke-ucf101_efficientnet_lite0-fold0"
+        fitted = read_run(experiment_dir / name / "seed0").runs.iloc[0]
+        assert (fitted["source"], fitted["precision"], fitted["start"]) == (summary["source"], "32-true", "")
+        assert 0 <= fitted["test/accuracy"] <= 1
+
+
+@pytest.mark.parametrize("experiment", ["ucf101_features", "ucf101_maps"])
+def test_rates_are_those_of_the_experiment_not_of_pixels(
+    make_config: Callable[..., DictConfig], experiment: str
+) -> None:
+    for model in ("lstm", "tt_lstm", "bt_lstm"):
+        config = make_config(f"experiment={experiment}", f"model={model}", "scale=default")
+        assert config.task.learning_rate == config.rates.default.normalized[model]
+        assert config.task.scaled
+    assert np.prod(config.modes.input) == config.data.grid**2 * 320

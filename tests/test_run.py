@@ -484,7 +484,7 @@ def test_the_seed_draws_split_and_weights(make_config):
 
 # Of those that choose rates, which are the same experiments at other rates, untested, one of each task is enough. What
 # needs features or another run to begin with is trained in test_encoded_clips.py and test_start.py.
-_OTHERS = {"rates", "features", "compressed"}
+_OTHERS = {"rates", "features", "maps", "compressed"}
 EXPERIMENTS = sorted(
     path.stem
     for path in (ROOT / "configs" / "experiment").glob("*.yaml")

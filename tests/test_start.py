@@ -26,7 +26,7 @@ def dense(make_config: MakeConfig) -> Path:
 
 
 def test_a_run_begins_with_the_nearest_w_and_all_else_as_it_was(make_config: MakeConfig, dense: Path) -> None:
-    config = make_config("model=bt_lstm", *SMALL, f"start={dense}", "name=begun", "task.learning_rate=0.0")
+    config = make_config("model=bt_lstm", *SMALL, f"start='{dense}'", "name=begun", "task.learning_rate=0.0")
     summary = run.train(config)
     weights = [read_state(Path(folder) / "checkpoints" / "best.pt") for folder in (dense, config.run_dir)]
     kept = sorted(name for name in weights[0] if "input_maps" not in name)
@@ -35,21 +35,48 @@ def test_a_run_begins_with_the_nearest_w_and_all_else_as_it_was(make_config: Mak
     (w,) = (weights[0][name] for name in weights[0] if "input_maps" in name)
     nearest = BTLinear.from_dense(w, (8, 20, 20, 18), (8, 2, 2, 2), tucker_rank=4, num_blocks=2)
     found = {name.rpartition("input_maps.0.")[2]: weights[1][name] for name in weights[1] if "input_maps" in name}
-    nearest.load_state_dict(found)
+    assert found.keys() == nearest.state_dict().keys()
+    for name, tensor in nearest.state_dict().items():
+        torch.testing.assert_close(found[name], tensor)
     assert (summary["start"], summary["model"]) == ("lstm", "bt_lstm")
     assert summary["start_error"] == pytest.approx(nearest.relative_error(w), rel=1e-5)
     assert 0.5 < summary["start_error"] < 1
 
 
-def test_what_a_run_cannot_begin_with_is_named(make_config: MakeConfig, dense: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path / 'none'} is not a finished run"):
-        run.train(make_config(*SMALL, f"start={tmp_path / 'none'}", "name=none"))
-    with pytest.raises(ConfigError, match=r"start=.*multiply to 57600 and 32, but the layer.s sizes are 57600 and 16"):
-        run.train(make_config("model=bt_lstm", *SMALL, "modes.hidden=[2,2,2,4]", f"start={dense}", "name=larger"))
+def test_a_dense_run_goes_on_where_another_ended(make_config: MakeConfig, dense: Path) -> None:
+    config = make_config("model=lstm", *SMALL, f"start='{dense}'", "name=begun", "task.learning_rate=0.0")
+    summary = run.train(config)
+    weights = [read_state(Path(folder) / "checkpoints" / "best.pt") for folder in (dense, config.run_dir)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert (summary["start"], summary["start_error"]) == ("lstm", 0.0)
+
+
+def test_what_a_run_cannot_begin_with_is_named(make_config: MakeConfig, dense: Path) -> None:
+    place = str(dense.relative_to(dense.parents[3]))  # below results_dir
+    assert place.startswith("runs/")
+
+    def begun(*words: str, start: str = place) -> None:
+        run.train(make_config("model=bt_lstm", *SMALL, f"start='{start}'", "name=begun", *words))
+
+    with pytest.raises(FileNotFoundError, match="runs/none is not the folder of a finished run"):
+        begun(start="runs/none")
+    with pytest.raises(
+        ConfigError, match=rf"start={dense}: .*multiply to 57600 and 32, but the layer.s sizes are 57600 and"
+    ):
+        begun("modes.hidden=[2,2,2,4]")
+    for word, said in (
+        ("seed=1", "seed: 0 there, 1 here"),
+        ("data.protocol=paper", "data.protocol: grouped there, paper"),
+    ):
+        with pytest.raises(ConfigError, match=f"learnt of other data.*{said}"):
+            begun(word)
     factorised = make_config("model=tt_lstm", *SMALL)
     run.train(factorised)
     with pytest.raises(ConfigError, match=f"start={factorised.run_dir} is of model=tt_lstm"):
-        run.train(make_config("model=bt_lstm", *SMALL, f"start={factorised.run_dir}", "name=twice"))
+        begun(start=factorised.run_dir)
+    (dense / "summary.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"it has no summary\.json"):
+        begun()
 
 
 def test_the_experiment_begins_with_the_dense_run_of_the_same_fold(make_config: MakeConfig) -> None:
@@ -58,4 +85,5 @@ def test_the_experiment_begins_with_the_dense_run_of_the_same_fold(make_config: 
         for experiment, model in (("ucf101_compressed", "bt_lstm"), ("ucf101_groups", "lstm"))
     )
     # the name lists overrides of the command line, which are not composed here
-    assert started.start == f"{of_dense.run_dir}".replace("default-fold", "default,scale.video.max_epochs=10-fold")
+    named = of_dense.run_dir.replace("default-fold", "default,scale.video.max_epochs=10-fold")
+    assert f"{started.results_dir}/{started.start}" == named

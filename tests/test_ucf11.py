@@ -312,6 +312,7 @@ def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monk
         ({"batch_size": 0}, "batch_size=0"),
         ({"grid": 0}, "grid=0"),
         ({"encoder": "vgg16", "scaling": "normalized"}, "encoder must be one of efficientnet_lite0, .*; got 'vgg16'"),
+        ({"encoder": "resnet50", "source": "motions"}, "features are of photographs"),
         ({"encoder": "resnet50"}, "scaling must be normalized and pixel_order rows; got raw and rows"),
         ({"seed": -1}, "seed=-1"),
     ],

@@ -93,7 +93,7 @@ class RootConfig:
     trainer: dict[str, Any] = MISSING
     scale: dict[str, Any] = MISSING
     logger: dict[str, Any] | None = None
-    start: str | None = None  # a dense model's finished run, or file of weights, with whose numbers this one begins
+    start: str | None = None  # a dense model's finished run, or file of weights, that this one begins with
     test: bool = True  # whether the chosen weights meet the test split; not where a hyper-parameter is chosen
     resume_every_seconds: float = 60.0
 

@@ -79,7 +79,7 @@ def summarise(
         **data.facts(),
         **task.facts(),
         "init": config.cell.init,
-        "precision": config.trainer.precision,
+        "precision": config.trainer.get("precision", "32-true"),
         "scale": config.scale.name,
         "in_modes": "x".join(map(str, of_map.in_modes)),
         "hidden_modes": "x".join(map(str, of_map.hidden_modes)),

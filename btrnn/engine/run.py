@@ -24,7 +24,7 @@ from btrnn.engine import callbacks, processes
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
 from btrnn.engine.finished import summarise
 from btrnn.engine.machine import GraphedSteps, reuse_freed_memory, start_memory_anew
-from btrnn.engine.start import read_start, start_from
+from btrnn.engine.start import begin, read_start
 from btrnn.engine.weights import WholeCheckpointIO, load_weights, moved, previous_checkpoint, read_state, read_weights
 from btrnn.storage.atomic import locked, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
@@ -64,7 +64,6 @@ def train(config: DictConfig) -> dict[str, Any]:
         if done is not None:
             return done
         reuse_freed_memory()
-        start_memory_anew()
         with ExitStack() as opened:
             logger = processes.first_alone(lambda: opened.enter_context(callbacks.logged(config)), number)
             summary = _train(config, run_dir, logger, number)
@@ -124,7 +123,7 @@ def _begin(config: DictConfig, run_dir: Path, held: ExitStack) -> dict[str, Any]
 
 def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number: int) -> dict[str, Any]:
     """Fit and test, and write all files but the summary; the first of `number` processes tests alone, as one would."""
-    learnt = read_start(config.get("start"))
+    start = read_start(config)
     data, task = _make(config, number)
     history = callbacks.History(
         run_dir / "metrics.csv", task.metrics, task.monitor, run_dir / "checkpoints" / "best.pt"
@@ -134,7 +133,8 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number
     own = [history, callbacks.ResumePoint(resume_path, config.resume_every_seconds, history)]
     trainer = _trainer(config, own, logger, number)
     _prepare(data, task, number)
-    started = start_from(learnt, task, data)  # also where a checkpoint's numbers follow, for the summary
+    begun_with = begin(start, task, data)  # also where a checkpoint's numbers follow, for the summary
+    start_memory_anew()
     task.graphed = GraphedSteps(task) if config.trainer.get("graph") else None
     if trainer.is_global_zero:
         replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
@@ -154,7 +154,7 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number
     processes.leave()
     if not trainer.is_global_zero:
         return {}
-    summary = summarise(config, task, data, trainer, history.rows, history.best) | started
+    summary = summarise(config, task, data, trainer, history.rows, history.best) | begun_with
     media: dict[str, Any] = {}
     if config.test:
         trained = trainer.global_step > 0

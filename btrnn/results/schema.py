@@ -202,7 +202,7 @@ _BOUNDS = tuple(f"{split}/{part}" for split in ("train", "val", "test") for part
 GENERATION = Schema(
     prefixes=("draw",),
     published="mnist",
-    data=("binarization", "attention", "train_limit", "passes", "latent_size", "num_glimpses"),
+    data=("binarization", "attention", "start", "precision", "train_limit", "passes", "latent_size", "num_glimpses"),
     metrics=(*(f"train/{part}_last" for part in _BOUND), *_BOUNDS),
     averaged=_BOUNDS,
     main="test/nll_bound",
@@ -220,7 +220,7 @@ _SCORES = tuple(f"test/{name}" for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_
 CAPTIONING = Schema(
     prefixes=("captioning",),
     published="coco",
-    data=("encoder", "grid", "split", "tokenizer", "vocabulary_size", "beam_size"),
+    data=("encoder", "grid", "split", "tokenizer", "start", "precision", "vocabulary_size", "beam_size"),
     metrics=(
         *("train/loss_last", "train/loss", "val/loss", "test/loss", "test/perplexity"),
         *(*_SCORES, "test/cider_constant", "test/cider_true"),

@@ -70,8 +70,8 @@ class UCF11(ClipData):
         num_frames: frames a clip, T.
         frames_cached: frames a clip in the cache, K.
         decoder: "pyav" or "skvideo".
-        on_device: keep all cached frames, as bytes, on the device that trains, and take batches from there: for a GPU,
-            which else waits for the loader.
+        on_device: keep all frames, as they are cached, on the device that trains, and take batches from there: for a
+            GPU, which else waits for the loader.
         batch_size: clips in a batch.
         seed: seed of the run: draws the split, the frames and the order.
 
@@ -114,6 +114,8 @@ class UCF11(ClipData):
         _check_choice("decoder", decoder, ("pyav", "skvideo"))
         if encoder is not None:
             _check_choice("encoder", encoder, ENCODERS)
+            if source == "motions":
+                raise ValueError("features are of photographs, and those of drawn clips tell nothing: name real data")
             if scaling != "normalized" or pixel_order != "rows":
                 raise ValueError(
                     f"features (encoder={encoder}) are always normalized, and have no order of pixels: scaling must be "

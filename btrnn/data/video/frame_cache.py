@@ -43,8 +43,8 @@ class FrameCache:
 
     Attributes:
         frames: (clips, frames_cached, 57600) bytes, 0 to 255, memory-mapped read-only; a frame is row-major
-            over height, width and channel. Rows of short clips end in zero frames. Or the
-            features that `encode_frames` makes of them.
+            over height, width and channel. Rows of short clips end in zero frames.
+            With an encoder (clips, frames_cached, values) float16, see `encode_frames`.
         num_cached: (clips,) how many leading frames of each row are real.
         table: one row a clip, in the array's order: the columns given, num_frames (in the file), num_cached.
     """
