@@ -19,9 +19,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, help="results/runs/<experiment>/<name>/seed<k>, or a .safetensors file")
     parser.add_argument("--data-dir", type=Path, help="where the data are (default: where the run found them)")
+    parser.add_argument("--rewrite", action="store_true", help="put the outcome into the run's folder")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    print(json.dumps(evaluate(options.path, data_dir=options.data_dir), indent=2))
+    print(json.dumps(evaluate(options.path, data_dir=options.data_dir, rewrite=options.rewrite), indent=2))
     if reported := read_weights(options.path).reported:
         print(f"reported: {json.dumps(reported)}", file=sys.stderr)
 

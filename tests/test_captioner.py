@@ -204,3 +204,13 @@ def test_a_vocabulary_is_saved_whole_and_a_bad_file_is_named(tmp_path):
             Vocabulary.parse(content, path)
     with pytest.raises(VocabularyError, match="none of 2 words occurs 5 times"):
         Vocabulary.from_captions(["a ball"], 5)
+
+
+def test_a_caption_ends_where_that_is_among_the_likeliest_next_words():
+    network = captioner(vocabulary_size=9)
+    with torch.no_grad():  # each of five words has probability .19 and the end .05, whatever was said
+        network.output.weight.zero_()
+        network.output.bias.copy_(torch.tensor([1e-9, 1e-9, 0.05, 1e-9, *[0.19] * 5]).log())
+    for beam_size, length in ((3, 4), (5, 4), (6, 0)):  # with six, <eos> is among them: the likeliest of all is empty
+        found = beam_search(network, torch.randn(2, 2, 5), beam_size=beam_size, max_length=4, length_penalty=0.0)
+        assert [len(caption.words) for caption in found] == [length] * 2

@@ -25,8 +25,10 @@ from btrnn.data.captions.vocabulary import BOS, EOS, PAD, Vocabulary
 from btrnn.data.pictures import ImageError
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError, register
+from btrnn.engine.machine import git_state
 from btrnn.engine.weights import export_weights
 from btrnn.models import Captioner
+from btrnn.models.captioner import Caption
 from btrnn.results.schema import CAPTIONING
 from btrnn.results.store import collect
 from btrnn.tasks import Captioning, captioning
@@ -241,7 +243,7 @@ def test_the_papers_counts_and_values():
     assert config.trainer.gradient_clip_val == 5.0
 
 
-def test_a_run_leaves_captions_words_and_pictures_and_is_tested_again(make_config):
+def test_a_run_leaves_captions_words_and_pictures_and_is_tested_again(make_config, monkeypatch):
     config = make_config()
     summary = run.train(config)
     run_dir = Path(config.run_dir)
@@ -274,6 +276,13 @@ def test_a_run_leaves_captions_words_and_pictures_and_is_tested_again(make_confi
     assert again == pytest.approx({key: value for key, value in summary.items() if key in again})
     results, _ = collect(Path(config.results_dir), "captioning_scenes")
     assert results.predictions["caption"].tolist() == captions["caption"].tolist()
+    monkeypatch.setattr(captioning, "beam_search", lambda network, part, **_: [Caption([4], 0.0)] * len(part))
+    assert run.evaluate(run_dir) != again
+    said = run_dir / "summary.json"
+    assert json.loads(said.read_text()) == summary, "it is written anew only if that is asked"
+    another = run.evaluate(run_dir, rewrite=True)
+    assert json.loads(said.read_text()) == summary | another | git_state()
+    assert set(pd.read_csv(run_dir / "captions.csv")["caption"]) == {vocabulary.words[4]}
 
 
 def test_a_run_that_broke_off_ends_with_the_same_weights(make_config, monkeypatch):

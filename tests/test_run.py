@@ -187,6 +187,8 @@ def test_files_and_summary_of_a_finished_run(make_config):
     assert summary["parameters_dense_total"] == 59_248_395
     assert history["learning_rate"].iloc[1] == pytest.approx(1e-3 / (1 + 1.6667e-4 * 17))
     assert run.evaluate(run_dir)["test/accuracy"] == summary["test/accuracy"]
+    with pytest.raises(ConfigError, match="its last weights were tested too, and are not kept"):
+        run.evaluate(run_dir, rewrite=True)
 
 
 def test_a_finished_run_is_not_done_again(make_config, monkeypatch):

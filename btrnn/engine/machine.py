@@ -52,8 +52,8 @@ def reuse_freed_memory() -> None:
 def give_memory_back() -> None:
     """Give freed memory back to the system, also what lies between blocks in use. Does nothing without glibc.
 
-    Where it is kept, blocks come to lie so that now and then a batch does not fit between them, and a long run grows: by
-    3 % in half an hour. This costs some hundredths of a second, and the next step's faults.
+    Where it is kept, blocks come to lie so that now and then a batch does not fit between them, and a long run
+    grows by 3 % in half an hour. This costs some hundredths of a second and the faults of the next step.
     """
     if libc := _glibc():
         libc.malloc_trim(0)

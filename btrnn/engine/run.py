@@ -23,7 +23,7 @@ from btrnn.data.module import DataModule
 from btrnn.engine import callbacks, processes
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
 from btrnn.engine.finished import summarise
-from btrnn.engine.machine import GraphedSteps, reuse_freed_memory, start_memory_anew
+from btrnn.engine.machine import GraphedSteps, git_state, reuse_freed_memory, start_memory_anew
 from btrnn.engine.start import begin, read_start
 from btrnn.engine.weights import WholeCheckpointIO, load_weights, moved, previous_checkpoint, read_state, read_weights
 from btrnn.storage.atomic import locked, replace_file
@@ -186,19 +186,22 @@ def _forget_resume_points(run_dir: Path) -> None:
             path.unlink()
 
 
-def evaluate(path: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
+def evaluate(path: Path, *, data_dir: Path | None = None, rewrite: bool = False) -> dict[str, Any]:
     """Test a finished run's chosen weights again, as a run of W&B of its own where the run has a logger.
 
     Args:
         path: The run's folder, or a file of results/weights.
         data_dir: Where the data are, if not where the run found them.
+        rewrite: Put what comes out into the run's folder, whose summary then says today's commit: where a search or a
+            score has changed since.
 
     Returns:
         The test metrics.
 
     Raises:
         FileNotFoundError: `path` is neither.
-        ConfigError: It is damaged, or its weights are those of another network.
+        ConfigError: It is damaged, its weights are those of another network, or what is to be rewritten is also of its
+            last weights, which no folder keeps.
     """
     weights = read_weights(path)
     config = weights.config if data_dir is None else moved(weights.config, data_dir=str(data_dir))
@@ -207,11 +210,17 @@ def evaluate(path: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
         config = DictConfig(OmegaConf.merge(config, evaluating))
     with callbacks.quiet_lightning(), callbacks.logged(config) as logger:
         data, task = _make(config)
+        summary = read_json(path / "summary.json", RUN_AGAIN) if rewrite else {}
+        if rewrite and data.last_tested:
+            raise ConfigError(f"{path}: its last weights were tested too, and are not kept: train it again elsewhere")
         trainer = _trainer(processes.one_device(config), [], logger)
         _prepare(data, task)
-        metrics = _test(trainer, task, data, weights.state, path, trained=False)[0]
+        metrics, chosen, _ = _test(trainer, task, data, weights.state, path, trained=False)
         if logger is not None:
             logger.experiment.summary.update(metrics)
+        if rewrite:
+            task.write_outputs(path, data, chosen, {})
+            replace_file(path / "summary.json", json.dumps(summary | metrics | git_state(), indent=2) + "\n")
         return metrics
 
 

@@ -201,7 +201,9 @@ def beam_search(
 ) -> list[Caption]:
     """Keep the likeliest `beam_size` captions at each step, and return the one that ends with the best score.
 
-    The greedy caption is a candidate too, so that the result never has a lower score than it.
+    A caption may end where <eos> is among the `beam_size` likeliest of its next words, as in the released code of "Show
+    and Tell". Without that rule the likeliest caption of a photograph is often the empty one: each of ten words is less
+    likely than to say none at all. The greedy caption is a candidate too, so that no result has a lower score than it.
 
     Args:
         captioner: The network, in evaluation mode.
@@ -222,8 +224,13 @@ def beam_search(
     beams = _first_beams(captioner, features, beam_size)
     for length in range(1, max_length + 2):  # with <eos>
         log_probability, state = _next_words(captioner, beams.last, beams.state)
-        total = beams.log_probability.unsqueeze(2) + log_probability.view(*beams.log_probability.shape, -1)
-        ended, which = (total[:, :, _EOS] / length**length_penalty).max(dim=1)
+        next_words = log_probability.view(*beams.log_probability.shape, -1)
+        total = beams.log_probability.unsqueeze(2) + next_words
+        ends = total[:, :, _EOS]
+        if length <= max_length:
+            likelier = (next_words > next_words[:, :, _EOS, None]).sum(dim=2)
+            ends = ends.masked_fill(likelier >= beam_size, float("-inf"))
+        ended, which = (ends / length**length_penalty).max(dim=1)
         for image, (score, beam) in enumerate(zip(ended.tolist(), which.tolist(), strict=True)):
             if score > best[image].score:
                 best[image] = Caption(beams.words[image, beam].tolist(), score)
