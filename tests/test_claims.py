@@ -170,6 +170,16 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
         where = {"experiment": "ucf101_rivals", "scaling": "normalized", "changes": changes | label}
         write_folds(results_dir, range(3), [0], models=[model], **where)
     keep(results_dir, "ucf101_rivals")
+    for model, accuracy in (("lstm", 0.8), ("bt_lstm", 0.7)):
+        of_features = {
+            "source": "ucf101_efficientnet_lite0",
+            "stand_in": False,
+            "test/accuracy": accuracy,
+            "scaled": True,
+        }
+        where = {"experiment": "ucf101_features", "scaling": "normalized", "changes": of_features}
+        write_folds(results_dir, range(3), [0], models=[model], **where)
+    keep(results_dir, "ucf101_features")
     claim = found(results_dir, "better_than_lstm")
     assert claim["verdict"] == "partly"
     assert claim["ours"].split("; ") == [
@@ -196,6 +206,9 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
     assert said in lines[apart + 1]
     assert lines[apart + 2].endswith("frames in no order +0.000 [+0.000, +0.000] (equivalent within 0.03).")
     assert "[other small W](" in lines[apart + 3]
+    assert lines[apart + 5] == "  320 means over the frame: LSTM (0.800), BT-LSTM, R = 4 (0.700)."
+    said = "  BT-LSTM, R = 4 minus LSTM: -0.100 [-0.100, -0.100], n = 3 folds: worse. [320 means"
+    assert lines[apart + 6].startswith(said)
     page = findings.page_texts(results_dir)[Path("README.md")]  # rivals are compared with block terms
     said = "LSTM on averaged pixels, values = 5 minus BT-LSTM, R = 4 +0.000 [+0.000, +0.000] (equivalent within 0.03)."
     assert f"do not tell from them: {said}\n" in page

@@ -267,7 +267,9 @@ def all_known(results_dir: Path) -> dict[str, Any]:
             ours = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
             studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
     known: dict[str, Any] = {"claims": claims, "verdicts": verdicts, "studies": studies}
-    for key, name in (("apart", APART), ("rivals", "ucf101_rivals"), ("people", PEOPLE)):
+    shown_too = {"apart": APART, "rivals": "ucf101_rivals", "people": PEOPLE}
+    shown_too |= {"features": "ucf101_features", "maps": "ucf101_maps"}
+    for key, name in shown_too.items():
         shown = published_view(results_dir, name)
         page = page_of(name)
         known[key] = {"view": shown, "rows": page.differences(shown) if shown else []}
