@@ -43,7 +43,7 @@ rates-ucf101: setup ## the same on eleven classes of UCF101, which must be in da
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_raw scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_no_dropout scale=$(SCALE) $(SEED)
 
-groups-ucf101: setup ## five folds in which each group is tested once, after the choice of rates, and controls: 100 runs
+groups-ucf101: setup ## five folds in which each group is tested once, after the choice of rates, and controls: 105 runs
 	@$(RUN) experiments/train.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED) \
 		model=lstm task.learning_rate=3e-6,1e-5,3e-5,1e-4,3e-4
 	@$(RUN) experiments/reproduce.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED)
@@ -55,6 +55,8 @@ groups-ucf101: setup ## five folds in which each group is tested once, after the
 		model=bt_lstm data.num_train=112 data.passes=8
 	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) \
 		model=bt_lstm data.num_train=225 data.passes=4
+	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) \
+		model=bt_lstm data.num_train=450 data.passes=2
 	@$(RUN) experiments/reproduce.py experiment=ucf101_groups scale=$(SCALE) $(SEED)
 
 TENSOR_RING := model=tr_lstm 'modes={input: [4, 2, 5, 8, 6, 5, 3, 2], hidden: [4, 4, 2, 4, 2]}' \
@@ -73,8 +75,10 @@ rivals-ucf101: setup ## other small W on the same folds, after the choice of the
 	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(RANK_1) task.learning_rate=1e-2
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rivals scale=$(SCALE) $(SEED)
 
-features-ucf101: setup ## features of EfficientNet-Lite0 in place of pixels on the same folds, after the choice of rates: 78 runs
+features-ucf101: setup ## features of EfficientNet-Lite0 in place of pixels on the same folds, after the choice of rates: 88 runs
 	@$(RUN) experiments/reproduce.py experiment=ucf101_features_rates_scaled scale=$(SCALE) $(SEED)
+	@$(RUN) experiments/train.py experiment=ucf101_features scale=$(SCALE) $(SEED) \
+		model=lstm,bt_lstm trainer.precision=bf16-mixed
 	@$(RUN) experiments/reproduce.py experiment=ucf101_features scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_maps_rates_scaled scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_maps scale=$(SCALE) $(SEED)
