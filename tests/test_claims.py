@@ -294,21 +294,22 @@ def test_captions_are_proper_where_they_beat_the_constant_one(tmp_path, experime
         ([-0.02, -0.021, -0.022], "reproduced"),
         ([-0.01, -0.02, -0.03], "partly"),
         ([-0.04] * 3, "not reproduced"),
+        ([-0.01], "not tested"),  # one seed tells nothing
     ],
 )
 def test_little_improvement_is_no_loss_beyond_the_margin_and_real_captions_come_first(tmp_path, better, verdict):
     results_dir = results_folder(tmp_path)
     for experiment, of_bt in (("captioning_flickr8k", better), ("captioning_scenes", [0.5] * 3)):
         source = {"source": experiment.removeprefix("captioning_")}
-        for seed in range(3):
-            for model, more in (("lstm", 0.0), ("bt_lstm", of_bt[seed])):
+        for seed, gained in enumerate(of_bt):
+            for model, more in (("lstm", 0.0), ("bt_lstm", gained)):
                 changes = source | {"test/cider": 0.4 + more}
                 write_caption_run(results_dir, model, seed, experiment=experiment, changes=changes)
         keep(results_dir, experiment)
     claim = found(results_dir, "captions_improvement")
     assert claim["verdict"] == verdict
-    assert claim["ours"].startswith(f"CIDEr {100 * np.mean(better):+.1f} [")
-    assert "] over 40.0 on Flickr8k, " in claim["ours"]
+    assert claim["ours"].startswith(f"CIDEr {100 * np.mean(better):+.1f}")
+    assert " over 40.0 on Flickr8k, " in claim["ours"]
 
 
 def write_recovery(results_dir: Path, errors: dict[str, float], truth: str = "same_shape") -> None:
@@ -368,9 +369,9 @@ def test_rules(holding, verdict):
 def test_a_wide_interval_is_no_reproduction_and_no_refutation():
     assert no_worse(0.4, 1.0, 2.0) == "reproduced"
     assert no_worse(0.4, 5.7, 2.0) == "partly"
-    assert no_worse(0.4, float("nan"), 2.0) == "partly"
+    assert no_worse(0.4, float("nan"), 2.0) == "not tested"
     assert no_worse(2.1, 5.7, 2.0) == "not reproduced"
-    assert no_worse(2.1, float("nan"), 2.0) == "not reproduced"
+    assert no_worse(2.1, float("nan"), 2.0) == "not tested"
     assert no_worse(float("nan"), 1.0, 2.0) == "not reproduced"
 
 

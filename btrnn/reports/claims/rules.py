@@ -7,6 +7,7 @@ difference tells nothing. A stand-in gives no verdict: what holds of it, holds o
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
+from math import isnan
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_args
@@ -67,8 +68,11 @@ def in_share(holding: Iterable[Any]) -> Verdict:
 def no_worse(mean: float, far: float, limit: float) -> Verdict:
     """Judge a claim that a number is not worse than another by more than a limit: partly where the mean alone is not.
 
-    `mean` is by how much it is worse, `far` the far end of that difference's 95 % interval, NaN at one seed.
+    `mean` is by how much it is worse, `far` the far end of that difference's 95 % interval, NaN at one seed, which
+    tests nothing.
     """
+    if isnan(far):
+        return "not tested"
     return in_share([True, far <= limit]) if mean <= limit else "not reproduced"
 
 
