@@ -19,7 +19,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from btrnn.data.module import BatchOrder
 from btrnn.engine.config import ConfigError
-from btrnn.engine.machine import give_memory_back
 from btrnn.engine.processes import rank
 from btrnn.engine.weights import epoch_of, write_state
 from btrnn.ops.shared_batch import common_stream, seed_streams, set_share, shared
@@ -191,8 +190,6 @@ class History(Callback):
 class ResumePoint(Callback):
     """Save all that a run needs to go on, at ends of epochs that are at least `every_seconds` apart and at the last.
 
-    Then memory that is kept but free is given back.
-
     It must stand after `History` in the list of callbacks, so that it saves the row of its own epoch.
 
     Args:
@@ -213,7 +210,6 @@ class ResumePoint(Callback):
             trainer.save_checkpoint(self.path, weights_only=False)
             if trainer.is_global_zero:
                 self.history.checkpointed()
-            give_memory_back()  # not at each epoch, which may take less than a second
             self._saved = time.perf_counter()
 
 

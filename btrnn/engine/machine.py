@@ -49,16 +49,6 @@ def reuse_freed_memory() -> None:
         libc.mallopt(top_pad, 64 * 2**20)
 
 
-def give_memory_back() -> None:
-    """Give freed memory back to the system, also what lies between blocks in use. Does nothing without glibc.
-
-    Where it is kept, blocks come to lie so that now and then a batch does not fit between them, and a long run
-    grows by 3 % in half an hour. This costs some hundredths of a second and the faults of the next step.
-    """
-    if libc := _glibc():
-        libc.malloc_trim(0)
-
-
 def start_memory_anew() -> None:
     """Free what an earlier run of this process left, and start the measurement of `peak_memory_mib` from there.
 
@@ -66,7 +56,8 @@ def start_memory_anew() -> None:
     until Python's garbage collector happens to look.
     """
     gc.collect()
-    give_memory_back()
+    if libc := _glibc():
+        libc.malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     try:
