@@ -132,7 +132,9 @@ def _efficientnet_lite0() -> Encoder:
         setattr(owner, convolution, fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm)))
         setattr(owner, norm, nn.Identity())
     network._conv_head = network._bn1 = network._fc = nn.Identity()  # what comes after the last block is not used
-    return Encoder("efficientnet_lite0", _LastBlock(network), 224, 320, (127.0,) * 3, (128.0,) * 3)
+    return Encoder(
+        "efficientnet_lite0", _LastBlock(network), 224, NUM_CHANNELS["efficientnet_lite0"], (127.0,) * 3, (128.0,) * 3
+    )
 
 
 def _from_torchvision(name: EncoderName) -> Encoder:
@@ -159,4 +161,4 @@ def _from_torchvision(name: EncoderName) -> Encoder:
     preset = weights.transforms()
     (size,) = preset.crop_size
     mean, sd = (tuple(255 * value for value in values) for values in (preset.mean, preset.std))
-    return Encoder(name, _Body(body), size, network.fc.in_features, mean, sd)
+    return Encoder(name, _Body(body), size, NUM_CHANNELS[name], mean, sd)

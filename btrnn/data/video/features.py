@@ -72,7 +72,7 @@ def _num_made(array: Path, index: Path, mark: Mark) -> int:
         if found == mark:
             return min(num_made, len(np.load(array, mmap_mode="r")))
         reason = f"they are of {found}, not of {mark}"
-    except (ValueError, KeyError, AttributeError, OSError, EOFError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, EOFError) as error:
         reason = f"{index.name} or {array.name} is damaged ({error})"
     logger.warning("The features in %s are made anew: %s.", array, reason)
     return 0
