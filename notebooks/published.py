@@ -10,7 +10,7 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from btrnn.figures.file import Frames, png_bytes
-from btrnn.reports.claims.findings import all_claims, claims_table
+from btrnn.reports.claims.claim_pages import all_claims, claims_table
 from btrnn.reports.render import Report
 from btrnn.reports.view import published_view
 from btrnn.reports.writing import OTHER_PAGES, page_report

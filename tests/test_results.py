@@ -440,6 +440,7 @@ def test_an_outcome_claims_no_more_than_the_interval(low: float, high: float, ve
 def test_an_outcome_is_equivalence_where_that_is_shown_and_no_direction_is() -> None:
     assert outcome(0.001, 0.5, 0.049, VIDEO) == "equivalent within 0.03"
     assert outcome(0.001, 0.5, 0.051, VIDEO) == "no significant difference"
+    assert outcome(0.1, 0.051, 0.9, VIDEO, alone=0.049) == "not significant after Holm's correction"
     assert outcome(0.001, 0.049, 0.001, VIDEO) == "better"  # however little
     assert outcome(-0.2, 0.5, 0.01, GENERATION) == "equivalent within 1 nat"
     assert outcome(-0.01, 0.5, 0.01, CAPTIONING) == "equivalent within 3"
@@ -525,6 +526,6 @@ for name in sys.argv[1:]:
 
 def test_counting_and_reading_results_needs_no_torch() -> None:
     names = ["complexity", "results.store", "results.differences", "figures.series", "figures.file", "reports.pages"]
-    command = [sys.executable, "-c", WITHOUT_TORCH, *names, "reports.claims.findings", "reports.writing"]
+    command = [sys.executable, "-c", WITHOUT_TORCH, *names, "reports.claims.claim_pages", "reports.writing"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
     assert done.returncode == 0, done.stderr

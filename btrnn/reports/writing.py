@@ -7,7 +7,7 @@ from typing import Any
 
 from btrnn.recovery import records
 from btrnn.reports import benchmark, shapes
-from btrnn.reports.claims import findings
+from btrnn.reports.claims import claim_pages
 from btrnn.reports.pages import page_of
 from btrnn.reports.publishing import chosen
 from btrnn.reports.render import Report, render, setting_text
@@ -47,8 +47,8 @@ def published_report(results_dir: Path) -> Report:
     texts, figures = _joined([page_report(results_dir, name) for name in names])
     texts |= card_texts(results_dir)
     written = [*texts, *(figure.path for figure in figures)]
-    known = findings.all_known(results_dir)
-    texts |= findings.page_texts(results_dir, written, known)  # which speaks of every experiment
+    known = claim_pages.all_known(results_dir)
+    texts |= claim_pages.page_texts(results_dir, written, known)  # which speaks of every experiment
     if (readme := results_dir.parent / "README.md").exists():
         texts[Path("..", readme.name)] = _with_blocks(readme, results_dir, known)
     return Report(texts, figures)
@@ -115,7 +115,7 @@ def _with_blocks(readme: Path, results_dir: Path, known: dict[str, Any]) -> str:
         ResultsError: The two markers of a block do not each stand there once, in order.
     """
     text = readme.read_text(encoding="utf-8")
-    blocks = {name: findings.readme_block(results_dir, f"readme_{name}", known) for name in ("answer", "results")}
+    blocks = {name: claim_pages.readme_block(results_dir, f"readme_{name}", known) for name in ("answer", "results")}
     blocks |= {"speed": benchmark.speed_block(results_dir)}
     for name, block in blocks.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"

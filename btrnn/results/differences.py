@@ -17,6 +17,7 @@ from btrnn.results.summary import Row, by_unit, panels, rows_of
 from btrnn.storage.files import ResultsError
 
 BETTER, WORSE, SAME, ONE_SEED = "better", "worse", "no significant difference", "one seed, no verdict"
+CORRECTED = "not significant after Holm's correction"  # an interval without 0, one of many
 EQUIVALENT = "equivalent within"  # a margin that stands behind it
 _LEVEL = 0.05
 
@@ -37,10 +38,11 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
     return mean_interval(by_unit((values[0] - values[1]).dropna().reset_index(), [column])[column])
 
 
-def outcome(mean: float, different: float, equivalent: float, schema: Schema) -> str:
+def outcome(mean: float, different: float, equivalent: float, schema: Schema, alone: float = 1.0) -> str:
     """Return what is claimed of a mean difference: a direction, or else equivalence, or neither.
 
-    `different` is the p-value of its being zero, NaN at one seed, `equivalent` that of its being outside the margin.
+    `different` is the p-value of its being zero, NaN at one seed, `equivalent` that of its being outside the margin;
+    `alone` is the first one as it was before it was corrected for the number of comparisons.
     """
     if isnan(different):
         return ONE_SEED
@@ -48,7 +50,9 @@ def outcome(mean: float, different: float, equivalent: float, schema: Schema) ->
         return BETTER if (mean < 0) == schema.lower_is_better else WORSE
     margin = schema.margin * schema.times
     unit = schema.unit.removesuffix("s") if margin == 1 else schema.unit
-    return f"{EQUIVALENT} {margin:g}{unit}" if equivalent < _LEVEL else SAME
+    if equivalent < _LEVEL:
+        return f"{EQUIVALENT} {margin:g}{unit}"
+    return CORRECTED if alone < _LEVEL else SAME
 
 
 def model_differences(
@@ -111,11 +115,11 @@ def _compared(pairs: list[tuple[Row, Row]], results: Results) -> list[Row]:
         family += [(row, found)] if found.n else []
     if not family:
         return []
-    different = holm([difference_p(found) for _, found in family])
+    alone = [difference_p(found) for _, found in family]
     equivalent = holm([equivalence_p(found, schema.margin) for _, found in family])
     return [
-        row | {"verdict": outcome(row["mean"], of_zero, of_margin, schema)}
-        for (row, _), of_zero, of_margin in zip(family, different, equivalent, strict=True)
+        row | {"verdict": outcome(row["mean"], of_zero, of_margin, schema, before)}
+        for (row, _), of_zero, of_margin, before in zip(family, holm(alone), equivalent, alone, strict=True)
     ]
 
 

@@ -1,25 +1,23 @@
-"""What was found of the paper's claims, and the pages that say so: results/README.md and blocks of README."""
+"""What was found of the paper's claims, each from the CSV files in results/."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from btrnn.benchmark.records import read_machines
 from btrnn.benchmark.tables import medians
-from btrnn.complexity import bt_parameters, dense_parameters, tt_parameters
+from btrnn.complexity import bt_parameters, dense_parameters
 from btrnn.recovery import records
 from btrnn.recovery.records import SAME_SHAPE, summarise
 from btrnn.reports import shapes
 from btrnn.reports.claims import rules
-from btrnn.reports.claims.rules import Claim, Finding, Verdict, in_share
-from btrnn.reports.pages import RATES, page_of
-from btrnn.reports.render import count, difference_text, marked, paper_values, render, span, text_table
-from btrnn.reports.view import View, published_view, view_of
+from btrnn.reports.claims.rules import Finding, Verdict, in_share
+from btrnn.reports.pages import RATES
+from btrnn.reports.render import count, difference_text, span
+from btrnn.reports.view import View, published_view
 from btrnn.results.differences import BETTER, convergence, model_differences, paired_difference
 from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM
-from btrnn.results.store import collected_experiments, read_results
 from btrnn.results.summary import MAIN_MODELS, panels, read_paper
 
 Findings = dict[str, Finding]
@@ -85,7 +83,7 @@ def _studied(results_dir: Path) -> Studied:
     for view, rows in [*rated, *((view, view.summary) for view in others if not view.first["stand_in"])]:
         for panel in panels(rows[rows["plain"] & rows["paper_id"].isin(MAIN_MODELS)]):
             first = panel.iloc[0]
-            place = "groups apart" if first["protocol"] == "group_folds" else f"{first['scaling']} input"
+            place = "unseen groups" if first["protocol"] == "group_folds" else f"{first['scaling']} input"
             found.append((view, panel, place))
     return found
 
@@ -111,20 +109,23 @@ def _orderings(studied: Studied) -> Findings:
 
 def _convergence(studied: Studied) -> Findings:
     """Find in which runs BT-LSTM reaches the dense model's best loss in fewer epochs and less time."""
-    sooner, said, runs = [], [], []
+    sooner: dict[str, list[bool]] = {}
+    said, runs = [], []
     for view, panel, place in studied:
         times = convergence(panel, view.results.epochs).query("model == @BT_LSTM.name")
         if len(times):
             faster = (times["epochs"] < times["dense_epochs"]) & (times["seconds"] < times["dense_seconds"])
-            ours, dense = times["epochs"].fillna(float("inf")).median(), times["dense_epochs"].median()
-            epochs = f"{ours:.0f} instead of {dense:.0f} epochs" if ours < float("inf") else "mostly never"
+            never, (ours, dense) = int(times["epochs"].isna().sum()), times[["epochs", "dense_epochs"]].median()
+            epochs = f"never in {never}" if 2 * never > len(times) else f"{ours:.0f} instead of {dense:.0f} epochs"
             said.append(f"{view.data}: in {faster.sum()} of {len(times)} runs, {epochs} ({place})")
-            sooner += list(faster)
+            sooner[view.data] = [*sooner.get(view.data, []), *faster]
             runs.append(len(times))
     if not said:
         return {}
-    values = {"runs": said, "sooner": sum(sooner), "total": len(sooner)}
-    return {"convergence": Finding(in_share(sooner), span(pd.Series(runs)), values, studied[0][0].experiment)}
+    counts = [f"{sum(faster)} of {len(faster)} runs on {data}" for data, faster in sooner.items()]
+    verdict = in_share(chain.from_iterable(sooner.values()))
+    values = {"runs": said, "counts": counts}
+    return {"convergence": Finding(verdict, span(pd.Series(runs)), values, studied[0][0].experiment)}
 
 
 def _near_dense(view: View) -> Finding | None:
@@ -192,101 +193,19 @@ def _efficiency(results_dir: Path) -> Findings:
     for key, texts in rules.claim_texts().items():
         times = medians(results_dir, *texts["measured"]) if "measured" in texts else {}
         pairs = [
-            (how, times[dense, phase], times[ours, phase])
+            (how, dense.split(",")[0], times[dense, phase], times[ours, phase])
             for how, dense, ours, phase in texts.get("compared", ())
             if {(dense, phase), (ours, phase)} <= times.keys()
         ]
         if pairs:
-            verdict = in_share(ours < dense for _, dense, ours in pairs)
-            found[key] = Finding(verdict, "-", {"times": [_times_text(*pair) for pair in pairs]})
+            verdict = in_share(ours < dense for *_, dense, ours in pairs)
+            factors = [_factor_text(*pair) for pair in pairs]
+            both = [f"{ours:.3g} instead of {dense:.3g} ms" for *_, dense, ours in pairs]
+            said = [f"{factor} ({pair})" for factor, pair in zip(factors, both, strict=True)]
+            found[key] = Finding(verdict, "-", {"factors": factors, "times": said})
     return found
 
 
-def _times_text(how: str, dense: float, ours: float) -> str:
+def _factor_text(how: str, other: str, dense: float, ours: float) -> str:
     factor = f"{dense / ours:.1f} times faster" if ours < dense else f"{ours / dense:.1f} times slower"
-    return f"{how} {factor} ({ours:.3g} instead of {dense:.3g} ms)".strip()
-
-
-# ---- the pages
-
-
-def all_claims(results_dir: Path) -> list[Claim]:
-    """Return every claim, in the order of the page."""
-    return rules.make_claims(results_dir, all_findings(results_dir))
-
-
-def page_texts(
-    results_dir: Path, written: Collection[Path] = (), known: dict[str, Any] | None = None
-) -> dict[Path, str]:
-    """Return README.md of the results; it links to files that are in `results_dir` or are `written` along with it."""
-    paper, known = read_paper(results_dir / "paper.csv"), known or all_known(results_dir)
-    there = [*written, *(path.relative_to(results_dir) for path in results_dir.glob("*/*"))]
-
-    def table(kind: str) -> str:
-        return claims_table([claim for claim in known["claims"] if claim["kind"] == kind], there)
-
-    text = render(
-        "claims",
-        there=[path.as_posix() for path in there],
-        table=table,
-        published=paper[paper["section"] == "UCF11 published"].to_dict("records"),
-        marked=marked,
-        rules=rules,
-        recovered=records.RECOVERED,
-        **{"modes": modes, "bt": bt_parameters, "tt": tt_parameters, "dense": dense_parameters},
-        **paper_values(results_dir),
-        **{"place": ""} | known,
-    )
-    return {Path("README.md"): text + "\n"}
-
-
-def readme_block(results_dir: Path, template: str, known: dict[str, Any] | None = None) -> str:
-    """Return what stands between markers of README, without blank lines at its ends; its links start beside README."""
-    runs = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
-    return render(
-        template,
-        figure=f"figures/{STUDIES[0]}.png",
-        num_runs=sum(map(len, runs)),
-        devices=sorted({device for table in runs for device in table["device"] if device}),
-        clocks=sorted({machine["processor"] for machine in read_machines(results_dir).values()}),
-        **{"place": f"{results_dir.name}/"} | (known or all_known(results_dir)),
-    )
-
-
-def all_known(results_dir: Path) -> dict[str, Any]:
-    """Return what both pages say: the claims, those of each verdict that occurs, and `studies`, if they are collected.
-
-    A page also says `place`, what leads from it to `results_dir`, with a slash at its end. This takes seconds.
-    """
-    claims, studies = all_claims(results_dir), []
-    verdicts: dict[str, list[Claim]] = {}
-    for claim in sorted(claims, key=lambda claim: rules.VERDICTS.index(claim["verdict"])):
-        verdicts.setdefault(claim["verdict"], []).append(claim)
-    if set(STUDIES) <= (there := set(collected_experiments(results_dir))):
-        for view in (view_of(results_dir, name) for name in (*STUDIES, *{"ucf101_rates_no_dropout"} & there)):
-            ours = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
-            studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
-    known: dict[str, Any] = {"claims": claims, "verdicts": verdicts, "studies": studies}
-    shown_too = {"apart": APART, "rivals": "ucf101_rivals", "people": PEOPLE}
-    shown_too |= {"features": "ucf101_features", "maps": "ucf101_maps"}
-    for key, name in shown_too.items():
-        shown = published_view(results_dir, name)
-        page = page_of(name)
-        known[key] = {"view": shown, "rows": page.differences(shown) if shown else []}
-        known[key]["controls"] = page.controls(shown) if shown else []
-    return known
-
-
-def claims_table(claims: list[Claim], there: Collection[Path], place: str = "") -> str:
-    """Return claims as a Markdown table, with links to files that are `there`, by their paths in the results' folder.
-
-    `place` is what leads from the page to that folder, with a slash at its end.
-    """
-    return text_table(
-        [
-            {"": claim["topic"], "the paper claims": claim["claim"], "paper": claim["paper"], "ours": claim["ours"]}
-            | {"n": claim["n"], "verdict": f"**{claim['verdict']}**", "command": f"`{claim['command']}`"}
-            | {"file": f"[{Path(claim['file']).stem}]({place}{claim['file']})" if Path(claim["file"]) in there else "-"}
-            for claim in claims
-        ]
-    )
+    return f"{how} {factor} than {other}".strip()

@@ -1,0 +1,107 @@
+"""The pages that say what was found of the paper's claims: results/README.md, and blocks of README."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from btrnn.benchmark.records import read_machines
+from btrnn.complexity import bt_parameters, dense_parameters, tt_parameters
+from btrnn.recovery import records
+from btrnn.reports.claims import rules
+from btrnn.reports.claims.findings import APART, PEOPLE, STUDIES, all_findings, modes
+from btrnn.reports.claims.rules import Claim
+from btrnn.reports.pages import RATES, page_of
+from btrnn.reports.render import marked, paper_values, render, text_table
+from btrnn.reports.view import published_view, view_of
+from btrnn.results.schema import BT_LSTM, FLOORS
+from btrnn.results.store import collected_experiments, read_results
+from btrnn.results.summary import read_paper
+
+
+def all_claims(results_dir: Path) -> list[Claim]:
+    """Return every claim, in the order of the page."""
+    return rules.make_claims(results_dir, all_findings(results_dir))
+
+
+def page_texts(
+    results_dir: Path, written: Collection[Path] = (), known: dict[str, Any] | None = None
+) -> dict[Path, str]:
+    """Return README.md of the results; it links to files that are in `results_dir` or are `written` along with it."""
+    paper, known = read_paper(results_dir / "paper.csv"), known or all_known(results_dir)
+    there = [*written, *(path.relative_to(results_dir) for path in results_dir.glob("*/*"))]
+
+    def table(kind: str) -> str:
+        return claims_table([claim for claim in known["claims"] if claim["kind"] == kind], there)
+
+    text = render(
+        "claims",
+        there=[path.as_posix() for path in there],
+        table=table,
+        published=paper[paper["section"] == "UCF11 published"].to_dict("records"),
+        marked=marked,
+        rules=rules,
+        recovered=records.RECOVERED,
+        **{"modes": modes, "bt": bt_parameters, "tt": tt_parameters, "dense": dense_parameters},
+        **paper_values(results_dir),
+        **{"place": ""} | known,
+    )
+    return {Path("README.md"): text + "\n"}
+
+
+def readme_block(results_dir: Path, template: str, known: dict[str, Any] | None = None) -> str:
+    """Return what stands between markers of README, without blank lines at its ends; its links start beside README."""
+    runs = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
+    fits = sum(int(table["model"].isin([floor.name for floor in FLOORS]).sum()) for table in runs if "model" in table)
+    clocks: dict[str, str] = {}
+    for machine in read_machines(results_dir).values():
+        name = machine["processor"] if machine["device"] == "cpu" else machine["device"]
+        clocks[name] = max(clocks.get(name, ""), machine["date"])
+    return render(
+        template,
+        figure=f"figures/{STUDIES[0]}.png",
+        num_runs=sum(map(len, runs)) - fits,
+        num_fits=fits,
+        devices=sorted({device for table in runs for device in table["device"] if device}),
+        clocks=clocks,
+        **paper_values(results_dir),
+        **{"place": f"{results_dir.name}/"} | (known or all_known(results_dir)),
+    )
+
+
+def all_known(results_dir: Path) -> dict[str, Any]:
+    """Return what both pages say: the claims, those of each verdict that occurs, and `studies`, if they are collected.
+
+    A page also says `place`, what leads from it to `results_dir`, with a slash at its end. This takes seconds.
+    """
+    claims, studies = all_claims(results_dir), []
+    verdicts: dict[str, list[Claim]] = {}
+    for claim in sorted(claims, key=lambda claim: rules.VERDICTS.index(claim["verdict"])):
+        verdicts.setdefault(claim["verdict"], []).append(claim)
+    if set(STUDIES) <= (there := set(collected_experiments(results_dir))):
+        for view in (view_of(results_dir, name) for name in (*STUDIES, *{"ucf101_rates_no_dropout"} & there)):
+            ours = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
+            studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
+    known: dict[str, Any] = {"claims": claims, "verdicts": verdicts, "studies": studies}
+    shown_too = {"apart": APART, "rivals": "ucf101_rivals", "people": PEOPLE}
+    shown_too |= {"features": "ucf101_features", "maps": "ucf101_maps"}
+    for key, name in shown_too.items():
+        shown = published_view(results_dir, name)
+        page = page_of(name)
+        known[key] = {"view": shown, "rows": page.differences(shown) if shown else []}
+        known[key]["controls"] = page.controls(shown) if shown else []
+    return known
+
+
+def claims_table(claims: list[Claim], there: Collection[Path], place: str = "") -> str:
+    """Return claims as a Markdown table, with links to files that are `there`, by their paths in the results' folder.
+
+    `place` is what leads from the page to that folder, with a slash at its end.
+    """
+    return text_table(
+        [
+            {"": claim["topic"], "the paper claims": claim["claim"], "paper": claim["paper"], "ours": claim["ours"]}
+            | {"n": claim["n"], "verdict": f"**{claim['verdict']}**", "command": f"`{claim['command']}`"}
+            | {"file": f"[{Path(claim['file']).stem}]({place}{claim['file']})" if Path(claim["file"]) in there else "-"}
+            for claim in claims
+        ]
+    )
