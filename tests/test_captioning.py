@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import ANY
 
 import numpy as np
 import pandas as pd
@@ -281,8 +282,33 @@ def test_a_run_leaves_captions_words_and_pictures_and_is_tested_again(make_confi
     said = run_dir / "summary.json"
     assert json.loads(said.read_text()) == summary, "it is written anew only if that is asked"
     another = run.evaluate(run_dir, rewrite=True)
-    assert json.loads(said.read_text()) == summary | another | git_state()
+    rewritten = json.loads(said.read_text())
+    assert rewritten["finished"] >= summary["finished"]
+    assert rewritten == summary | another | git_state() | {"finished": rewritten["finished"]}
     assert set(pd.read_csv(run_dir / "captions.csv")["caption"]) == {vocabulary.words[4]}
+    table = (run_dir / "splits.csv").read_text()
+    (run_dir / "splits.csv").write_text(table.replace("test", "val", 1))
+    with pytest.raises(ConfigError, match=r"is of other data than are there now, by its splits\.csv"):
+        run.evaluate(run_dir, rewrite=True)
+    (run_dir / "splits.csv").write_text(table)
+    write = Captioning.write_outputs
+
+    def broken(*given):
+        write(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Captioning, "write_outputs", broken)
+    with pytest.raises(KeyboardInterrupt):
+        run.evaluate(run_dir, rewrite=True)
+    assert not said.exists(), "new captions beside old scores are no finished run"
+    with pytest.raises(ConfigError, match=r"was being rewritten; .*--rewrite"):
+        run.train(config)
+    monkeypatch.setattr(Captioning, "write_outputs", write)
+    assert run.evaluate(run_dir, rewrite=True) == another
+    assert run.train(config) == json.loads(said.read_text()) == rewritten | {"finished": ANY}
+    (run_dir / "config.yaml").write_text((run_dir / "config.yaml").read_text().replace("test: true", "test: false"))
+    with pytest.raises(ConfigError, match="the run was not tested"):
+        run.evaluate(run_dir, rewrite=True)
 
 
 def test_a_run_that_broke_off_ends_with_the_same_weights(make_config, monkeypatch):

@@ -53,7 +53,7 @@ class Again:
 def again(monkeypatch: pytest.MonkeyPatch) -> type[Again]:
     """Let graphs do their work again, on any device."""
     monkeypatch.setattr(GraphedSteps, "make", Again)
-    monkeypatch.setattr(run, "_check_trainer", lambda *_: None)
+    monkeypatch.setattr(run, "check_trainer", lambda *_: None)
     monkeypatch.setattr(Again, "made", 0)
     monkeypatch.setattr(Again, "replayed", 0)
     return Again
@@ -241,7 +241,7 @@ GRAPH = {"graph": True, "accelerator": "gpu"}
 def test_what_a_device_cannot_do_is_refused(monkeypatch, trainer, section, number, cuda, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     with pytest.raises(ConfigError, match=message):
-        run._check_trainer(DictConfig({"trainer": trainer, "section": section}), number)
+        run.check_trainer(DictConfig({"trainer": trainer, "section": section}), number)
 
 
 def test_it_is_refused_before_any_work(make_config):

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError
-from btrnn.engine.weights import export_weights, moved, read_weights
+from btrnn.engine.weights import _digest, export_weights, moved, read_weights
 from btrnn.reports.writing import card_texts
 from btrnn.results.store import collect, write_results
 from btrnn.storage.files import LARGEST_BYTES, ResultsError, add_to_index
@@ -146,6 +146,32 @@ def test_what_was_changed_after_the_export_is_refused(tmp_path):
         read_weights(path)
     with pytest.raises(FileNotFoundError, match=r"there is no file .*other\.safetensors"):
         read_weights(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{task: {_target_: joblib.load, filename: x.pkl}}", "task._target_ is joblib.load, which is no network"),
+        ("{data: {sets: [{_target_: btrnn.storage.atomic.replace_file}]}}", r"data.sets.0._target_ is btrnn.storage"),
+        ("{model: {layer: {_target_: btrnn.data.encoders.torch.load}}}", "which is no network"),
+        ("{model: {layer: {_target_: btrnn.nn.compress.compress}}}", "which is no network"),
+        ("{task: {_target_: btrnn.nowhere.LSTM}}", "which is no network"),
+        ("{data_dir: '${oc.env:HOME}'}", "data_dir is .*refers to nothing else"),
+        ("{logger: {project: theirs}}", "it has a logger"),
+        ("{experiment: [", "holds no readable configuration"),
+        ("[]", "holds no run's configuration"),
+    ],
+)
+def test_a_file_of_weights_calls_no_code_but_networks_and_data(tmp_path, value, said):
+    path = exported(tmp_path)
+    given = read_weights(path)
+    text = value
+    if value.startswith("{") and value.endswith("}"):
+        text = OmegaConf.to_yaml(OmegaConf.merge(given.config, OmegaConf.create(value)))
+    parts = {"config": text, "reported": header(path)["reported"], "vocabulary": ""}
+    save_file(given.state, path, parts | {"sha256": _digest([*parts.values()], given.state)})
+    with pytest.raises(ConfigError, match=said):
+        read_weights(path)
 
 
 def test_weights_of_another_network_are_refused(trained, tmp_path, videos_dir):

@@ -18,14 +18,44 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
+from btrnn.engine.config import ConfigError
 from btrnn.ops import native
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+_PRECISIONS = ("32-true", "bf16-mixed")  # of `trainer.precision`
 _PLACES = ("data_dir=", "results_dir=")  # where a run reads and writes changes none of its numbers
 _PACKAGES = ("torch", "opt_einsum", "tednet", "tensorly-torch", "tensorly")
+
+
+def check_trainer(config: DictConfig, number: int) -> None:
+    """Check what Lightning would take, but not do as asked, and what it does not know.
+
+    Raises:
+        ConfigError: The message says what would be done.
+    """
+    trainer = config.trainer
+    precision, graph = trainer.get("precision", _PRECISIONS[0]), trainer.get("graph", False)
+    if precision not in _PRECISIONS:
+        raise ConfigError(
+            f"trainer.precision={precision}: runs have {' or '.join(_PRECISIONS)}. float16 would need scaled losses, "
+            "which clipped gradients and a fused Adam do not go with; bfloat16 has float32's range, and needs no scale"
+        )
+    if not isinstance(graph, bool):
+        raise ConfigError(f"trainer.graph={graph}: true makes each training step one CUDA graph, false does not")
+    on_cuda = trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    needs = {
+        "needs a CUDA device, and there is none, or trainer.accelerator names another": on_cuda,
+        f"is for one device, and there are {number}": number == 1,
+        "makes a step of every batch, and cannot accumulate": trainer.get("accumulate_grad_batches", 1) == 1,
+        "is for batches of repeated shapes, and each of captions has its own": config.section != "captioning",
+    }
+    for need, met in needs.items():
+        if graph and not met:
+            raise ConfigError(f"trainer.graph=true {need}; trainer.graph=false trains without")
 
 
 def _glibc() -> ctypes.CDLL | None:

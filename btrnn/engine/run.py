@@ -23,15 +23,15 @@ from btrnn.data.module import DataModule
 from btrnn.engine import callbacks, processes
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
 from btrnn.engine.finished import summarise
-from btrnn.engine.machine import GraphedSteps, git_state, reuse_freed_memory, start_memory_anew
+from btrnn.engine.machine import GraphedSteps, check_trainer, provenance, reuse_freed_memory, start_memory_anew
 from btrnn.engine.start import begin, read_start
 from btrnn.engine.weights import WholeCheckpointIO, load_weights, moved, previous_checkpoint, read_state, read_weights
-from btrnn.storage.atomic import locked, replace_file
+from btrnn.storage.atomic import locked, move_file, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 from btrnn.tasks import NonFiniteLossError, Outputs, Task
 
 log = logging.getLogger(__name__)
-_PRECISIONS = ("32-true", "bf16-mixed")  # of `trainer.precision`
+_ASIDE = "summary_before.json"  # while a finished run is rewritten
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     with ExitStack() as held:
         held.enter_context(callbacks.quiet_lightning())
         number = processes.number_of(config.trainer)
-        _check_trainer(config, number)
+        check_trainer(config, number)
         if number > 1 and not processes.started():
             return processes.launch(train, config, number)
         if number > 1:
@@ -73,33 +73,6 @@ def train(config: DictConfig) -> dict[str, Any]:
     return summary
 
 
-def _check_trainer(config: DictConfig, number: int) -> None:
-    """Check what Lightning would take, but not do as asked, and what it does not know.
-
-    Raises:
-        ConfigError: The message says what would be done.
-    """
-    trainer = config.trainer
-    precision, graph = trainer.get("precision", _PRECISIONS[0]), trainer.get("graph", False)
-    if precision not in _PRECISIONS:
-        raise ConfigError(
-            f"trainer.precision={precision}: runs have {' or '.join(_PRECISIONS)}. float16 would need scaled losses, "
-            "which clipped gradients and a fused Adam do not go with; bfloat16 has float32's range, and needs no scale"
-        )
-    if not isinstance(graph, bool):
-        raise ConfigError(f"trainer.graph={graph}: true makes each training step one CUDA graph, false does not")
-    on_cuda = trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    needs = {
-        "needs a CUDA device, and there is none, or trainer.accelerator names another": on_cuda,
-        f"is for one device, and there are {number}": number == 1,
-        "makes a step of every batch, and cannot accumulate": trainer.get("accumulate_grad_batches", 1) == 1,
-        "is for batches of repeated shapes, and each of captions has its own": config.section != "captioning",
-    }
-    for need, met in needs.items():
-        if graph and not met:
-            raise ConfigError(f"trainer.graph=true {need}; trainer.graph=false trains without")
-
-
 def _begin(config: DictConfig, run_dir: Path, held: ExitStack) -> dict[str, Any] | None:
     """Lock the folder, and return the summary of a finished run; make another's folder ready, or refuse."""
     try:
@@ -108,6 +81,8 @@ def _begin(config: DictConfig, run_dir: Path, held: ExitStack) -> dict[str, Any]
         raise ConfigError(f"the run folder {run_dir} cannot be written ({error}); choose another results_dir") from None
     held.enter_context(locked(run_dir))  # another process asked for the same run waits, and then finds it finished
     saved_path, summary_path = run_dir / "config.yaml", run_dir / "summary.json"
+    if (run_dir / _ASIDE).exists():
+        raise ConfigError(f"{run_dir} was being rewritten; `experiments/evaluate.py --rewrite {run_dir}` ends that")
     if any(path.exists() for path in (run_dir / "metrics.csv", *_resume_paths(run_dir), summary_path)):
         refuse_other_run(config, saved_path)
     if summary_path.exists():
@@ -192,25 +167,34 @@ def evaluate(path: Path, *, data_dir: Path | None = None, rewrite: bool = False)
     Args:
         path: The run's folder, or a file of results/weights.
         data_dir: Where the data are, if not where the run found them.
-        rewrite: Put what comes out into the run's folder, whose summary then says today's commit: where a search or a
-            score has changed since.
+        rewrite: Put what comes out into the run's folder, whose summary then says today's commit and time: where a
+            search or a score has changed since. If that is broken off, the folder is no finished run until the same
+            call ends.
 
     Returns:
         The test metrics.
 
     Raises:
         FileNotFoundError: `path` is neither.
-        ConfigError: It is damaged, its weights are those of another network, or what is to be rewritten is also of its
-            last weights, which no folder keeps.
+        ConfigError: It is damaged, its weights are those of another network, or what is to be rewritten is not of a
+            run's folder, of a run that was not tested, of other data by now, or also of its last weights, which no
+            folder keeps.
     """
+    if rewrite and not path.is_dir():
+        raise ConfigError(f"{path} is not the folder of a run: there is nothing to be rewritten")
     weights = read_weights(path)
     config = weights.config if data_dir is None else moved(weights.config, data_dir=str(data_dir))
+    if rewrite and not config.test:
+        raise ConfigError(f"{path}: the run was not tested (test=false), so that it can choose; it stays so")
     if config.logger:
         evaluating = {"logger": {"job_type": "evaluate", "save_dir": str(path)}}
         config = DictConfig(OmegaConf.merge(config, evaluating))
-    with callbacks.quiet_lightning(), callbacks.logged(config) as logger:
+    with ExitStack() as held:
+        if rewrite:
+            held.enter_context(locked(path))
+        held.enter_context(callbacks.quiet_lightning())
+        logger = held.enter_context(callbacks.logged(config))
         data, task = _make(config)
-        summary = read_json(path / "summary.json", RUN_AGAIN) if rewrite else {}
         if rewrite and data.last_tested:
             raise ConfigError(f"{path}: its last weights were tested too, and are not kept: train it again elsewhere")
         trainer = _trainer(processes.one_device(config), [], logger)
@@ -219,9 +203,32 @@ def evaluate(path: Path, *, data_dir: Path | None = None, rewrite: bool = False)
         if logger is not None:
             logger.experiment.summary.update(metrics)
         if rewrite:
-            task.write_outputs(path, data, chosen, {})
-            replace_file(path / "summary.json", json.dumps(summary | metrics | git_state(), indent=2) + "\n")
+            _rewrite(path, task, data, metrics, chosen)
         return metrics
+
+
+def _rewrite(run_dir: Path, task: Task, data: DataModule, metrics: dict[str, Any], chosen: Outputs) -> None:
+    """Put the outcome of another test into a run's folder, whose summary is set aside meanwhile.
+
+    Raises:
+        ConfigError: The data are not those of the run, or the folder is not of a finished one.
+    """
+    summary_path, aside = run_dir / "summary.json", run_dir / _ASIDE
+    found = summary_path if summary_path.exists() else aside
+    if not found.exists():
+        raise ConfigError(f"{run_dir} is not a finished run: it has no summary.json")
+    summary = read_json(found, RUN_AGAIN)
+    differ = sorted(name for name, value in data.facts().items() if summary.get(name, value) != value)
+    if data.splits.to_csv(index=False) != (run_dir / "splits.csv").read_text(encoding="utf-8"):
+        differ.append("splits.csv")
+    if differ:
+        raise ConfigError(f"{run_dir} is of other data than are there now, by its {', '.join(differ)}")
+    if found != aside:
+        move_file(summary_path, aside)
+    task.write_outputs(run_dir, data, chosen, {})
+    now = {name: value for name, value in provenance().items() if name in ("git_commit", "git_dirty", "finished")}
+    replace_file(summary_path, json.dumps(summary | metrics | now, indent=2) + "\n")
+    aside.unlink()
 
 
 def _make(config: DictConfig, number: int = 1) -> tuple[DataModule, Task]:

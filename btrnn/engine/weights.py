@@ -20,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from btrnn.engine.config import ConfigError, read_config
+from btrnn.engine.foreign import read_foreign_config
 from btrnn.storage.atomic import move_file, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 
@@ -209,7 +210,7 @@ def _read_file(path: Path) -> Weights:
             f"{path} is not what was exported: the digest of its content is {found}, its header says "
             f"{header['sha256']}; restore the file, or export the run again"
         )
-    config = DictConfig(OmegaConf.create(header["config"]))
+    config = read_foreign_config(header["config"], path)
     return Weights(config, state, json.loads(header["reported"]), header["vocabulary"])
 
 
