@@ -1,8 +1,10 @@
 """Archives, unpacked so that nothing leaves the folder they are unpacked in, and none fills the disk."""
 
+import errno
 import logging
 import shutil
 import stat
+import struct
 import subprocess
 import time
 import zipfile
@@ -19,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 _LARGEST_RATIO = 20  # of an archive's content to its bytes: texts are packed to a tenth, pictures and videos not at all
 _LOOK_SECONDS = 0.05
+# what zipfile raises at damaged bytes, taken for an offset, a way of packing that it lacks, or a mark of a password
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)
 
 
 def unpackers() -> list[str]:
@@ -121,7 +125,9 @@ def unpack_zip(path: Path, folder: Path, wanted: tuple[str, ...], within: tuple[
                 move_file(unpacking / name, folder / name)
     except FileNotFoundError:
         raise DownloadError(f"{path} lacks one of {', '.join(wanted)}: replace it, or delete it") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: an offset before the file
+            raise
         raise DownloadError(f"{path} is damaged ({error}): replace it, or delete it") from error
 
 

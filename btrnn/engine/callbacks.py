@@ -240,13 +240,30 @@ def logged(config: DictConfig) -> Iterator[WandbLogger | None]:
         if logger is not None:
             import wandb  # which the logger has done before
 
-            wandb.finish()
+            with _whatever_wandb_does():
+                wandb.finish()
+
+
+def tell(logger: WandbLogger | None, summary: dict[str, Any], media: dict[str, Any]) -> None:
+    """Give W&B what came out of a run, which is kept whatever becomes of that; nothing without a logger."""
+    if logger is not None:
+        with _whatever_wandb_does():
+            logger.experiment.summary.update(summary)
+            if media:
+                logger.experiment.log(media)
+
+
+@contextmanager
+def _whatever_wandb_does() -> Iterator[None]:
+    """Say what W&B fails with, and go on: a finished run is not lost by it."""
+    try:
+        yield
+    except Exception as error:  # of any type: those of wandb have none in common
+        log.warning("W&B has not taken all of this run's log (%s); nothing of the run is lost", error)
 
 
 def _begun_logger(config: DictConfig) -> WandbLogger | None:
     """Begin a W&B run, offline where it does not begin as asked; say so, and give None, where it does not at all."""
-    import wandb  # here, since it takes a second, and many a run goes without
-
     remedies = (
         "it is logged offline, below {}/wandb; `wandb login` opens an account, `wandb sync` sends it",
         "its numbers are in {} alone; logger=none asks for that",
@@ -256,7 +273,7 @@ def _begun_logger(config: DictConfig) -> WandbLogger | None:
             logger: WandbLogger = instantiate(config.logger, **changes)
             logger.log_hyperparams(cast("dict[str, Any]", OmegaConf.to_container(config)))
             return logger
-        except (wandb.errors.Error, ValueError, OSError) as error:
+        except Exception as error:  # of any type: those of wandb have none in common
             place = remedy.format(config.logger.get("save_dir", config.run_dir))
             log.warning("W&B takes no log of this run (%s): %s", str(error).rstrip("."), place)
     return None

@@ -141,10 +141,7 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number
         task.write_outputs(run_dir, data, chosen, last)
         if logger is not None:
             media = task.media(data, chosen)
-    if logger is not None:
-        logger.experiment.summary.update(summary)
-        if media:
-            logger.experiment.log(media)
+    callbacks.tell(logger, summary, media)
     return summary
 
 
@@ -200,8 +197,7 @@ def evaluate(path: Path, *, data_dir: Path | None = None, rewrite: bool = False)
         trainer = _trainer(processes.one_device(config), [], logger)
         _prepare(data, task)
         metrics, chosen, _ = _test(trainer, task, data, weights.state, path, trained=False)
-        if logger is not None:
-            logger.experiment.summary.update(metrics)
+        callbacks.tell(logger, metrics, {})
         if rewrite:
             _rewrite(path, task, data, metrics, chosen)
         return metrics

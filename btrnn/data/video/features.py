@@ -69,6 +69,8 @@ def _num_made(array: Path, index: Path, mark: Mark) -> int:
     try:
         found = json.loads(index.read_text())
         num_made: int = found.pop("rows")
+        if not isinstance(num_made, int) or num_made < 0:
+            raise ValueError(f"its number of rows is {num_made}")
         if found == mark:
             return min(num_made, len(np.load(array, mmap_mode="r")))
         reason = f"they are of {found}, not of {mark}"
