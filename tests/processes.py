@@ -153,3 +153,8 @@ if __name__ == "__main__":
     gc.freeze()  # else each script would look through all that was imported, and so copy it
     _become(_next_script())
     runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has begun."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -21,6 +21,7 @@ from btrnn.data.video.decode_pool import DecodeTask, clip_rng, decode_clips
 from btrnn.data.video.decoding import DecoderMissingError, VideoError, read_sampled_frames
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
 from tests.clips import positions_shown, write_audio, write_clip
+from tests.processes import children
 
 FRAMES_CACHED = 3
 
@@ -336,10 +337,6 @@ def test_a_killed_build_goes_on(tmp_path: Path, decoded: list[str]) -> None:
     while any(Path(f"/proc/{pid}").exists() for pid in workers):  # they end by themselves
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_two_builders_do_not_disturb_each_other(root: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import random
 import re
 import runpy
 import shutil
@@ -576,6 +577,26 @@ def test_a_zip_that_would_leave_its_folder_or_fill_the_disk_is_refused(
         unpack_zip(path, folder, ("wanted",))
     assert list(folder.iterdir()) == []
     assert [path.name for path in tmp_path.iterdir()] == ["archive.zip", "data"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_zip_with_any_bytes_changed_is_unpacked_or_called_damaged(tmp_path: Path, seed: int) -> None:
+    path, rng = tmp_path / "archive.zip", random.Random(seed)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(3):
+            archive.writestr(f"wanted/{number}", f"line {number}\n" * 20)
+    whole, outcomes = path.read_bytes(), set()
+    for trial in range(100):
+        content = bytearray(whole)
+        for _ in range(rng.randint(1, 3)):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        path.write_bytes(content)
+        try:
+            unpack_zip(path, tmp_path / str(trial), ("wanted",))
+            outcomes.add("unpacked")
+        except DownloadError as error:
+            outcomes.add("said" if str(path) in str(error) else f"said without the archive: {error}")
+    assert outcomes == {"unpacked", "said"}
 
 
 @pytest.mark.usefixtures("bsdtar")

@@ -90,7 +90,7 @@ def test_features_are_made_once_and_go_on_after_a_stop(tmp_path: Path, cache: Fr
     assert network.calls == 9
 
 
-@pytest.mark.parametrize("damage", ["clips", "array", "index"])
+@pytest.mark.parametrize("damage", ["clips", "array", "index", "rows"])
 def test_features_of_other_frames_and_damaged_ones_are_made_anew(
     tmp_path: Path, cache: FrameCache, network: Corners, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -102,6 +102,8 @@ def test_features_of_other_frames_and_damaged_ones_are_made_anew(
         cache = opened(tmp_path)
     elif damage == "array":
         array.write_bytes(array.read_bytes()[: size // 2])
+    elif damage == "rows":
+        index.write_text(index.read_text().replace('"rows": 4', '"rows": -1'))
     else:
         index.write_text(index.read_text()[:-9])
     with caplog.at_level(logging.WARNING):

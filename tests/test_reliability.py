@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import stat
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -28,6 +29,7 @@ from btrnn.storage.atomic import locked, replace_file
 
 from . import reliability
 from .conftest import ROOT, small_run
+from .processes import children
 
 Record = Callable[[str, Callable[[int], Counter[str]]], None]
 SEED = 0
@@ -189,6 +191,23 @@ def test_two_who_draw_into_one_folder_do_not_disturb_each_other(tmp_path):
 def test_a_worker_that_the_system_ends_is_said():
     with pytest.raises(ChildProcessError, match=r"drawing: the system ended a worker.*the same command goes on"):
         make_in_parallel(signal.raise_signal, [signal.SIGKILL] * 2, title="drawing", total=2, num_workers=2)
+
+
+def test_workers_that_draw_end_with_the_process_that_was_killed() -> None:
+    code = "import time; from btrnn.data.standins import make_in_parallel as make\n"
+    code += "make(time.sleep, [60, 60], title='drawing', total=2, num_workers=2)"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(workers := children(process.pid)) < 3:  # two, and the tracker of what they share
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(1)
+    process.kill()
+    process.wait()
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < deadline, "a worker stays"
+        time.sleep(0.01)
 
 
 def test_a_folder_is_held_by_whoever_may_write_to_it(tmp_path):

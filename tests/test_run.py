@@ -15,6 +15,7 @@ import pytest
 import torch
 import wandb
 from lightning import LightningModule
+from wandb.sdk.mailbox.mailbox_handle import HandleAbandonedError
 
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError
@@ -416,15 +417,17 @@ def test_a_checkpoint_that_lightning_left_amid_an_epoch_is_not_gone_on_from(make
     assert not left.exists()
 
 
-@pytest.mark.parametrize("refused", [("online",), ("online", "offline")])
+@pytest.mark.parametrize(
+    ("refused", "error"), [(("online",), wandb.errors.UsageError), (("online", "offline"), HandleAbandonedError)]
+)
 def test_a_run_goes_on_offline_where_wandb_refuses_and_without_it_where_that_fails_too(
-    make_config, monkeypatch, caplog, refused
+    make_config, monkeypatch, caplog, refused, error
 ):
     begin = wandb.init
 
     def refuse(**options):
         if options["mode"] in refused:
-            raise wandb.errors.UsageError("no login")
+            raise error("no login")
         return begin(**options)
 
     monkeypatch.setenv("WANDB_MODE", "online")
@@ -436,6 +439,20 @@ def test_a_run_goes_on_offline_where_wandb_refuses_and_without_it_where_that_fai
     logs = list(Path(config.run_dir).glob("wandb/offline-run-*/run-*.wandb"))
     assert [b"val/accuracy" in wandb_record(log) for log in logs] == [True] * (2 - len(refused))
     assert ("logger=none" in caplog.text) == (len(refused) == 2)
+
+
+def test_a_run_is_not_lost_where_wandb_fails_at_its_end(make_config, monkeypatch, caplog):
+    def broken():
+        raise HandleAbandonedError("the service has gone")
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = make_config("logger=wandb", "scale.video.max_epochs=1", "+trainer.limit_train_batches=2")
+    finish = wandb.finish
+    monkeypatch.setattr(wandb, "finish", broken)
+    summary = run.train(config)
+    finish()
+    assert json.loads((Path(config.run_dir) / "summary.json").read_text()) == summary
+    assert "W&B has not taken all of this run's log (the service has gone)" in caplog.text
 
 
 def test_a_full_disk_ends_the_command_in_one_line_and_the_repeated_one_goes_on(tmp_path):

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -53,7 +54,7 @@ def claim(path: Path, ours: dict[str, object], folders: Iterable[str]) -> None:
     if path.is_file():
         try:
             theirs = json.loads(path.read_text())
-        except json.JSONDecodeError:
+        except ValueError:  # of JSON's grammar or of UTF-8
             theirs = "nothing that can be read"
         if theirs != ours:
             raise ValueError(f"{path} says {theirs}, but {ours} was asked for: take another folder, or delete {root}")
@@ -97,7 +98,7 @@ def make_in_parallel(
             # A worker of joblib, as Hydra's joblib launcher makes it: new interpreters do not know how it was started.
             multiprocessing.set_start_method("spawn", force=True)
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_take_one_thread) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
             # The workers, begun by the first submit, inherit the mask: Ctrl-C ends this process, which ends them.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             with _without_main_script():
@@ -127,6 +128,14 @@ def _without_main_script() -> Iterator[None]:
             main["__file__"] = path
 
 
-def _take_one_thread() -> None:
-    """Let a worker's matrix products use one thread: as many for each of as many workers make all half as fast."""
+def _begin_worker() -> None:
+    """Give a worker's matrix products one thread, of which more make all half as fast, and end it with its caller."""
     threadpool_limits(1)
+    threading.Thread(target=_end_with_caller, daemon=True).start()
+
+
+def _end_with_caller() -> None:
+    """Wait until the caller is gone, also by a kill, which the executor's workers would not see, and end the worker."""
+    if caller := multiprocessing.parent_process():
+        caller.join()
+    os._exit(1)
