@@ -272,6 +272,32 @@ def test_what_a_build_that_was_killed_at_its_end_left_is_removed(
     assert left == {"cache.json", "frames.u8", "lock", "report.json"}
 
 
+BROKEN_LINES = {
+    "no UTF-8": lambda line: b"\xff" + line,
+    "a list": lambda line: b"[]",
+    "other keys": lambda line: b'{"a": 1}',
+    "a row of none": lambda line: re.sub(rb'"row": \d+', b'"row": -1', line),
+    "a row of words": lambda line: re.sub(rb'"row": \d+', b'"row": "one"', line),
+}
+
+
+@pytest.mark.parametrize("damage", BROKEN_LINES)
+@pytest.mark.parametrize("number", [0, 2])
+def test_progress_that_cannot_be_read_costs_work_alone(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, damage: str
+) -> None:
+    whole = build(root, tmp_path / "whole")
+    with monkeypatch.context() as context:
+        stop_after(context, 4)
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "cache")
+    progress = tmp_path / "cache" / "progress.jsonl"
+    lines = progress.read_bytes().splitlines()
+    lines[number] = BROKEN_LINES[damage](lines[number])
+    progress.write_bytes(b"\n".join(lines))
+    assert (build(root, tmp_path / "cache").frames == whole.frames).all()
+
+
 @pytest.mark.parametrize("damage", ["row lost", "array cut", "array missing", "progress empty", "other seed"])
 def test_what_a_stopped_build_lost_is_decoded_again(
     root: Path, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, damage: str

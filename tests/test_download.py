@@ -543,6 +543,12 @@ def test_what_another_could_send_in_the_servers_place_is_not_fetched(tmp_path: P
         download(url, tmp_path / "file")
 
 
+def test_what_an_address_holds_of_secrets_is_not_said(tmp_path: Path) -> None:
+    with pytest.raises(DownloadError) as told:
+        download("http://me:mine@example.org/file?token=secret#x", tmp_path / "file")
+    assert str(told.value).startswith("http://example.org/file is not fetched")
+
+
 def test_the_sites_are_asked_by_https_and_coco_is_held_to_its_digests() -> None:
     sites = [archives.UCF11_URL, archives.COCO_URL, archives.KARPATHY_URL, archives.FLICKR8K_URL]
     assert all(url.startswith("https://") for url in (*sites, *archives.MNIST_URLS.values()))

@@ -168,6 +168,18 @@ def test_weights_that_cannot_be_fetched_are_a_clear_error(monkeypatch: pytest.Mo
         load_encoder("resnet101")
 
 
+@pytest.mark.parametrize("content", [b"", b"something else"])
+def test_a_file_of_weights_that_is_not_the_published_one_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = tmp_path / "hub" / "checkpoints" / "resnet101-cd907fc2.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(EncoderError, match=rf"{path.name} is damaged: its SHA-256 is .*delete it"):
+        load_encoder("resnet101")
+
+
 def test_unknown_encoder_is_named(unchecked: None) -> None:
     with pytest.raises(ValueError, match=r"must be one of efficientnet_lite0, .*'vgg'"):
         load_encoder("vgg")
@@ -266,7 +278,7 @@ def test_stopped_work_goes_on(tmp_path: Path, calls: list[int], monkeypatch: pyt
     np.testing.assert_array_equal(result.array[result.rows], expected(list(range(8))))
 
 
-@pytest.mark.parametrize("damage", ["encoder", "index", "array", "no array"])
+@pytest.mark.parametrize("damage", ["encoder", "index", "no UTF-8", "entries", "array", "no array"])
 def test_features_that_do_not_fit_are_made_anew(
     tmp_path: Path, calls: list[int], caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
@@ -278,6 +290,10 @@ def test_features_that_do_not_fit_are_made_anew(
         index.write_text(index.read_text().replace("efficientnet_lite0", "resnet50"))
     elif damage == "index":
         index.write_text("{")
+    elif damage == "no UTF-8":
+        index.write_bytes(b"\xff" + index.read_bytes())
+    elif damage == "entries":
+        index.write_text(index.read_text().replace('"row"', '"line"'))
     elif damage == "array":
         array.write_bytes(array.read_bytes()[:-10])
     else:

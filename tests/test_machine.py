@@ -35,3 +35,12 @@ def test_the_command_can_be_given_again_on_another_machine(monkeypatch):
     said = ["train.py", "model=bt_lstm", "modes={input: [320, 180]}", "seed=0,1", "data_dir=/mine", "results_dir=/mine"]
     monkeypatch.setattr(sys, "argv", said)
     assert provenance()["command"] == "python train.py model=bt_lstm 'modes={input: [320, 180]}' seed=0,1"
+
+
+def test_the_command_keeps_no_secret(monkeypatch):
+    monkeypatch.setattr(
+        "sys.argv", ["train.py", "seed=0", "+logger.api_key=123", "--token=abc", "hydra.env.PASSWORD_X=a=b"]
+    )
+    assert provenance()["command"] == (
+        "python train.py seed=0 +logger.api_key=HIDDEN --token=HIDDEN hydra.env.PASSWORD_X=HIDDEN"
+    )

@@ -4,6 +4,7 @@ A convolutional network's last map says what is where; it is averaged over the c
 that is the one vector a picture that "Show and Tell" takes; more cells keep apart what stands apart.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -143,6 +144,11 @@ def _from_torchvision(name: EncoderName) -> Encoder:
     from torchvision.models.feature_extraction import create_feature_extractor
 
     weights = get_model_weights(name).DEFAULT
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    if file.exists():  # which torch would read as it is: its digest is looked at when it is downloaded alone
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        if not digest.startswith(file.stem.rpartition("-")[2]):
+            raise EncoderError(f"{file} is damaged: its SHA-256 is {digest}; delete it, and it is downloaded anew")
     try:
         # not get_model(name, weights=weights): it reads a file of weights as a pickle, which may run anything
         network = get_model(
@@ -150,7 +156,6 @@ def _from_torchvision(name: EncoderName) -> Encoder:
         )
         network.load_state_dict(weights.get_state_dict(check_hash=True, weights_only=True))
     except (OSError, RuntimeError, UnpicklingError) as error:
-        file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
         raise EncoderError(
             f"the weights of {name} cannot be fetched ({error}). They are downloaded once, from {weights.url} to "
             f"{file}: run this with a connection, or put the file there; or take encoder=efficientnet_lite0, whose "

@@ -106,7 +106,7 @@ def download(
             failures = 0 if got > before else failures + 1
             if failures >= attempts:
                 raise DownloadError(
-                    f"cannot download {url}: {error}. {size_text(got)} are kept in {part}; "
+                    f"cannot download {_shown(url)}: {error}. {size_text(got)} are kept in {part}; "
                     "the same command goes on from there."
                 ) from error
             logger.warning("broken off at %s (%s), trying again", size_text(got), error)
@@ -116,8 +116,8 @@ def download(
     if sha256 not in (None, found):
         part.unlink()
         raise DownloadError(
-            f"{url} gave another file than the one that is published: its SHA-256 is {found}, not {sha256}. It is "
-            "deleted; repeat the command, and if this comes again, do not trust that server"
+            f"{_shown(url)} gave another file than the one that is published: its SHA-256 is {found}, not {sha256}. "
+            "It is deleted; repeat the command, and if this comes again, do not trust that server"
         )
     move_file(part, path)
     told = "as published" if sha256 else f"{found}; none is published to compare it with"
@@ -129,7 +129,15 @@ def _check_address(url: str, sha256: str | None) -> None:
     parts = urllib.parse.urlsplit(url)
     trusted = sha256 is not None or parts.hostname in ("127.0.0.1", "localhost", "::1")
     if not (parts.scheme == "https" or (parts.scheme == "http" and trusted)):
-        raise DownloadError(f"{url} is not fetched: only https tells whose answer comes; give an address with https://")
+        raise DownloadError(
+            f"{_shown(url)} is not fetched: only https tells whose answer comes; give an address with https://"
+        )
+
+
+def _shown(url: str) -> str:
+    """Return an address as it may stand in a log: without a user's name, a password or a key that a query holds."""
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 class _BrokenOffError(Exception):
@@ -151,7 +159,7 @@ def _fetch(url: str, part: Path, about_bytes: int | None, sha256: str | None) ->
             return _fetch(url, part, about_bytes, sha256)
         if error.code >= 500:
             raise _BrokenOffError(f"the server answers {error.code} {error.reason}") from error
-        raise DownloadError(f"cannot download {url}: the server answers {error.code} {error.reason}") from error
+        raise DownloadError(f"cannot download {_shown(url)}: the server answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenOffError(str(error) or type(error).__name__) from error
     with response:
@@ -162,7 +170,7 @@ def _fetch(url: str, part: Path, about_bytes: int | None, sha256: str | None) ->
         total = None if length is None else start + int(length)
         _check_size(url, total, about_bytes)
         size = "size unknown" if total is None else size_text(total)
-        logger.info("downloading %s (%s, %s of it there already)", url, size, size_text(start))
+        logger.info("downloading %s (%s, %s of it there already)", _shown(url), size, size_text(start))
         progress = show_progress(part.stem, total, done=start, in_bytes=True)
         with part.open("ab" if start else "wb") as file, progress as advance:
             while chunk := _read(response):
@@ -190,7 +198,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 def _check_size(url: str, total: int | None, about_bytes: int | None) -> None:
     if total is not None and about_bytes is not None and not about_bytes / 2 <= total <= about_bytes * 2:
         raise DownloadError(
-            f"cannot download {url}: the server sends {size_text(total)}, but the file has about "
+            f"cannot download {_shown(url)}: the server sends {size_text(total)}, but the file has about "
             f"{size_text(about_bytes)}, so this is something else."
         )
 

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import platform
+import re
 import resource
 import shlex
 import shutil
@@ -27,6 +28,7 @@ from btrnn.ops import native
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _PRECISIONS = ("32-true", "bf16-mixed")  # of `trainer.precision`
+_SECRET = re.compile(r"^(.*(?:key|token|secret|password)\w*)=.*", re.IGNORECASE | re.DOTALL)
 _PLACES = ("data_dir=", "results_dir=")  # where a run reads and writes changes none of its numbers
 _PACKAGES = ("torch", "opt_einsum", "tednet", "tensorly-torch", "tensorly")
 
@@ -127,9 +129,14 @@ def provenance() -> dict[str, Any]:
     return {
         "threads": torch.get_num_threads(),
         **git_state(),
-        "command": shlex.join(["python", *(word for word in sys.argv if not word.startswith(_PLACES))]),
+        "command": shlex.join(["python", *(_shown(word) for word in sys.argv if not word.startswith(_PLACES))]),
         "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
+
+
+def _shown(word: str) -> str:
+    """Return a word of a command as it may be published: without the value of what is named as a secret."""
+    return _SECRET.sub(r"\1=HIDDEN", word)
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:

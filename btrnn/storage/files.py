@@ -46,6 +46,20 @@ def read_csv(path: Path, needed: list[str], remedy: str, texts: tuple[str, ...] 
     return table
 
 
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Read the JSON objects of a file's lines, up to one that is none: its writer was stopped, or it is damaged."""
+    found = []
+    for line in path.read_bytes().splitlines():
+        try:
+            content = json.loads(line)
+        except ValueError:  # of JSON's grammar or of UTF-8
+            break
+        if not isinstance(content, dict):
+            break
+        found.append(content)
+    return found
+
+
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """Read a JSON file that must hold one object; `remedy` ends the message where it does not.
 

@@ -26,6 +26,7 @@ from btrnn.data.encoders import EncoderName, load_encoder
 from btrnn.data.fetch import show_progress
 from btrnn.data.pictures import ImageError, read_image
 from btrnn.storage.atomic import locked, replace_file, replacing, reserve
+from btrnn.storage.files import read_json_lines
 
 logger = logging.getLogger(__name__)
 
@@ -136,23 +137,18 @@ def _entries(cache_dir: Path, settings: Settings) -> list[_Entry]:
     index, array = cache_dir / "features.jsonl", cache_dir / "features.npy"
     if not (index.exists() and array.exists()):
         return []
-    lines = []
-    for line in index.read_text().splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:  # the work was stopped while it wrote this line
-            break
+    lines = read_json_lines(index)
     found = lines[0] if lines else "nothing that can be read"
     if found != settings:
         logger.warning("The features in %s are made anew: they say %s, not %s.", index, found, settings)
         return []
-    entries = [_Entry(**line) for line in lines[1:]]
     try:
+        entries = [_Entry(**line) for line in lines[1:]]
         num_rows = len(np.load(array, mmap_mode="r"))
-    except (ValueError, OSError, EOFError) as error:
-        logger.warning("The features in %s are made anew: %s", array, error)
+        return [entry for entry in entries if entry.row is None or 0 <= entry.row < num_rows]
+    except (ValueError, TypeError, OSError, EOFError) as error:
+        logger.warning("The features in %s are made anew: they or their index are damaged (%s)", array, error)
         return []
-    return [entry for entry in entries if entry.row is None or entry.row < num_rows]
 
 
 def _known(cache_dir: Path, settings: Settings, wanted: dict[str, tuple[int, int]]) -> dict[str, _Entry]:

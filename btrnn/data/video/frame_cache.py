@@ -26,6 +26,7 @@ from btrnn.data.fetch import show_progress
 from btrnn.data.video.decode_pool import DecodedClip, DecodeTask, decode_clips, row_bytes
 from btrnn.data.video.decoding import VALUES_PER_FRAME, Decoder, VideoError, require_decoder
 from btrnn.storage.atomic import locked, move_file, replace_file, reserve
+from btrnn.storage.files import read_json_lines
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ FORMAT_VERSION = 1  # raise it when decoding, resizing or the layout changes: ol
 MAX_UNDECODABLE = 0.02  # of all files; more of them means that the data folder is broken
 SHORT_CLIP = 6  # frames; the paper feeds 6 and pads clips that have fewer
 
+_DAMAGED = (LookupError, TypeError, ValueError, AttributeError)  # what other JSON than ours raises where it is read
 _UNFINISHED = ("progress.jsonl", "frames.partial", "frames.compact")
 Settings = dict[str, Any]
 
@@ -144,13 +146,14 @@ def _read_mark(cache_dir: Path, settings: Settings) -> list[DecodedClip] | None:
     try:
         found = json.loads(mark.read_text())
         reason = _difference(found["settings"], settings)
-    except (ValueError, KeyError, TypeError):
-        reason = f"{mark.name} is damaged"
+        clips = [DecodedClip(**clip) for clip in found["clips"]]
+    except _DAMAGED as error:
+        reason = f"{mark.name} is damaged ({type(error).__name__}: {error})"
     if reason is None:
-        wanted = len(found["clips"]) * row_bytes(settings["frames_cached"])
+        wanted = len(clips) * row_bytes(settings["frames_cached"])
         size = array.stat().st_size if array.exists() else 0
         if size == wanted:
-            return [DecodedClip(**clip) for clip in found["clips"]]
+            return clips
         reason = f"{array.name} has {size} bytes in place of {wanted}"
     logger.warning("The frame cache in %s is made anew: %s.", cache_dir, reason)
     return None
@@ -209,20 +212,21 @@ def _read_progress(cache_dir: Path, settings: Settings) -> dict[int, DecodedClip
     partial, progress = cache_dir / "frames.partial", cache_dir / "progress.jsonl"
     if not (partial.exists() and progress.exists()):
         return {}
-    lines = []
-    for line in progress.read_text().splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:  # the build was stopped while it wrote this line
-            break
-    reason = _difference(lines[0], settings) if lines else f"{progress.name} is damaged"
+    lines = read_json_lines(progress)
+    try:
+        reason = _difference(lines[0], settings)
+        clips = [DecodedClip(**line) for line in lines[1:]]
+        if not all(0 <= clip.row < len(settings["files"]) for clip in clips):
+            raise ValueError("a row of no clip")
+    except _DAMAGED as error:
+        reason = f"{progress.name} is damaged ({type(error).__name__}: {error})"
     if reason is not None:
         logger.warning("The unfinished frame cache in %s is made anew: %s.", cache_dir, reason)
         return {}
     size = row_bytes(settings["frames_cached"])
     done = {}
     with partial.open("rb") as array:
-        for clip in (DecodedClip(**line) for line in lines[1:]):
+        for clip in clips:
             array.seek(clip.row * size)
             # After a power cut a line may be on disk and its row not: the checksum tells.
             if clip.reason is not None or zlib.crc32(array.read(size)) == clip.checksum:
