@@ -2,6 +2,7 @@ import errno
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -218,8 +219,8 @@ def test_a_damaged_cache_is_made_anew(
     assert "is made anew: " + ("cache.json is damaged" if damage == "mark" else "frames.u8 has") in caplog.text
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Make decoding stop with Ctrl-C after some clips."""
+def build_until_stopped(root: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Build a cache whose decoding stops with Ctrl-C after some clips."""
     original = decode_clips
 
     def interrupted(*arguments: object, **keywords: object):  # type: ignore[no-untyped-def]
@@ -228,7 +229,10 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
                 raise KeyboardInterrupt
             yield result
 
-    monkeypatch.setattr(module, "decode_clips", interrupted)
+    with monkeypatch.context() as context:
+        context.setattr(module, "decode_clips", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build(root, cache_dir)
 
 
 def test_a_stopped_build_goes_on(
@@ -239,10 +243,7 @@ def test_a_stopped_build_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     whole = build(root, tmp_path / "whole")
-    with monkeypatch.context() as context:
-        stop_after(context, 4)
-        with pytest.raises(KeyboardInterrupt):
-            build(root, tmp_path / "cache")
+    build_until_stopped(root, tmp_path / "cache", monkeypatch, 4)
     assert not (tmp_path / "cache" / "frames.u8").exists()
     with (tmp_path / "cache" / "progress.jsonl").open("a") as lines:
         lines.write('{"row": 4, "cl')  # as if stopped while writing
@@ -287,10 +288,7 @@ def test_progress_that_cannot_be_read_costs_work_alone(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, damage: str
 ) -> None:
     whole = build(root, tmp_path / "whole")
-    with monkeypatch.context() as context:
-        stop_after(context, 4)
-        with pytest.raises(KeyboardInterrupt):
-            build(root, tmp_path / "cache")
+    build_until_stopped(root, tmp_path / "cache", monkeypatch, 4)
     progress = tmp_path / "cache" / "progress.jsonl"
     lines = progress.read_bytes().splitlines()
     lines[number] = BROKEN_LINES[damage](lines[number])
@@ -304,10 +302,7 @@ def test_what_a_stopped_build_lost_is_decoded_again(
 ) -> None:
     seed = 1 if damage == "other seed" else 0
     whole = build(root, tmp_path / "whole", sampling_seed=seed)
-    with monkeypatch.context() as context:
-        stop_after(context, 4)
-        with pytest.raises(KeyboardInterrupt):
-            build(root, tmp_path / "cache")
+    build_until_stopped(root, tmp_path / "cache", monkeypatch, 4)
     decoded.clear()
     array = tmp_path / "cache" / "frames.partial"
     row = FRAMES_CACHED * 57_600
