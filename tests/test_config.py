@@ -47,6 +47,22 @@ def in_turn(choices, turn):
     return choices[turn:] + choices[:turn]
 
 
+def test_jobs_of_a_cluster_have_a_gpu_and_go_on_when_their_time_is_over():
+    words = [
+        "hydra/launcher=submitit_slurm",
+        "hydra.launcher.partition=long",
+        "experiment=ucf11",
+        "model=lstm",
+        "seed=0",
+    ]
+    done = run_script(ROOT / "experiments" / "train.py", *words, "--cfg", "hydra", "--package", "hydra.launcher")
+    assert done.returncode == 0, done.stderr
+    assert "UserWarning" not in done.stderr
+    launcher = OmegaConf.create(done.stdout)
+    asked = ("gpus_per_node", "mem_gb", "timeout_min", "max_num_timeout", "partition")
+    assert [launcher[name] for name in asked] == [1, 16, 240, 20, "long"]
+
+
 def fits_the_code(config):
     check_targets(config)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

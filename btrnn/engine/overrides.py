@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,7 +186,9 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
         sys.exit(f"error: {explain(error)}")
     _failed[os.getpid()] = 0
     try:
-        main()
+        with warnings.catch_warnings():  # our submitit_slurm stands in place of the launcher's on purpose
+            warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_slurm' is validated against")
+            main()
     except KeyboardInterrupt:
         sys.exit("stopped: the same command goes on")
     if _failed.pop(os.getpid()):
