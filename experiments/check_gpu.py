@@ -1,4 +1,4 @@
-"""Print which bars a GPU meets, from what `make check-gpu` has just measured into results/local."""
+"""Print which bars a GPU meets, by what `make check-gpu` has just measured into results/local; fail if not all."""
 
 from pathlib import Path
 
@@ -10,8 +10,15 @@ from btrnn.storage.files import ResultsError
 
 
 def main() -> None:
-    """Print a row for each bar."""
-    print(text_table(gpu_bars(Path("results", LOCAL)), "simple"))
+    """Print a row for each bar.
+
+    Raises:
+        ResultsError: One is not met, or was not measured.
+    """
+    bars = gpu_bars(Path("results", LOCAL))
+    print(text_table(bars, "simple"))
+    if missed := sum(bar["verdict"] != "met" for bar in bars):
+        raise ResultsError(f"{missed} of {len(bars)} bars are not met, or were not measured")
 
 
 if __name__ == "__main__":

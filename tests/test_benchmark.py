@@ -281,7 +281,10 @@ def test_the_bars_of_a_gpu_are_judged_by_medians_and_by_all_three_models(tmp_pat
             epochs = tmp_path / "gpu" / "runs" / "ucf11" / model / "seed0" / "metrics.csv"
             epochs.parent.mkdir(parents=True, exist_ok=True)
             epochs.write_text("seconds\n" + "0.181\n" * (400 if model == "c" else 500))
-        bars = gpu_bars(tmp_path)
+        counts = "errors='0' failures='0' skipped='1' tests='9'"
+        (tmp_path / "gpu" / "tests.xml").write_text(f"<testsuites><testsuite {counts}/></testsuites>")
+        *bars, tests = gpu_bars(tmp_path)
+        assert tests["verdict"] == "met"
         assert [bar["measured"] for bar in bars[:6]] == ["-", "-", "0.5", "-", "5", "2"]
         assert [bar["verdict"] for bar in bars[2:]] == ["not met", "not measured", "met", "not met", expected]
     assert bars[-1]["measured"] == "272"  # of which the last hundred epochs are estimated
