@@ -87,15 +87,22 @@ def draw(folder: Path) -> None:
     motions.make_motions(folder / "motions", 4, num_workers=1)
 
 
-def cache(folder: Path) -> None:
-    """Cache the frames of the clips in `videos`."""
+def cache(folder: Path) -> Any:
+    """Cache the frames of the clips in `videos`, and return the cache."""
     import pandas as pd
 
     from btrnn.data.video.frame_cache import build_frame_cache
 
     clips = pd.DataFrame({"clip": sorted(path.stem for path in (folder / "videos").iterdir())})
     clips["path"] = clips["clip"] + ".mpg"
-    build_frame_cache(clips, folder / "videos", folder / "cache", frames_cached=3, num_workers=1)
+    return build_frame_cache(clips, folder / "videos", folder / "cache", frames_cached=3, num_workers=1)
+
+
+def clip_features(folder: Path) -> None:
+    """Cache the frames of the clips in `videos`, and make features of them."""
+    from btrnn.data.video.features import encode_frames
+
+    encode_frames(cache(folder), folder / "cache", "efficientnet_lite0", 1)
 
 
 def features(folder: Path) -> None:
@@ -126,6 +133,7 @@ def train(folder: Path) -> None:
 WORKS = {  # and what they import
     "draw": (draw, ("btrnn.data.standins.motions", "btrnn.data.standins.scenes")),
     "cache": (cache, ("btrnn.data.video.frame_cache",)),
+    "clip_features": (clip_features, ("btrnn.data.video.features", "efficientnet_lite_pytorch")),
     "features": (features, ("btrnn.data.captions.features", "efficientnet_lite_pytorch")),
     "publish": (publish, ("btrnn.reports.publishing", "btrnn.reports.writing")),
     "train": (train, ("btrnn.engine.run", "btrnn.tasks", "btrnn.models", "btrnn.data.video.dataset")),

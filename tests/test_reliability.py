@@ -39,6 +39,7 @@ COUNTS = {  # of `make test`, and of `make reliability`
     "a kill and a full disk while stand-ins are drawn": (1, 20),
     "a kill and a full disk while clips are cached": (1, 20),
     "a kill and a full disk while features are made": (1, 20),
+    "a kill and a full disk while features of clips are made": (1, 20),
     "a kill and a full disk while results are published": (1, 20),
     "damaged videos": (20, 1000),
     "damaged pictures": (60, 1000),
@@ -98,6 +99,7 @@ WORKS = {
     "draw": "a kill and a full disk while stand-ins are drawn",
     "cache": "a kill and a full disk while clips are cached",
     "features": "a kill and a full disk while features are made",
+    "clip_features": "a kill and a full disk while features of clips are made",
     "train": "a kill and a full disk in training, also of its checkpoints",
     "publish": "a kill and a full disk while results are published",
 }
