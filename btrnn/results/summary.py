@@ -173,8 +173,9 @@ def scales(runs: pd.DataFrame) -> list[str]:
 
 def rows_of(row: Row, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of runs, epochs or predictions, with `fold`, that belong to the runs behind a summary's row."""
-    seeds, table = [int(seed) for seed in row["seeds"].split(",")], with_folds(table)
-    chosen: pd.DataFrame = table[(table["name"] == row["name"]) & table["seed"].isin(seeds)]
+    seeds = [int(seed) for seed in row["seeds"].split(",")]
+    names = [name for name in table["name"].unique() if _FOLD.split(name)[0] == row["name"]]
+    chosen = with_folds(table[table["name"].isin(names) & table["seed"].isin(seeds)])
     return chosen[chosen["origin"] == row["origin"]] if "origin" in chosen else chosen
 
 
