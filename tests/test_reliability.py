@@ -51,10 +51,10 @@ PLACE = ROOT / "results" / "reliability.md"
 PAGE = """# What happens when something fails
 
 Faults made on purpose by `make reliability`, which writes the line of each when it is through. Of every one it was
-checked that there is no traceback without a message of ours, and that it ends; of kills and full disks, that the result is
-that of undisturbed work, to the byte; of what is damaged or senseless, that it is used, or left out with its reason. A
-command line has several overrides; a training is killed up to three times, and counts where it ended before its kill as
-well. The machine: {machine}, shared with other work; {versions}.
+checked that there is no traceback without a message of ours, and that it ends; of kills and full disks, that the result
+is that of undisturbed work, to the byte; of what is damaged or senseless, that it is used, or left out with its reason.
+A command line has several overrides; a training is killed up to three times, and counts where it ended before its
+kill as well. The machine: {machine}, shared with other work; {versions}.
 
 | what was done | how often | what came out | minutes | commit |
 |---|---|---|---|---|
