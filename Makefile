@@ -81,7 +81,7 @@ rivals-ucf101: setup ## other small W on the same folds, after the choice of the
 	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(RANK_1) task.learning_rate=1e-2
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rivals scale=$(SCALE) $(SEED)
 
-features-ucf101: setup ## features of EfficientNet-Lite0 in place of pixels on the same folds, after the choice of rates: 88 runs
+features-ucf101: setup ## features of EfficientNet-Lite0 in place of pixels on the same folds, after the choice of rates: 94 runs
 	@$(RUN) experiments/reproduce.py experiment=ucf101_features_rates_scaled scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/train.py experiment=ucf101_features scale=$(SCALE) $(SEED) \
 		model=lstm,bt_lstm trainer.precision=bf16-mixed

@@ -102,6 +102,7 @@ CHOSEN_BY = {  # the study that chose the rates of an experiment, for all its mo
     "ucf101_groups": "ucf101_groups_rates",
     "ucf101_rivals": "ucf101_rivals_rates_scaled",
     "ucf101_features": "ucf101_features_rates_scaled",
+    "ucf101_maps": "ucf101_maps_rates_scaled",
     "weizmann": "weizmann_rates",
     "captioning_flickr8k": "captioning_flickr8k_rates",
 }
