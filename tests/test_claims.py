@@ -15,10 +15,11 @@ from btrnn.benchmark.settings import Point
 from btrnn.recovery import records
 from btrnn.reports import shapes
 from btrnn.reports.benchmark import speed_block
-from btrnn.reports.claims import claim_pages
+from btrnn.reports.claims import claim_pages, findings
 from btrnn.reports.claims.claim_pages import readme_block
 from btrnn.reports.claims.findings import all_findings
 from btrnn.reports.claims.rules import VERDICTS, Claim, claim_texts, in_share, no_worse, tells_apart
+from btrnn.reports.view import view_of
 from btrnn.results.differences import convergence, paired_difference
 from btrnn.results.schema import model_of, schema_of
 from btrnn.results.store import collect, write_results
@@ -217,6 +218,20 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
     page = claim_pages.page_texts(results_dir)[Path("README.md")]  # rivals are compared with block terms
     said = "LSTM on averaged pixels, values = 5 minus BT-LSTM, R = 4 +0.000 [+0.000, +0.000] (equivalent within 0.03)."
     assert f"BT-LSTM is not shown to be better: {said}\n" in page
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"), [([1, 5, np.nan], "5 instead of 9 epochs"), ([1, np.nan, np.nan], "never in 2")]
+)
+def test_runs_that_never_come_to_the_dense_model_s_loss_count_in_the_median(monkeypatch, epochs, said):
+    times = pd.DataFrame(
+        {"model": "bt_lstm", "epochs": epochs, "seconds": epochs, "dense_epochs": 9, "dense_seconds": 9}
+    )
+    monkeypatch.setattr(findings, "convergence", lambda *_: times)
+    view = view_of(ROOT / "results", "weizmann")
+    verdict, _, texts, _ = findings._convergence([(view, pd.DataFrame(), "here")])["convergence"]
+    assert texts["runs"] == [f"Weizmann: in {sum(epoch < 9 for epoch in epochs)} of 3 runs, {said} (here)"]
+    assert verdict == "partly"
 
 
 def test_accuracies_of_the_paper_s_own_data_are_compared(tmp_path):
