@@ -1,6 +1,6 @@
 """Which page shows which experiment: those of the tasks, and of the studies of rates and of shapes."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import pandas as pd
@@ -153,6 +153,7 @@ _TASKS = {VIDEO.prefixes: _VIDEO, GENERATION.prefixes: _GENERATION, CAPTIONING.p
 # ---- learning rates
 
 
+@lru_cache(maxsize=1)  # one page asks for it several times
 def _with_choice(view: View) -> pd.DataFrame:
     """Return the summary by model and rate, with `best`: whether a rate has its model's lowest mean in validation.
 

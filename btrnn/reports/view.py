@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from btrnn.figures.file import FigureFile, Frames
 from btrnn.figures.series import COLUMNS
 from btrnn.reports.render import data_name, setting_text, span
 from btrnn.results.schema import LATER, STAND_INS, VIDEO, Schema, schema_of
-from btrnn.results.store import Results, collected_experiments, read_results, read_with_local
+from btrnn.results.store import LOCAL, Results, collected_experiments, read_results, read_with_local, result_paths
 from btrnn.results.summary import Row, beside_paper, read_paper, rows_of, scales, summarise
 from btrnn.storage.files import ResultsError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # so that what is worked out of a view can be kept by it
 class View:
     """What is shown of one experiment at one scale.
 
@@ -134,15 +134,25 @@ def views_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool
     Raises:
         ResultsError: There is no run; the message says which scales there are.
     """
-    results = (read_with_local if local else read_results)(results_dir, experiment)
-    there = scales(results.runs)
+    tables = result_paths(results_dir, experiment) + result_paths(results_dir / LOCAL, experiment)
+    files = [path for path in (*tables, results_dir / "paper.csv") if path.exists()]
+    stamps = tuple((path, stat.st_ino, stat.st_size, stat.st_mtime_ns) for path in files for stat in [path.stat()])
+    views = _views(results_dir, experiment, local, stamps)
+    there = [str(view.results.runs["scale"].iloc[0]) for view in views]
     if (scale or not there) and scale not in there:
         raise ResultsError(
             f"no finished run of {experiment!r} at scale {scale!r} in {results_dir}; "
             f"scales there: {', '.join(sorted(there)) or 'none'}"
         )
-    runs = [results.runs[results.runs["scale"] == name] for name in ([scale] if scale else there)]
-    return [View(results_dir, experiment, results._replace(runs=rows), local) for rows in runs]
+    return [view for view, name in zip(views, there, strict=True) if scale in ("", name)]
+
+
+@lru_cache(maxsize=128)
+def _views(results_dir: Path, experiment: str, local: bool, _stamps: tuple[object, ...]) -> tuple[View, ...]:
+    """Read all views of an experiment; they are kept, as long as the stamps of their files are the same."""
+    results = (read_with_local if local else read_results)(results_dir, experiment)
+    runs = [results.runs[results.runs["scale"] == name] for name in scales(results.runs)]
+    return tuple(View(results_dir, experiment, results._replace(runs=rows), local) for rows in runs)
 
 
 def view_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool = False) -> View:

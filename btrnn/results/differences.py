@@ -95,7 +95,8 @@ def control_differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame
     schema = schema_of(summary["experiment"].iloc[0])
     summary = summary[~summary["model"].isin([floor.name for floor in FLOORS])]
     alike = ["label", "origin", *(name for name in schema.panel if name not in schema.controls)]
-    groups = [rows.to_dict("records") for _, rows in summary.groupby(alike, dropna=False, sort=False)]
+    cut = summary.groupby(alike, dropna=False, sort=False)
+    groups = [rows.to_dict("records") for _, rows in cut if not rows["plain"].all()]
     pairs = [(first, second) for rows in groups for first, second in product(rows, rows) if second["plain"]]
     return pd.DataFrame(_compared([(first, second) for first, second in pairs if not first["plain"]], results))
 

@@ -50,19 +50,9 @@ def page_texts(
 
 def readme_block(results_dir: Path, template: str, known: dict[str, Any] | None = None) -> str:
     """Return what stands between markers of README, without blank lines at its ends; its links start beside README."""
-    runs = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
-    fits = sum(int(table["model"].isin([floor.name for floor in FLOORS]).sum()) for table in runs if "model" in table)
-    clocks: dict[str, str] = {}
-    for machine in read_machines(results_dir).values():
-        name = machine["processor"] if machine["device"] == "cpu" else machine["device"]
-        clocks[name] = max(clocks.get(name, ""), machine["date"])
     return render(
         template,
         figure=f"figures/{STUDIES[0]}.png",
-        num_runs=sum(map(len, runs)) - fits,
-        num_fits=fits,
-        devices=sorted({device for table in runs for device in table["device"] if device}),
-        clocks=clocks,
         **paper_values(results_dir),
         **{"place": f"{results_dir.name}/"} | (known or all_known(results_dir)),
     )
@@ -89,7 +79,19 @@ def all_known(results_dir: Path) -> dict[str, Any]:
         page = page_of(name)
         known[key] = {"view": shown, "rows": page.differences(shown) if shown else []}
         known[key]["controls"] = page.controls(shown) if shown else []
-    return known
+    return known | _made_on(results_dir)
+
+
+def _made_on(results_dir: Path) -> dict[str, Any]:
+    """Return of how many runs, and fits of floors, the published rows are, and which devices and clocks measured."""
+    runs = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
+    fits = sum(int(table["model"].isin([floor.name for floor in FLOORS]).sum()) for table in runs if "model" in table)
+    clocks: dict[str, str] = {}
+    for machine in read_machines(results_dir).values():
+        name = machine["processor"] if machine["device"] == "cpu" else machine["device"]
+        clocks[name] = max(clocks.get(name, ""), machine["date"])
+    devices = sorted({device for table in runs for device in table["device"] if device})
+    return {"num_runs": sum(map(len, runs)) - fits, "num_fits": fits, "devices": devices, "clocks": clocks}
 
 
 def claims_table(claims: list[Claim], there: Collection[Path], place: str = "") -> str:
