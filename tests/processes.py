@@ -88,7 +88,7 @@ def run_script(
 def run_code(code: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a text as a script, where the annotations of the package are not executed."""
     with TemporaryDirectory(prefix="code-") as folder:
-        path = Path(folder, "code.py")
+        path = Path(folder, "script.py")
         path.write_text(code, encoding="utf-8")
         return run_script(path, *words, environment=environment)
 

@@ -102,13 +102,15 @@ class Case(NamedTuple):
     batch: tuple[Tensor, ...]
 
 
-def video(layer: Callable[..., nn.Module]) -> Case:
+def video(layer: Callable[..., nn.Module], *, ragged: bool = False, **stacked: float) -> Case:
     def make() -> Task:
-        recurrent = layer(6, 4, batch_first=True, input_dropout=0.3, recurrent_dropout=0.4)
+        recurrent = layer(6, 4, batch_first=True, input_dropout=0.3, recurrent_dropout=0.4, **stacked)
         options = {"learning_rate": 1e-3, "learning_rate_decay": 0.5, "classifier_l2": 0.01}
         return VideoClassification(VideoClassifier(recurrent, num_classes=3), **options)
 
     frames, mask = torch.randn(5, 3, 6, dtype=torch.float64), torch.ones(5, 3, dtype=torch.bool)
+    if ragged:  # the padding stands first; of the first process's clips none is as long as the second's
+        mask = torch.arange(3) >= torch.tensor([[1], [2], [0], [1], [0]])
     return Case(make, VideoBatch(frames, mask, torch.tensor([0, 2, 1, 1, 0]), torch.arange(5)))
 
 
@@ -194,7 +196,16 @@ def steps_of_processes(case: Case, task: Task, number: int, monkeypatch) -> list
 
 @pytest.mark.parametrize("number", [2, 7], ids=["uneven", "some_without_rows"])
 @pytest.mark.parametrize(
-    "make", [lambda: video(LSTM), lambda: video(GRU), generation, captioning], ids=["lstm", "gru", "draw", "captions"]
+    "make",
+    [
+        lambda: video(LSTM),
+        lambda: video(GRU),
+        lambda: video(LSTM, ragged=True),
+        lambda: video(LSTM, num_layers=2, dropout=0.5, bidirectional=True),
+        generation,
+        captioning,
+    ],
+    ids=["lstm", "gru", "ragged", "stacked", "draw", "captions"],
 )
 def test_processes_that_share_a_batch_do_together_what_one_does(make, number, monkeypatch):
     torch.manual_seed(0)

@@ -66,7 +66,7 @@ class Recurrent(RecurrentStack):
         time, batch = input.shape[time_axis], input.shape[batch_axis]
         if is_tracing():  # sizes are tensors then: that of the batch may stay one
             time = len(input.unbind(time_axis))
-        mask = self._mask(input.select(time_axis, 0), self.input_dropout, in_order=True)
+        mask = self._mask(input.select(time_axis, 0), self.input_dropout)
         data = input if mask is None else input * mask.unsqueeze(time_axis)
         flat, final = self._run_layers(data, [batch] * time, initial)
         sequence = flat.view(time, batch, self.num_directions * self.hidden_size)
@@ -79,10 +79,10 @@ class Recurrent(RecurrentStack):
         batch_sizes: list[int] = [*sizes.unbind()] if is_tracing() else sizes.tolist()
         self._check_input(data, "a PackedSequence of (rows, I)", dims=(2,))
         initial = _reorder(self._initial(hx, data, batch_sizes[0]), packed.sorted_indices)
-        mask = self._mask(data[: batch_sizes[0]], self.input_dropout, in_order=False)
+        mask = self._mask(data[: batch_sizes[0]], self.input_dropout, packed.sorted_indices)
         if mask is not None:
             data = data * torch.cat([mask[:size] for size in batch_sizes])
-        outputs, final = self._run_layers(data, batch_sizes, initial)
+        outputs, final = self._run_layers(data, batch_sizes, initial, packed.sorted_indices)
         output = PackedSequence(outputs, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
         return output, _reorder(final, packed.unsorted_indices)
 

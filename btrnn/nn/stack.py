@@ -225,27 +225,34 @@ class RecurrentStack(nn.Module):
         """
         raise NotImplementedError
 
-    def _run_layers(self, data: Tensor, batch_sizes: list[int], initial: States) -> tuple[Tensor, States]:
+    def _run_layers(
+        self, data: Tensor, batch_sizes: list[int], initial: States, order: Tensor | None = None
+    ) -> tuple[Tensor, States]:
         """Run all layers over whole sequences.
 
         Args:
             data: The input, padded as `forward` got it or the (rows, I) data of a PackedSequence.
             batch_sizes: How many rows each step has: see `btrnn.ops.steps.Steps`.
             initial: The state before the first step.
+            order: Which row of the batch each row of the first step is; None where they are the same.
 
         Returns:
             The last layer's output, step below step, (sum of batch_sizes, H x directions), and the final state.
         """
         finals: list[States] = []
-        in_order = data.dim() == 3  # a PackedSequence's rows are sorted by length
+        every_step_has_all = data.dim() == 3
         for layer in range(self.num_layers):
             if layer > 0 and self.dropout:
-                data = F.dropout(data, self.dropout, self.training)
+                if every_step_has_all and shared_batch.shared() is not None:
+                    rows = data.view(len(batch_sizes), batch_sizes[0], -1)
+                    data = shared_batch.dropout(rows, self.dropout, self.training, batch_axis=1).flatten(0, 1)
+                else:
+                    data = F.dropout(data, self.dropout, self.training)
             outputs = []
             for direction in range(self.num_directions):
                 k = layer * self.num_directions + direction
                 start, steps = tuple(part[k] for part in initial), Steps(batch_sizes, reverse=direction == 1)
-                mask = self._mask(start[0], self.recurrent_dropout, in_order=in_order)
+                mask = self._mask(start[0], self.recurrent_dropout, order)
                 output, final = self._unroll(self._gates(k, data), steps, start, self._recurrent_tensors(k), mask)
                 outputs.append(output)
                 finals.append(final)
@@ -259,11 +266,15 @@ class RecurrentStack(nn.Module):
             gates = (gates.transpose(0, 1) if self.batch_first else gates).flatten(0, 1)
         return gates + getattr(self, f"bias{self._suffixes[k]}") if self.bias else gates
 
-    def _mask(self, like: Tensor, probability: float, *, in_order: bool) -> Tensor | None:
-        """Draw a scaled mask of the shape of `like`, rows in the batch's order or not; None if nothing is dropped."""
+    def _mask(self, like: Tensor, probability: float, order: Tensor | None = None) -> Tensor | None:
+        """Draw a scaled mask of the shape of `like`; None if nothing is dropped.
+
+        The mask of a row belongs to its place in the batch; `order` says which each row of `like` has.
+        """
         if not (self.training and probability):
             return None
-        return (shared_batch.dropout if in_order else F.dropout)(torch.ones_like(like), probability, True)
+        mask = shared_batch.dropout(torch.ones_like(like), probability, True)
+        return mask if order is None else mask.index_select(0, order)
 
     def extra_repr(self) -> str:
         """Describe the layer as torch does, and how many parameters stand for W, and for U where it is not dense."""

@@ -85,31 +85,35 @@ def common_stream(device: str = "cpu") -> Iterator[None]:
         module.set_rng_state(own)
 
 
-def draw(function: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+def draw(function: Callable[[Tensor], Tensor], like: Tensor, batch_axis: int = 0) -> Tensor:
     """Draw numbers for the rows of a batch.
 
     Args:
         function: Draws from torch's generator, of the shape of its argument, whose values are 1 where it matters.
-        like: (rows, ..), one row for each that this process has of the batch.
+        like: (rows, ..), one row for each that this process has of the batch; or with the rows at another axis.
+        batch_axis: At which axis they are.
 
     Returns:
-        (rows, ..): `function(like)` where the batch is not shared, else the rows that are this process's.
+        Of the shape of `like`: `function(like)` where the batch is not shared, else the rows that are this process's.
     """
     if _share is None:
         return function(like)
+    shape = list(like.shape)
+    shape[batch_axis] = _share.whole
     with common_stream(like.device.type):
-        drawn = function(like.new_ones(_share.whole, *like.shape[1:]))
-    return drawn[_share.first : _share.first + len(like)]
+        drawn = function(like.new_ones(shape))
+    return drawn.narrow(batch_axis, _share.first, like.shape[batch_axis])
 
 
-def dropout(input: Tensor, probability: float, training: bool) -> Tensor:
+def dropout(input: Tensor, probability: float, training: bool, batch_axis: int = 0) -> Tensor:
     """Drop numbers of (rows, ..) as `torch.nn.functional.dropout`, and of a shared batch those that one process would.
 
     Args:
-        input: One row for each that this process has of the batch.
+        input: One row for each that this process has of the batch, at `batch_axis`.
         probability: Of dropping a number.
         training: Nothing is dropped without.
+        batch_axis: At which axis the rows are.
     """
     if _share is None or not (training and probability):
         return F.dropout(input, probability, training)
-    return input * draw(lambda like: F.dropout(torch.ones_like(like), probability), input)
+    return input * draw(lambda like: F.dropout(torch.ones_like(like), probability), input, batch_axis)
