@@ -28,27 +28,27 @@ WORDS = [
     "trainer.accelerator=cpu",
     "task.learning_rate=1e-4",
 ]
+THREADS = {"OMP_NUM_THREADS": "1"}
 
 
 class CutError(Exception):
     """What ends a run after its checkpoint."""
 
 
+def command(videos_dir: Path, results_dir: Path, **environment: str) -> Script:
+    """Start the command that trains on two devices."""
+    words = [f"data_dir={videos_dir}", f"results_dir={results_dir}", "logger=none", "resume_every_seconds=0"]
+    return Script(
+        ROOT / "experiments" / "train.py", *words, *WORDS, "trainer.devices=2", environment={**environment, **THREADS}
+    )
+
+
 def as_torchrun_starts_them(videos_dir: Path, results_dir: Path) -> list[Script]:
     """Start two processes in the environment that torchrun would give them."""
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(find_free_network_port())}
-    common |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "OMP_NUM_THREADS": "1"}
-    words = [f"data_dir={videos_dir}", f"results_dir={results_dir}", "logger=none", "resume_every_seconds=0"]
-    return [
-        Script(
-            ROOT / "experiments" / "train.py",
-            *words,
-            *WORDS,
-            "trainer.devices=2",
-            environment=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
+    common |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
+    ranks = ({"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2))
+    return [command(videos_dir, results_dir, **common, **rank) for rank in ranks]
 
 
 def test_two_processes_find_what_one_does_and_each_goes_on_where_the_other_stopped(
@@ -80,12 +80,10 @@ def test_two_processes_find_what_one_does_and_each_goes_on_where_the_other_stopp
     by_one = len(pd.read_csv(run_dir / "metrics.csv"))
     assert 1 < by_one < EPOCHS
 
-    pair = as_torchrun_starts_them(videos_dir, tmp_path / "results")
-    outputs = ["".join(process.communicate()) for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], outputs
-    assert "resuming" in outputs[0]
-    assert f"epoch {EPOCHS}/{EPOCHS}" in outputs[0]
-    assert not any(said in outputs[1] for said in ("resuming", "epoch 4"))  # the first alone speaks
+    alone = command(videos_dir, tmp_path / "results")  # which starts the two itself
+    output = "".join(alone.communicate())
+    assert alone.returncode == 0, output
+    assert output.count("resuming") == output.count(f"epoch {EPOCHS}/{EPOCHS}") == 1  # the first alone speaks
 
     summary = run.train(config)  # nothing is left to do
     assert summary["device"] == "2 x cpu"
