@@ -89,7 +89,7 @@ features-ucf101: setup ## features of EfficientNet-Lite0 in place of pixels on t
 	@$(RUN) experiments/reproduce.py experiment=ucf101_maps_rates_scaled scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_maps scale=$(SCALE) $(SEED)
 
-compressed-ucf101: groups-ucf101 ## the dense LSTMs of those folds, W by its nearest factors, trained on; beside it from scratch: 52 runs
+compressed-ucf101: groups-ucf101 ## the dense LSTMs of those folds, W by factors fitted to it, trained on; beside it from scratch: 52 runs
 	@$(RUN) experiments/train.py experiment=ucf101_compressed_rates scale=$(SCALE) $(SEED) start=null
 	@$(RUN) experiments/reproduce.py experiment=ucf101_compressed_rates scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/train.py experiment=ucf101_compressed scale=$(SCALE) $(SEED) start=null
@@ -113,7 +113,7 @@ data-ucf101: setup ## download UCF101 (7 GB) and unpack the eleven classes that 
 reproduce-draw: setup ## train DRAW with LSTM, TT-LSTM and BT-LSTM encoders on MNIST (or MNIST-5k), print bounds, draw digits
 	@$(RUN) experiments/reproduce.py experiment=draw scale=$(SCALE) $(SEED)
 
-controls-draw: setup ## the same with attention, and for T = 4, 8, 16 glimpses, seeds 0 to 2
+controls-draw: setup ## LSTM and BT-LSTM with attention, and BT-LSTM for T = 4, 8, 16 glimpses, seeds 0 to 2
 	@$(RUN) experiments/reproduce.py experiment=draw_attention scale=$(SCALE) seed=0,1,2
 	@$(RUN) experiments/reproduce.py experiment=draw_glimpses scale=$(SCALE) seed=0,1,2
 
@@ -163,7 +163,7 @@ dashboard: setup ## W&B's own view of the runs that are here, in the terminal; n
 notebooks: setup ## execute the notebooks into results/local/notebooks (a minute; no training)
 	@$(RUN) scripts/execute_notebooks.py
 
-docs: setup ## the documentation with all results as a site that needs no server: site/index.html (a minute)
+docs: setup ## the documentation with all results as a site that needs no server: site/index.html (2 minutes)
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 	@echo "wrote site/index.html"
 
@@ -181,7 +181,7 @@ tables: setup ## your rows beside the published ones: pages and figures in resul
 
 figures: tables ## the same
 
-publish: setup ## the only target that changes what the repository publishes: your rows into results/, pages, README, notebooks
+publish: setup ## the only target that changes published rows: your rows into results/, pages, README, notebooks
 	$(RUN) experiments/publish.py $(EXPERIMENTS)
 	$(RUN) scripts/execute_notebooks.py --in-place
 

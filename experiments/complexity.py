@@ -12,6 +12,7 @@ from btrnn.engine.command import exit_status
 from btrnn.reports.benchmark import complexity_report
 from btrnn.reports.writing import write
 from btrnn.results.store import LOCAL
+from btrnn.storage.files import ResultsError
 
 
 def main() -> None:
@@ -27,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_status(main))
+    raise SystemExit(exit_status(main, ResultsError, OSError))

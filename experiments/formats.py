@@ -8,6 +8,7 @@ from pathlib import Path
 
 from btrnn.benchmark.measure.formats import compare, missing_libraries
 from btrnn.benchmark.records import FORMATS_FILE
+from btrnn.engine.command import exit_status
 from btrnn.engine.machine import reuse_freed_memory
 from btrnn.recovery.formats import fit_errors
 from btrnn.results.store import LOCAL
@@ -15,7 +16,7 @@ from btrnn.storage.atomic import replace_file
 
 
 def main() -> None:
-    """Measure, write and print."""
+    """Measure, write and print; nothing is kept of what is stopped."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if missing := missing_libraries():
         print(f"{' and '.join(missing)}: not installed, left out; `make formats` installs what is to be compared")
@@ -27,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_status(main, OSError))

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from btrnn.engine.command import exit_status, mendable, run_script
+from btrnn.engine.config import ConfigError
 from btrnn.engine.finished import add_baseline
 from btrnn.engine.overrides import checked_command, has_options
 from btrnn.reports import publishing, writing
@@ -15,6 +16,8 @@ def main(overrides: list[str]) -> None:
     """Train what is missing, add the floors, collect and print; the first step that fails ends it with its error."""
     if has_options(overrides):
         return run_script(TRAIN, *overrides)  # which shows a help or a configuration, and trains nothing
+    if swept := [word for word in overrides if word.startswith(("experiment=", "scale=")) and "," in word]:
+        raise ConfigError(f"{' '.join(swept)}: one experiment at one scale; train.py takes several")
     overrides, config = checked_command(overrides, TRAIN.parent.parent / "configs", "train")
     run_script(TRAIN, *overrides)
     results_dir, name = Path(config.results_dir), config.experiment

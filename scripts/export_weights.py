@@ -9,6 +9,7 @@ numbers of the committed tables.
 import argparse
 import sys
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from btrnn.engine.command import explain
@@ -40,12 +41,14 @@ def _export(run_dir: Path, results_dir: Path) -> None:
     if not summary_path.exists():
         raise FileNotFoundError(f"{run_dir} is not a finished run: it has no summary.json")
     summary = read_json(summary_path, RUN_AGAIN)
-    for old in folder.glob(f"{stem(summary | {'seed': '*'})}.*"):  # another seed of the same setting
-        old.unlink()
     path = folder / f"{stem(summary)}{SUFFIX}"
     size = export_weights(run_dir, path, largest=LARGEST_BYTES)
     kept = size <= LARGEST_BYTES
     add_to_index(results_dir, summary | {"file": path.name if kept else "", "bytes": size})
+    others = escape(stem(summary)).removesuffix(str(summary["seed"]))  # other seeds of the same setting
+    for old in folder.glob(f"{others}*.*"):
+        if old.stem != stem(summary):
+            old.unlink()
     print(f"{path}: {size:,} bytes" if kept else f"{run_dir}: {size:,} bytes, too large: a card alone")
 
 

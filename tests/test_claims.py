@@ -439,6 +439,15 @@ def test_convergence_counts_epochs_and_seconds_until_the_dense_model_s_best(tmp_
     assert convergence(*curves(tt_lstm=[1.0])).empty
 
 
+def test_of_two_dense_models_the_first_is_the_one_to_reach():
+    panel, epochs = curves(lstm=[3.0, 1.0, 2.0], gru=[1.5, 0.2, 0.1], bt_lstm=[0.9, 0.5, 1.2])
+    times = convergence(panel, epochs)
+    assert times["label"].tolist() == ["gru"] * 2 + ["bt_lstm"] * 2
+    assert times["goal"].tolist() == [1.0] * 4
+    assert times["epochs"].tolist() == [2.0, 2.0, 1.0, 1.0]
+    assert times["dense_epochs"].tolist() == [2.0] * 4
+
+
 def test_an_accuracy_is_reached_from_below():
     panel, epochs = curves("val/accuracy", lstm=[0.5, 0.77, 0.8], tt_lstm=[0.7, 0.75, 0.7], bt_lstm=[0.76, 0.1, 0.9])
     times = convergence(panel, epochs, "val/accuracy", 0.95)

@@ -70,6 +70,12 @@ def test_tt_svd_is_nearly_the_best_tensor_train(shape, rank):
     assert sqrt(max(tails, default=0)) - 1e-9 <= error <= sqrt(sum(tails)) + 1e-9
 
 
+def test_a_matrix_of_zeros_is_fitted_exactly_and_its_error_is_a_number():
+    zeros = torch.zeros(4, 4)
+    layer = TTLinear.from_dense(zeros, (2, 2), (2, 2), tt_rank=2)
+    assert layer.relative_error(zeros) == 0.0
+
+
 @settings(max_examples=30)
 @given(shape=shapes())
 def test_full_ranks_lose_nothing(shape):

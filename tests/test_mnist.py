@@ -46,17 +46,18 @@ def test_idx_files_are_read_whole(tmp_path, small_validation, packed):
 
 @pytest.mark.parametrize("part", ["train", "test"])
 @pytest.mark.parametrize("which", [0, 1])
-@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "missing", "gz"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "missing", "gz", "flipped gz"])
 def test_a_damaged_file_is_named(tmp_path, part, which, damage):
     folder = tmp_path / "raw"
-    write_idx(folder, packed=damage == "gz")
+    write_idx(folder, packed="gz" in damage)
     name = IDX_FILES[part][which]
     path = folder / name
     if damage == "missing":
         path.unlink()
-    elif damage == "gz":
+    elif "gz" in damage:
         packed = path.with_name(f"{name}.gz")
-        packed.write_bytes(packed.read_bytes()[:-12])
+        content = packed.read_bytes()
+        packed.write_bytes(content[:-12] if damage == "gz" else content[:10] + b"\xff" * 8 + content[18:])
     else:
         content = path.read_bytes()
         path.write_bytes({"truncated": content[:-5], "empty": b"", "text": b"<html>not found</html>"}[damage])

@@ -113,6 +113,15 @@ def test_what_is_not_there_is_named(results_dir):
         own_report(results_dir, ["ucf1"])
 
 
+def test_nothing_is_published_where_one_of_several_cannot_be(results_dir):
+    write_run(results_dir, "lstm", 0)
+    write_run(results_dir, "lstm", 0, experiment="weizmann_motions", changes={"git_dirty": True})
+    collect(results_dir)
+    with pytest.raises(ResultsError, match="of weizmann_motions were made by code that is not committed"):
+        publish(results_dir)
+    assert not (results_dir / f"{EXPERIMENT}.csv").exists()
+
+
 def test_a_benchmark_s_section_is_published_with_its_machine(results_dir):
     own = section_path(results_dir / "local", "product")
     own.parent.mkdir()

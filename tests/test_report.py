@@ -4,6 +4,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from shutil import copyfile, rmtree
 from types import ModuleType
@@ -274,6 +275,25 @@ def test_rates_with_fewer_seeds_are_not_chosen(tmp_path: Path) -> None:
     collect_all(tmp_path, RATE_CURVES)
     rows = RATES.rows(view_of(tmp_path, RATE_CURVES))
     assert rows.loc[rows["best"], "learning_rate"].tolist() == [1e-4]
+
+
+def test_a_model_with_fewer_seeds_than_another_has_a_choice_too(tmp_path: Path) -> None:
+    workspace_paper(tmp_path)
+    for model, seeds in (("bt_lstm", 2), ("lstm", 1)):
+        for seed, (rate, loss) in product(range(seeds), ((1e-4, 1.0), (1e-3, 0.5))):
+            changes = {"learning_rate": rate, "val/loss": loss}
+            write_run(tmp_path, model, seed, experiment=RATE_CURVES, changes=changes)
+    collect_all(tmp_path, RATE_CURVES)
+    models = RATES.values(view_of(tmp_path, RATE_CURVES))["models"]
+    assert [(model["label"], model["rate"]) for model in models] == [("LSTM", "0.001"), ("BT-LSTM", "0.001")]
+
+
+def test_runs_in_another_precision_alone_make_a_page(tmp_path: Path) -> None:
+    workspace_paper(tmp_path)
+    write_run(tmp_path, "bt_lstm", 0, changes={"precision": "bf16-mixed"})
+    collect_all(tmp_path)
+    report = page_of(EXPERIMENT).report(tmp_path, EXPERIMENT)
+    assert f"{EXPERIMENT}_parameters.png" not in {file.path.name for file in report.figures}
 
 
 def test_models_are_compared_each_at_its_chosen_rate(reported: Path) -> None:

@@ -30,7 +30,7 @@ from btrnn.results.summary import (
     scales,
     summarise,
 )
-from btrnn.storage.files import ResultsError
+from btrnn.storage.files import ResultsError, arrays_bytes, read_arrays, table_arrays
 from tests.run_folders import MODELS, write_run, write_study
 
 PAPER = Path(__file__).parent.parent / "results" / "paper.csv"
@@ -293,6 +293,37 @@ def test_summary_is_the_mean_over_seeds_with_its_interval(tmp_path: Path) -> Non
     assert row["test/accuracy_low"] == pytest.approx(0.625 - half)
     assert row["test/accuracy_high"] == pytest.approx(0.625 + half)
     assert row["command"] == "python experiments/train.py -m experiment=ucf11_motions model=tt_lstm seed=0,1,2"
+
+
+def test_the_commands_of_sweeps_become_one_of_all_their_runs(tmp_path: Path) -> None:
+    for seed in range(3):
+        command = f"python experiments/train.py -m model=tt_lstm seed={'0,1' if seed < 2 else '2'}"
+        write_run(tmp_path, "tt_lstm", seed, changes={"command": command})
+    collect_all(tmp_path)
+    (row,) = summarise(read_results(tmp_path, EXPERIMENT).runs).to_dict("records")
+    assert row["command"] == "python experiments/train.py -m model=tt_lstm seed=0,1,2"
+
+
+def test_texts_that_look_like_numbers_stay_texts(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "bt_lstm", 0)
+    run.parent.rename(run.parent.with_name("7"))
+    summary = run.parent.with_name("7") / "seed0" / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"name": "7"}))
+    paths = collect_all(tmp_path)
+    contents = [path.read_bytes() for path in paths]
+    (row,) = summarise(read_results(tmp_path, EXPERIMENT).runs).to_dict("records")
+    assert len(rows_of(row, read_results(tmp_path, EXPERIMENT).epochs)) == 6
+    write_results(read_results(tmp_path, EXPERIMENT), tmp_path, EXPERIMENT)
+    assert [path.read_bytes() for path in paths] == contents
+
+
+def test_a_table_of_numbers_comes_back(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {"image": [1, 2**31 + 5], "score": [0.5, np.nan], "predicted_last": [3, np.nan], "word": ["a", "b"]}
+    )
+    path = tmp_path / "table.npz"
+    path.write_bytes(arrays_bytes(table_arrays(table)))
+    pd.testing.assert_frame_equal(read_arrays(path), table, check_dtype=False)
 
 
 def test_a_seed_twice_in_one_setting_is_refused(tmp_path: Path) -> None:

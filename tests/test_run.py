@@ -19,6 +19,7 @@ from wandb.sdk.mailbox.mailbox_handle import HandleAbandonedError
 
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError
+from btrnn.engine.finished import fit_baseline
 from btrnn.engine.weights import WholeCheckpointIO, epoch_of, previous_checkpoint
 from btrnn.results.schema import model_of
 from btrnn.storage.files import ResultsError
@@ -160,7 +161,9 @@ def test_a_failed_job_leaves_the_others_results_and_jobs_by_submitit_fill_the_ga
     assert process.returncode == 0, output
     said = [path.read_text() for path in sorted(printed.rglob("*_log.out"))]
     assert ["nothing to do" in text for text in said] == [False, True]
-    assert (blocked / "summary.json").exists()
+    command = json.loads((blocked / "summary.json").read_text())["command"]
+    assert command.startswith("python experiments/train.py ")
+    assert {"model=tt_lstm", "seed=0", "scale.video.max_epochs=1"} <= set(command.split())
 
 
 def test_files_and_summary_of_a_finished_run(make_config):
@@ -626,6 +629,13 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
     assert neighbour["parameters_total"] == 0
     again = run_script(ROOT / "experiments" / "baseline.py", experiment_dir)
     assert (again.returncode, again.stdout) == (0, "")
+
+
+def test_floors_see_each_clip_once_and_miss_a_class_without_clips(make_config):
+    words = ["data.protocol=grouped", "data.num_train=6"]  # of eleven classes
+    (once, _, _), (thrice, _, _) = (fit_baseline(make_config(*words, f"data.passes={passes}")) for passes in (1, 3))
+    assert once["test/accuracy"] < 0.7
+    assert thrice == pytest.approx(once, rel=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -136,6 +137,12 @@ def test_seeds_without_all_shapes_are_left_out_of_averages(results_dir: Path):
     effects = marginal_means(part)
     assert {row["n"] for row in effects} == {2}
     assert effects == marginal_means(runs[runs["seed"] < 2])
+
+
+def test_own_rows_are_never_averaged_with_published_ones(results_dir: Path):
+    runs = read_results(results_dir, EXPERIMENT).runs.assign(origin="published")
+    own = runs.assign(origin="local", **{"test/accuracy": 0.0})
+    assert marginal_means(pd.concat([runs, own])) == marginal_means(runs)
 
 
 def test_figures_show_the_means(results_dir: Path):

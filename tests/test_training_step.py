@@ -19,7 +19,7 @@ from btrnn.data.module import VideoBatch
 from btrnn.engine import run
 from btrnn.engine.callbacks import ResumePoint, SeedEveryStep
 from btrnn.engine.config import ConfigError
-from btrnn.engine.machine import GraphedSteps
+from btrnn.engine.graphs import GraphedSteps
 from btrnn.models import DRAW, Captioner, VideoClassifier
 from btrnn.tasks import Captioning, Generation, NonFiniteLossError, Task, VideoClassification
 
@@ -234,7 +234,8 @@ GRAPH = {"graph": True, "accelerator": "gpu"}
         (GRAPH | {"accelerator": "cpu"}, "video", 1, True, r"graph=true needs a CUDA device"),
         (GRAPH | {"graph": "sometimes"}, "video", 1, True, r"graph=sometimes: true makes"),
         (GRAPH, "video", 2, True, r"is for one device, and there are 2"),
-        (GRAPH | {"accumulate_grad_batches": 2}, "video", 1, True, r"cannot accumulate"),
+        ({"accumulate_grad_batches": 2}, "video", 1, True, r"the same in several batches; take a larger"),
+        ({"max_epochs": 0}, "video", 1, True, r"max_epochs=0: a run has at least one epoch"),
         (GRAPH, "captioning", 1, True, r"each of captions has its own"),
     ],
 )

@@ -17,7 +17,7 @@ from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import _digest, export_weights, moved, read_weights
 from btrnn.reports.writing import card_texts
 from btrnn.results.store import collect, write_results
-from btrnn.storage.files import LARGEST_BYTES, ResultsError, add_to_index
+from btrnn.storage.files import LARGEST_BYTES, ResultsError, add_to_index, weights_dir
 from tests.run_folders import write_run
 
 from .conftest import ROOT
@@ -183,6 +183,16 @@ def test_weights_of_another_network_are_refused(trained, tmp_path, videos_dir):
     assert load_file(tmp_path / "w.safetensors").keys() < state.keys()
     with pytest.raises(ConfigError, match=r"(?s)w\.safetensors does not hold weights of the network .*classifier"):
         run.evaluate(tmp_path / "w.safetensors", data_dir=videos_dir)
+
+
+def test_an_export_that_fails_leaves_the_weights_of_another_seed(tmp_path):
+    folders = [write_run(tmp_path, "bt_lstm", seed) for seed in (0, 1)]
+    kept = weights_dir(tmp_path) / f"ucf11_motions-{folders[0].parent.name}-seed0.safetensors"
+    kept.parent.mkdir()
+    kept.write_bytes(b"weights")
+    with pytest.raises(SystemExit, match="is not a finished run"):
+        script.main([str(folders[1]), "--results-dir", str(tmp_path)])
+    assert kept.read_bytes() == b"weights"
 
 
 def test_the_export_names_what_is_missing(tmp_path):

@@ -42,16 +42,13 @@ MNIST_SHA256 = {  # of what was first published
 }
 
 
-def download_mnist(
-    data_dir: str | Path, source: Literal["mnist", "fashion_mnist"], url: str | None = None, wait_seconds: float = 2.0
-) -> Path:
+def download_mnist(data_dir: str | Path, source: Literal["mnist", "fashion_mnist"], url: str | None = None) -> Path:
     """Download the four packed files of MNIST, or of Fashion-MNIST, that are missing.
 
     Args:
         data_dir: In which torchvision's MNIST/raw and FashionMNIST/raw stand.
         source: Which of the two.
         url: The site, if not the usual one.
-        wait_seconds: Pause before a broken connection is tried again.
 
     Returns:
         The folder, which appears when it is complete.
@@ -66,7 +63,7 @@ def download_mnist(
         if not any((coming / there).is_file() for there in (name, name.removesuffix(".gz"))):
             try:
                 address = f"{url or MNIST_URLS[source]}/{name}"
-                download(address, coming / name, sha256=sha256, wait_seconds=wait_seconds)
+                download(address, coming / name, sha256=sha256)
             except DownloadError as error:
                 raise DownloadError(f"{error}\nOr put the four files into {folder} by hand.") from error
     if coming != folder:

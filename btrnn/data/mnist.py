@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+import zlib
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,7 +18,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from btrnn.data import BINARY_STREAM, generator
 from btrnn.data.fetch import folder_to_unpack_in
 from btrnn.data.module import DataModule, Item
-from btrnn.storage.atomic import move_file, replacing
+from btrnn.storage.atomic import move_file, replace_file
 
 Source = Literal["mnist", "mnist_5k", "fashion_mnist"]
 Binarization = Literal["stochastic", "static"]
@@ -100,10 +101,10 @@ def _unpacked(path: Path) -> Path:
     packed = path.with_name(f"{path.name}.gz")
     if not path.exists() and packed.exists():
         try:
-            with gzip.open(packed) as source, replacing(path) as part, part.open("wb") as target:
-                shutil.copyfileobj(source, target)
-        except (OSError, EOFError) as error:
+            content = gzip.decompress(packed.read_bytes())  # 47 MB at most
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise _damaged(packed, error) from error
+        replace_file(path, content)
     if not path.exists():
         raise MNISTError(f"{path} is not there, nor {packed.name}; `make data-mnist` downloads MNIST")
     return path

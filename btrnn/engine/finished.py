@@ -221,7 +221,9 @@ def fit_baseline(config: DictConfig, floor: Model = BASELINE) -> tuple[dict[str,
     data: ClipData = instantiate(config.data)
     data.prepare_data()
     data.setup("fit")
-    features, labels, _ = _mean_frames(data, data.train_dataloader())
+    features, labels, rows = _mean_frames(data, data.train_dataloader())
+    _, once = np.unique(rows, return_index=True)  # where an epoch passes over the clips several times
+    features, labels = features[np.sort(once)], labels[np.sort(once)]
     test_features, test_labels, test_rows = _mean_frames(data, data.test_dataloader())
     if floor == NEIGHBOUR:  # it learns nothing: it keeps the training frames, finds them again, gives no probabilities
         model = KNeighborsClassifier(n_neighbors=1).fit(features, labels)
@@ -230,7 +232,8 @@ def fit_baseline(config: DictConfig, floor: Model = BASELINE) -> tuple[dict[str,
         # seen along the directions in which the clips differ, of which there are fewer than pixels: the same model, but
         # with less for the solver to do
         model = make_pipeline(StandardScaler(), KernelPCA(), LogisticRegression(max_iter=200)).fit(features, labels)
-        probabilities = model.predict_proba(test_features)
+        probabilities = np.zeros((len(test_labels), data.num_classes))  # also of a class without a training clip
+        probabilities[:, model.classes_] = model.predict_proba(test_features)
         metrics = {
             "train/accuracy": float(model.score(features, labels)),
             "test/loss": float(log_loss(test_labels, probabilities, labels=range(data.num_classes))),

@@ -23,7 +23,8 @@ from btrnn.data.module import DataModule
 from btrnn.engine import callbacks, processes
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
 from btrnn.engine.finished import summarise
-from btrnn.engine.machine import GraphedSteps, check_trainer, provenance, reuse_freed_memory, start_memory_anew
+from btrnn.engine.graphs import GraphedSteps
+from btrnn.engine.machine import check_trainer, git_state, provenance, reuse_freed_memory, start_memory_anew
 from btrnn.engine.start import begin, read_start
 from btrnn.engine.weights import WholeCheckpointIO, load_weights, moved, previous_checkpoint, read_state, read_weights
 from btrnn.storage.atomic import locked, move_file, replace_file
@@ -98,6 +99,7 @@ def _begin(config: DictConfig, run_dir: Path, held: ExitStack) -> dict[str, Any]
 
 def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number: int) -> dict[str, Any]:
     """Fit and test, and write all files but the summary; the first of `number` processes tests alone, as one would."""
+    git_state()  # now: what is committed while this trains is not what trains
     start = read_start(config)
     data, task = _make(config, number)
     history = callbacks.History(

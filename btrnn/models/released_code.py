@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.input_map import DenseMap
 from btrnn.nn.linear import BTLinear, TTLinear
 from btrnn.nn.parameters import reset, to_fill
@@ -89,11 +90,7 @@ def initialised(layer: Callable[[], _Layer], init: InitName) -> _Layer:
 
 def _weights(input_map: nn.Module) -> list[tuple[nn.Module, str]]:
     """List the modules and names of the tensors that W is made of."""
-    if isinstance(input_map, BTLinear):
-        return [(input_map, "core"), *((input_map.factors, str(k)) for k in range(len(input_map.factors)))]
-    if isinstance(input_map, TTLinear):
-        return [(input_map.cores, str(k)) for k in range(len(input_map.cores))]
-    return [(input_map, "weight")]
+    return input_map.weight_places() if isinstance(input_map, FactorisedLinear) else [(input_map, "weight")]
 
 
 def _truncated_normal(parameter: Tensor, std: float) -> None:

@@ -152,9 +152,13 @@ class FactorisedLinear(nn.Module):
 
     @torch.no_grad()
     def relative_error(self, weight: Float[Tensor, "out_features in_features"]) -> float:
-        """Measure how far W is from another matrix: the Frobenius norm of the difference over that of `weight`."""
+        """Measure how far W is from another matrix: the Frobenius norm of the difference over that of `weight`.
+
+        Of a matrix of zeros it is the norm of the difference.
+        """
         dense = weight.double()
-        return float((self.to_dense().double() - dense).norm() / dense.norm())
+        difference, norm = float((self.to_dense().double() - dense).norm()), float(dense.norm())
+        return difference / norm if norm else difference
 
     @torch.no_grad()
     def fill(self, values: Sequence[Tensor], bias: Tensor | None) -> None:

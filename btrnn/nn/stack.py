@@ -4,21 +4,20 @@
 """
 
 from math import sqrt
-from numbers import Real
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from btrnn.complexity import check_count
+from btrnn.nn.checks import check_choice, check_probability
 from btrnn.nn.input_map import DENSE, Dense, Factory, InputMap, MapPlace
 from btrnn.nn.parameters import NumberedParameters, accept_other_keys, dense_weight, reset
 from btrnn.ops import shared_batch
 from btrnn.ops.steps import ActivationName, Steps
 
 RecurrentInit = Literal["uniform", "orthogonal"]
-_Choice = TypeVar("_Choice", bound=str)
 States = tuple[Tensor, ...]  # what a layer carries from step to step: h and c of an LSTM
 
 
@@ -62,11 +61,11 @@ class RecurrentStack(nn.Module):
         self.input_size = check_count("input_size", input_size)
         self.hidden_size = check_count("hidden_size", hidden_size)
         self.num_layers = check_count("num_layers", num_layers)
-        self.dropout = _check_probability("dropout", dropout)
-        self.input_dropout = _check_probability("input_dropout", input_dropout)
-        self.recurrent_dropout = _check_probability("recurrent_dropout", recurrent_dropout)
-        self.gate_activation = _check_choice("gate_activation", gate_activation, ("sigmoid", "hard_sigmoid"))
-        self.recurrent_init = _check_choice("recurrent_init", recurrent_init, ("uniform", "orthogonal"))
+        self.dropout = check_probability("dropout", dropout)
+        self.input_dropout = check_probability("input_dropout", input_dropout)
+        self.recurrent_dropout = check_probability("recurrent_dropout", recurrent_dropout)
+        self.gate_activation = check_choice("gate_activation", gate_activation, ("sigmoid", "hard_sigmoid"))
+        self.recurrent_init = check_choice("recurrent_init", recurrent_init, ("uniform", "orthogonal"))
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.num_directions = 2 if bidirectional else 1
         self.input_map, self.hidden_map = input_map, hidden_map
@@ -284,26 +283,3 @@ class RecurrentStack(nn.Module):
             f"bidirectional={self.bidirectional}, "
             f"W: {self.num_input_parameters:,} parameters for {self.num_dense_input_parameters:,}"
         ) + ("" if self._has_dense_hidden_map else f", {of_hidden}")
-
-
-def _check_probability(name: str, value: float) -> float:
-    """Return a probability below 1 as it is.
-
-    Raises:
-        ValueError: It is no number in [0, 1); the message gives `name` and the value.
-    """
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (is_number and 0 <= value < 1):
-        raise ValueError(f"{name} must be a probability in [0, 1), got {value!r}")
-    return value
-
-
-def _check_choice(name: str, value: _Choice, choices: tuple[str, ...]) -> _Choice:
-    """Return one of some choices as it is.
-
-    Raises:
-        ValueError: It is none of them; the message lists them.
-    """
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-    return value

@@ -190,8 +190,9 @@ def _solve(tensor: Tensor, cores: Sequence[Tensor], k: int) -> tuple[Tensor, flo
         for n in range(len(cores))
         if prod(tensor.shape[m] for m in others[:n]) ** 2 >= tensor.numel() or n == len(others)
     )
-    behind = _chain([cores[m] for m in others[:half]], cores[k].shape[2])
-    before = _chain([cores[m] for m in others[half:]], behind.shape[2])
+    one = cores[k].new_ones(1)
+    behind = _chain([cores[m] for m in others[:half]], cores[k].shape[2], one)
+    before = _chain([cores[m] for m in others[half:]], behind.shape[2], one)
     turned = tensor.permute(k, *others).reshape(tensor.shape[k], behind.shape[1], before.shape[1])
     part = torch.tensordot(turned, before, dims=([2], [1]))  # (n, P, s, r_k)
     wanted = torch.einsum("npsk,aps->kna", part, behind)
@@ -205,10 +206,10 @@ def _solve(tensor: Tensor, cores: Sequence[Tensor], k: int) -> tuple[Tensor, flo
     return core, float((1 - explained).clamp_min(0).sqrt())
 
 
-def _chain(cores: Sequence[Tensor], rank: int) -> Tensor:
+def _chain(cores: Sequence[Tensor], rank: int, like: Tensor) -> Tensor:
     """Multiply neighbouring cores to (first rank, product of the modes, last rank); of none it is the identity."""
     if not cores:
-        return torch.eye(rank, dtype=torch.float64)[:, None]
+        return torch.eye(rank, dtype=like.dtype, device=like.device)[:, None]
     result = cores[0]
     for core in cores[1:]:
         result = torch.tensordot(result, core, dims=([2], [0])).flatten(1, 2)

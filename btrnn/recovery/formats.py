@@ -51,13 +51,11 @@ def _fits() -> Iterator[Fit]:
 
 
 FITS = tuple(_fits())
+_NUM_SEEDS = 3
 
 
-def fit_errors(num_seeds: int = 3) -> pd.DataFrame:
-    """Fit every format to the matrices of `btrnn.recovery.study`.
-
-    Args:
-        num_seeds: How many matrices of each kind.
+def fit_errors() -> pd.DataFrame:
+    """Fit every format to three matrices of each kind of `btrnn.recovery.study`.
 
     Returns:
         A row each: `format`, `small_parameters`, and the mean relative error for each kind of matrix,
@@ -68,7 +66,7 @@ def fit_errors(num_seeds: int = 3) -> pd.DataFrame:
         parameters = one.kind(*one.sizes, **one.ranks, device="meta").num_weights
         row: dict[str, Any] = {"format": one.label, "small_parameters": parameters}
         for kind in KINDS:
-            errors = [one.error(torch.from_numpy(make_truth(kind, seed))) for seed in range(num_seeds)]
-            row[f"error_{kind}"] = sum(errors) / num_seeds
+            errors = [one.error(torch.from_numpy(make_truth(kind, seed))) for seed in range(_NUM_SEEDS)]
+            row[f"error_{kind}"] = sum(errors) / _NUM_SEEDS
         rows.append(row)
     return pd.DataFrame(rows)

@@ -38,14 +38,15 @@ def _epochs(view: View, name: str, columns: dict[str, str], y_label: str, **opti
     return [drawn] if len(table) else []
 
 
-def _sizes(view: View) -> FigureFile:
+def _sizes(view: View) -> list[FigureFile]:
     """Return the figure of the main metric against the parameters of W; the rank stands beside its point."""
     table = view.points("parameters_input", partial(shape_label, without="rank"))
     pairs = zip(view.summary["model"], view.summary["rank"], strict=True)
     table["note"] = ["" if pd.isna(rank) else f"{model_of(name).shape[0][0]} = {rank:g}" for name, rank in pairs]
     table = table[view.summary["plain"].to_numpy()]
     options = {"bars": True, "log_x": True, "x_label": "parameters of W", "y_label": view.metric.label}
-    return view.figure("parameters.png", draw_series, table, limits=_WHOLE if view.schema is VIDEO else None, **options)
+    limits = _WHOLE if view.schema is VIDEO else None
+    return [view.figure("parameters.png", draw_series, table, limits=limits, **options)] if len(table) else []
 
 
 def _examples(view: View) -> list[FigureFile]:
@@ -69,7 +70,7 @@ def _paper(row: Row) -> str:
 
 def _video_figures(view: View) -> list[FigureFile]:
     files = _epochs(view, "accuracy", {"": "val/accuracy"}, "accuracy,\nwhere the epoch is chosen", limits=_WHOLE)
-    files += [*_epochs(view, "training_loss", {"": "train/loss"}, "training loss"), _sizes(view), *_examples(view)]
+    files += [*_epochs(view, "training_loss", {"": "train/loss"}, "training loss"), *_sizes(view), *_examples(view)]
     best = view.summary[view.summary["plain"] & (view.summary["paper_id"] == "bt_lstm_r4")]
     for row in best.to_dict("records") if len(view.results.predictions) else ():
         tested = rows_of(row, view.results.predictions)
@@ -132,7 +133,7 @@ def _captioning_figures(view: View) -> list[FigureFile]:
     splits = {"training, with dropout": "train/loss", "validation": "val/loss"}
     files = [*captions_file(view), *_epochs(view, "loss", splits, "loss, nats a word")]
     shapes = view.summary[["model", "rank", "num_blocks", "origin"]].drop_duplicates()
-    return [_sizes(view), *files] if shapes.duplicated(["model", "origin"]).any() else files
+    return [*_sizes(view), *files] if shapes.duplicated(["model", "origin"]).any() else files
 
 
 _SCORES = {"METEOR": "meteor", "ROUGE-L": "rouge_l"}
@@ -158,11 +159,13 @@ def _with_choice(view: View) -> pd.DataFrame:
     """Return the summary by model and rate, with `best`: whether a rate has its model's lowest mean in validation.
 
     `chosen` says so in words, and where the rate is the lowest or highest tried, or as low as the chosen one. A rate
-    with fewer seeds than others is no fair choice.
+    with fewer seeds than others of its model is no fair choice.
     """
     rates, score = view.summary.assign(searched=_searched(view)), f"val/{view.schema.monitor}"
     rates = rates.sort_values("learning_rate")
-    scores, search = rates[score].where(rates["n"] == rates["n"].max()), [*view.varied, "searched", "origin"]
+    search = [*view.varied, "searched", "origin"]
+    most = rates.groupby(search, dropna=False)["n"].transform("max")
+    scores = rates[score].where(rates["n"] == most)
     models = rates.assign(score=scores).groupby(search, dropna=False)
     lowest, tried = scores == models["score"].transform("min"), models["learning_rate"]
     edge = (rates["learning_rate"] == tried.transform("min")) | (rates["learning_rate"] == tried.transform("max"))
@@ -246,7 +249,8 @@ def marginal_means(runs: pd.DataFrame) -> list[Row]:
     Returns:
         A row for each value: letter ("d", "R" or "N"), value, and mean, sd, n, low, high over the seeds.
     """
-    chosen = runs[runs["num_blocks"].notna()]
+    chosen = _of_one_origin(runs)
+    chosen = chosen[chosen["num_blocks"].notna()]
     whole = chosen.groupby("seed").filter(lambda rows: rows["name"].nunique() == chosen["name"].nunique())
     return [
         {"letter": letter, "value": level}
@@ -254,6 +258,11 @@ def marginal_means(runs: pd.DataFrame) -> list[Row]:
         for factor, letter in _SHAPE.items()
         for level, rows in whole.groupby(factor)
     ]
+
+
+def _of_one_origin(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the published rows where there are any, else the user's: the two are never averaged."""
+    return table[table["origin"] == table["origin"].max()] if "origin" in table else table  # "published" > "local"
 
 
 def _shape_figures(view: View) -> list[FigureFile]:
@@ -271,7 +280,7 @@ def _shape_figures(view: View) -> list[FigureFile]:
     options = {"bars": True, "limits": _WHOLE, "looks": RANK_LOOKS, "y_label": view.metric.label}
     maps = {
         f"N = {blocks:g}": rows.pivot_table(index="order", columns="rank", values="test/accuracy")
-        for blocks, rows in view.summary.groupby("num_blocks")
+        for blocks, rows in _of_one_origin(view.summary).groupby("num_blocks")
     }
     labels = {"title": f"{view.title}: {view.metric.label}", "x_label": "Tucker-rank R", "y_label": "core order d"}
     curves = view.figure("curves.png", draw_series, pd.concat(parts), x_label="core order d", **options)

@@ -1,6 +1,6 @@
 """Own results, collected into `results/local/`, which no repository holds, and how `make publish` takes them over."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -52,28 +52,34 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
         ResultsError: An experiment is not there, or a run was made by code that is not committed: what is published
             must be what a commit gives.
     """
-    own, written = results_dir / LOCAL, []
+    own, work = results_dir / LOCAL, list[Callable[[], list[Path]]]()
     others = {records.EXPERIMENT: records.paths(own)[0], "benchmark": machine_path(own), "formats": own / FORMATS_FILE}
     present = [*store.collected_experiments(own), *(name for name, path in others.items() if path.exists())]
     for name in chosen(experiments, present, "results", own):
         if name == "benchmark":
-            written += publish_sections(own, results_dir)
+            work.append(partial(publish_sections, own, results_dir))
         elif name == "formats":
-            replace_file(results_dir / FORMATS_FILE, (own / FORMATS_FILE).read_bytes())
-            written.append(results_dir / FORMATS_FILE)
+            work.append(partial(_publish_formats, own, results_dir))
         elif name == records.EXPERIMENT:
             recovery = records.read(own)
             _check_commit(recovery.rows, name)
-            written += records.write(records.merge(records.read(results_dir), [recovery]), results_dir)
+            merged = records.merge(records.read(results_dir), [recovery])
+            work.append(partial(records.write, merged, results_dir))
         else:
             results = store.read_results(own, name)
             results = results.without(store.run_keys(results.runs[results.runs["scale"] == SMOKE]))
             _check_commit(results.runs, name)
             if schema_of(name).pictures == "of the data" and not results.runs["stand_in"].all():
                 results = results._replace(pictures={})  # photographs of others, who keep their rights
-            merged = store.merge(store.read_results(results_dir, name), [results], name)
-            written += store.write_results(merged, results_dir, name)
-    return written
+            both = store.merge(store.read_results(results_dir, name), [results], name)
+            work.append(partial(store.write_results, both, results_dir, name))
+    return [path for write in work for path in write()]  # none before all are checked
+
+
+def _publish_formats(own: Path, results_dir: Path) -> list[Path]:
+    path = results_dir / FORMATS_FILE
+    replace_file(path, (own / FORMATS_FILE).read_bytes())
+    return [path]
 
 
 def chosen(asked: Sequence[str], present: Collection[str], what: str, place: Path) -> Collection[str]:

@@ -143,6 +143,8 @@ def convergence(
 ) -> pd.DataFrame:
     """Compute when each other model reaches the dense model's best validation loss, for each seed.
 
+    Of several dense models the first in the panel is the one to reach.
+
     `panel` are rows of a summary, of one panel and origin; `column` is the loss that chooses the epoch, or an accuracy,
     of which a `share` is to be reached.
 
@@ -156,14 +158,15 @@ def convergence(
     parts = [rows_of(row, epochs).assign(model=row["model"], label=row["label"]) for row in panel.to_dict("records")]
     runs = pd.concat(parts).sort_values("epoch", kind="stable")
     runs["spent"] = runs.groupby(run)["seconds"].cumsum()
-    best = runs[runs["model"].isin(DENSE_MODELS)].groupby(unit)[column]
+    reference = next((row["label"] for row in panel.to_dict("records") if row["model"] in DENSE_MODELS), None)
+    best = runs[runs["label"] == reference].groupby(unit)[column]
     higher = "accuracy" in column
     runs = runs.join((share * (best.max() if higher else best.min())).rename("goal"), on=unit, how="inner")
     there = runs[column] >= runs["goal"] if higher else runs[column] <= runs["goal"]
     reached = runs[there].drop_duplicates(run).set_index(run)
     times = runs.drop_duplicates(run).set_index(run)[["model", "goal"]]
     times = times.assign(epochs=reached["epoch"] + 1.0, seconds=reached["spent"]).reset_index()
-    dense = times["model"].isin(DENSE_MODELS)
+    dense = times["label"] == reference
     own = times[dense].rename(columns={"epochs": "dense_epochs", "seconds": "dense_seconds"})
     return times[~dense].merge(own[[*unit, "dense_epochs", "dense_seconds"]], on=unit)
 
@@ -184,7 +187,8 @@ def cost_of_accuracy(summary: pd.DataFrame, results: Results, share: float) -> l
             dense = times.drop_duplicates(["fold", "seed"])[["fold", "seed", "dense_epochs", "dense_seconds"]]
             dense = dense.rename(columns=lambda name: name.removeprefix("dense_"))
             for row in rows.to_dict("records"):
-                own = dense if row["model"] in DENSE_MODELS else times[times["label"] == row["label"]]
+                others = times[times["label"] == row["label"]]
+                own = others if len(others) or row["model"] not in DENSE_MODELS else dense
                 taken = own[["epochs", "seconds"]].fillna(float("inf")).median()
                 counts = {"runs": len(own), "reached": int(own["epochs"].notna().sum())}
                 memory = rows_of(row, results.runs)["peak_memory_mib"].mean()

@@ -174,7 +174,7 @@ def read_results(results_dir: Path, experiment: str) -> Results:
     schema, paths = schema_of(experiment), result_paths(results_dir, experiment)
     needed = ([name for name in schema.columns if name not in LATER], [*RUN_KEY, "epoch"])
     runs, epochs = (
-        files.read_csv(path, columns, _COLLECT_AGAIN) if path.exists() else pd.DataFrame()
+        files.read_csv(path, columns, _COLLECT_AGAIN, texts=TEXT_COLUMNS) if path.exists() else pd.DataFrame()
         for path, columns in zip(paths[:2], needed, strict=True)
     )
     predictions = files.read_arrays(paths[2]) if paths[2].exists() else pd.DataFrame()

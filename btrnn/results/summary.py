@@ -33,7 +33,7 @@ _ORDER = {
     "scaled": (False, True),
 }
 _FOLD = re.compile(r"-fold(\d+)$")  # the end of a run's name, where its data are split into folds
-_OF_UNIT = re.compile(r"\b(seed|data\.fold)=\d+")  # in a command
+_OF_UNIT = re.compile(r"\b(seed|data\.fold)=\d+(,\d+)*")  # in a command
 
 
 def with_folds(table: pd.DataFrame) -> pd.DataFrame:
@@ -104,8 +104,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _several(values: "pd.Series[Any]") -> str:
-    """Write the values that there are, in order, as 0,1,2."""
-    return ",".join(map(str, sorted(values.unique())))
+    """Write the whole numbers that there are, in order, as 0,1,2; "" where there are none."""
+    return ",".join(map(str, sorted(int(value) for value in values.unique() if value != "")))
 
 
 def _command(group: pd.DataFrame) -> str:

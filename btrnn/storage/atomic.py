@@ -89,7 +89,10 @@ def reserve(path: Path, size: int) -> None:
     """
     with path.open("ab") as file:
         try:
-            os.posix_fallocate(file.fileno(), 0, size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:  # macOS, where a full disk shows while writing
+                file.truncate(size)
         except OSError as error:
             path.unlink()
             if error.errno != errno.ENOSPC:

@@ -77,12 +77,16 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def table_arrays(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Turn a table of texts and small numbers into arrays; texts are stored once, missing integers as -1."""
+    """Turn a table of texts and numbers into arrays; texts are stored once, missing class numbers as -1."""
     arrays: dict[str, np.ndarray] = {}
     for column in table.columns:
         if pd.api.types.is_numeric_dtype(table[column]):
-            values = table[column].fillna(-1).to_numpy()
-            arrays[column] = values.astype(np.int32 if (values == np.floor(values)).all() else np.float32)
+            known = table[column].dropna().to_numpy()
+            if (known == np.floor(known)).all():
+                kind = np.int32 if (np.abs(known) < 2**31).all() else np.int64
+                arrays[column] = table[column].fillna(-1).to_numpy().astype(kind)
+            else:
+                arrays[column] = table[column].to_numpy(dtype=np.float32)
         else:
             values, codes = np.unique(table[column].to_numpy(dtype=str), return_inverse=True)
             arrays |= {f"{column}/codes": codes.astype(np.int32), f"{column}/values": values}
@@ -115,7 +119,7 @@ def read_pictures(path: Path, remedy: str) -> dict[str, np.ndarray]:
 
 
 def read_arrays(path: Path) -> pd.DataFrame:
-    """Read a table that `write_results` packed into an npz file; a missing integer comes back as NaN.
+    """Read a table that `write_results` packed into an npz file; a missing class number comes back as NaN.
 
     Raises:
         ResultsError: The file is not such an archive.

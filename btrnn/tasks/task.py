@@ -1,6 +1,6 @@
 """What every task has in common, what a run asks of one, and the optimiser of those whose papers give none.
 
-A training step is done by Lightning, or after the first of an epoch by a CUDA graph: `btrnn.engine.machine`.
+A training step is done by Lightning, or after the first of an epoch by a CUDA graph: `btrnn.engine.graphs`.
 """
 
 from abc import ABC, abstractmethod

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from btrnn import BTLinear, TTLinear
 from btrnn.benchmark.settings import GRAPH, MEMORY_LIMIT, ONE_GRAPH, Family, Phase, Shape, weight_equation
-from btrnn.engine.machine import Graph
+from btrnn.engine.graphs import Graph
 
 LARGEST_CHECKED_GRADIENT = 2**27  # entries of W; beyond it the float64 gradient alone would take minutes
 LARGEST_ERROR = 1e-4

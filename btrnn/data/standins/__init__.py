@@ -101,9 +101,11 @@ def make_in_parallel(
         with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
             # The workers, begun by the first submit, inherit the mask: Ctrl-C ends this process, which ends them.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            with _without_main_script():
-                jobs = [pool.submit(make, task) for task in tasks]
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            try:
+                with _without_main_script():
+                    jobs = [pool.submit(make, task) for task in tasks]
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             try:
                 for job in as_completed(jobs):
                     advance(job.result())

@@ -99,7 +99,8 @@ def decode_clips(
         RuntimeError: a worker failed for another reason than the clip.
     """
     if num_workers is None:
-        num_workers = min(len(os.sched_getaffinity(0)), -(-len(tasks) // CLIPS_WORTH_A_WORKER))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        num_workers = min(cores, -(-len(tasks) // CLIPS_WORTH_A_WORKER))
     if num_workers <= 1:
         array_file = os.open(array_path, os.O_WRONLY)
         try:

@@ -1,4 +1,4 @@
-// The recurrence of a GRU over whole sequences: btrnn/ops/gru_fast.py says what it computes, btrnn/ops/native/gru.py calls this.
+// The recurrence of a GRU over whole sequences: btrnn/ops/gru_fast.py says what it computes, btrnn/ops/native/recurrence.py calls this.
 // Gates are r, z, n.
 
 #include "recurrence.h"

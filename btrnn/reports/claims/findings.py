@@ -133,7 +133,7 @@ def _near_dense(view: View) -> Finding | None:
     """Judge whether the block-term model is worse than the dense one by at most the task's margin."""
     runs, schema = view.results.runs, view.schema
     dense, ours = runs[runs["model"] == LSTM.name], runs[runs["model"] == BT_LSTM.name]
-    ours = ours[ours["name"] == (ours["name"].iloc[0] if len(ours) else "")]  # of several settings the first
+    dense, ours = (rows[rows["name"] == rows["name"].min()] for rows in (dense, ours))  # of several settings the first
     difference = paired_difference(ours, dense, schema.main)
     if difference.n == 0:
         return None
