@@ -232,8 +232,9 @@ def fit_baseline(config: DictConfig, floor: Model = BASELINE) -> tuple[dict[str,
         # seen along the directions in which the clips differ, of which there are fewer than pixels: the same model, but
         # with less for the solver to do
         model = make_pipeline(StandardScaler(), KernelPCA(), LogisticRegression(max_iter=200)).fit(features, labels)
-        probabilities = np.zeros((len(test_labels), data.num_classes))  # also of a class without a training clip
-        probabilities[:, model.classes_] = model.predict_proba(test_features)
+        known = model.predict_proba(test_features)
+        probabilities = np.zeros((len(known), data.num_classes), known.dtype)  # also of a class without training clips
+        probabilities[:, model.classes_] = known
         metrics = {
             "train/accuracy": float(model.score(features, labels)),
             "test/loss": float(log_loss(test_labels, probabilities, labels=range(data.num_classes))),
