@@ -201,7 +201,7 @@ def _above(expected: float, excess: SlopeInterval) -> SlopeInterval:
 
 
 def judge(fit: SlopeInterval, expected: float) -> str:
-    """Say whether a number grows as its law says.
+    """Return whether a number grows as its law says.
 
     Args:
         fit: Of the number.

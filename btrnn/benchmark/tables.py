@@ -138,7 +138,7 @@ def ratios(target: Target, table: pd.DataFrame) -> tuple[float, float]:
 
 
 def verdict(target: Target, best: float, median: float) -> str:
-    """Say whether a target is met, by both of its ratios."""
+    """Return whether a target is met, by both of its ratios."""
     if isnan(best) or isnan(median):
         return "not measured"
     met = [ratio <= target.threshold if target.at_most else ratio >= target.threshold for ratio in (best, median)]

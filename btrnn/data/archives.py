@@ -105,7 +105,7 @@ def _fetch(url: str, path: Path, about_bytes: int, sha256: str | None = None) ->
 
 
 def _are_clips_there(name: str, folder: Path, count: Callable[[], int]) -> bool:
-    """Say whether a data set is in its folder, and raise DownloadError where something else is."""
+    """Return whether a data set is in its folder, and raise DownloadError where something else is."""
     if not folder.is_dir():
         return False
     try:

@@ -41,7 +41,7 @@ class DownloadError(Exception):
 def show_progress(
     title: str, total: int | None, *, done: int = 0, in_bytes: bool = False
 ) -> Iterator[Callable[[int], None]]:
-    """Give a function that takes how many more are done: a bar on a terminal, else a log line now and then.
+    """Yield a function that takes how many more are done: a bar on a terminal, else a log line now and then.
 
     Args:
         title: What is done, such as "drawing clips".

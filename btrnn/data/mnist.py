@@ -214,7 +214,7 @@ class MNIST(DataModule):
         self._images = digits.images
 
     def facts(self) -> dict[str, object]:
-        """Say what a run's summary tells of its data."""
+        """Return what a run's summary tells of its data."""
         return {
             "source": self.source,
             "stand_in": self.source != "mnist",  # MNIST-5k is real, but a part: its numbers must not pass for MNIST's

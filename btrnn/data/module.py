@@ -87,7 +87,7 @@ class BatchOrder(Sampler[list[Item]]):
         return share_of(rows, self.process, self.num_processes)
 
     def __iter__(self) -> Iterator[list[Item]]:
-        """Give this process's part of the batches of the current epoch; one row of another's where it has none."""
+        """Yield this process's part of the batches of the current epoch; one row of another's where it has none."""
         # This body runs at the first `next`, and it must: Lightning makes the iterator of the first epoch
         # before it calls `set_epoch`.
         draw, first_pass = generator(self.seed, ORDER_STREAM, self.epoch), self.epoch * self.passes
@@ -158,7 +158,7 @@ class DataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def facts(self) -> dict[str, object]:
-        """Say what a run's summary tells of its data; at least "source" and "stand_in"."""
+        """Return what a run's summary tells of its data; at least "source" and "stand_in"."""
 
 
 def files_digest(root: Path, paths: Iterable[str]) -> str:

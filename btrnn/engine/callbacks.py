@@ -54,7 +54,7 @@ class SeedEveryStep(Callback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Say which part of the batch this process has; the numbers go on from those of the last training step."""
+        """Set which part of the batch this process has; the numbers go on from those of the last training step."""
         if trainer.world_size > 1:
             set_share(_order(trainer.val_dataloaders).share(batch_idx))
             if batch_idx == 0:
@@ -227,7 +227,7 @@ class EpochLine(Callback):
 
 @contextmanager
 def logged(config: DictConfig) -> Iterator[WandbLogger | None]:
-    """Give the run's logger, and end its W&B run in any case, so that the next one of a sweep gets its own.
+    """Yield the run's logger, and end its W&B run in any case, so that the next one of a sweep gets its own.
 
     Where W&B refuses, as it does without a login or a connection, the run is logged offline; where that fails too, it
     has no logger. A run's own files hold all its numbers in any case.
@@ -245,7 +245,7 @@ def logged(config: DictConfig) -> Iterator[WandbLogger | None]:
 
 
 def tell(logger: WandbLogger | None, summary: dict[str, Any], media: dict[str, Any]) -> None:
-    """Give W&B what came out of a run, which is kept whatever becomes of that; nothing without a logger."""
+    """Send W&B what came out of a run, which is kept whatever becomes of that; nothing without a logger."""
     if logger is not None:
         with _whatever_wandb_does():
             logger.experiment.summary.update(summary)
@@ -255,7 +255,7 @@ def tell(logger: WandbLogger | None, summary: dict[str, Any], media: dict[str, A
 
 @contextmanager
 def _whatever_wandb_does() -> Iterator[None]:
-    """Say what W&B fails with, and go on: a finished run is not lost by it."""
+    """Log what W&B fails with, and go on: a finished run is not lost by it."""
     try:
         yield
     except Exception as error:  # of any type: those of wandb have none in common

@@ -35,12 +35,12 @@ class ProcessError(RuntimeError):
 
 
 def wants_traceback() -> bool:
-    """Say whether the user asks for whole tracebacks, as Hydra has it: by HYDRA_FULL_ERROR=1."""
+    """Return whether the user asks for whole tracebacks, as Hydra has it: by HYDRA_FULL_ERROR=1."""
     return os.environ.get(_FULL) == "1"
 
 
 def explain(error: BaseException) -> str:
-    """Say in one line what went wrong, and for a failure of the system also what can be done about it."""
+    """Return in one line what went wrong, and for a failure of the system also what can be done about it."""
     said = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.errno in _WAY_ON:
         return f"{said}; {_WAY_ON[error.errno]}"

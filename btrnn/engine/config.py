@@ -149,7 +149,7 @@ def _variant() -> str:
 
 
 def _covers(keys: tuple[str, ...], key: str) -> bool:
-    """Say whether `key` is one of `keys`, or stands under one that is excluded as a whole."""
+    """Return whether `key` is one of `keys`, or stands under one that is excluded as a whole."""
     return key in keys or key.split(".")[0] in ("logger", "results_dir", "data_dir")
 
 
@@ -181,7 +181,7 @@ def check_targets(config: DictConfig) -> None:
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    """Say whether a value is of a parameter's type, where that is made of plain ones; of others nothing is known."""
+    """Return whether a value is of a parameter's type, where that is made of plain ones; of others nothing is known."""
     kinds = set(get_args(annotation)) if get_origin(annotation) in (Union, UnionType) else {annotation}
     if not kinds <= {int, float, bool, str, type(None)}:
         return True
@@ -189,7 +189,7 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
-    """Give every node with a `_target_`, at the place where it is written rather than where it is referred to."""
+    """Yield every node with a `_target_`, at the place where it is written rather than where it is referred to."""
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield path, node

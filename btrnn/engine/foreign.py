@@ -51,7 +51,7 @@ def read_foreign_config(text: str, path: Path) -> DictConfig:
 
 
 def _leaves(node: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Give every value that is no container, at its place."""
+    """Yield every value that is no container, at its place."""
     if not isinstance(node, dict | list):
         yield place, node
         return
@@ -60,7 +60,7 @@ def _leaves(node: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def _is_ours(target: str) -> bool:
-    """Say whether a target may be called: one of this project's classes, wherever in it the name is found."""
+    """Return whether a target may be called: one of this project's classes, wherever in it the name is found."""
     if target in _OTHERS:
         return True
     module, _, name = target.rpartition(".")

@@ -73,7 +73,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def reuse_freed_memory() -> None:
-    """Tell glibc to keep freed memory instead of giving it back to the system and faulting it in anew at each step.
+    """Make glibc keep freed memory instead of giving it back to the system and faulting it in anew at each step.
 
     Large temporaries make this worth a good part of a training step on a CPU, for somewhat more memory. Does nothing
     without glibc.

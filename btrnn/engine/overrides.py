@@ -80,7 +80,7 @@ def _parsed(words: list[str]) -> list[Override]:
 
 
 def has_options(words: list[str]) -> bool:
-    """Say whether a command line has options of Hydra's other than that for a sweep, such as --help or --cfg job."""
+    """Return whether a command line has options of Hydra's other than that for a sweep, such as --help or --cfg job."""
     return any(word.startswith("-") and word not in ("-m", "--multirun") for word in words)
 
 

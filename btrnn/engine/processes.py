@@ -74,7 +74,7 @@ def number_of(trainer: DictConfig) -> int:
 
 
 def started() -> bool:
-    """Say whether `torchrun`, or `launch`, started this process."""
+    """Return whether `torchrun`, or `launch`, started this process."""
     return TorchElasticEnvironment.detect()
 
 

@@ -109,7 +109,7 @@ class GaussianRead(_Attention):
         error: Float[Tensor, "batch pixels"],
         hidden: Float[Tensor, "batch hidden"],
     ) -> Float[Tensor, "batch values"]:
-        """Give (B, 2 N^2): gamma F_Y x F_X^T, then the same of the error (equation 27)."""
+        """Return (B, 2 N^2): gamma F_Y x F_X^T, then the same of the error (equation 27)."""
         rows, columns, intensity = self.filterbank(hidden)
         both = torch.stack([image, error], dim=1).view(len(image), 2, *self.image_shape)
         patches = rows.unsqueeze(1) @ both @ columns.transpose(1, 2).unsqueeze(1)
@@ -137,7 +137,7 @@ class GaussianWrite(_Attention):
             self.placement.bias[4] = -2 * log(self.share)  # each filter's values sum to 1, over `share` pixels
 
     def forward(self, hidden: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch pixels"]:
-        """Give (B, pixels): F_Y^T w F_X / gamma (equation 29)."""
+        """Return (B, pixels): F_Y^T w F_X / gamma (equation 29)."""
         rows, columns, intensity = self.filterbank(hidden)
         patch = self.values(hidden).view(-1, self.filter_size, self.filter_size)
         drawn: Tensor = rows.transpose(1, 2) @ patch @ columns / intensity

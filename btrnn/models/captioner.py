@@ -26,7 +26,7 @@ _NEVER_SAID = [0, 1, 3]
 
 
 class Captioner(nn.Module):
-    """Say what is in an image, word by word; words are numbers, 0 is padding.
+    """Write what is in an image, word by word; words are numbers, 0 is padding.
 
     Args:
         recurrent: The decoder, an LSTM or a GRU; its kind is all that differs between the models. Its input size is
@@ -163,7 +163,7 @@ def greedy(
     max_length: int,
     length_penalty: float = 1.0,
 ) -> list[Caption]:
-    """Say the likeliest word at each step, until it is <eos>.
+    """Choose the likeliest word at each step, until it is <eos>.
 
     Args:
         captioner: The network, in evaluation mode.
@@ -246,7 +246,7 @@ def beam_search(
 
 
 def _next_words(captioner: Captioner, last: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the log-probabilities of the next words; minus infinity for those that are never said."""
+    """Return the log-probabilities of the next words; minus infinity for those that are never said."""
     log_probability, state = captioner.step(last, state)
     log_probability[:, _NEVER_SAID] = float("-inf")
     return log_probability, state

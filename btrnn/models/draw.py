@@ -59,7 +59,7 @@ class WholeRead(nn.Module):
         error: Float[Tensor, "batch pixels"],
         hidden: Float[Tensor, "batch hidden"],  # noqa: ARG002  (a read with attention looks where this says)
     ) -> Float[Tensor, "batch values"]:
-        """Give (B, 2 pixels)."""
+        """Return (B, 2 pixels)."""
         return torch.cat([image, error], dim=1)
 
 

@@ -169,7 +169,7 @@ class BlindMap(nn.Module):
         self.out_features = out_features
 
     def forward(self, x: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
-        """Give zeros."""
+        """Return zeros."""
         return x.new_zeros(*x.shape[:-1], self.out_features)
 
 

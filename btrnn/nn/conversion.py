@@ -132,7 +132,7 @@ def _relative_error(maps: Sequence[Any], weights: Sequence[Tensor]) -> float:
 
 
 def _fill(empty: Any, maps: Sequence[nn.Module], layer: nn.Module) -> nn.Module:
-    """Give the outline of a recurrent layer its W, and the other numbers of a dense one of torch's or of ours."""
+    """Fill the outline of a recurrent layer with its W, and the other numbers of a dense one of torch's or of ours."""
     filled: nn.Module = empty
     empty.input_maps = nn.ModuleList(maps)
     old = {name: tensor for name, tensor in layer.named_parameters() if not name.startswith(_OF_W)}

@@ -169,7 +169,7 @@ class FactorisedLinear(nn.Module):
             self.bias.copy_(bias)
 
     def plan(self, batch_size: int) -> Plan:
-        """Say how W x is computed for this many vectors: `print(layer.plan(96))` lists the stages and their cost.
+        """Return how W x is computed for this many vectors: `print(layer.plan(96))` lists the stages and their cost.
 
         Args:
             batch_size: How many vectors x has, B or for a sequence T B.

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 @contextmanager
 def to_fill(places: Sequence[tuple[nn.Module, str]]) -> Iterator[list[Tensor]]:
-    """Give the tensors to fill, so that tensors of modules have new numbers, whatever computes them.
+    """Yield the tensors to fill, so that tensors of modules have new numbers, whatever computes them.
 
     Args:
         places: The modules, and the names of their tensors.

@@ -97,7 +97,7 @@ def parameter_groups(model: nn.Module, lr: float, *, fan_in: int = ORDINARY_FAN_
 
 
 def _multiples(path: str, module: nn.Module, fan_in: int) -> Iterator[tuple[nn.Module, str, _Multiple]]:
-    """Give the tensors of a module that have a rate of their own: who holds it, its name, and its multiple."""
+    """Yield the tensors of a module that have a rate of their own: who holds it, its name, and its multiple."""
     if isinstance(module, FactorisedLinear):
         for place, (owner, name, value) in enumerate(_of_factors(path, module, fan_in)):
             yield owner, name, _Multiple(value, f"{path}.{place}")
@@ -111,7 +111,7 @@ def _multiples(path: str, module: nn.Module, fan_in: int) -> Iterator[tuple[nn.M
 
 @torch.no_grad()
 def _of_factors(path: str, layer: FactorisedLinear, fan_in: int) -> Iterator[tuple[nn.Module, str, float]]:
-    """Give the multiples of the tensors of a factorised map."""
+    """Yield the multiples of the tensors of a factorised map."""
     network, operands = layer.network, layer.operands()
     size = 0.0 if operands[0].is_meta else layer.output_size()
     if not size > 0:

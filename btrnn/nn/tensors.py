@@ -50,7 +50,7 @@ def resize(tensor: Tensor, axis: int, size: int) -> Tensor:
 
 
 def share_scale(operands: Sequence[Tensor]) -> list[Tensor]:
-    """Give all operands of a product the same root mean square, so that one learning rate suits them all."""
+    """Scale all operands of a product to the same root mean square, so that one learning rate suits them all."""
     scales = torch.stack([operand.square().mean().sqrt() for operand in operands])
     if (scales == 0).any():
         return list(operands)

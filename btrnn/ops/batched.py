@@ -15,7 +15,7 @@ from btrnn.ops.stages import BATCH, BLOCK, Arrangement, Axes, Form, Pair, Recipe
 def batched_stages(
     network: TensorNetwork, before: Axes, absorbed: frozenset[int], group: frozenset[int]
 ) -> Iterator[Stage]:
-    """Give the stages that absorb some operands next, one for each layout that is worth a look.
+    """Yield the stages that absorb some operands next, one for each layout that is worth a look.
 
     Args:
         network: What is contracted.

@@ -25,7 +25,7 @@ from btrnn.ops.lstm import lstm_cell
 
 
 def is_eager(*tensors: Tensor) -> bool:
-    """Say whether these are plain tensors that are computed with at once.
+    """Return whether these are plain tensors that are computed with at once.
 
     They are not under torch.compile, torch.export, tracing, torch.func, forward-mode differentiation, autocast, and
     within a dispatch mode (one that counts operations, say), nor if they have no numbers or a class of their own.
@@ -45,7 +45,7 @@ def is_eager(*tensors: Tensor) -> bool:
 
 
 def is_tracing() -> bool:
-    """Say whether torch.jit.trace records: sizes of tensors are tensors then, and comparing them fixes the answer."""
+    """Return whether torch.jit.trace records: sizes are tensors then, and comparing them fixes the answer."""
     return not torch.compiler.is_compiling() and bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
@@ -74,17 +74,17 @@ def check_dtype(layer: str, x: Tensor, parameter: Tensor, name: str = "an input"
 
 
 def transforms_are_active() -> bool:
-    """Say whether a transform of torch.func is at work, such as vmap."""
+    """Return whether a transform of torch.func is at work, such as vmap."""
     return torch._C._are_functorch_transforms_active()
 
 
 def dispatch_modes_are_active() -> bool:
-    """Say whether a mode sees all operations, such as one that counts them."""
+    """Return whether a mode sees all operations, such as one that counts them."""
     return torch._C._len_torch_dispatch_stack() > 0
 
 
 def is_batched(tensor: Tensor) -> bool:
-    """Say whether this stands for many tensors, as gradients do in torch.autograd.grad with is_grads_batched."""
+    """Return whether this stands for many tensors, as gradients do in torch.autograd.grad with is_grads_batched."""
     return torch._C._functorch.is_legacy_batchedtensor(tensor)
 
 
@@ -151,7 +151,7 @@ def gru_step_back(grad_hidden: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def has_fused_steps(tensor: Tensor) -> bool:
-    """Say whether the four functions above serve tensors of this kind; tries them when it is first asked on a GPU.
+    """Return whether the four functions above serve tensors of this kind; tries them when it is first asked on a GPU.
 
     Within a capture they cannot be tried, and are not used if they were not before.
     """
@@ -163,7 +163,7 @@ def has_fused_steps(tensor: Tensor) -> bool:
 
 
 def _answers(test: Callable[[], Any]) -> bool:
-    """Say whether a test passes; a name that is missing fails it in whatever way torch says so."""
+    """Return whether a test passes; a name that is missing fails it in whatever way torch says so."""
     with torch.autocast("cpu", enabled=False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

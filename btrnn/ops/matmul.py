@@ -19,7 +19,7 @@ STEP_ROWS, ALL_ROWS, MATRIX_NUMBERS = 4, 256, 2**16  # see `repays_onednn`
 
 
 def has_onednn(tensor: Tensor) -> bool:
-    """Say whether oneDNN multiplies tensors of this kind: float32 on the CPU."""
+    """Return whether oneDNN multiplies tensors of this kind: float32 on the CPU."""
     return (
         dispatch.HAS_ONEDNN
         and tensor.device.type == "cpu"
@@ -62,7 +62,7 @@ class _Matmul(torch.autograd.Function):
 
 
 def repays_onednn(matrix: Tensor, rows: Sequence[int]) -> bool:
-    """Say whether oneDNN multiplies faster: it lays the matrix out once for all steps, but is slower to call."""
+    """Return whether oneDNN multiplies faster: it lays the matrix out once for all steps, but is slower to call."""
     large = sum(rows) >= ALL_ROWS and matrix.numel() >= MATRIX_NUMBERS
     return large and max(rows) >= STEP_ROWS and has_onednn(matrix)
 

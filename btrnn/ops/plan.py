@@ -28,7 +28,7 @@ WIDTH = 16  # ways to absorb as many operands from which the search for a GPU go
 
 
 def _is_searched(network: TensorNetwork, before: Axes, absorbed: frozenset[int], group: frozenset[int]) -> bool:
-    """Say whether the search looks at absorbing a group of operands next.
+    """Return whether the search looks at absorbing a group of operands next.
 
     The absorbed operands of the input's modes must be neighbours, so that the axes of x that are left stand in at most
     two runs, and products with them need few transposes; those of the output's modes alone, which sum no axis of x,
@@ -52,7 +52,7 @@ def _are_neighbours(operands: frozenset[int]) -> bool:
 def possible_stages(
     network: TensorNetwork, before: Axes, absorbed: frozenset[int], allowed: frozenset[int], form: Form
 ) -> Iterator[Stage]:
-    """Give every stage that may come next: all sequences of them, until all operands are absorbed, are plans.
+    """Yield every stage that may come next: all sequences of them, until all operands are absorbed, are plans.
 
     Args:
         network: What is contracted.
@@ -115,7 +115,7 @@ def torch_plan(network: TensorNetwork, batch_size: int, itemsize: int, training:
 
 
 def possible_batched_stages(network: TensorNetwork, before: Axes, absorbed: frozenset[int]) -> Iterator[Stage]:
-    """Give every stage for all blocks at once that may come next, as `possible_stages` does for one block."""
+    """Yield every stage for all blocks at once that may come next, as `possible_stages` does for one block."""
     for group in network.groups:
         if group == network.all_operands:  # that is the dense product
             continue

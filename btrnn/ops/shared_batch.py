@@ -49,7 +49,7 @@ def shared() -> Share | None:
 
 
 def set_share(share: Share | None) -> None:
-    """Say which rows of the next batch this process has; None where it has all."""
+    """Set which rows of the next batch this process has; None where it has all."""
     global _share
     _share = share
 

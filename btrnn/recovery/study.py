@@ -91,7 +91,7 @@ def make_truth(kind: str, seed: int) -> Matrix:
 
 
 def best_rank_error(truth: Matrix, num_parameters: int) -> float:
-    """Give the relative error of the best approximation U V with U (64, r), V (r, 64) of at most so many numbers.
+    """Return the relative error of the best approximation U V with U (64, r), V (r, 64) of at most so many numbers.
 
     By the theorem of Eckart and Young it leaves the singular values after the r-th; r is num_parameters / 128, rounded
     down, so that below 128 parameters nothing is left but zero, of error 1.
@@ -184,7 +184,7 @@ def draw_inputs(num_pairs: int, size: int, seed: int) -> Float[Tensor, "pairs si
 
 
 def second_moment(x: Float[Tensor, "pairs size"]) -> Float[Tensor, "size size"]:
-    """Give M = sum x x^T / n over the rows x: the mean of |W x|^2 is the sum of W M times W, for any W."""
+    """Return M = sum x x^T / n over the rows x: the mean of |W x|^2 is the sum of W M times W, for any W."""
     moment: Tensor = x.mT @ x / len(x)
     return moment
 
@@ -289,7 +289,7 @@ def _from_dense(layer: FactorisedLinear, truth: Tensor) -> FactorisedLinear:
 
 
 def _matrices(truths: dict[tuple[str, int], Tensor], table: pd.DataFrame, fits: Fits) -> dict[str, np.ndarray]:
-    """Give "<truth>/truth" and "<truth>/learnt", (64, 64) float16: the truths of seed 0, the best restart of each."""
+    """Return "<truth>/truth" and "<truth>/learnt", (64, 64) float16: the truths of seed 0, the best restart of each."""
     matrices = {}
     for kind, rows in table[table["seed"] == 0].groupby("truth", sort=False):
         best = int(rows.index.to_numpy()[rows["error"].argmin()])

@@ -145,7 +145,7 @@ def _arrange(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _tidy(runs: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Give the run table its column order, and text columns that are text also where they are empty."""
+    """Put the run table in its column order, and make text columns text also where they are empty."""
     later = {name: LATER[name] for name in LATER if name in schema.columns and name not in runs}
     runs = _arrange(runs.assign(**later), schema.columns)
     for column in schema.columns:

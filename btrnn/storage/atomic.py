@@ -13,7 +13,7 @@ from typing import IO
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends well, delete it when it does not.
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends well, delete it when it does not.
 
     Whoever reads `path`, also after a kill, a power cut or on a full disk, finds the old file or the new one, never a
     part. Folders are made as needed.

@@ -62,7 +62,7 @@ class Scores(NamedTuple):
 
 @cache
 def has_java() -> bool:
-    """Say whether pycocoevalcap's Java programs can run: some systems have a `java` that only says how to get one."""
+    """Return whether pycocoevalcap's Java programs can run: some have a `java` that only says how to get one."""
     if shutil.which("java") is None or not os.access(Path(ptbtokenizer.__file__).parent, os.W_OK):
         return False  # the tokeniser writes its input beside itself
     return subprocess.run(["java", "-version"], capture_output=True, check=False).returncode == 0
@@ -109,7 +109,7 @@ def tokenize(captions: Sequence[str]) -> list[str]:
 def tokenized(
     captions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
-    """Give captions and references as the scorers take them, by number; both are cut in one call."""
+    """Return captions and references as the scorers take them, by number; both are cut in one call."""
     tokens = iter(tokenize([*captions, *(text for some in references for text in some)]))
     said = {number: [next(tokens)] for number in range(len(captions))}
     known = {number: [next(tokens) for _ in some] for number, some in enumerate(references)}

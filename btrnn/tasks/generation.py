@@ -65,7 +65,7 @@ class Generation(Task):
         """All of the data sets have images of one size, which the network's own check knows."""
 
     def facts(self) -> dict[str, object]:
-        """Say what kind of DRAW it is."""
+        """Return what kind of DRAW it is."""
         return {
             "num_glimpses": self.network.num_glimpses,
             "attention": self._attention(),

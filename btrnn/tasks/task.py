@@ -74,7 +74,7 @@ class Task(LightningModule, ABC):
         """Compute a batch's loss and metrics; where processes share the batch, those of this one's examples."""
 
     def repeats(self, batch: Any) -> bool:  # noqa: ARG002
-        """Say whether `measure` does the same for all batches of these shapes, and lets the CPU wait for nothing."""
+        """Return whether `measure` does the same for all batches of these shapes, and lets the CPU wait for nothing."""
         return False
 
     def loss(self, batch: Any, split: str) -> Tensor:
@@ -119,7 +119,7 @@ class Task(LightningModule, ABC):
         """Make what only the data that have been read decide, such as the size of a vocabulary."""
 
     def facts(self) -> dict[str, object]:
-        """Say what a run's summary tells of this task alone."""
+        """Return what a run's summary tells of this task alone."""
         return {}
 
     def outputs(self, data: Any) -> Outputs:  # noqa: ARG002

@@ -76,7 +76,7 @@ class VideoClassification(Task):
         return self._measured(self._scores(batch), batch)
 
     def repeats(self, batch: VideoBatch) -> bool:
-        """Say whether no clip is shorter than the others: those are packed, by numbers that the CPU must know."""
+        """Return whether no clip is shorter than the others: those are packed, by numbers that the CPU must know."""
         return batch.whole
 
     def on_test_start(self) -> None:

@@ -217,7 +217,7 @@ class COCO(DataModule):
                 )
 
     def facts(self) -> dict[str, object]:
-        """Say what a run's summary tells of its data; all of it after `setup`, then of real pictures also a digest."""
+        """Return what a run's summary tells of its data; all after `setup`, then of real pictures also a digest."""
         annotations = self._annotations
         used, digest, captions = self.splits["split"].isin(SPLITS), {}, pd.Series(dtype=int)
         if self._captions and annotations:

@@ -233,7 +233,7 @@ def _read_ahead(root: Path, files: list[str], size: int, batch_size: int) -> Ite
 
 
 def _report(cache_dir: Path, known: dict[str, _Entry], skipped: dict[str, str]) -> None:
-    """Say which images were left out, in a file and in the log, and how many were of which kind."""
+    """Write which images were left out, to a file and to the log, and how many were of which kind."""
     modes = Counter(entry.mode for entry in known.values() if entry.row is not None and entry.mode != "RGB")
     report = {"num_images": len(known), "converted_to_rgb": dict(modes), "skipped": skipped}
     path = cache_dir / "report.json"

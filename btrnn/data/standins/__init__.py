@@ -131,7 +131,7 @@ def _without_main_script() -> Iterator[None]:
 
 
 def _begin_worker() -> None:
-    """Give a worker's matrix products one thread, of which more make all half as fast, and end it with its caller."""
+    """Limit a worker's products to one thread, of which more make all half as fast, and end it with its caller."""
     threadpool_limits(1)
     threading.Thread(target=_end_with_caller, daemon=True).start()
 

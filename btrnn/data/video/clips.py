@@ -173,7 +173,7 @@ def _clips_of_class(folder: Path, stem: str, layout: Layout) -> list[tuple[str, 
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Give the files in a class folder and below it, and the links that lead nowhere; each folder is read once.
+    """Yield the files in a class folder and below it, and the links that lead nowhere; each folder is read once.
 
     Linked folders come last, so that a file which can be reached in two ways has the path without a link.
     """

@@ -171,7 +171,7 @@ class UCF11(ClipData):
         return [] if self.encoder is None else [self.encoder, *grid]
 
     def facts(self) -> dict[str, object]:
-        """Say what a run's summary tells of its data; of real clips also which files were read."""
+        """Return what a run's summary tells of its data; of real clips also which files were read."""
         digest = {}
         if self.source != "motions" and self._cache is not None:
             digest["data_digest"] = files_digest(self.root, self._cache.table["path"])

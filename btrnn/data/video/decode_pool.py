@@ -164,7 +164,7 @@ class _Worker:
         return DecodedClip(**result)
 
     def _after_death(self, task: DecodeTask) -> DecodedClip:
-        """Tell a decoder that crashed on its file from a worker that was stopped from outside."""
+        """Distinguish a decoder that crashed on its file from a worker that was stopped from outside."""
         self.close()
         code = self.process.returncode
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -160,7 +160,7 @@ def _read_mark(cache_dir: Path, settings: Settings) -> list[DecodedClip] | None:
 
 
 def _difference(old: Settings, new: Settings) -> str | None:
-    """Say in what the settings differ, or return None."""
+    """Return in what the settings differ; None where in nothing."""
     for key in new:
         if key != "files" and old[key] != new[key]:
             return f"{key} was {old[key]!r} and is {new[key]!r}"

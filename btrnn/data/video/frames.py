@@ -88,7 +88,7 @@ class CachedClips(Dataset[VideoBatch]):
 
 
 def order_of_values(pixel_order: PixelOrder, seed: int) -> torch.Tensor | None:
-    """Say in which order the numbers of all frames are given, int64 (57600,): place k has the number of that place.
+    """Return in which order the numbers of all frames are given, int64 (57600,): place k has the number of that place.
 
     Args:
         pixel_order: "rows": as they are cached, row by row, a pixel's colours side by side (None is returned);

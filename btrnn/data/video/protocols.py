@@ -113,7 +113,7 @@ def _random_clips(table: pd.DataFrame, seed: int, *, validated: bool) -> pd.Seri
 
 
 def _groups_by_class(table: pd.DataFrame, protocol: str, fewest: int) -> Iterator[tuple[int, list[str]]]:
-    """Give each label with its groups, sorted; raise ValueError where there are too few."""
+    """Yield each label with its groups, sorted; raise ValueError where there are too few."""
     for label, groups in table.groupby("label")["group"].unique().items():
         if len(groups) < fewest:
             raise ValueError(

@@ -49,12 +49,12 @@ def disabled() -> Iterator[None]:
 
 
 def available() -> bool:
-    """Say whether the kernels are compiled, or can be; compiles them at the first call."""
+    """Return whether the kernels are compiled, or can be; compiles them at the first call."""
     return _library() is not None
 
 
 def serves(x: Tensor, operands: Sequence[Tensor]) -> bool:
-    """Say whether the kernels can compute with these tensors here and now."""
+    """Return whether the kernels can compute with these tensors here and now."""
     return (
         x.dtype in _DTYPES
         and x.device.type == "cpu"
@@ -142,5 +142,5 @@ def _is_own(path: Path) -> bool:
 
 
 def _is_private(path: Path) -> bool:
-    """Say whether this is there, this user's, and not writable by others: what is loaded runs as this user."""
+    """Return whether this is there, this user's, and not writable by others: what is loaded runs as this user."""
     return _is_own(path) and not path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -68,7 +68,7 @@ class _Sequences(ctypes.Structure):
 
 
 def serves(num_steps: int, weight: Tensor, tensors: Sequence[Tensor]) -> bool:
-    """Say whether the kernel is available for these tensors, and faster for a U of this size and so many steps."""
+    """Return whether the kernel is available for these tensors, and faster for a U of this size and so many steps."""
     small = weight.numel() * weight.element_size() <= LARGEST_WEIGHT_BYTES
     return num_steps >= FEWEST_STEPS and small and native.serves(weight, tensors)
 
