@@ -14,7 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from btrnn.complexity import bt_parameters
 from btrnn.engine.config import check_targets, register
 from btrnn.reports.page import caveats
-from btrnn.reports.pages import marginal_means, page_of
+from btrnn.reports.pages import page_of
+from btrnn.reports.sensitivity import marginal_means
 from btrnn.reports.view import view_of
 from btrnn.results.store import collect, read_results, write_results
 from btrnn.storage.files import ResultsError
@@ -143,6 +144,23 @@ def test_own_rows_are_never_averaged_with_published_ones(results_dir: Path):
     runs = read_results(results_dir, EXPERIMENT).runs.assign(origin="published")
     own = runs.assign(origin="local", **{"test/accuracy": 0.0})
     assert marginal_means(pd.concat([runs, own])) == marginal_means(runs)
+
+
+def test_each_shape_is_shown_at_the_rate_that_validation_chose(tmp_path: Path):
+    workspace(tmp_path)
+    losses = {(1, 1e-3): 1.0, (1, 3e-3): 2.0, (4, 1e-3): 2.0, (4, 3e-3): 1.0}
+    for (rank, rate), loss in losses.items():
+        changes = {"rank": rank, "order": 2, "num_blocks": 1, "learning_rate": rate}
+        scores = {"val/loss": loss, "test/accuracy": 1 - loss / 4}
+        write_run(tmp_path / "results", "bt_lstm", 0, experiment=EXPERIMENT, num_clips=55, changes=changes | scores)
+    write_run(tmp_path / "results", "logistic_regression", 0, experiment=EXPERIMENT, num_clips=55)
+    write_results(collect(tmp_path / "results", EXPERIMENT)[0], tmp_path / "results", EXPERIMENT)
+    page = page_of(EXPERIMENT)
+    view = page.shown(view_of(tmp_path / "results", EXPERIMENT))
+    table = page.table(page.rows(view))
+    assert [(row["R"], row["learning rate"]) for row in table[:2]] == [("1", "0.001"), ("4", "0.003")]
+    assert len(table) == 3
+    assert {row["mean"] for row in marginal_means(view.results.runs)} == {0.75}
 
 
 def test_figures_show_the_means(results_dir: Path):

@@ -64,6 +64,12 @@ RUN: dict[str, Cell] = {  # how a setting's runs were made
     "seconds per epoch": value("seconds_per_epoch", ".3g"),
     "command": lambda row: f"`{row['command']}`",
 }
+TESTED: dict[str, Cell] = {
+    "test accuracy": mean("test/accuracy", ".3f"),
+    "last epoch": mean("test/accuracy_last", ".3f"),
+    "training, last epoch": value("train/accuracy_last", ".3f"),
+}
+WHOLE = (0.0, 1.04)  # of an axis of accuracies
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Page:
         rows: Returns the rows of the wide tables: those of the summary, in order, with columns of their own.
         compared: Returns the rows between which differences are shown.
         values: Returns what the template needs beside what all pages have.
+        shown: Returns what is shown of a view: the whole of it, or some of its runs.
     """
 
     template: str
@@ -85,10 +92,11 @@ class Page:
     rows: Callable[[View], pd.DataFrame] = lambda view: view.summary
     compared: Callable[[View], pd.DataFrame] = lambda view: view.summary
     values: Callable[[View], dict[str, Any]] = lambda _: {}
+    shown: Callable[[View], View] = lambda view: view
 
     def report(self, results_dir: Path, experiment: str, *, local: bool = False) -> Report:
         """Return an experiment's page, and its figures at its largest scale; if `local`, with the user's own runs."""
-        views = views_of(results_dir, experiment, local=local)
+        views = [self.shown(view) for view in views_of(results_dir, experiment, local=local)]
         figures, parts = self.figures(views[0]), [self._part(view) for view in views]
         drawn = [file.path.as_posix() for file in figures]
         known = paper_values(results_dir)
@@ -97,7 +105,7 @@ class Page:
 
     def terminal_report(self, results_dir: Path, experiment: str, scale: str) -> str:
         """Return the tables of one scale as plain text, the user's own runs beside the published ones."""
-        rows = self.rows(view_of(results_dir, experiment, scale, local=True))
+        rows = self.rows(self.shown(view_of(results_dir, experiment, scale, local=True)))
         shown = [(_heading(panel), text_table(self.table(panel, brief=True), "simple")) for panel in panels(rows)]
         return "\n\n".join(f"{heading.replace('`', '')}\n\n{table}" for heading, table in shown)
 

@@ -5,20 +5,17 @@ from typing import Any
 
 import pandas as pd
 
-from btrnn.figures.file import RANK_LOOKS, FigureFile
+from btrnn.figures.file import FigureFile
 from btrnn.figures.pictures import draw_heat_maps
 from btrnn.figures.series import draw_series
-from btrnn.reports.page import RUN, SIZE, Page, mean, value
+from btrnn.reports.page import RUN, SIZE, TESTED, WHOLE, Page, mean, value
 from btrnn.reports.pictures import captions_file, drawn_files
 from btrnn.reports.render import marked, number
+from btrnn.reports.sensitivity import SENSITIVITY
 from btrnn.reports.view import View, unusual
 from btrnn.results.differences import cost_of_accuracy
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, schema_of
-from btrnn.results.statistics import mean_interval
 from btrnn.results.summary import Row, rows_of, shape_label
-
-_WHOLE = (0.0, 1.04)  # of an axis of accuracies
-_SHAPE = {"order": "d", "rank": "R", "num_blocks": "N"}
 
 
 def page_of(experiment: str) -> Page:
@@ -45,7 +42,7 @@ def _sizes(view: View) -> list[FigureFile]:
     table["note"] = ["" if pd.isna(rank) else f"{model_of(name).shape[0][0]} = {rank:g}" for name, rank in pairs]
     table = table[view.summary["plain"].to_numpy()]
     options = {"bars": True, "log_x": True, "x_label": "parameters of W", "y_label": view.metric.label}
-    limits = _WHOLE if view.schema is VIDEO else None
+    limits = WHOLE if view.schema is VIDEO else None
     return [view.figure("parameters.png", draw_series, table, limits=limits, **options)] if len(table) else []
 
 
@@ -69,7 +66,7 @@ def _paper(row: Row) -> str:
 
 
 def _video_figures(view: View) -> list[FigureFile]:
-    files = _epochs(view, "accuracy", {"": "val/accuracy"}, "accuracy,\nwhere the epoch is chosen", limits=_WHOLE)
+    files = _epochs(view, "accuracy", {"": "val/accuracy"}, "accuracy,\nwhere the epoch is chosen", limits=WHOLE)
     files += [*_epochs(view, "training_loss", {"": "train/loss"}, "training loss"), *_sizes(view), *_examples(view)]
     best = view.summary[view.summary["plain"] & (view.summary["paper_id"] == "bt_lstm_r4")]
     for row in best.to_dict("records") if len(view.results.predictions) else ():
@@ -82,12 +79,10 @@ def _video_figures(view: View) -> list[FigureFile]:
     return files
 
 
-_TESTED = {"test accuracy": mean("test/accuracy", ".3f"), "last epoch": mean("test/accuracy_last", ".3f")}
-_TESTED["training, last epoch"] = value("train/accuracy_last", ".3f")
 _NEAR = 0.95  # of the dense model's accuracy
 _VIDEO = Page(
     template="video",
-    columns={"model": value("label"), **SIZE, "paper, UCF11": _paper, **_TESTED, **RUN},
+    columns={"model": value("label"), **SIZE, "paper, UCF11": _paper, **TESTED, **RUN},
     figures=_video_figures,
     values=lambda view: {"near": _NEAR, "costs": cost_of_accuracy(view.summary, view.results, _NEAR)},
 )
@@ -221,14 +216,14 @@ def _rates_figure(view: View) -> list[FigureFile]:
     label = ", ".join(filter(None, (view.metric.label, str(view.first.get("scaling", "")))))
     options: dict[str, Any] = {"x_label": "Adam's learning rate", "y_label": label, "log_x": True}
     if view.metric.main == VIDEO.main:
-        options |= {"vertical": (view.paper_rate, f"the paper's rate, {view.paper_rate:g}"), "limits": _WHOLE}
+        options |= {"vertical": (view.paper_rate, f"the paper's rate, {view.paper_rate:g}"), "limits": WHOLE}
     return [view.figure("", draw_series, table, **options)]
 
 
 RATES = Page(
     template="rates",
     columns={
-        **{"model": value("searched"), "learning rate": value("learning_rate", "g"), **_TESTED},
+        **{"model": value("searched"), "learning rate": value("learning_rate", "g"), **TESTED},
         **{"test bound": mean("test/nll_bound", ".2f"), "test CIDEr": mean("test/cider", ".1f", times=100)},
         **{"validation loss": value("val/loss", ".3f"), "validation bound": value("val/nll_bound", ".3f")},
         "chosen": value("chosen"),
@@ -237,63 +232,4 @@ RATES = Page(
     rows=_with_choice,
     compared=lambda view: _with_choice(view).query("best"),
     values=_models_by_rate,
-)
-
-
-# ---- shapes
-
-
-def marginal_means(runs: pd.DataFrame) -> list[Row]:
-    """Compute the mean accuracy over all shapes that share one value of d, R or N, by the seeds that have every shape.
-
-    Returns:
-        A row for each value: letter ("d", "R" or "N"), value, and mean, sd, n, low, high over the seeds.
-    """
-    chosen = _of_one_origin(runs)
-    chosen = chosen[chosen["num_blocks"].notna()]
-    whole = chosen.groupby("seed").filter(lambda rows: rows["name"].nunique() == chosen["name"].nunique())
-    return [
-        {"letter": letter, "value": level}
-        | mean_interval(rows.groupby("seed")["test/accuracy"].mean(), bounds=(0.0, 1.0))._asdict()
-        for factor, letter in _SHAPE.items()
-        for level, rows in whole.groupby(factor)
-    ]
-
-
-def _of_one_origin(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the published rows where there are any, else the user's: the two are never averaged."""
-    return table[table["origin"] == table["origin"].max()] if "origin" in table else table  # "published" > "local"
-
-
-def _shape_figures(view: View) -> list[FigureFile]:
-    """Return accuracy against d, a line for each R, a panel for each N, other models horizontal; and as heat maps."""
-    lines = view.points(
-        "order",
-        lambda row: row["label"] if pd.isna(row["num_blocks"]) else f"R = {row['rank']:g}",
-        lambda row: f"N = {row['num_blocks']:g}",
-    )
-    lines["x"] += 0.06 * (view.summary["rank"].to_numpy() - 2)  # beside one another, so that bars stay apart
-    other = view.summary["num_blocks"].isna().to_numpy()
-    panels = sorted(lines.loc[~other, "panel"].unique())
-    parts = [lines[~other].sort_values(["panel", "label"])]
-    parts += [lines[other].assign(panel=panel, x=float("nan")) for panel in panels]
-    options = {"bars": True, "limits": _WHOLE, "looks": RANK_LOOKS, "y_label": view.metric.label}
-    maps = {
-        f"N = {blocks:g}": rows.pivot_table(index="order", columns="rank", values="test/accuracy")
-        for blocks, rows in _of_one_origin(view.summary).groupby("num_blocks")
-    }
-    labels = {"title": f"{view.title}: {view.metric.label}", "x_label": "Tucker-rank R", "y_label": "core order d"}
-    curves = view.figure("curves.png", draw_series, pd.concat(parts), x_label="core order d", **options)
-    return [curves, view.figure("heat_maps.png", draw_heat_maps, maps, form=".3f", **labels)] if maps else []
-
-
-SENSITIVITY = Page(
-    template="sensitivity",
-    columns={
-        **{letter: value(factor, ".0f") for factor, letter in _SHAPE.items()},
-        **{"model": value("model_label"), **SIZE, **_TESTED, **RUN},
-    },
-    figures=_shape_figures,
-    rows=lambda view: view.summary.sort_values(list(_SHAPE)),
-    values=lambda view: {"effects": marginal_means(view.results.runs)},
 )
