@@ -192,7 +192,7 @@ bench: .venv/bench-done ## time and memory beside the dense layers and other lib
 # the first of these runs is there to cache the frames, out of the time of the three that are judged
 GPU_RUN = $(RUN) experiments/train.py experiment=ucf11 scale=paper seed=0 $(if $(wildcard data/UCF-101),data=ucf101) test=false \
 	trainer.accelerator=gpu trainer.graph=true data.on_device=true logger=none
-check-gpu: setup ## on a GPU: its tests, its benchmark and Task 1 at paper scale, and which bars are met (under 8 minutes)
+check-gpu: setup ## on a GPU: its tests, its benchmark and Task 1 at paper scale, and which targets are met (under 8 minutes)
 	@rm -rf results/local/gpu results/local/benchmark_device_sweep_cuda.csv
 	-timeout -k 5 -s INT 70 $(BIN)/pytest -n 0 -k "cuda or gpu" --junit-xml=results/local/gpu/tests.xml tests/test_devices.py
 	-timeout -k 5 100 $(RUN) experiments/benchmark.py --only device_sweep --minutes 1.2

@@ -20,7 +20,7 @@ from btrnn.benchmark.records import (
     COLUMNS,
     Record,
     RecordFile,
-    gpu_bars,
+    gpu_targets,
     note_machine,
     read_machines,
     read_section,
@@ -283,13 +283,13 @@ def test_the_bars_of_a_gpu_are_judged_by_medians_and_by_all_three_models(tmp_pat
             epochs.write_text("seconds\n" + "0.181\n" * (400 if model == "c" else 500))
         counts = "errors='0' failures='0' skipped='1' tests='9'"
         (tmp_path / "gpu" / "tests.xml").write_text(f"<testsuites><testsuite {counts}/></testsuites>")
-        *bars, tests = gpu_bars(tmp_path)
+        *targets, tests = gpu_targets(tmp_path)
         assert tests["verdict"] == "met"
-        assert [bar["measured"] for bar in bars[:6]] == ["-", "-", "0.5", "-", "5", "2"]
-        assert [bar["verdict"] for bar in bars[2:]] == ["not met", "not measured", "met", "not met", expected]
-    assert bars[-1]["measured"] == "272"  # of which the last hundred epochs are estimated
-    assert bars[-1]["bar"].endswith("by 1,400 of 1,500")
-    assert {bar["verdict"] for bar in gpu_bars(tmp_path / "empty")} == {"not measured"}
+        assert [target["measured"] for target in targets[:6]] == ["-", "-", "0.5", "-", "5", "2"]
+        assert [target["verdict"] for target in targets[2:]] == ["not met", "not measured", "met", "not met", expected]
+    assert targets[-1]["measured"] == "272"  # of which the last hundred epochs are estimated
+    assert targets[-1]["target"].endswith("by 1,400 of 1,500")
+    assert {target["verdict"] for target in gpu_targets(tmp_path / "empty")} == {"not measured"}
 
 
 # ---- records and the whole run

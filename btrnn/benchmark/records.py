@@ -21,7 +21,7 @@ REMEDY = "run `make bench`"
 GPU_RUNS = "gpu/runs/*/*/seed0/metrics.csv"  # of Task 1's three models, below the results
 GPU_TESTS = "gpu/tests.xml"  # what pytest says of those on a GPU
 _MODELS, _EPOCHS, _SECONDS = 3, 500, 300  # of those
-_GPU_BARS = (  # of the section device_sweep: the larger, the smaller, phase, place, and the least ratio of medians
+_GPU_TARGETS = (  # of the section device_sweep: the larger, the smaller, phase, place, and the least ratio of medians
     ("dense nn.Linear", "btrnn BT", "forward+backward", Point("batch", 16), 1.0),
     ("dense nn.Linear", "btrnn BT", "forward+backward", Point("batch", 256), 2.0),
     ("nn.LSTM", "btrnn.BTLSTM", "training step", Point("batch", 16), 1.0),
@@ -149,7 +149,7 @@ def note_machine(results_dir: Path, section: str, device: str, machine: dict[str
     replace_file(machine_path(results_dir), json.dumps(machines, indent=2, sort_keys=True) + "\n")
 
 
-def gpu_bars(results_dir: Path) -> list[dict[str, str]]:
+def gpu_targets(results_dir: Path) -> list[dict[str, str]]:
     """Return what is asked of a GPU, what was measured there, in full float32, and whether it is met.
 
     What is missing is not measured; of training that was stopped, the other epochs are taken to last as its median one.
@@ -159,24 +159,24 @@ def gpu_bars(results_dir: Path) -> list[dict[str, str]]:
     except ResultsError:
         table = pd.DataFrame(columns=COLUMNS)
     table, rows = table.set_index(["factor", "value", "phase", "implementation"]), []
-    for larger, smaller, phase, place, least in _GPU_BARS:
+    for larger, smaller, phase, place, least in _GPU_TARGETS:
         column = table["peak_mib" if place.factor == "allocator" else "median_ms"]
         above, below = (float(column.get((*place, phase, name), nan)) for name in (larger, smaller))
         what = "memory" if place.factor == "allocator" else f"{place.value} clips"
-        bar = {"bar": f"{larger} / {smaller}, {phase}, {what}", "asked": f"at least {least:g}"}
-        rows.append(bar | _judged(above / below, above / below >= least))
+        target = {"target": f"{larger} / {smaller}, {phase}, {what}", "asked": f"at least {least:g}"}
+        rows.append(target | _judged(above / below, above / below >= least))
     runs = [pd.read_csv(path)["seconds"] for path in results_dir.glob(GPU_RUNS)]
     done, asked = sum(map(len, runs)), _MODELS * _EPOCHS
     expected = [float(run.sum() + run.median() * (_EPOCHS - len(run))) for run in runs]
     total = sum(expected) if len(runs) == _MODELS else nan
     what = f"Task 1, three models, {_EPOCHS} epochs, seconds" + (f", by {done:,} of {asked:,}" if done < asked else "")
-    rows.append({"bar": what, "asked": f"at most {_SECONDS}"} | _judged(total, total <= _SECONDS))
+    rows.append({"target": what, "asked": f"at most {_SECONDS}"} | _judged(total, total <= _SECONDS))
     path = results_dir / GPU_TESTS
     suite = ElementTree.parse(path).getroot().find("testsuite") if path.exists() else None
     names = ("tests", "skipped", "failures", "errors")
     tests, skipped, failures, errors = (nan if suite is None else float(suite.get(name, nan)) for name in names)
     failed = failures + errors if tests > skipped else nan
-    return [*rows, {"bar": "failed of the tests on a GPU", "asked": "0"} | _judged(failed, failed == 0)]
+    return [*rows, {"target": "failed of the tests on a GPU", "asked": "0"} | _judged(failed, failed == 0)]
 
 
 def _judged(measured: float, met: bool) -> dict[str, str]:
