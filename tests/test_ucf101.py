@@ -78,7 +78,22 @@ def test_digest_is_that_of_lines_of_files(tmp_path: Path) -> None:
     for name in ("b", "a"):
         (root / name).write_text(name)
     lines = "".join(f"{hashlib.sha256(name.encode()).hexdigest()}  UCF-101/{name}\n" for name in ("a", "b"))
-    assert files_digest(root, ["b", "a"]) == hashlib.sha256(lines.encode()).hexdigest()
+    expected = hashlib.sha256(lines.encode()).hexdigest()
+    assert files_digest(root, ["b", "a"]) == expected
+
+
+def test_a_digest_is_kept_until_a_file_changes(tmp_path: Path) -> None:
+    root, cache_dir = tmp_path / "UCF-101", tmp_path / "cache"
+    root.mkdir()
+    (root / "a").write_text("a")
+    digest = files_digest(root, ["a"], cache_dir)
+    (kept,) = (cache_dir / "digests").iterdir()
+    kept.write_text("0" * 64)
+    assert files_digest(root, ["a"], cache_dir) == "0" * 64
+    kept.write_text("")  # as after a power cut
+    assert files_digest(root, ["a"], cache_dir) == digest
+    (root / "a").write_text("another")
+    assert files_digest(root, ["a"], cache_dir) == files_digest(root, ["a"]) != digest
 
 
 def test_validation_clips_come_from_the_training_clips_of_the_paper_s_split() -> None:

@@ -8,6 +8,7 @@ of every one.
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -20,9 +21,12 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from btrnn.data import ORDER_STREAM, generator
+from btrnn.data.fetch import show_progress
 from btrnn.ops.shared_batch import Share, share_of
+from btrnn.storage.atomic import replace_file
 
 Item = tuple[int, int]
+_HEX_DIGITS = 64  # of a SHA-256
 
 
 class BatchOrder(Sampler[list[Item]]):
@@ -161,12 +165,30 @@ class DataModule(LightningDataModule, ABC):
         """Return what a run's summary tells of its data; at least "source" and "stand_in"."""
 
 
-def files_digest(root: Path, paths: Iterable[str]) -> str:
-    """Take the SHA-256 over a line `<sha256>  <root's name>/<path>` for each file below `root`, sorted by path."""
+def files_digest(root: Path, paths: Iterable[str], cache_dir: Path | None = None) -> str:
+    """Take the SHA-256 over a line `<sha256>  <root's name>/<path>` for each file below `root`, sorted by path.
+
+    Args:
+        root: The folder.
+        paths: The files.
+        cache_dir: Keeps the digest, which is taken again where a file has another size or time.
+    """
+    files, stamps = sorted(paths), hashlib.sha256()
+    for path in files:
+        stat = (root / path).stat()
+        stamps.update(f"{root.resolve() / path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    kept = cache_dir / "digests" / f"{stamps.hexdigest()[:32]}.txt" if cache_dir else None
+    if kept is not None and kept.is_file() and len(known := kept.read_text(encoding="ascii")) == _HEX_DIGITS:
+        return known
     digest = hashlib.sha256()
-    for path in sorted(paths):
-        with (root / path).open("rb") as file:
-            digest.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {root.name}/{path}\n".encode())
+    with show_progress("taking the files' digest", len(files)) as advance:
+        for path in files:
+            with (root / path).open("rb") as file:
+                digest.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {root.name}/{path}\n".encode())
+            advance(1)
+    if kept is not None:
+        with suppress(OSError):  # it is only slower without
+            replace_file(kept, digest.hexdigest())
     return digest.hexdigest()
 
 

@@ -223,7 +223,8 @@ class COCO(DataModule):
         if self._captions and annotations:
             captions = self.splits["split"].iloc[self._captions.image_rows].value_counts()
             if self.source != "scenes":
-                digest["data_digest"] = files_digest(self.root, [*self.splits["file"][used], *annotations.files])
+                files = [*self.splits["file"][used], *annotations.files]
+                digest["data_digest"] = files_digest(self.root, files, self.cache_dir)
         counts = self.splits["split"].value_counts()
         return {
             "source": self.source,

@@ -174,7 +174,7 @@ class UCF11(ClipData):
         """Return what a run's summary tells of its data; of real clips also which files were read."""
         digest = {}
         if self.source != "motions" and self._cache is not None:
-            digest["data_digest"] = files_digest(self.root, self._cache.table["path"])
+            digest["data_digest"] = files_digest(self.root, self._cache.table["path"], self.cache_dir)
         return {
             "source": "_".join([self.source, *self._read]),
             "encoder": self.encoder,
