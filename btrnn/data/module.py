@@ -6,6 +6,7 @@ of every one.
 """
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -26,7 +27,6 @@ from btrnn.ops.shared_batch import Share, share_of
 from btrnn.storage.atomic import replace_file
 
 Item = tuple[int, int]
-_HEX_DIGITS = 64  # of a SHA-256
 
 
 class BatchOrder(Sampler[list[Item]]):
@@ -178,8 +178,10 @@ def files_digest(root: Path, paths: Iterable[str], cache_dir: Path | None = None
         stat = (root / path).stat()
         stamps.update(f"{root.resolve() / path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     kept = cache_dir / "digests" / f"{stamps.hexdigest()[:32]}.txt" if cache_dir else None
-    if kept is not None and kept.is_file() and len(known := kept.read_text(encoding="ascii")) == _HEX_DIGITS:
-        return known
+    if kept is not None and kept.is_file():
+        known = kept.read_text(encoding="ascii", errors="replace")
+        if re.fullmatch("[0-9a-f]{64}", known):
+            return known
     digest = hashlib.sha256()
     with show_progress("taking the files' digest", len(files)) as advance:
         for path in files:
