@@ -1,4 +1,4 @@
-// The recurrence of a GRU over whole sequences: btrnn/ops/gru_fast.py says what it computes, btrnn/ops/native/recurrence.py calls this.
+// The recurrence of a GRU over whole sequences: btrnn/ops/gru_fast.py says what it computes, and calls this.
 // Gates are r, z, n.
 
 #include "recurrence.h"
