@@ -32,7 +32,7 @@ from btrnn.data.module import ClipData, DataModule
 from btrnn.data.pictures import ImageError, read_image
 from btrnn.engine.callbacks import Row
 from btrnn.engine.config import ConfigError, read_config
-from btrnn.engine.machine import peak_memory_mib, provenance
+from btrnn.engine.machine import git_state, peak_memory_mib, provenance
 from btrnn.engine.weights import SUFFIX, load_weights, read_weights
 from btrnn.ops import native
 from btrnn.results.schema import BASELINE, FLOORS, LATER, NEIGHBOUR, Model, model_of
@@ -45,7 +45,7 @@ _COPIED = (  # of a run's summary that also hold for the baseline on the same da
     *("experiment", "seed", "source", "stand_in", "data_digest", "protocol", "fold", "scaling", "sampling", "scale"),
     *("frame_order", "pixel_order", "start", "precision", "train_limit", "passes", "scaled", "num_clips"),
     *("num_groups", "num_classes", "num_train", "num_val", "num_test"),
-    *("parameters_dense_input", "parameters_dense_total", "versions", "git_commit", "git_dirty"),
+    *("parameters_dense_input", "parameters_dense_total", "versions"),
 )
 
 
@@ -204,7 +204,8 @@ def _add(floor: Model, source_dir: Path, run_dir: Path, common: dict[str, object
         "model": floor.name,
         "model_label": floor.label,
         "seconds": time.perf_counter() - started,
-        "command": f"python experiments/baseline.py {run_dir.parent.parent}",
+        "command": f"python experiments/baseline.py results/runs/{run_dir.parent.parent.name}",
+        **git_state(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     for name, table in (("predictions.csv", predictions), ("splits.csv", data.splits)):
