@@ -623,6 +623,7 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
     predictions = pd.read_csv(run_dir / "predictions.csv")
     assert (predictions["label"] == predictions["predicted"]).mean() == pytest.approx(summary["test/accuracy"])
     assert summary["test/accuracy"] > 0.9  # the tiny set's classes differ in brightness
+    assert summary["command"] == "python experiments/baseline.py results/runs/ucf11"
     assert (run_dir / "splits.csv").read_text() == (Path(config.run_dir) / "splits.csv").read_text()
     neighbour = json.loads((experiment_dir / "nearest_neighbour-grouped-raw-smoke/seed0/summary.json").read_text())
     assert neighbour["test/accuracy"] > 0.7  # of near-duplicates; chance is .09
