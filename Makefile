@@ -14,7 +14,7 @@ RUN := $(BIN)/python
 	notebooks docs collect tables figures publish bench check-gpu formats test reliability lint format clean
 
 help: ## list the commands
-	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2, of reproduce-*]"
+	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2; controls-* and rates-* but rates-ucf101 have seeds of their own]"
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/setup-done ## make .venv and install the pinned requirements and this package
