@@ -45,9 +45,9 @@ def _export(run_dir: Path, results_dir: Path) -> None:
     size = export_weights(run_dir, path, largest=LARGEST_BYTES)
     kept = size <= LARGEST_BYTES
     add_to_index(results_dir, summary | {"file": path.name if kept else "", "bytes": size})
-    others = escape(stem(summary)).removesuffix(str(summary["seed"]))  # other seeds of the same setting
-    for old in folder.glob(f"{others}*.*"):
-        if old.stem != stem(summary):
+    any_seed = escape(stem(summary)).removesuffix(str(summary["seed"]))  # of the same setting, of which one is kept
+    for old in folder.glob(f"{any_seed}*.*"):
+        if not (kept and old == path):
             old.unlink()
     print(f"{path}: {size:,} bytes" if kept else f"{run_dir}: {size:,} bytes, too large: a card alone")
 
