@@ -37,9 +37,10 @@ def names(group):
 @cache
 def member(group, name):
     """Return a member of a group, without composing all the others."""
-    config = OmegaConf.load(CONFIGS / group / f"{name}.yaml")
-    bases = [base for base in config.pop("defaults", []) if base != "_self_"]
-    return OmegaConf.merge(*(member(group, base) for base in bases), config)
+    path = CONFIGS / group / f"{name}.yaml"
+    config = OmegaConf.load(path)
+    bases = [base.removesuffix("@_here_") for base in config.pop("defaults", []) if base != "_self_"]
+    return OmegaConf.merge(*(member(path.parent, base) for base in bases), config)
 
 
 def in_turn(choices, turn):
