@@ -8,7 +8,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-ucf11 controls-ucf11 rates-ucf11 rate-curves-ucf11 rates-ucf101 \
-	reproduce-ucf101 groups-ucf101 rivals-ucf101 features-ucf101 compressed-ucf101 reproduce-weizmann data-ucf11 data-ucf101 reproduce-draw controls-draw rates-draw reproduce-mnist rates-mnist data-mnist \
+	reproduce-ucf101 groups-ucf101 rivals-ucf101 features-ucf101 compressed-ucf101 shapes-ucf101 reproduce-weizmann data-ucf11 data-ucf101 reproduce-draw controls-draw rates-draw reproduce-mnist rates-mnist data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce-flickr8k rates-flickr8k data-flickr8k \
 	reproduce reproduce-sensitivity complexity dashboard \
 	notebooks docs collect tables figures publish bench check-gpu formats test reliability lint format clean
@@ -95,7 +95,13 @@ compressed-ucf101: groups-ucf101 ## the dense LSTMs of those folds, W by factors
 	@$(RUN) experiments/train.py experiment=ucf101_compressed scale=$(SCALE) $(SEED) start=null
 	@$(RUN) experiments/reproduce.py experiment=ucf101_compressed scale=$(SCALE) $(SEED)
 
-reproduce-ucf101: rates-ucf101 groups-ucf101 rivals-ucf101 features-ucf101 ## all of it on UCF101-11, in this order; what is finished is not run again
+PAIRS := model=bt_lstm 'modes={input: [320, 180], hidden: [16, 16]}'
+shapes-ucf101: setup ## accuracy against d, R and N on the random split, each shape at its own rate: 198 runs
+	@$(RUN) experiments/train.py experiment=ucf101_sensitivity scale=$(SCALE) $(SEED) $(PAIRS) ranks.tucker=1 ranks.num_blocks=1
+	@$(RUN) experiments/train.py experiment=ucf101_sensitivity scale=$(SCALE) $(SEED) $(PAIRS) ranks.num_blocks=2
+	@$(RUN) experiments/reproduce.py experiment=ucf101_sensitivity scale=$(SCALE) $(SEED)
+
+reproduce-ucf101: rates-ucf101 groups-ucf101 rivals-ucf101 features-ucf101 shapes-ucf101 ## all of it on UCF101-11, in this order; what is finished is not run again
 
 reproduce-weizmann: setup ## ten actions by nine people, who must be in data/weizmann, each left out once, also on shuffled frames: 84 runs
 	@$(RUN) experiments/train.py experiment=weizmann_rates scale=$(SCALE) $(SEED) \

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from btrnn.reports.page import Page, caveats
-from btrnn.reports.pages import RATES, page_of
+from btrnn.reports.pages import page_of
+from btrnn.reports.rates import RATES
 from btrnn.reports.render import render
 from btrnn.reports.view import view_of
 from btrnn.results.store import collect, write_results

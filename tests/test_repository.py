@@ -94,7 +94,7 @@ def test_make_lists_its_targets(target):
 
 
 RESULTS = ROOT / "results"
-STUDIES = [name for name in collected_experiments(RESULTS) if "_rates" in name]
+STUDIES = [name for name in collected_experiments(RESULTS) if "_rates" in name or name == "ucf101_sensitivity"]
 CHOSEN_BY = {  # the study that chose the rates of an experiment, for all its models that the study has
     "draw_mnist_5k": "draw_rates_mnist_5k",
     "draw_glimpses_mnist_5k": "draw_rates_mnist_5k",

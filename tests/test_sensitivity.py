@@ -15,7 +15,7 @@ from btrnn.complexity import bt_parameters
 from btrnn.engine.config import check_targets, register
 from btrnn.reports.page import caveats
 from btrnn.reports.pages import page_of
-from btrnn.reports.sensitivity import marginal_means
+from btrnn.reports.sensitivity import effects
 from btrnn.reports.view import view_of
 from btrnn.results.store import collect, read_results, write_results
 from btrnn.storage.files import ResultsError
@@ -128,22 +128,38 @@ def test_the_best_and_the_worst_shape_and_what_each_factor_does_are_said(results
     assert f"to {best:.3f} (d = 4, R = 4, N = 2, 3,392 parameters)." in text
     for rank in (1, 2, 4):
         mean = np.mean([accuracy(d, rank, n, 1) for d in PAPER for n in (1, 2)])
-        assert f" R = {rank}: {mean:.3f} [" in text
+        assert f"| R = {rank} | 8 | {mean:.3f} |" in text
     assert caveats(view_of(results_dir, EXPERIMENT))["one_rate"] == ["BT-LSTM (0.001)"]
 
 
 def test_seeds_without_all_shapes_are_left_out_of_averages(results_dir: Path):
     runs = read_results(results_dir, EXPERIMENT).runs
     part = runs[~((runs["seed"] == 2) & (runs["order"] == 5))]
-    effects = marginal_means(part)
-    assert {row["n"] for row in effects} == {2}
-    assert effects == marginal_means(runs[runs["seed"] < 2])
+    found = effects(part)
+    assert {row["n"] for row in found} == {2}
+    assert str(found) == str(effects(runs[runs["seed"] < 2]))
+
+
+def test_each_letter_is_judged_by_shapes_that_differ_in_it_alone(results_dir: Path):
+    """Two shapes of d = 2 are left out, as where they repeat others; those of N = 2 are better than those of N = 1."""
+    runs = read_results(results_dir, EXPERIMENT).runs
+    part = runs[(runs["order"] != 2) | (runs["num_blocks"] == 2) | (runs["rank"] == 1)].copy()
+    noise = np.random.default_rng(0).normal(scale=1e-3, size=len(part))
+    part["test/accuracy"] += noise  # else all differences have the sd 0
+    found = {(row["letter"], row["value"]): row for row in effects(part)}
+    assert [found[key]["shapes"] for key in (("d", 5), ("R", 4), ("N", 1))] == [4, 7, 10]
+    expected = {("d", 3): 0.05, ("d", 4): 0.1, ("d", 5): 0.05, ("R", 2): 0.06, ("R", 4): 0.12, ("N", 2): 0.02}
+    for key, difference in expected.items():
+        assert found[key]["difference"].mean == pytest.approx(difference, abs=2e-3)
+        assert found[key]["verdict"] == "better"
+    for lowest in (("d", 2), ("R", 1), ("N", 1)):
+        assert found[lowest]["difference"] is None
 
 
 def test_own_rows_are_never_averaged_with_published_ones(results_dir: Path):
     runs = read_results(results_dir, EXPERIMENT).runs.assign(origin="published")
     own = runs.assign(origin="local", **{"test/accuracy": 0.0})
-    assert marginal_means(pd.concat([runs, own])) == marginal_means(runs)
+    assert str(effects(pd.concat([runs, own]))) == str(effects(runs))
 
 
 def test_each_shape_is_shown_at_the_rate_that_validation_chose(tmp_path: Path):
@@ -160,7 +176,7 @@ def test_each_shape_is_shown_at_the_rate_that_validation_chose(tmp_path: Path):
     table = page.table(page.rows(view))
     assert [(row["R"], row["learning rate"]) for row in table[:2]] == [("1", "0.001"), ("4", "0.003")]
     assert len(table) == 3
-    assert {row["mean"] for row in marginal_means(view.results.runs)} == {0.75}
+    assert {row["mean"] for row in effects(view.results.runs)} == {0.75}
 
 
 def test_figures_show_the_means(results_dir: Path):

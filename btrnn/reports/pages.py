@@ -1,6 +1,6 @@
 """Which page shows which experiment: those of the tasks, and of the studies of rates and of shapes."""
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -10,7 +10,8 @@ from btrnn.figures.pictures import draw_heat_maps
 from btrnn.figures.series import draw_series
 from btrnn.reports.page import RUN, SIZE, TESTED, WHOLE, Page, mean, value
 from btrnn.reports.pictures import captions_file, drawn_files
-from btrnn.reports.render import marked, number
+from btrnn.reports.rates import RATES
+from btrnn.reports.render import marked
 from btrnn.reports.sensitivity import SENSITIVITY
 from btrnn.reports.view import View, unusual
 from btrnn.results.differences import cost_of_accuracy
@@ -144,92 +145,3 @@ _CAPTIONING = Page(
     figures=_captioning_figures,
 )
 _TASKS = {VIDEO.prefixes: _VIDEO, GENERATION.prefixes: _GENERATION, CAPTIONING.prefixes: _CAPTIONING}
-
-
-# ---- learning rates
-
-
-@lru_cache(maxsize=1)  # one page asks for it several times
-def _with_choice(view: View) -> pd.DataFrame:
-    """Return the summary by model and rate, with `best`: whether a rate has its model's lowest mean in validation.
-
-    `chosen` says so in words, and where the rate is the lowest or highest tried, or as low as the chosen one. A rate
-    with fewer seeds than others of its model is no fair choice.
-    """
-    rates, score = view.summary.assign(searched=_searched(view)), f"val/{view.schema.monitor}"
-    rates = rates.sort_values("learning_rate")
-    search = [*view.varied, "searched", "origin"]
-    most = rates.groupby(search, dropna=False)["n"].transform("max")
-    scores = rates[score].where(rates["n"] == most)
-    models = rates.assign(score=scores).groupby(search, dropna=False)
-    lowest, tried = scores == models["score"].transform("min"), models["learning_rate"]
-    edge = (rates["learning_rate"] == tried.transform("min")) | (rates["learning_rate"] == tried.transform("max"))
-    best = lowest & ~rates[lowest].duplicated(search).reindex(rates.index, fill_value=False)
-    words = best.map({True: "yes", False: "as low"}) + edge.map({True: ", at the grid's edge", False: ""})
-    rates = rates.assign(best=best, edge=edge, chosen=words.where(lowest, ""))
-    order = list(dict.fromkeys(_searched(view)))
-    return rates.sort_values("searched", key=lambda labels: labels.map(order.index), kind="stable")
-
-
-def _searched(view: View) -> list[str]:
-    """Return for each row of the summary whose rate is searched: the model, with its shape where it has several."""
-    rows, shapes = view.summary.to_dict("records"), ["rank", "num_blocks", "order"]
-    several = view.summary.groupby("model")[shapes].apply(lambda found: len(found.drop_duplicates()) > 1)
-    return [shape_label(row) if several[row["model"]] else row["model_label"] for row in rows]
-
-
-def _models_by_rate(view: View) -> dict[str, Any]:
-    """Return for each model and panel its chosen rate, what it reaches there and at the paper's, and how many tie."""
-    column, form, times = view.metric.main, view.metric.form, view.metric.times
-    models = []
-    for _, rows in _with_choice(view).groupby([*view.varied, "searched", "origin"], sort=False, dropna=False):
-        (best,) = rows[rows["best"]].to_dict("records")
-        reached = {"best": best[column], "lowest": rows[column].min(), "highest": rows[column].max()}
-        model: Row = {name: number(times * found, form) for name, found in reached.items()}
-        model |= {"label": ", ".join(filter(None, (best["searched"], view.place(best)))), "edge": best["edge"]}
-        model |= {"rate": f"{best['learning_rate']:g}", "ties": int((rows["chosen"] != "").sum()) - 1}
-        at_paper = rows.loc[rows["learning_rate"] == view.paper_rate, column]
-        models.append(model | {"paper": "".join(f"{times * found:{form}}" for found in at_paper)})
-    few, validated = len(set(view.summary["n"])) > 1, "paper" not in set(view.summary.get("protocol", ()))
-    return {"models": models, "few": few, "validated": validated, "spread": _spread(view)}
-
-
-def _spread(view: View) -> list[Row]:
-    """Return for each panel of many models how far apart their best rates are, and what one rate for all would cost.
-
-    That is the common rate at which the model that loses most by it loses least: `cost` is by how many times its loss
-    there is above its lowest, None where no rate was tried with all. Empty where losses are not the metric.
-    """
-    found, column = [], view.metric.main
-    for _, rows in _with_choice(view).groupby([*view.varied, "origin"], sort=False, dropna=False):
-        losses = rows.pivot_table(index="searched", columns="learning_rate", values=column)
-        costs = losses.div(losses.min(axis=1), axis=0).max(skipna=False) - 1
-        best = rows.loc[rows["best"], "learning_rate"]
-        row = {"place": view.place(rows.iloc[0].to_dict()), "num_models": len(losses), "low": best.min()}
-        common = {"rate": costs.idxmin(), "cost": costs.min()} if costs.notna().any() else {}
-        found.append(row | {"high": best.max()} | common)
-    return [row for row in found if row["num_models"] > 6 and column.startswith("val/")]
-
-
-def _rates_figure(view: View) -> list[FigureFile]:
-    table = view.points("learning_rate", value("model_label")).assign(label=_searched(view))
-    label = ", ".join(filter(None, (view.metric.label, str(view.first.get("scaling", "")))))
-    options: dict[str, Any] = {"x_label": "Adam's learning rate", "y_label": label, "log_x": True}
-    if view.metric.main == VIDEO.main:
-        options |= {"vertical": (view.paper_rate, f"the paper's rate, {view.paper_rate:g}"), "limits": WHOLE}
-    return [view.figure("", draw_series, table, **options)]
-
-
-RATES = Page(
-    template="rates",
-    columns={
-        **{"model": value("searched"), "learning rate": value("learning_rate", "g"), **TESTED},
-        **{"test bound": mean("test/nll_bound", ".2f"), "test CIDEr": mean("test/cider", ".1f", times=100)},
-        **{"validation loss": value("val/loss", ".3f"), "validation bound": value("val/nll_bound", ".3f")},
-        "chosen": value("chosen"),
-    },
-    figures=_rates_figure,
-    rows=_with_choice,
-    compared=lambda view: _with_choice(view).query("best"),
-    values=_models_by_rate,
-)

@@ -1,6 +1,7 @@
 """The page of accuracies against d, R and N (section 4.4)."""
 
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -8,28 +9,46 @@ from btrnn.figures.file import RANK_LOOKS, FigureFile
 from btrnn.figures.pictures import draw_heat_maps
 from btrnn.figures.series import draw_series
 from btrnn.reports.page import RUN, SIZE, TESTED, WHOLE, Page, value
-from btrnn.reports.view import View
+from btrnn.reports.rates import with_choice
+from btrnn.reports.render import difference_text
+from btrnn.reports.view import View, view_of
+from btrnn.results.differences import outcomes
+from btrnn.results.schema import VIDEO
 from btrnn.results.statistics import mean_interval
 from btrnn.results.summary import Row, with_folds
 
 _SHAPE = {"order": "d", "rank": "R", "num_blocks": "N"}
 
 
-def marginal_means(runs: pd.DataFrame) -> list[Row]:
-    """Compute the mean accuracy over all shapes that share one value of d, R or N, by the seeds that have every shape.
+def effects(runs: pd.DataFrame) -> list[Row]:
+    """Compute what d, R and N do to the accuracy: the mean at each value, and its difference from that at the lowest.
+
+    The values of one letter are compared over shapes that differ in it alone: those combinations of the two others that
+    were run with every value. The mean over them is one number a seed, of the seeds that have all shapes.
+
+    `runs` has each shape at one rate, a row a seed.
 
     Returns:
-        A row for each value: letter ("d", "R" or "N"), value, and mean, sd, n, low, high over the seeds.
+        A row for each value: letter ("d", "R" or "N"), value, lowest (that of the letter), shapes (how many it rests
+        on), mean, n, low, high, and difference (a `MeanInterval` over the seeds) and verdict, see
+        `btrnn.results.differences.outcome`, both None at the lowest value. The differences of all letters are one family.
     """
     chosen = _of_one_origin(runs)
     chosen = chosen[chosen["num_blocks"].notna()]
     whole = chosen.groupby("seed").filter(lambda rows: rows["name"].nunique() == chosen["name"].nunique())
-    return [
-        {"letter": letter, "value": level}
-        | mean_interval(rows.groupby("seed")["test/accuracy"].mean(), bounds=(0.0, 1.0))._asdict()
-        for factor, letter in _SHAPE.items()
-        for level, rows in whole.groupby(factor)
-    ]
+    found: list[Row] = []
+    for factor, letter in _SHAPE.items():
+        others = [name for name in _SHAPE if name != factor]
+        table = whole.pivot_table(index=[*others, "seed"], columns=factor, values=VIDEO.main).dropna()
+        shapes, levels = table.groupby(others).ngroups, table.groupby("seed").mean()
+        for level in levels if len(table) else ():
+            interval = mean_interval(levels[level], bounds=(0.0, 1.0))
+            row = {"letter": letter, "value": level, "lowest": (lowest := levels.columns[0]), "shapes": shapes}
+            difference = None if level == lowest else mean_interval(levels[level] - levels[lowest])
+            found.append(row | interval._asdict() | {"difference": difference})
+    compared = [row["difference"] for row in found if row["difference"]]
+    verdicts = iter(outcomes(compared, VIDEO))
+    return [row | {"verdict": next(verdicts) if row["difference"] else None} for row in found]
 
 
 def _of_one_origin(table: pd.DataFrame) -> pd.DataFrame:
@@ -60,12 +79,20 @@ def _shape_figures(view: View) -> list[FigureFile]:
 
 
 def _at_best_rates(view: View) -> View:
-    """Return the runs of each shape at the rate with the lowest mean validation loss, where several were tried."""
-    summary, score = view.summary, f"val/{view.schema.monitor}"
-    shapes = summary.groupby(["model", *_SHAPE, *view.schema.panel, "origin"], dropna=False)[score]
-    names = summary.loc[(summary[score] == shapes.transform("min")) | summary["learning_rate"].isna(), "name"]
+    """Return the runs of each shape at the rate that validation chooses, and those of floors, which have none."""
+    rates = with_choice(view)
+    names = set(rates.loc[rates["best"] | rates["learning_rate"].isna(), "name"])
     runs = view.results.runs
-    return replace(view, results=view.results._replace(runs=runs[with_folds(runs)["name"].isin(set(names))]))
+    return replace(view, results=view.results._replace(runs=runs[with_folds(runs)["name"].isin(names)]))
+
+
+def _values(view: View) -> dict[str, Any]:
+    """Return the effects, with their differences as texts, and the rates among which validation chose."""
+    rows = effects(view.results.runs)
+    for row in rows:
+        row["text"] = difference_text(row["difference"]._asdict(), view.metric.form) if row["difference"] else "-"
+    all_runs = view_of(view.results_dir, view.experiment, view.first["scale"], local=view.local).results.runs
+    return {"effects": rows, "tried": sorted(set(all_runs["learning_rate"].dropna()))}
 
 
 SENSITIVITY = Page(
@@ -76,6 +103,6 @@ SENSITIVITY = Page(
     },
     figures=_shape_figures,
     rows=lambda view: view.summary.sort_values(list(_SHAPE)),
-    values=lambda view: {"effects": marginal_means(view.results.runs)},
+    values=_values,
     shown=_at_best_rates,
 )

@@ -5,6 +5,7 @@ interval by Student's t. A percentile bootstrap over three seeds would be too sh
 the cases where seeds vary. Verdicts are of families: the comparisons of one panel are corrected for their number.
 """
 
+from collections.abc import Sequence
 from itertools import product
 from math import isnan
 
@@ -53,6 +54,16 @@ def outcome(mean: float, different: float, equivalent: float, schema: Schema, al
     if equivalent < _LEVEL:
         return f"{EQUIVALENT} {margin:g}{unit}"
     return CORRECTED if alone < _LEVEL else SAME
+
+
+def outcomes(family: Sequence[MeanInterval], schema: Schema) -> list[str]:
+    """Return the `outcome` of each mean difference of a family, corrected for their number by Holm's rule."""
+    alone = [difference_p(found) for found in family]
+    equivalent = holm([equivalence_p(found, schema.margin) for found in family])
+    return [
+        outcome(found.mean, of_zero, of_margin, schema, before)
+        for found, of_zero, of_margin, before in zip(family, holm(alone), equivalent, alone, strict=True)
+    ]
 
 
 def model_differences(
@@ -116,12 +127,8 @@ def _compared(pairs: list[tuple[Row, Row]], results: Results) -> list[Row]:
         family += [(row, found)] if found.n else []
     if not family:
         return []
-    alone = [difference_p(found) for _, found in family]
-    equivalent = holm([equivalence_p(found, schema.margin) for _, found in family])
-    return [
-        row | {"verdict": outcome(row["mean"], of_zero, of_margin, schema, before)}
-        for (row, _), of_zero, of_margin, before in zip(family, holm(alone), equivalent, alone, strict=True)
-    ]
+    verdicts = outcomes([found for _, found in family], schema)
+    return [row | {"verdict": verdict} for (row, _), verdict in zip(family, verdicts, strict=True)]
 
 
 def _check_examples(first: Row, second: Row, results: Results) -> None:

@@ -10,8 +10,10 @@ from btrnn.recovery import records
 from btrnn.reports.claims import rules
 from btrnn.reports.claims.findings import APART, PEOPLE, STUDIES, all_findings, modes
 from btrnn.reports.claims.rules import Claim
-from btrnn.reports.pages import RATES, page_of
+from btrnn.reports.pages import page_of
+from btrnn.reports.rates import RATES
 from btrnn.reports.render import marked, paper_values, render, text_table
+from btrnn.reports.sensitivity import SENSITIVITY
 from btrnn.reports.view import published_view, view_of
 from btrnn.results.schema import BT_LSTM, FLOORS
 from btrnn.results.store import collected_experiments, read_results
@@ -79,6 +81,9 @@ def all_known(results_dir: Path) -> dict[str, Any]:
         page = page_of(name)
         known[key] = {"view": shown, "rows": page.differences(shown) if shown else []}
         known[key]["controls"] = page.controls(shown) if shown else []
+    if shapes := published_view(results_dir, "ucf101_sensitivity"):
+        shown = SENSITIVITY.shown(shapes)
+        known["shapes"] = {"view": shown} | SENSITIVITY.values(shown)
     return known | _made_on(results_dir)
 
 

@@ -13,7 +13,7 @@ from btrnn.recovery.records import SAME_SHAPE, summarise
 from btrnn.reports import shapes
 from btrnn.reports.claims import rules
 from btrnn.reports.claims.rules import Finding, Verdict, in_share
-from btrnn.reports.pages import RATES
+from btrnn.reports.rates import RATES
 from btrnn.reports.render import count, difference_text, span
 from btrnn.reports.view import View, published_view
 from btrnn.results.differences import BETTER, convergence, model_differences, paired_difference
