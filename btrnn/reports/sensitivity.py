@@ -30,8 +30,8 @@ def effects(runs: pd.DataFrame) -> list[Row]:
 
     Returns:
         A row for each value: letter ("d", "R" or "N"), value, lowest (that of the letter), shapes (how many it rests
-        on), mean, n, low, high, and difference (a `MeanInterval` over the seeds) and verdict, see
-        `btrnn.results.differences.outcome`, both None at the lowest value. The differences of all letters are one family.
+        on), mean, n, low, high, and, None at the lowest value, difference (a `MeanInterval` over the seeds) and verdict
+        (see `btrnn.results.differences.outcome`). The differences of all letters are one family.
     """
     chosen = _of_one_origin(runs)
     chosen = chosen[chosen["num_blocks"].notna()]
