@@ -49,11 +49,15 @@ rates-ucf101: setup ## the same on eleven classes of UCF101, which must be in da
 		data.scaling=raw task.learning_rate=3e-3,1e-2
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_no_dropout scale=$(SCALE) $(SEED)
 
-groups-ucf101: setup ## five folds in which each group is tested once, after the choice of rates, and controls: 105 runs
+groups-ucf101: setup ## five folds in which each group is tested once, after the choice of rates, and controls: 125 runs
 	@$(RUN) experiments/train.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED) \
 		model=lstm task.learning_rate=3e-6,1e-5,3e-5,1e-4,3e-4
+	@$(RUN) experiments/train.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED) \
+		model=bt_lstm ranks.tucker=1 task.learning_rate=1e-3,3e-3,1e-2,3e-2,1e-1
+	@$(RUN) experiments/train.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED) \
+		model=bt_lstm ranks.tucker=2 task.learning_rate=3e-4,1e-3,3e-3,1e-2,3e-2
 	@$(RUN) experiments/reproduce.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED)
-	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) model=bt_lstm ranks.tucker=1,2
+	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) model=bt_lstm ranks.tucker=1,2 task.learning_rate=1e-2
 	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) data.frame_order=shuffled
 	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) \
 		model=tt_lstm,bt_lstm data.pixel_order=channels,random

@@ -136,8 +136,12 @@ def test_no_published_choice_of_a_rate_is_at_the_edge_of_what_was_tried(study: s
 
 
 @pytest.mark.parametrize("experiment", sorted({*CHOSEN_BY} & {*collected_experiments(RESULTS)}))
-def test_published_runs_have_the_rate_that_was_chosen_for_their_model(experiment: str) -> None:
-    chosen = searches(CHOSEN_BY[experiment]).groupby("model")["chosen"].agg(set)
+def test_published_runs_have_the_rate_that_was_chosen_for_their_model_and_shape(experiment: str) -> None:
+    known = ["model", "rank", "num_blocks", "order"]
     runs = read_results(RESULTS, experiment).runs.dropna(subset=["learning_rate"])  # floors have none
-    for model, rates in runs.groupby("model")["learning_rate"].agg(set).items():
-        assert rates == chosen[model], f"{model} of {experiment}"
+    found = {
+        rate: table.reindex(columns=[*known, rate]).fillna(0).groupby(known)[rate].agg(set)
+        for rate, table in (("chosen", searches(CHOSEN_BY[experiment])), ("learning_rate", runs))
+    }
+    for model, rates in found["learning_rate"].items():
+        assert rates == found["chosen"].get(model), f"{model} of {experiment}"
