@@ -87,12 +87,14 @@ def _at_best_rates(view: View) -> View:
 
 
 def _values(view: View) -> dict[str, Any]:
-    """Return the effects, with their differences as texts, and the rates among which validation chose."""
+    """Return the effects, with their differences as texts; of the search its rates, runs, and choices at an edge."""
     rows = effects(view.results.runs)
     for row in rows:
         row["text"] = difference_text(row["difference"]._asdict(), view.metric.form) if row["difference"] else "-"
-    all_runs = view_of(view.results_dir, view.experiment, view.first["scale"], local=view.local).results.runs
-    return {"effects": rows, "tried": sorted(set(all_runs["learning_rate"].dropna()))}
+    whole = view_of(view.results_dir, view.experiment, view.first["scale"], local=view.local)
+    rates, tried = with_choice(whole), sorted(set(whole.summary["learning_rate"].dropna()))
+    edge = rates.loc[rates["best"] & rates["edge"], "searched"].to_list() if tried[1:] else []
+    return {"effects": rows, "tried": tried, "edge": edge, "num_runs": len(whole.results.runs)}
 
 
 SENSITIVITY = Page(

@@ -12,12 +12,13 @@ from btrnn.reports.claims.findings import APART, PEOPLE, STUDIES, all_findings, 
 from btrnn.reports.claims.rules import Claim
 from btrnn.reports.pages import page_of
 from btrnn.reports.rates import RATES
-from btrnn.reports.render import marked, paper_values, render, text_table
+from btrnn.reports.render import difference_text, marked, paper_values, render, text_table
 from btrnn.reports.sensitivity import SENSITIVITY
 from btrnn.reports.view import published_view, view_of
-from btrnn.results.schema import BT_LSTM, FLOORS
+from btrnn.results.differences import BETTER, WORSE
+from btrnn.results.schema import BT_LSTM, FLOORS, VIDEO
 from btrnn.results.store import collected_experiments, read_results
-from btrnn.results.summary import read_paper
+from btrnn.results.summary import Row, read_paper
 
 
 def all_claims(results_dir: Path) -> list[Claim]:
@@ -81,10 +82,19 @@ def all_known(results_dir: Path) -> dict[str, Any]:
         page = page_of(name)
         known[key] = {"view": shown, "rows": page.differences(shown) if shown else []}
         known[key]["controls"] = page.controls(shown) if shown else []
+    known["turned"] = [_turned(row) for row in known["rivals"]["rows"] if row["plain"] and row["first_model"] == "lstm"]
     if shapes := published_view(results_dir, "ucf101_sensitivity"):
         shown = SENSITIVITY.shown(shapes)
         known["shapes"] = {"view": shown} | SENSITIVITY.values(shown)
     return known | _made_on(results_dir)
+
+
+def _turned(row: Row) -> Row:
+    """Return a difference as the second minus the first."""
+    verdict = {BETTER: WORSE, WORSE: BETTER}.get(row["verdict"], row["verdict"])
+    turned = {"first": row["second"], "second": row["first"], "n": row["n"], "verdict": verdict}
+    turned |= {"mean": -row["mean"], "low": -row["high"], "high": -row["low"]}
+    return turned | {"text": difference_text(turned, VIDEO.form)}
 
 
 def _made_on(results_dir: Path) -> dict[str, Any]:
