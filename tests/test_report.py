@@ -238,6 +238,7 @@ def test_the_ceiling_the_study_of_rates_and_shapes_that_share_one_are_found(tmp_
     assert found["ceiling"] == ["BT-LSTM, R = 4"]
     assert found["study"] == "ucf11_rates_motions"
     assert found["one_rate"] == ["BT-LSTM (0.001)"]
+    assert "One learning rate for all shapes of a model: BT-LSTM (0.001)." in text
     assert "(n = 1)" not in text
     assert "yours" not in text
 
@@ -327,9 +328,11 @@ def test_a_sentence_says_of_few_differences_what_each_is(verdict: str) -> None:
 
 def test_a_sentence_counts_many_differences_and_names_the_smallest_that_is_not_worse() -> None:
     rows = [row(first=name, verdict="worse", compression=9.0) for name in "CDE"]
+    rows[0] |= {"verdict": "not significant after Holm's correction", "compression": 10.0}
     rows += [row(first="F", compression=3.0), row(first="G", verdict="no significant difference", compression=4.0)]
     text = " ".join(render("compared", rows=rows).split())
-    assert "Worse in 3 of 5 comparisons with B." in text
-    assert text.endswith("The smallest that is not worse is G: +0.1 [+0.05, +0.15], n = 3.")
+    assert "Worse in 2 of 5 comparisons with B." in text
+    assert "Not significant after Holm's correction in 1 of 5" in text
+    assert text.endswith("The smallest that is not shown to be worse is G: +0.1 [+0.05, +0.15], n = 3.")
     assert "smallest" not in render("compared", rows=[row(verdict="one seed, no verdict")] * 5)
     assert "smallest" not in render("compared", rows=[row(place="scaling raw")] * 5)

@@ -130,6 +130,7 @@ def test_the_best_and_the_worst_shape_and_what_each_factor_does_are_said(results
         mean = np.mean([accuracy(d, rank, n, 1) for d in PAPER for n in (1, 2)])
         assert f"| R = {rank} | 8 | {mean:.3f} |" in text
     assert caveats(view_of(results_dir, EXPERIMENT))["one_rate"] == ["BT-LSTM (0.001)"]
+    assert "edge of its grid" not in text  # nothing was searched
 
 
 def test_seeds_without_all_shapes_are_left_out_of_averages(results_dir: Path):
@@ -177,6 +178,11 @@ def test_each_shape_is_shown_at_the_rate_that_validation_chose(tmp_path: Path):
     assert [(row["R"], row["learning rate"]) for row in table[:2]] == [("1", "0.001"), ("4", "0.003")]
     assert len(table) == 3
     assert {row["mean"] for row in effects(view.results.runs)} == {0.75}
+    known = page.values(view)
+    assert (known["tried"], known["num_runs"], len(known["edge"])) == ([0.001, 0.003], 5, 2)
+    (text,) = page.report(tmp_path / "results", EXPERIMENT).texts.values()
+    assert "edge of its grid" in text
+    assert "One learning rate for all shapes" not in text
 
 
 def test_figures_show_the_means(results_dir: Path):
