@@ -93,7 +93,7 @@ def _turned(row: Row) -> Row:
     """Return a difference as the second minus the first."""
     verdict = {BETTER: WORSE, WORSE: BETTER}.get(row["verdict"], row["verdict"])
     turned = {"first": row["second"], "second": row["first"], "n": row["n"], "verdict": verdict}
-    turned |= {"mean": -row["mean"], "low": -row["high"], "high": -row["low"]}
+    turned |= {"mean": 0 - row["mean"], "low": 0 - row["high"], "high": 0 - row["low"]}  # no -0.0
     return turned | {"text": difference_text(turned, VIDEO.form)}
 
 
