@@ -114,9 +114,16 @@ rates-scaled-ucf101: setup ## one learning rate for all models? validation loss 
 		model=lstm task.learning_rate=3e-6,1e-5,3e-5,1e-4,3e-4,1e-3
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_scaled scale=$(SCALE) $(SEED)
 
-shapes-ucf101: setup ## accuracy against d, R and N on the random split, each shape at its own rate: 198 runs (22 shapes, 4 rates, 2 seeds; then a third seed)
-	@$(RUN) experiments/train.py experiment=ucf101_sensitivity scale=$(SCALE) $(SEED) $(PAIRS) ranks.tucker=1 ranks.num_blocks=1
-	@$(RUN) experiments/train.py experiment=ucf101_sensitivity scale=$(SCALE) $(SEED) $(PAIRS) ranks.num_blocks=2
+SHAPES := experiments/train.py experiment=ucf101_sensitivity
+ONE_TERM := $(PAIRS) ranks.tucker=1 ranks.num_blocks=1
+MORE_TERMS := $(PAIRS) ranks.num_blocks=2
+THIRD_SEED := seed=2 task.learning_rate=1e-3,3e-3
+shapes-ucf101: setup ## accuracy against d, R and N on the random split, each shape at its own rate: 220 runs
+	@$(RUN) $(SHAPES) scale=$(SCALE) $(THIRD_SEED)
+	@$(RUN) $(SHAPES) scale=$(SCALE) $(THIRD_SEED) $(ONE_TERM)
+	@$(RUN) $(SHAPES) scale=$(SCALE) $(THIRD_SEED) $(MORE_TERMS)
+	@$(RUN) $(SHAPES) scale=$(SCALE) $(SEED) $(ONE_TERM)
+	@$(RUN) $(SHAPES) scale=$(SCALE) $(SEED) $(MORE_TERMS)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_sensitivity scale=$(SCALE) $(SEED)
 
 reproduce-ucf101: rates-ucf101 groups-ucf101 rivals-ucf101 features-ucf101 rates-scaled-ucf101 shapes-ucf101 ## what is published on UCF101-11, in this order; what is finished is not run again
