@@ -10,7 +10,7 @@ from btrnn.nn.low_rank import LowRank
 
 def test_w_is_the_product():
     layer = LowRankLinear(5, 7, rank=2, dtype=torch.float64)
-    assert torch.equal(layer.to_dense(), layer.left @ layer.right)
+    torch.testing.assert_close(layer.to_dense(), layer.left @ layer.right)
     assert layer.num_weights == low_rank_parameters(5, 7, 2) == 24
 
 
