@@ -29,9 +29,9 @@ def effects(runs: pd.DataFrame) -> list[Row]:
     `runs` has each shape at one rate, a row a seed.
 
     Returns:
-        A row for each value: letter ("d", "R" or "N"), value, lowest (that of the letter), shapes (how many it rests
-        on), mean, n, low, high, and, None at the lowest value, difference (a `MeanInterval` over the seeds) and verdict
-        (see `btrnn.results.differences.outcome`). The differences of all letters are one family.
+        A row for each value: letter ("d", "R" or "N"), value, shapes (how many it rests on), mean, sd, n, low, high,
+        and, None at the lowest value, difference (a `MeanInterval` over the seeds) and verdict (see
+        `btrnn.results.differences.outcome`). The differences of all letters are one family.
     """
     chosen = _of_one_origin(runs)
     chosen = chosen[chosen["num_blocks"].notna()]
@@ -43,9 +43,9 @@ def effects(runs: pd.DataFrame) -> list[Row]:
         shapes, levels = table.groupby(others).ngroups, table.groupby("seed").mean()
         for level in levels if len(table) else ():
             interval = mean_interval(levels[level], bounds=(0.0, 1.0))
-            row = {"letter": letter, "value": level, "lowest": (lowest := levels.columns[0]), "shapes": shapes}
-            difference = None if level == lowest else mean_interval(levels[level] - levels[lowest])
-            found.append(row | interval._asdict() | {"difference": difference})
+            row = {"letter": letter, "value": level, "shapes": shapes} | interval._asdict()
+            higher = level != (lowest := levels.columns[0])
+            found.append(row | {"difference": mean_interval(levels[level] - levels[lowest]) if higher else None})
     compared = [row["difference"] for row in found if row["difference"]]
     verdicts = iter(outcomes(compared, VIDEO))
     return [row | {"verdict": next(verdicts) if row["difference"] else None} for row in found]
