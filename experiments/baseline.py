@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from btrnn.engine.command import exit_status, mendable
-from btrnn.engine.finished import add_baseline
+from btrnn.engine.floors import add_baseline
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from btrnn.engine.caption_pictures import caption_pictures, last_captioning_run
 from btrnn.engine.command import exit_status, mendable
-from btrnn.engine.finished import caption_pictures, last_captioning_run
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from btrnn.engine.command import exit_status, mendable, run_script
 from btrnn.engine.config import ConfigError
-from btrnn.engine.finished import add_baseline
+from btrnn.engine.floors import add_baseline
 from btrnn.engine.overrides import checked_command, has_options
 from btrnn.reports import publishing, writing
 

@@ -20,7 +20,7 @@ from btrnn.data.video.clips import UCF101_CLASSES
 from btrnn.data.video.dataset import UCF11
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
 from btrnn.engine import run
-from btrnn.engine.finished import add_baseline
+from btrnn.engine.floors import add_baseline
 from btrnn.results.store import read_run
 
 from .clips import write_clip

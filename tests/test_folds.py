@@ -20,7 +20,7 @@ from btrnn.data.video.frames import CachedClips, order_of_values
 from btrnn.data.video.protocols import NUM_FOLDS, keep_training, split_clips
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError
-from btrnn.engine.finished import add_baseline
+from btrnn.engine.floors import add_baseline
 from btrnn.reports.page import _heading
 from btrnn.results.differences import control_differences, convergence, model_differences, paired_difference
 from btrnn.results.statistics import mean_interval

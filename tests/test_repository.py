@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from btrnn.results.schema import schema_of
+from btrnn.engine.floors import INVERSE_PENALTIES
+from btrnn.results.schema import BASELINE, schema_of
 from btrnn.results.store import collected_experiments, read_results
 
 from .conftest import ROOT
@@ -133,6 +134,14 @@ def test_no_published_choice_of_a_rate_is_at_the_edge_of_what_was_tried(study: s
     assert len(found) > 0
     edge = (found["chosen"] <= found["min"]) | (found["chosen"] >= found["max"])
     assert not edge.any(), f"widen the grid of {found.loc[edge, 'model'].tolist()}"
+
+
+def test_no_published_floor_has_its_penalty_at_the_edge_of_what_was_tried() -> None:
+    tables = [read_results(RESULTS, name).runs for name in collected_experiments(RESULTS) if name not in STUDIES]
+    floors = [table[table["model"] == BASELINE.name] for table in tables if "model" in table]
+    chosen = {value for table in floors if len(table) for value in table["inverse_penalty"]}
+    assert len(chosen) > 1
+    assert min(INVERSE_PENALTIES) < min(chosen) <= max(chosen) < max(INVERSE_PENALTIES)
 
 
 @pytest.mark.parametrize("experiment", sorted({*CHOSEN_BY} & {*collected_experiments(RESULTS)}))

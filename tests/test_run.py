@@ -19,7 +19,7 @@ from wandb.sdk.mailbox.mailbox_handle import HandleAbandonedError
 
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError
-from btrnn.engine.finished import fit_baseline
+from btrnn.engine.floors import fit_baseline
 from btrnn.engine.weights import WholeCheckpointIO, epoch_of, previous_checkpoint
 from btrnn.results.schema import model_of
 from btrnn.storage.files import ResultsError
@@ -636,6 +636,7 @@ def test_floors_see_each_clip_once_and_miss_a_class_without_clips(make_config):
     words = ["data.protocol=grouped", "data.num_train=6"]  # of eleven classes
     (once, _, _), (thrice, _, _) = (fit_baseline(make_config(*words, f"data.passes={passes}")) for passes in (1, 3))
     assert once["test/accuracy"] < 0.7
+    assert once["val/loss"] > 5  # of clips whose class has probability 0
     assert thrice == pytest.approx(once, rel=1e-2)
 
 

@@ -22,9 +22,9 @@ from torch import Tensor
 from btrnn.data.module import DataModule
 from btrnn.engine import callbacks, processes
 from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
-from btrnn.engine.finished import summarise
 from btrnn.engine.graphs import GraphedSteps
 from btrnn.engine.machine import check_trainer, git_state, provenance, reuse_freed_memory, start_memory_anew
+from btrnn.engine.run_summary import summarise
 from btrnn.engine.start import begin, read_start
 from btrnn.engine.weights import WholeCheckpointIO, load_weights, moved, previous_checkpoint, read_state, read_weights
 from btrnn.storage.atomic import locked, move_file, replace_file

@@ -1,0 +1,150 @@
+"""Floors beside finished runs: what logistic regression and the nearest training clip make of the mean frame.
+
+They say how much of a video data set is scenery, and how much is near-duplicates. No motion and no order of frames is
+left in a mean frame, so what is scored here needs no recurrent network.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from sklearn.decomposition import KernelPCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from btrnn.data.module import ClipData
+from btrnn.engine.config import read_config
+from btrnn.engine.machine import git_state
+from btrnn.results.schema import BASELINE, FLOORS, LATER, NEIGHBOUR, Model
+from btrnn.storage.atomic import replace_file
+from btrnn.storage.files import RUN_AGAIN, read_json
+
+_UNSEEN = ("frame_order", "pixel_order", "start", "precision")  # by any floor
+INVERSE_PENALTIES = tuple(float(f"1e{power}") for power in range(-8, 1))  # C of logistic regression, a decade apart
+_COPIED = (  # of a run's summary that also hold for the baseline on the same data
+    *("experiment", "seed", "source", "stand_in", "data_digest", "protocol", "fold", "scaling", "sampling", "scale"),
+    *("frame_order", "pixel_order", "start", "precision", "train_limit", "passes", "scaled", "num_clips"),
+    *("num_groups", "num_classes", "num_train", "num_val", "num_test"),
+    *("parameters_dense_input", "parameters_dense_total", "versions"),
+)
+
+
+def add_baseline(experiment_dir: Path) -> None:
+    """Fit the floors on the very splits and frames of an experiment's finished runs.
+
+    Each gets one run folder for each protocol, fold, scaling, scale and seed; those that exist are left. Runs that are
+    controls by what no floor sees, such as the order of frames, add none.
+
+    Args:
+        experiment_dir: Folder of the experiment's runs.
+    """
+    for path in sorted(experiment_dir.glob("*/seed*/summary.json")):
+        summary = read_json(path, RUN_AGAIN)
+        fitted = summary["model"] in (floor.name for floor in FLOORS)
+        plain = all(summary.get(key, LATER[key]) == LATER[key] for key in _UNSEEN)
+        if fitted or not plain or "test/accuracy" not in summary:
+            continue
+        fewer = "" if summary.get("train_limit") is None else f"-train{summary['train_limit']}"
+        read = "" if summary.get("encoder") is None else f"-{summary['source']}"
+        fold = "" if summary.get("fold") is None else f"-fold{summary['fold']}"
+        for floor in FLOORS:
+            name = (
+                "-".join([floor.name, summary["protocol"], summary["scaling"], summary["scale"]]) + read + fewer + fold
+            )
+            run_dir = experiment_dir / name / path.parent.name
+            if not (run_dir / "summary.json").exists():
+                common = {key: summary[key] if key in _COPIED else None for key in summary} | {"name": name}
+                _add(floor, path.parent, run_dir, common)
+
+
+def _add(floor: Model, source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
+    """Fit on the data of the run in `source_dir`, and write the files of a finished run."""
+    print(f"fitting {run_dir}", flush=True)
+    started = time.perf_counter()
+    metrics, data, predictions = fit_baseline(read_config(source_dir / "config.yaml"), floor)
+    summary = {  # what a linear model does not have stays None
+        **common,
+        **metrics,
+        "model": floor.name,
+        "model_label": floor.label,
+        "seconds": time.perf_counter() - started,
+        "command": f"python experiments/baseline.py results/runs/{run_dir.parent.parent.name}",
+        **git_state(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    for name, table in (("predictions.csv", predictions), ("splits.csv", data.splits)):
+        replace_file(run_dir / name, table.to_csv(index=False))
+    replace_file(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+
+
+def fit_baseline(config: DictConfig, floor: Model = BASELINE) -> tuple[dict[str, Any], ClipData, pd.DataFrame]:
+    """Fit a floor to the mean frames of the training clips that `config.data` draws, and test it.
+
+    Returns:
+        The metrics of training and test, the data module, and a row of predictions for each test clip.
+    """
+    data: ClipData = instantiate(config.data)
+    data.prepare_data()
+    data.setup("fit")
+    features, labels, rows = _mean_frames(data, data.train_dataloader())
+    _, once = np.unique(rows, return_index=True)  # where an epoch passes over the clips several times
+    features, labels = features[np.sort(once)], labels[np.sort(once)]
+    test_features, test_labels, test_rows = _mean_frames(data, data.test_dataloader())
+    if floor == NEIGHBOUR:  # it learns nothing: it keeps the training frames, finds them again, gives no probabilities
+        model: Any = KNeighborsClassifier(n_neighbors=1).fit(features, labels)
+        metrics: dict[str, Any] = {"parameters_total": 0}
+    else:
+        val_features, val_labels, _ = _mean_frames(data, data.val_dataloader())
+        model, reached = _logistic_regression(features, labels, val_features, val_labels)
+        metrics = reached | {
+            "train/accuracy": float(model.score(features, labels)),
+            "test/loss": _loss(model, test_features, test_labels),
+            "parameters_total": (features.shape[1] + 1) * data.num_classes,
+        }
+    predicted = model.predict(test_features)
+    metrics["test/accuracy"] = float((predicted == test_labels).mean())
+    table = data.splits.loc[test_rows, ["clip", "group", "label"]].assign(predicted=predicted)
+    return metrics, data, table
+
+
+def _logistic_regression(
+    features: np.ndarray, labels: np.ndarray, val_features: np.ndarray, val_labels: np.ndarray
+) -> tuple[Pipeline, dict[str, float]]:
+    """Fit with each penalty; return the model of the lowest loss on the validation clips, and what it reaches there."""
+    # seen along the directions in which the clips differ, of which there are fewer than pixels: the same models, but
+    # with less for the solver to do
+    directions = make_pipeline(StandardScaler(), KernelPCA()).fit(features)
+    inputs, val_inputs = (directions.transform(frames).astype(np.float64) for frames in (features, val_features))
+    models = [LogisticRegression(C=inverse, max_iter=5000).fit(inputs, labels) for inverse in INVERSE_PENALTIES]
+    losses = [_loss(model, val_inputs, val_labels) for model in models]
+    best = models[int(np.argmin(losses))]
+    reached = {"val/loss": min(losses), "val/accuracy": float(best.score(val_inputs, val_labels))}
+    return make_pipeline(directions, best), reached | {"inverse_penalty": best.C}
+
+
+def _loss(model: Pipeline | LogisticRegression, features: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean log loss; a class that the model never saw has probability 0, which counts as 2e-16."""
+    classes = np.union1d(model.classes_, labels)
+    probabilities = np.zeros((len(labels), len(classes)))
+    probabilities[:, np.searchsorted(classes, model.classes_)] = model.predict_proba(features)
+    return float(log_loss(labels, probabilities, labels=classes))
+
+
+def _mean_frames(data: ClipData, loader: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean frame (clips, I), the label and the row of each clip."""
+    means, labels, rows = [], [], []
+    for batch in loader:
+        scaled = data.on_after_batch_transfer(batch, 0)
+        means.append(scaled.frames.sum(dim=1) / scaled.mask.sum(dim=1, keepdim=True))
+        labels.append(scaled.labels)
+        rows.append(scaled.clips)
+    return torch.cat(means).numpy(), torch.cat(labels).numpy(), torch.cat(rows).numpy()
