@@ -67,7 +67,7 @@ def write_run(
 ) -> Path:
     """Write one finished run folder and return it; `changes` go into its summary."""
     changes, described = changes or {}, MODELS.get(model, TOY)
-    shape = {"order": "d", "rank": "r", "num_blocks": "n", "learning_rate": "rate"}
+    shape = {"order": "d", "rank": "r", "num_blocks": "n", "learning_rate": "rate", "epochs": "e"}
     name = f"{model}_{protocol}_{scaling}_{scale}"
     name += "".join(f"_{letter}{changes[key]}" for key, letter in shape.items() if key in changes)
     run_dir = results_dir / "runs" / experiment / name / f"seed{seed}"

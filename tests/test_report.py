@@ -279,6 +279,32 @@ def test_rates_with_fewer_seeds_are_not_chosen(tmp_path: Path) -> None:
     assert rows.loc[rows["best"], "learning_rate"].tolist() == [1e-4]
 
 
+def test_the_longest_runs_of_a_model_choose_its_rate(tmp_path: Path) -> None:
+    """Successive halving: the loss after two epochs only says which rates are worth ten."""
+    losses = {("bt_lstm", 2): (1.0, 0.8, 0.9), ("bt_lstm", 10): (None, 0.6, 0.5), ("lstm", 2): (0.7, 0.65, 0.9)}
+    workspace_paper(tmp_path)
+    for (model, epochs), values in losses.items():
+        for rate, loss in zip((1e-4, 1e-3, 3e-3), values, strict=True):
+            for seed in range(3 - 2 * (epochs == 10)) if loss else ():
+                changes = {"learning_rate": rate, "val/loss": loss, "epochs": epochs, "test/accuracy": None}
+                write_run(tmp_path, model, seed, experiment="ucf11_rates_motions", changes=changes)
+    collect_all(tmp_path, "ucf11_rates_motions")
+    view = view_of(tmp_path, "ucf11_rates_motions")
+    rows = RATES.rows(view).query("best")
+    assert list(zip(rows["model"], rows["epochs"], rows["learning_rate"], strict=True)) == [
+        ("lstm", 2, 1e-3),
+        ("bt_lstm", 10, 3e-3),
+    ]
+    reached = {
+        model["label"]: (model["best"], model["lowest"], model["highest"]) for model in RATES.values(view)["models"]
+    }
+    assert reached == {
+        "LSTM, after 2 epochs": ("0.650", "0.650", "0.900"),
+        "BT-LSTM, after 10 epochs": ("0.500", "0.500", "0.600"),
+    }
+    assert set(RATES.figures(view)[0].data["panel"]) == {"2 epochs", "10 epochs"}
+
+
 def test_a_model_with_fewer_seeds_than_another_has_a_choice_too(tmp_path: Path) -> None:
     workspace_paper(tmp_path)
     for model, seeds in (("bt_lstm", 2), ("lstm", 1)):

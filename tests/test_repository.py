@@ -117,14 +117,13 @@ def searches(study: str) -> pd.DataFrame:
         name for name in ("scaling", "attention", "scaled", "in_modes", "rank", "num_blocks", "order") if name in runs
     ]
     known = ["model", *settings]
-    tried = runs.groupby([*known, "learning_rate"], dropna=False)[f"val/{schema_of(study).monitor}"].agg(
-        ["mean", "count"]
-    )
-    rates = tried.reset_index()
+    spans = runs.groupby(known, dropna=False)["learning_rate"].agg(["min", "max"]).reset_index()
+    longest = runs[runs["epochs"] == runs.groupby(known, dropna=False)["epochs"].transform("max")]  # successive halving
+    tried = longest.groupby([*known, "learning_rate"], dropna=False)[f"val/{schema_of(study).monitor}"]
+    rates = tried.agg(["mean", "count"]).reset_index()
     most = rates.groupby(known, dropna=False)["count"].transform("max")  # rates with fewer seeds are not chosen
     rates["mean"] = rates["mean"].where(rates["count"] == most)
     found = rates.groupby(known, dropna=False)
-    spans = found["learning_rate"].agg(["min", "max"]).reset_index()
     return spans.assign(chosen=rates.loc[found["mean"].idxmin(), "learning_rate"].to_numpy())
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from btrnn.figures.file import FigureFile
 from btrnn.figures.series import draw_series
 from btrnn.reports.page import TESTED, WHOLE, Page, mean, value
-from btrnn.reports.render import number
+from btrnn.reports.render import count, number
 from btrnn.reports.view import View
 from btrnn.results.schema import VIDEO
 from btrnn.results.summary import Row, shape_label
@@ -18,20 +18,23 @@ from btrnn.results.summary import Row, shape_label
 def with_choice(view: View) -> pd.DataFrame:
     """Return the summary by model and rate, with `best`: whether a rate has its model's lowest mean in validation.
 
-    `chosen` says so in words, and where the rate is the lowest or highest tried, or as low as the chosen one. A rate
-    with fewer seeds than others of its model is no fair choice.
+    `chosen` says so in words, and where the rate is the lowest or highest tried, or as low as the chosen one. Of a
+    search by successive halving the longest runs choose, and `final` are these. A rate with fewer seeds than others of
+    its model is no fair choice.
     """
     rates, score = view.summary.assign(searched=_searched(view)), f"val/{view.schema.monitor}"
-    rates = rates.sort_values("learning_rate")
+    rates = rates.sort_values(["epochs", "learning_rate"])
     search = [*view.varied, "searched", "origin"]
-    most = rates.groupby(search, dropna=False)["n"].transform("max")
-    scores = rates[score].where(rates["n"] == most)
+    rates["final"] = rates["epochs"] == rates.groupby(search, dropna=False)["epochs"].transform("max")
+    most = rates.groupby([*search, "final"], dropna=False)["n"].transform("max")
+    scores = rates[score].where(rates["final"] & (rates["n"] == most))
     models = rates.assign(score=scores).groupby(search, dropna=False)
     lowest, tried = scores == models["score"].transform("min"), models["learning_rate"]
     edge = (rates["learning_rate"] == tried.transform("min")) | (rates["learning_rate"] == tried.transform("max"))
     best = lowest & ~rates[lowest].duplicated(search).reindex(rates.index, fill_value=False)
     words = best.map({True: "yes", False: "as low"}) + edge.map({True: ", at the grid's edge", False: ""})
-    rates = rates.assign(best=best, edge=edge, chosen=words.where(lowest, ""))
+    stage = rates["epochs"].map(count) if len(set(rates["epochs"])) > 1 else ""
+    rates = rates.assign(best=best, edge=edge, chosen=words.where(lowest, ""), stage=stage)
     order = list(dict.fromkeys(_searched(view)))
     return rates.sort_values("searched", key=lambda labels: labels.map(order.index), kind="stable")
 
@@ -48,15 +51,18 @@ def _models_by_rate(view: View) -> dict[str, Any]:
     column, form, times = view.metric.main, view.metric.form, view.metric.times
     models = []
     for _, rows in with_choice(view).groupby([*view.varied, "searched", "origin"], sort=False, dropna=False):
+        rows = rows[rows["final"]]
         (best,) = rows[rows["best"]].to_dict("records")
         reached = {"best": best[column], "lowest": rows[column].min(), "highest": rows[column].max()}
         model: Row = {name: number(times * found, form) for name, found in reached.items()}
-        model |= {"label": ", ".join(filter(None, (best["searched"], view.place(best)))), "edge": best["edge"]}
+        stage = best["stage"] and f"after {best['stage']} epochs"
+        model |= {"label": ", ".join(filter(None, (best["searched"], view.place(best), stage))), "edge": best["edge"]}
         model |= {"rate": f"{best['learning_rate']:g}", "ties": int((rows["chosen"] != "").sum()) - 1}
         at_paper = rows.loc[rows["learning_rate"] == view.paper_rate, column]
         models.append(model | {"paper": "".join(f"{times * found:{form}}" for found in at_paper)})
     few, validated = len(set(view.summary["n"])) > 1, "paper" not in set(view.summary.get("protocol", ()))
-    return {"models": models, "few": few, "validated": validated, "spread": _spread(view)}
+    stages = sorted(set(view.summary["epochs"]))
+    return {"models": models, "few": few, "validated": validated, "spread": _spread(view), "stages": stages}
 
 
 def _spread(view: View) -> list[Row]:
@@ -66,7 +72,7 @@ def _spread(view: View) -> list[Row]:
     there is above its lowest, None where no rate was tried with all. Empty where losses are not the metric.
     """
     found, column = [], view.metric.main
-    for _, rows in with_choice(view).groupby([*view.varied, "origin"], sort=False, dropna=False):
+    for _, rows in with_choice(view).query("final").groupby([*view.varied, "origin"], sort=False, dropna=False):
         losses = rows.pivot_table(index="searched", columns="learning_rate", values=column)
         costs = losses.div(losses.min(axis=1), axis=0).max(skipna=False) - 1
         best = rows.loc[rows["best"], "learning_rate"]
@@ -77,7 +83,12 @@ def _spread(view: View) -> list[Row]:
 
 
 def _rates_figure(view: View) -> list[FigureFile]:
-    table = view.points("learning_rate", value("model_label")).assign(label=_searched(view))
+    stages = len(set(view.summary["epochs"])) > 1
+
+    def panel(row: Row) -> str:
+        return ", ".join(filter(None, (view.place(row), f"{count(row['epochs'])} epochs" if stages else "")))
+
+    table = view.points("learning_rate", value("model_label"), panel).assign(label=_searched(view))
     label = ", ".join(filter(None, (view.metric.label, str(view.first.get("scaling", "")))))
     options: dict[str, Any] = {"x_label": "Adam's learning rate", "y_label": label, "log_x": True}
     if view.metric.main == VIDEO.main:
@@ -88,7 +99,8 @@ def _rates_figure(view: View) -> list[FigureFile]:
 RATES = Page(
     template="rates",
     columns={
-        **{"model": value("searched"), "learning rate": value("learning_rate", "g"), **TESTED},
+        **{"model": value("searched"), "epochs": value("stage"), "learning rate": value("learning_rate", "g")},
+        **TESTED,
         **{"test bound": mean("test/nll_bound", ".2f"), "test CIDEr": mean("test/cider", ".1f", times=100)},
         **{"validation loss": value("val/loss", ".3f"), "validation bound": value("val/nll_bound", ".3f")},
         "chosen": value("chosen"),
