@@ -56,6 +56,14 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+def test_panels_that_share_an_axis_all_show_their_points(loss: pd.DataFrame) -> None:
+    shifted = [loss.assign(panel=f"panel {shift}", mean=loss["mean"] + shift) for shift in (0, 100, -100)]
+    figure = draw_series(pd.concat(shifted), **OPTIONS)
+    for axis in figure.axes:
+        low, high = axis.get_ylim()
+        assert all(low < y < high for line in axis.lines for y in np.asarray(line.get_ydata(), float))
+
+
 def test_curves_are_the_means_over_seeds_of_every_model(study: View, loss: pd.DataFrame) -> None:
     figure = draw_series(loss, **OPTIONS)
     assert figure.get_suptitle() == TITLE

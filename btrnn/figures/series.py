@@ -58,7 +58,8 @@ def draw_series(
                 opacity = 1.0 if looks and label in looks else _opacity(table, str(label))
                 handles.setdefault(str(label), _draw(axis, line.sort_values("x"), look, opacity, bars))
             axis.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
-            axis.set_ylim(limits)
+            if limits:
+                axis.set_ylim(limits)
             _set_ticks(axis, sorted({float(x) for x in (panel if own_axes else table)["x"].dropna()}), every=own_axes)
         for axis in list(grid.flat)[len(names) :]:
             axis.set_axis_off()

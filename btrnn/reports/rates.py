@@ -55,9 +55,9 @@ def _models_by_rate(view: View) -> dict[str, Any]:
         (best,) = rows[rows["best"]].to_dict("records")
         reached = {"best": best[column], "lowest": rows[column].min(), "highest": rows[column].max()}
         model: Row = {name: number(times * found, form) for name, found in reached.items()}
-        stage = best["stage"] and f"after {best['stage']} epochs"
-        model |= {"label": ", ".join(filter(None, (best["searched"], view.place(best), stage))), "edge": best["edge"]}
+        model |= {"label": ", ".join(filter(None, (best["searched"], view.place(best)))), "edge": best["edge"]}
         model |= {"rate": f"{best['learning_rate']:g}", "ties": int((rows["chosen"] != "").sum()) - 1}
+        model["stage"] = best["stage"]
         at_paper = rows.loc[rows["learning_rate"] == view.paper_rate, column]
         models.append(model | {"paper": "".join(f"{times * found:{form}}" for found in at_paper)})
     few, validated = len(set(view.summary["n"])) > 1, "paper" not in set(view.summary.get("protocol", ()))
