@@ -15,7 +15,7 @@ RUN := $(BIN)/python
 	notebooks docs collect tables figures publish bench check-gpu formats test reliability lint format clean
 
 help: ## list the commands
-	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2; controls-* and rates-* but rates-ucf101 have seeds of their own]"
+	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2; controls-* and rates-* but those on UCF101 have seeds of their own]"
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/setup-done ## make .venv and install the pinned requirements and this package
@@ -29,14 +29,14 @@ setup: .venv/setup-done ## make .venv and install the pinned requirements and th
 reproduce-ucf11: setup ## train LSTM, TT-LSTM and BT-LSTM on UCF11 (or its stand-in) and print the paper's table beside ours
 	@$(RUN) experiments/reproduce.py experiment=ucf11 scale=$(SCALE) $(SEED)
 
-controls-ucf11: setup ## the same under both protocols and both input scalings, seeds 0 to 2 (2 to 6 hours; SCALE=extended twice that)
+controls-ucf11: setup ## the same on a random split and with groups apart, both input scalings, seeds 0 to 2 (2 to 6 hours; SCALE=extended twice that)
 	@$(RUN) experiments/reproduce.py experiment=ucf11 scale=$(SCALE) \
 		data.protocol=paper,grouped data.scaling=raw,normalized seed=0,1,2
 
 rates-ucf11: setup ## choose each model's learning rate on validation data
 	@$(RUN) experiments/reproduce.py experiment=ucf11_rates scale=$(SCALE)
 
-rate-curves-ucf11: setup ## accuracy against the learning rate on the paper's random split, three seeds (3 hours; SEEDS=0 one)
+rate-curves-ucf11: setup ## accuracy against the learning rate on the paper's random split, three seeds (8 hours, estimated; SEEDS=0 a third)
 	@$(RUN) experiments/reproduce.py experiment=ucf11_rates_random_split scale=$(SCALE) $(SEED)
 
 rates-ucf101: setup ## the same on eleven classes of UCF101, which must be in data/UCF-101: 166 runs (two hours on a GPU, days on 2 cores)
@@ -171,7 +171,9 @@ rates-captioning: setup ## choose each model's learning rate on validation capti
 reproduce-flickr8k: setup ## train LSTM, TT-LSTM and BT-LSTM to caption Flickr8k, which must be in data/flickr8k, five seeds, print the scores
 	@$(RUN) experiments/reproduce.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED)
 
-rates-flickr8k: setup ## choose each model's learning rate on Flickr8k's validation captions: 30 runs
+rates-flickr8k: setup ## choose each model's learning rate on Flickr8k's validation captions: 30 short runs, 9 long
+	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) \
+		task.learning_rate=1e-3,3e-3,1e-2 seed=100 scale.captioning.max_epochs=10
 	@$(RUN) experiments/reproduce.py experiment=captioning_flickr8k_rates scale=$(SCALE)
 
 data-mnist: setup ## download MNIST (12 MB)
