@@ -29,7 +29,7 @@ from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 
 _UNSEEN = ("frame_order", "pixel_order", "start", "precision")  # by any floor
-INVERSE_PENALTIES = tuple(float(f"1e{power}") for power in range(-8, 1))  # C of logistic regression, a decade apart
+INVERSE_PENALTIES = tuple(float(f"1e{power}") for power in range(-8, 2))  # C of logistic regression, a decade apart
 _COPIED = (  # of a run's summary that also hold for the baseline on the same data
     *("experiment", "seed", "source", "stand_in", "data_digest", "protocol", "fold", "scaling", "sampling", "scale"),
     *("frame_order", "pixel_order", "start", "precision", "train_limit", "passes", "scaled", "num_clips"),
