@@ -14,7 +14,7 @@ from torch import Tensor
 
 from btrnn.benchmark.measure import implementations, layers, products
 from btrnn.benchmark.measure.implementations import Built, Implementation, Problem, check, relative_error
-from btrnn.benchmark.measure.run import LAYER_PHASES, PRODUCT_PHASES, TIME_IS_UP, _device_tasks, quick_options, run
+from btrnn.benchmark.measure.run import LAYER_PHASES, PRODUCT_PHASES, TIME_IS_UP, _device_parts, quick_options, run
 from btrnn.benchmark.measure.timing import QUICK, Effort, Visitor, best_and_median, time_interleaved
 from btrnn.benchmark.records import (
     COLUMNS,
@@ -251,7 +251,7 @@ def test_a_gpus_sweeps_visit_layers_and_products_and_both_settings_of_cudnn(tmp_
     monkeypatch.setattr(layers, "DEVICE_LAYERS", [layers.OURS_BT, layers.in_tf32(layers.OURS_BT)])
     monkeypatch.setattr(products, "DEVICE_PRODUCTS", [products.in_one_graph(products.OURS_BT)])
     options = quick_options(tmp_path, "cpu", ("device_sweep",))
-    rows = [row for task in _device_tasks(options, Visitor(CPU, QUICK)) for row in task.measure(inf)]
+    rows = [row for part in _device_parts(options, Visitor(CPU, QUICK)) for row in part.measure(inf)]
     assert {row.section for row in rows} == {"device_sweep"}
     assert all(row.max_error < 1e-4 and row.rounds > 1 for row in rows if row.factor != "allocator")
     kinds = {(row.factor, row.implementation) for row in rows}

@@ -89,7 +89,7 @@ def quick_options(results_dir: Path, device: str, sections: tuple[str, ...]) -> 
 
 
 @dataclass(frozen=True)
-class Task:
+class Part:
     """A part of the benchmark that is done at a stretch.
 
     Attributes:
@@ -118,18 +118,18 @@ def run(options: Options, progress: Callable[[int, int, str], None]) -> None:
     else:  # nn.LSTM alone would round its products' operands to 10 bits
         torch.backends.cudnn.allow_tf32 = False
     end = perf_counter() + options.seconds
-    tasks = list(_tasks(options, device))
+    parts = list(_parts(options, device))
     files = {name: RecordFile(section_path(options.results_dir, name, options.device)) for name in options.sections}
     machine = describe_machine(device)
-    for number, task in enumerate(tasks):
-        progress(number, len(tasks), task.title)
+    for number, part in enumerate(parts):
+        progress(number, len(parts), part.title)
         start_memory_anew()  # what the last part needed is given back
-        now, weights = perf_counter(), sum(other.weight for other in tasks[number:])
-        rows = task.measure(now + max(end - now, 0.0) * task.weight / weights)
-        if not files[task.section].records:
-            note_machine(options.results_dir, task.section, options.device, machine)
-        files[task.section].add(rows)
-    progress(len(tasks), len(tasks), "done")
+        now, weights = perf_counter(), sum(other.weight for other in parts[number:])
+        rows = part.measure(now + max(end - now, 0.0) * part.weight / weights)
+        if not files[part.section].records:
+            note_machine(options.results_dir, part.section, options.device, machine)
+        files[part.section].add(rows)
+    progress(len(parts), len(parts), "done")
 
 
 def measure(results_dir: Path, sections: Sequence[str], minutes: float, *, quick: bool = False) -> list[str]:
@@ -152,37 +152,37 @@ def measure(results_dir: Path, sections: Sequence[str], minutes: float, *, quick
     return devices
 
 
-def _tasks(options: Options, device: torch.device) -> Iterator[Task]:
+def _parts(options: Options, device: torch.device) -> Iterator[Part]:
     """Yield all parts, the most wanted first."""
     paper = [Point("paper", options.paper.in_features)]
     visitor = Visitor(device, options.effort)
     gpu = device.type == "cuda"
     if "product" in options.sections:
         implementations = products.PRODUCTS + (products.GRAPHED_PRODUCTS if gpu else [])
-        yield _visit_task(visitor, "product", options.paper, paper, implementations, weight=8.0)
-        yield _roofline_task(options, device)
+        yield _visit_part(visitor, "product", options.paper, paper, implementations, weight=8.0)
+        yield _roofline_part(options, device)
     if "layer" in options.sections:
         implementations = layers.LAYERS + (layers.GRAPHED_LAYERS if gpu else [])
-        yield _visit_task(visitor, "layer", options.paper, paper, implementations, weight=8.0, layer=True)
+        yield _visit_part(visitor, "layer", options.paper, paper, implementations, weight=8.0, layer=True)
     if "memory" in options.sections:
-        yield from _memory_tasks(options)
+        yield from _memory_parts(options)
     if "device_sweep" in options.sections and gpu:
-        yield from _device_tasks(options, visitor)
+        yield from _device_parts(options, visitor)
     if "memory_sweep" in options.sections:
         of_trains = {factor: shapes for factor, shapes in options.memory_sweeps.items() if factor != "blocks"}
         for model, sweeps in ((layers.OURS_BT, options.memory_sweeps), (layers.OURS_TT, of_trains)):
             for shape, points in visits(sweeps):
-                yield _memory_task(options, model, shape, points, section="memory_sweep")
+                yield _memory_part(options, model, shape, points, section="memory_sweep")
     if "layer_sweep" in options.sections:
         peerless = [layers.TORCH, layers.DENSE, layers.OURS_BT, layers.PLAIN_BT, layers.OURS_TT, layers.PLAIN_TT]
         for shape, points in visits(options.time_sweep):
-            yield _visit_task(visitor, "layer_sweep", shape, points, peerless, layer=True)
+            yield _visit_part(visitor, "layer_sweep", shape, points, peerless, layer=True)
     if "sweep" in options.sections:
         for shape, points in visits(options.product_sweeps):
-            yield _visit_task(visitor, "sweep", shape, points, products.SWEPT_PRODUCTS)
+            yield _visit_part(visitor, "sweep", shape, points, products.SWEPT_PRODUCTS)
 
 
-def _visit_task(
+def _visit_part(
     visitor: Visitor,
     section: str,
     shape: Shape,
@@ -191,8 +191,8 @@ def _visit_task(
     *,
     weight: float = 1.0,
     layer: bool = False,
-) -> Task:
-    """Make the task of a shape, which stands for some points."""
+) -> Part:
+    """Make the part of a shape, which stands for some points."""
     phases = LAYER_PHASES if layer and section != "layer_sweep" else PRODUCT_PHASES
     title = ", ".join(f"{point.factor} {point.value:,}" for point in points)
 
@@ -208,11 +208,11 @@ def _visit_task(
             for (name, phase), numbers in cells.items()
         ]
 
-    return Task(section, f"{section}: {title}", weight, measure)
+    return Part(section, f"{section}: {title}", weight, measure)
 
 
-def _roofline_task(options: Options, device: torch.device) -> Task:
-    """Make the task that measures the machine's rates and says what they allow."""
+def _roofline_part(options: Options, device: torch.device) -> Part:
+    """Make the part that measures the machine's rates and says what they allow."""
     shape, point = options.paper, Point("paper", options.paper.in_features)
     families: tuple[Family, ...] = ("BT", "TT")
 
@@ -226,35 +226,35 @@ def _roofline_task(options: Options, device: torch.device) -> Task:
             rows.append(record("product", point, f"roofline {family}", phase, **times, note=note))
         return rows
 
-    return Task("product", "roofline", 0.2, measure)
+    return Part("product", "roofline", 0.2, measure)
 
 
-def _device_tasks(options: Options, visitor: Visitor) -> Iterator[Task]:
+def _device_parts(options: Options, visitor: Visitor) -> Iterator[Part]:
     """Yield the parts of a GPU's sweeps: layers, of which memory too, and where the batch is varied products."""
     recorded = visitor.device.type == "cuda"
     for model in (layers.TORCH, layers.OURS_BT):
-        yield _memory_task(options, model, options.paper, [Point("allocator", 1)], section="device_sweep")
+        yield _memory_part(options, model, options.paper, [Point("allocator", 1)], section="device_sweep")
     for factor, shapes in options.device_sweeps.items():
         for shape, points in visits({factor: shapes}):
             kinds = layers.DEVICE_LAYERS + (layers.GRAPHED_DEVICE_LAYERS if recorded else [])
-            yield _visit_task(visitor, "device_sweep", shape, points, kinds, layer=True)
+            yield _visit_part(visitor, "device_sweep", shape, points, kinds, layer=True)
             if factor == "batch":
                 kinds = products.DEVICE_PRODUCTS + (products.GRAPHED_DEVICE_PRODUCTS if recorded else [])
-                yield _visit_task(visitor, "device_sweep", shape, points, kinds)
+                yield _visit_part(visitor, "device_sweep", shape, points, kinds)
 
 
-def _memory_tasks(options: Options) -> Iterator[Task]:
-    """Yield a task for each process: models at the paper's shape, with and without reuse, then over input sizes."""
+def _memory_parts(options: Options) -> Iterator[Part]:
+    """Yield a part for each process: models at the paper's shape, with and without reuse, then over input sizes."""
     paper = options.paper
     for model in options.memory_models:
-        yield _memory_task(options, model, paper, [Point("allocator", 1)])
-        yield _memory_task(options, model, paper, [Point("allocator", 0)], reuse=False)
+        yield _memory_part(options, model, paper, [Point("allocator", 1)])
+        yield _memory_part(options, model, paper, [Point("allocator", 0)], reuse=False)
     for size, shape in options.memory_inputs.items():
         for model in (layers.DENSE, layers.OURS_BT, layers.OURS_TT):
-            yield _memory_task(options, model, shape, [Point("input", size)])
+            yield _memory_part(options, model, shape, [Point("input", size)])
 
 
-def _memory_task(
+def _memory_part(
     options: Options,
     model: Implementation,
     shape: Shape,
@@ -262,8 +262,8 @@ def _memory_task(
     *,
     section: str = "memory",
     reuse: bool = True,
-) -> Task:
-    """Make the task of a process that trains a model at a shape, which stands for some points."""
+) -> Part:
+    """Make the part of a process that trains a model at a shape, which stands for some points."""
 
     def measure(_: float) -> list[Record]:
         columns: dict[str, object] = {"note": model.left_out(shape, training=True)}
@@ -275,4 +275,4 @@ def _memory_task(
         return [record(section, point, model.name, "training step", **columns) for point in points]
 
     title = ", ".join(f"{point.factor} {point.value:,}" for point in points)
-    return Task(section, f"{section}: {model.name}, {title}", 0.3, measure)
+    return Part(section, f"{section}: {model.name}, {title}", 0.3, measure)

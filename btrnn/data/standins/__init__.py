@@ -24,7 +24,7 @@ from btrnn.storage.atomic import replace_file
 
 STALE_SECONDS = 60  # a file is written within a second: an older temporary file was left by a killed process
 
-Task = TypeVar("Task")
+Part = TypeVar("Part")
 
 
 def check_numbers(seed: int, num_workers: int | None) -> None:
@@ -73,13 +73,13 @@ def remove_leftovers(root: Path, pattern: str) -> None:
 
 
 def make_in_parallel(
-    make: Callable[[Task], int], tasks: Sequence[Task], *, title: str, total: int, num_workers: int | None
+    make: Callable[[Part], int], parts: Sequence[Part], *, title: str, total: int, num_workers: int | None
 ) -> None:
-    """Call a function on each task, in several processes, and show how far it is; Ctrl-C ends it at once.
+    """Call a function on each part, in several processes, and show how far it is; Ctrl-C ends it at once.
 
     Args:
-        make: Makes the files of one task and returns how many; a function of a module, or a partial of one.
-        tasks: What is to be made.
+        make: Makes the files of one part and returns how many; a function of a module, or a partial of one.
+        parts: What is to be made.
         title: What is done, for the reader.
         total: Sum of the numbers that `make` returns.
         num_workers: Processes; all cores by default. With 1 the work is done in this process.
@@ -87,11 +87,11 @@ def make_in_parallel(
     Raises:
         ChildProcessError: The system ended one of the processes.
     """
-    workers = min(num_workers or os.cpu_count() or 1, len(tasks))
+    workers = min(num_workers or os.cpu_count() or 1, len(parts))
     with show_progress(title, total) as advance:
         if workers <= 1:
-            for task in tasks:
-                advance(make(task))
+            for part in parts:
+                advance(make(part))
             return
         # Spawned, because a forked child of a process with threads (torch's) may hang.
         if multiprocessing.get_start_method() == "loky":
@@ -103,7 +103,7 @@ def make_in_parallel(
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 with _without_main_script():
-                    jobs = [pool.submit(make, task) for task in tasks]
+                    jobs = [pool.submit(make, part) for part in parts]
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             try:

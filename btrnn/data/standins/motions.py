@@ -58,7 +58,7 @@ TEXTURES = ("plain", "stripes", "bands", "checks")
 GROUND_CONTRAST, PATCH_CONTRAST = 6, 12  # grey levels from a texture's mean
 SHAPES = ("disc", "square", "diamond", "bar", "pole")
 
-Task = tuple[int, int, list[int]]  # class index, group, clip numbers
+Part = tuple[int, int, list[int]]  # class index, group, clip numbers
 
 
 def clip_path(root: Path, class_name: str, group: int, clip: int) -> Path:
@@ -133,9 +133,9 @@ def write_video(path: Path, frames: UInt8[np.ndarray, "T 240 320 3"]) -> None:
         part.write_bytes(content.getvalue())
 
 
-def _write_group(root: Path, seed: int, task: Task) -> int:
+def _write_group(root: Path, seed: int, part: Part) -> int:
     """Draw and write some clips of one group; return how many."""
-    class_index, group, clips = task
+    class_index, group, clips = part
     class_name = list(MOTION_CLASSES)[class_index]
     for clip in clips:
         write_video(clip_path(root, class_name, group, clip), draw_clip(seed, class_index, group, clip))
@@ -159,17 +159,17 @@ def make_motions(root: str | Path, num_clips: int, *, seed: int = 0, num_workers
     """
     root = Path(root)
     check_numbers(seed, num_workers)
-    tasks = _missing(root, num_clips)
+    parts = _missing(root, num_clips)
     claim(root / INFO_FILE, {"generator": "btrnn motions", "version": VERSION, "seed": seed}, MOTION_CLASSES)
-    if not tasks:
+    if not parts:
         return
     remove_leftovers(root, "*/*")
-    total = sum(len(clips) for _, _, clips in tasks)
+    total = sum(len(clips) for _, _, clips in parts)
     make = partial(_write_group, root, seed)
-    make_in_parallel(make, tasks, title="drawing clips", total=total, num_workers=num_workers)
+    make_in_parallel(make, parts, title="drawing clips", total=total, num_workers=num_workers)
 
 
-def _missing(root: Path, num_clips: int) -> list[Task]:
+def _missing(root: Path, num_clips: int) -> list[Part]:
     """List class index, group and clip numbers of the files that are not there."""
     counts = clips_per_group(num_clips, len(MOTION_CLASSES))
     missing = []

@@ -33,7 +33,7 @@ NUM_CAPTIONS = 5
 IMAGE_SIZE = 224  # pixels a side
 _SMOOTH = 2  # pictures are drawn so many times as large, then made smaller
 _IDS_A_SPLIT = 1_000_000
-_SCENES_A_TASK = 50
+_SCENES_A_PART = 50
 _DRAWING, _TELLING = 1, 2  # random streams of a scene
 
 COLOURS = {
@@ -66,7 +66,7 @@ NUMBER_WORDS = {2: "two", 3: "three"}
 _APART = 0.05  # picture sides that two shapes leave between them
 _BESIDE = 0.2  # picture sides by which one is left of another, or above it, at least
 
-Task = tuple[int, list[int]]  # split, scenes
+Part = tuple[int, list[int]]  # split, scenes
 
 
 class Shape(NamedTuple):
@@ -190,28 +190,28 @@ def make_scenes(root: str | Path, num_train: int = NUM_TRAIN, *, seed: int = 0, 
         raise ValueError(f"num_train must be from 1 to {_IDS_A_SPLIT - 1:,}, got {num_train}")
     claim(root / INFO_FILE, {"generator": "btrnn scenes", "version": VERSION, "seed": seed}, (*SPLITS, "annotations"))
     sizes = [split_sizes(num_train)[name] for name in SPLITS]
-    tasks = _missing(root, sizes)
-    if tasks:
+    parts = _missing(root, sizes)
+    if parts:
         remove_leftovers(root, "*")
-        total = sum(len(numbers) for _, numbers in tasks)
+        total = sum(len(numbers) for _, numbers in parts)
         make = partial(_write_pictures, root, seed)
-        make_in_parallel(make, tasks, title="drawing scenes", total=total, num_workers=num_workers)
+        make_in_parallel(make, parts, title="drawing scenes", total=total, num_workers=num_workers)
     for split, size in enumerate(sizes):
         _write_annotations(root, seed, split, size)
 
 
-def _missing(root: Path, sizes: list[int]) -> list[Task]:
+def _missing(root: Path, sizes: list[int]) -> list[Part]:
     """List the scenes whose pictures are not there, in small portions."""
-    tasks = []
+    parts = []
     for split, size in enumerate(sizes):
         numbers = [number for number in range(size) if not image_path(root, split, number).is_file()]
-        tasks += [(split, numbers[k : k + _SCENES_A_TASK]) for k in range(0, len(numbers), _SCENES_A_TASK)]
-    return tasks
+        parts += [(split, numbers[k : k + _SCENES_A_PART]) for k in range(0, len(numbers), _SCENES_A_PART)]
+    return parts
 
 
-def _write_pictures(root: Path, seed: int, task: Task) -> int:
+def _write_pictures(root: Path, seed: int, part: Part) -> int:
     """Draw and write some scenes; return how many."""
-    split, numbers = task
+    split, numbers = part
     for number in numbers:
         content = io.BytesIO()
         draw_scene(sample_scene(seed, split, number)).save(content, "JPEG", quality=92)
