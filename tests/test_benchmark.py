@@ -248,14 +248,16 @@ def test_a_gpus_sweeps_visit_layers_and_products_and_both_settings_of_cudnn(tmp_
 
     monkeypatch.setattr(implementations, "Graph", Again)
     monkeypatch.setattr(layers, "measure_apart", lambda job: {"peak_mib": 5.0})
-    monkeypatch.setattr(layers, "DEVICE_LAYERS", [layers.OURS_BT, layers.in_tf32(layers.OURS_BT)])
+    monkeypatch.setattr(
+        layers, "DEVICE_LAYERS", [layers.OURS_BT, layers.in_tf32(layers.OURS_BT), layers.BT_BEFORE_TORCH]
+    )
     monkeypatch.setattr(products, "DEVICE_PRODUCTS", [products.in_one_graph(products.OURS_BT)])
     options = quick_options(tmp_path, "cpu", ("device_sweep",))
     rows = [row for part in _device_parts(options, Visitor(CPU, QUICK)) for row in part.measure(inf)]
     assert {row.section for row in rows} == {"device_sweep"}
     assert all(row.max_error < 1e-4 and row.rounds > 1 for row in rows if row.factor != "allocator")
     kinds = {(row.factor, row.implementation) for row in rows}
-    of_layers = {"btrnn.BTLSTM", "btrnn.BTLSTM, TF32"}
+    of_layers = {"btrnn.BTLSTM", "btrnn.BTLSTM, TF32", "btrnn.BTLinear, then nn.LSTM"}
     assert kinds == {
         *(("allocator", name) for name in ("nn.LSTM", "btrnn.BTLSTM")),
         *(("batch", name) for name in (*of_layers, "btrnn BT, one CUDA graph")),

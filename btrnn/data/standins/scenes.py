@@ -215,8 +215,8 @@ def _write_pictures(root: Path, seed: int, part: Part) -> int:
     for number in numbers:
         content = io.BytesIO()
         draw_scene(sample_scene(seed, split, number)).save(content, "JPEG", quality=92)
-        with replacing(image_path(root, split, number)) as part:
-            part.write_bytes(content.getvalue())
+        with replacing(image_path(root, split, number)) as file:
+            file.write_bytes(content.getvalue())
     return len(numbers)
 
 
