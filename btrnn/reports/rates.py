@@ -28,8 +28,9 @@ def with_choice(view: View) -> pd.DataFrame:
     rates["final"] = rates["epochs"] == rates.groupby(search, dropna=False)["epochs"].transform("max")
     most = rates.groupby([*search, "final"], dropna=False)["n"].transform("max")
     scores = rates[score].where(rates["final"] & (rates["n"] == most))
-    models = rates.assign(score=scores).groupby(search, dropna=False)
-    lowest, tried = scores == models["score"].transform("min"), models["learning_rate"]
+    tried_last = rates["learning_rate"].where(rates["final"])
+    models = rates.assign(score=scores, tried=tried_last).groupby(search, dropna=False)
+    lowest, tried = scores == models["score"].transform("min"), models["tried"]
     edge = (rates["learning_rate"] == tried.transform("min")) | (rates["learning_rate"] == tried.transform("max"))
     best = lowest & ~rates[lowest].duplicated(search).reindex(rates.index, fill_value=False)
     words = best.map({True: "yes", False: "as low"}) + edge.map({True: ", at the grid's edge", False: ""})
