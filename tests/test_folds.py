@@ -278,7 +278,7 @@ def test_a_control_is_compared_with_the_same_model_without_it(tmp_path: Path) ->
     assert found["mean"].iloc[0] == pytest.approx(-0.3)
     assert control_differences(summarise(results.runs).query("plain"), results).empty
     (text,) = page_of("ucf11_motions").report(tmp_path, "ucf11_motions", local=True).texts.values()
-    assert "| frames in no order, 100 training examples | BT-LSTM, R = 4" in text
+    assert "| shuffled frames, 100 training examples | BT-LSTM, R = 4" in text
 
 
 def test_models_trained_on_fewer_clips_have_a_figure_against_their_number(tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ def draw_series(
             axis.set_ylabel(y_label)
         for axis in grid[-1]:
             axis.set_xlabel(x_label)
+        for axis in list(grid.flat)[len(names) - columns : (rows - 1) * columns]:  # those with nothing below
+            axis.tick_params(labelbottom=True)
+            axis.set_xlabel(x_label)
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=ncols)
         figure.suptitle(title)
         return figure

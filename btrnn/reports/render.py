@@ -33,9 +33,9 @@ _DATA = {
 _SETTINGS = {  # in words of their own
     ("scaled", True): "scaled rates",
     ("scaled", False): "unscaled rates",
-    ("frame_order", "shuffled"): "frames in no order",
-    ("pixel_order", "channels"): "pixels colour by colour",
-    ("pixel_order", "random"): "pixels in a random order",
+    ("frame_order", "shuffled"): "shuffled frames",
+    ("pixel_order", "channels"): "channel-first pixels",
+    ("pixel_order", "random"): "permuted pixels",
     ("precision", "bf16-mixed"): "products in bfloat16",
     ("start", "lstm"): "begun with the trained LSTM",
 }

@@ -96,7 +96,7 @@ def model_differences(
 
 
 def control_differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """Compare each model under a control, as frames in no order, with itself without one: control minus plain.
+    """Compare each model under a control, as shuffled frames, with itself without one: control minus plain.
 
     The rows are as those of `model_differences`, one family, and `second` is the same model. A control is not asked of
     floors: they stand in the tables.

@@ -55,7 +55,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """Compute means over seeds or folds: a row for each setting, i.e. each combination of `Schema.settings`.
 
     Columns: the settings (`name` without a fold), `label` (unique in its panel), `n` (of `by_unit`), `seeds` ("0,1,2"),
-    `plain` (no control, as frames in no order), `used_fewest` and `used_most` (of the runs, how many examples the three
+    `plain` (no control, as shuffled frames), `used_fewest` and `used_most` (of the runs, how many examples the three
     splits have together), `num_train` (the mean), what else of the data is counted (the most of the runs), `command`,
     `seconds_per_epoch`, the parameter counts, `compression` and `compression_total` (of W and of the whole model; NaN
     without W), and for each averaged metric its mean (the column's own name) and `<name>_sd`, `_low`, `_high`: the

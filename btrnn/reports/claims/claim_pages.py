@@ -9,6 +9,7 @@ from btrnn.complexity import bt_parameters, dense_parameters, tt_parameters
 from btrnn.recovery import records
 from btrnn.reports.claims import rules
 from btrnn.reports.claims.findings import APART, PEOPLE, STUDIES, all_findings, modes
+from btrnn.reports.claims.headline import headline_rows
 from btrnn.reports.claims.rules import Claim
 from btrnn.reports.pages import page_of
 from btrnn.reports.rates import RATES
@@ -86,7 +87,7 @@ def all_known(results_dir: Path) -> dict[str, Any]:
     if shapes := published_view(results_dir, "ucf101_sensitivity"):
         shown = SENSITIVITY.shown(shapes)
         known["shapes"] = {"view": shown} | SENSITIVITY.values(shown)
-    return known | _made_on(results_dir)
+    return known | {"settings": headline_rows(known)} | _made_on(results_dir)
 
 
 def _turned(row: Row) -> Row:

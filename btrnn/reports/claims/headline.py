@@ -1,0 +1,59 @@
+"""What the models reach on real video: a row for each setting, with what is most asked of it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from btrnn.results.schema import BASELINE, BT_LSTM, LSTM, TT_LSTM, VIDEO
+from btrnn.results.summary import Row
+
+_SHOWN = (LSTM, TT_LSTM, BT_LSTM)
+_FOLDS = {  # in words, by the name that `claim_pages.all_known` gives a study
+    "apart": "unseen groups, normalized input",
+    "rivals": "unseen groups, rates scaled by layer",
+    "features": "unseen groups, 320 numbers a frame",
+    "maps": "unseen groups, 15,680 numbers a frame",
+    "people": "silhouettes, unseen people",
+}
+
+
+def headline_rows(known: dict[str, Any]) -> list[Row]:
+    """Return a row for each setting whose numbers are `known`, see `claim_pages.all_known`.
+
+    Each has `data` and `setting` in words, `experiment`, the accuracies by the models' names in `scores`, the
+    difference of BT-LSTM and LSTM in `ours`, None where there is none, and whether a `simple` baseline is above all
+    networks.
+    """
+    return [*_random_split(known["studies"]), *_folds(known)]
+
+
+def _random_split(studies: list[Row]) -> Iterator[Row]:
+    """Yield two rows for each input scaling: each model at its own rate, and at the paper's."""
+    names = {model.label: model.name for model in _SHOWN}
+    for study in studies:
+        if not study["ours"]:  # a control of one model
+            continue
+        row = {"data": study["view"].data, "experiment": study["view"].experiment, "simple": False}
+        setting = f"random split, {study['first']['scaling']} input"
+        for kind, words in (("best", ""), ("paper", f", the paper's rate, {study['view'].paper_rate:g}")):
+            scores = {names[model["label"]]: model[kind] for model in study["models"] if model[kind]}
+            if scores:
+                ours = study["ours"] if kind == "best" else None
+                yield row | {"setting": setting + words, "scores": scores, "ours": ours}
+
+
+def _folds(known: dict[str, Any]) -> Iterator[Row]:
+    """Yield a row for each study in which the clips of one group are never both trained on and tested."""
+    for name, setting in _FOLDS.items():
+        view, rows = known[name]["view"], known[name]["rows"]
+        if view is None:
+            continue
+        plain = view.summary[view.summary["plain"]].drop_duplicates("model").set_index("model")
+        reached = plain["test/accuracy"]
+        networks = plain["parameters_input"].notna()
+        ours = known["turned"] if name == "rivals" else [row for row in rows if row["first_model"] == BT_LSTM.name]
+        shown = reached.reindex([model.name for model in (*_SHOWN, BASELINE)]).dropna()
+        yield {
+            **{"data": view.data, "experiment": view.experiment, "setting": setting},
+            **{"scores": shown.map(f"{{:{VIDEO.form}}}".format).to_dict(), "ours": ours[0] if ours else None},
+            "simple": bool((~networks).any()) and reached[networks].max() < reached[~networks].min(),
+        }
