@@ -52,7 +52,7 @@ def test_the_table_is_what_the_csv_gives(results_dir: Path) -> None:
     ]
     assert row[7] == f"{cider.mean():.1f} ± {cider.std():.1f} (3) [{low:.1f}, {high:.1f}]"
     assert row[8] == "2.01 ± 0.00 (3)"
-    assert "The best caption for all images alike has 20.0, true captions against one another 90.0." in text
+    assert "The best single caption for all images has 20.0, reference captions against one another 90.0." in text
 
 
 def test_published_scores_stand_on_the_page_with_their_marks(results_dir: Path) -> None:

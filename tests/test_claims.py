@@ -306,7 +306,7 @@ def test_captions_are_proper_where_they_beat_the_constant_one(tmp_path, experime
     keep(results_dir, experiment)
     claim = found(results_dir, "captions_proper")
     assert (claim["verdict"], claim["n"]) == (verdict, "3")
-    said = f"{100 * constant:.1f}, true captions against one another 150.0"
+    said = f"{100 * constant:.1f}, reference captions against one another 150.0"
     assert claim["ours"].endswith(f": lowest of all runs 100.0; one caption for all images {said}")
 
 
