@@ -172,7 +172,9 @@ reproduce-flickr8k: setup ## train LSTM, TT-LSTM and BT-LSTM to caption Flickr8k
 	@$(RUN) experiments/reproduce.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED)
 
 rates-flickr8k: setup ## choose each model's learning rate on Flickr8k's validation captions: 30 short runs, 9 long
-	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) \
+	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) model=lstm \
+		task.learning_rate=3e-4,1e-3,3e-3 seed=100 scale.captioning.max_epochs=10
+	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) model=tt_lstm,bt_lstm \
 		task.learning_rate=1e-3,3e-3,1e-2 seed=100 scale.captioning.max_epochs=10
 	@$(RUN) experiments/reproduce.py experiment=captioning_flickr8k_rates scale=$(SCALE)
 
