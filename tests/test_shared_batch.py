@@ -122,10 +122,10 @@ def generation() -> Case:
     return Case(make, ImageBatch((torch.rand(5, 20) > 0.5).double(), torch.arange(5)))
 
 
-def captioning() -> Case:
+def captioning(**stacked: float) -> Case:
     def make() -> Task:
         def network(**sizes: int) -> Captioner:
-            return Captioner(LSTM(4, 5, batch_first=True), dropout=0.4, **sizes)
+            return Captioner(LSTM(4, 5, batch_first=True, **stacked), dropout=0.4, **sizes)
 
         task = Captioning(network, learning_rate=1e-3)
         task.make_network(9, 3)
@@ -202,10 +202,12 @@ def steps_of_processes(case: Case, task: Task, number: int, monkeypatch) -> list
         lambda: video(GRU),
         lambda: video(LSTM, ragged=True),
         lambda: video(LSTM, num_layers=2, dropout=0.5, bidirectional=True),
+        lambda: video(GRU, ragged=True, num_layers=3, dropout=0.5, bidirectional=True),
         generation,
         captioning,
+        lambda: captioning(num_layers=2, dropout=0.5),
     ],
-    ids=["lstm", "gru", "ragged", "stacked", "draw", "captions"],
+    ids=["lstm", "gru", "ragged", "stacked", "ragged_stacked", "draw", "captions", "stacked_captions"],
 )
 def test_processes_that_share_a_batch_do_together_what_one_does(make, number, monkeypatch):
     torch.manual_seed(0)

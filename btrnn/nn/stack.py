@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from btrnn.complexity import check_count
 from btrnn.nn.checks import check_choice, check_probability
@@ -239,14 +238,9 @@ class RecurrentStack(nn.Module):
             The last layer's output, step below step, (sum of batch_sizes, H x directions), and the final state.
         """
         finals: list[States] = []
-        every_step_has_all = data.dim() == 3
         for layer in range(self.num_layers):
             if layer > 0 and self.dropout:
-                if every_step_has_all and shared_batch.shared() is not None:
-                    rows = data.view(len(batch_sizes), batch_sizes[0], -1)
-                    data = shared_batch.dropout(rows, self.dropout, self.training, batch_axis=1).flatten(0, 1)
-                else:
-                    data = F.dropout(data, self.dropout, self.training)
+                data = shared_batch.packed_dropout(data, self.dropout, self.training, batch_sizes, order)
             outputs = []
             for direction in range(self.num_directions):
                 k = layer * self.num_directions + direction

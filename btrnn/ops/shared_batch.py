@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
 
@@ -85,35 +85,71 @@ def common_stream(device: str = "cpu") -> Iterator[None]:
         module.set_rng_state(own)
 
 
-def draw(function: Callable[[Tensor], Tensor], like: Tensor, batch_axis: int = 0) -> Tensor:
+def draw(function: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
     """Draw numbers for the rows of a batch.
 
     Args:
         function: Draws from torch's generator, of the shape of its argument, whose values are 1 where it matters.
-        like: (rows, ..), one row for each that this process has of the batch; or with the rows at another axis.
-        batch_axis: At which axis they are.
+        like: (rows, ..), one row for each that this process has of the batch.
 
     Returns:
         Of the shape of `like`: `function(like)` where the batch is not shared, else the rows that are this process's.
     """
     if _share is None:
         return function(like)
-    shape = list(like.shape)
-    shape[batch_axis] = _share.whole
     with common_stream(like.device.type):
-        drawn = function(like.new_ones(shape))
-    return drawn.narrow(batch_axis, _share.first, like.shape[batch_axis])
+        drawn = function(like.new_ones(_share.whole, *like.shape[1:]))
+    return drawn[_share.first : _share.first + len(like)]
 
 
-def dropout(input: Tensor, probability: float, training: bool, batch_axis: int = 0) -> Tensor:
+def dropout(input: Tensor, probability: float, training: bool) -> Tensor:
     """Drop numbers of (rows, ..) as `torch.nn.functional.dropout`, and of a shared batch those that one process would.
 
     Args:
-        input: One row for each that this process has of the batch, at `batch_axis`.
+        input: One row for each that this process has of the batch.
         probability: Of dropping a number.
         training: Nothing is dropped without.
-        batch_axis: At which axis the rows are.
     """
     if _share is None or not (training and probability):
         return F.dropout(input, probability, training)
-    return input * draw(lambda like: F.dropout(torch.ones_like(like), probability), input, batch_axis)
+    return input * draw(lambda like: F.dropout(torch.ones_like(like), probability), input)
+
+
+def packed_dropout(
+    input: Tensor, probability: float, training: bool, batch_sizes: list[int], order: Tensor | None = None
+) -> Tensor:
+    """Drop numbers of packed sequences, and of a shared batch those that one process would, whatever the lengths.
+
+    Where the batch is shared, all processes must call this, as they tell one another the lengths of their sequences.
+
+    Args:
+        input: (sum of batch_sizes, features), the data of a PackedSequence.
+        probability: Of dropping a number.
+        training: Nothing is dropped without.
+        batch_sizes: How many of this process's sequences have each step.
+        order: (batch_sizes[0],) which row of the batch each sequence is; None where they are in its order.
+    """
+    if _share is None or not (training and probability):
+        return F.dropout(input, probability, training)
+    places, num_rows = _packed_places(_share, batch_sizes, order, input.device)
+    with common_stream(input.device.type):
+        mask = F.dropout(input.new_ones(num_rows, input.shape[1]), probability)
+    return input * mask[places]
+
+
+def _packed_places(
+    share: Share, batch_sizes: list[int], order: Tensor | None, device: torch.device
+) -> tuple[Tensor, int]:
+    """Return where each of this process's packed rows is among those of the whole batch, packed; and their number."""
+    sequences = share.first + (torch.arange(batch_sizes[0]) if order is None else order.cpu())
+    lengths = torch.zeros(share.whole, dtype=torch.long, device=device)
+    if share.size:
+        of_own = (torch.tensor(batch_sizes) > torch.arange(batch_sizes[0]).unsqueeze(1)).sum(dim=1)
+        lengths[sequences.to(device)] = of_own.to(device)
+    distributed.all_reduce(lengths)
+    descending, by_length = torch.sort(lengths.cpu(), stable=True, descending=True)  # as torch packs them
+    rank = torch.argsort(by_length)
+    sizes = (descending > torch.arange(int(descending[0])).unsqueeze(1)).sum(dim=1)
+    starts = sizes.cumsum(0) - sizes
+    places = [starts[step] + rank[sequences[:size]] for step, size in enumerate(batch_sizes)]
+    return torch.cat(places).to(device), int(sizes.sum())
