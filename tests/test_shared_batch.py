@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils.data import DataLoader
 
 from btrnn import GRU, LSTM
@@ -16,10 +17,11 @@ from btrnn.data.mnist import MNIST, BinaryImages, ImageBatch
 from btrnn.data.module import BatchOrder, VideoBatch
 from btrnn.engine.callbacks import SeedEveryStep
 from btrnn.models import DRAW, Captioner, VideoClassifier
-from btrnn.ops.shared_batch import Share, draw, dropout, seed_streams, set_share, share_of
+from btrnn.ops.shared_batch import Share, draw, dropout, packed_dropout, seed_streams, set_share, share_of
 from btrnn.tasks import Captioning, Generation, NonFiniteLossError, Task, VideoClassification
 
 SEED = 7
+Result = TypeVar("Result")
 
 
 @pytest.fixture(autouse=True)
@@ -163,14 +165,14 @@ def step(task: Task, batch: tuple[Tensor, ...]) -> tuple[dict[str, float], list[
     ]
 
 
-def steps_of_processes(case: Case, task: Task, number: int, monkeypatch) -> list[tuple[dict[str, float], list[Tensor]]]:
-    """Do a step as each of `number` processes, again until all know what the others said in each exchange."""
+def in_processes(rows: int, number: int, work: Callable[[Share], Result], monkeypatch) -> list[Result]:
+    """Work as each of `number` processes, again until all know what the others said in each exchange."""
     exchanged: list[Tensor] = []
     monkeypatch.setattr(distributed, "get_world_size", lambda: number)
     while True:
         results, said = [], []
         for process in range(number):
-            share = share_of(len(case.batch[0]), process, number)
+            share = share_of(rows, process, number)
             exchange = iter(exchanged)
 
             def all_reduce(tensor: Tensor, op: object = distributed.ReduceOp.SUM, exchange=exchange, said=said) -> None:
@@ -184,14 +186,37 @@ def steps_of_processes(case: Case, task: Task, number: int, monkeypatch) -> list
             set_share(share)
             seed_streams(SEED, SEED + 1000 * (process + 1))
             try:
-                rows = slice(share.first, share.first + max(share.size, 1))
-                results.append(step(task, part_of(case.batch, rows)))
+                results.append(work(share))
             except Pending:
                 continue
         if not said:
             return results
         values = torch.stack([value for value, _ in said])
         exchanged.append(values.sum(0) if said[0][1] == distributed.ReduceOp.SUM else values.amax(0))
+
+
+def steps_of_processes(case: Case, task: Task, number: int, monkeypatch) -> list[tuple[dict[str, float], list[Tensor]]]:
+    def work(share: Share) -> tuple[dict[str, float], list[Tensor]]:
+        return step(task, part_of(case.batch, slice(share.first, share.first + max(share.size, 1))))
+
+    return in_processes(len(case.batch[0]), number, work, monkeypatch)
+
+
+@pytest.mark.parametrize("lengths", [[2, 5, 3, 4] * 10, [3] * 40], ids=["ragged", "equal"])
+def test_masks_of_packed_sequences_are_those_of_one_process(lengths, monkeypatch):
+    """Forty of few lengths: torch's sort keeps no order among equal ones."""
+
+    def masked(share: Share) -> Tensor:
+        own = torch.tensor(lengths[share.first : share.first + share.size])
+        ones = torch.ones(share.size, max(lengths), 3)
+        packed = pack_padded_sequence(ones, own, batch_first=True, enforce_sorted=False)
+        dropped = packed_dropout(packed.data, 0.5, True, packed.batch_sizes.tolist(), packed.sorted_indices)
+        sequences = PackedSequence(dropped, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+        return pad_packed_sequence(sequences, batch_first=True, total_length=max(lengths))[0]
+
+    torch.manual_seed(SEED)
+    expected = masked(Share(0, 40, 40))
+    assert torch.equal(torch.cat(in_processes(40, 3, masked, monkeypatch)), expected)
 
 
 @pytest.mark.parametrize("number", [2, 7], ids=["uneven", "some_without_rows"])

@@ -142,14 +142,17 @@ def _packed_places(
 ) -> tuple[Tensor, int]:
     """Return where each of this process's packed rows is among those of the whole batch, packed; and their number."""
     sequences = share.first + (torch.arange(batch_sizes[0]) if order is None else order.cpu())
-    lengths = torch.zeros(share.whole, dtype=torch.long, device=device)
+    said = torch.zeros(share.whole + 1, dtype=torch.long, device=device)  # lengths, and how many processes sort theirs
     if share.size:
         of_own = (torch.tensor(batch_sizes) > torch.arange(batch_sizes[0]).unsqueeze(1)).sum(dim=1)
-        lengths[sequences.to(device)] = of_own.to(device)
-    distributed.all_reduce(lengths)
-    descending, by_length = torch.sort(lengths.cpu(), stable=True, descending=True)  # as torch packs them
+        said[sequences.to(device)] = of_own.to(device)
+        said[-1] = order is not None
+    distributed.all_reduce(said)
+    lengths, sort = said[:-1].cpu(), bool(said[-1])
+    # as torch packs them: its sort is not stable, so that no other one will do
+    by_length = torch.sort(lengths, descending=True).indices if sort else torch.arange(share.whole)
     rank = torch.argsort(by_length)
-    sizes = (descending > torch.arange(int(descending[0])).unsqueeze(1)).sum(dim=1)
+    sizes = (lengths > torch.arange(int(lengths.max())).unsqueeze(1)).sum(dim=1)
     starts = sizes.cumsum(0) - sizes
     places = [starts[step] + rank[sequences[:size]] for step, size in enumerate(batch_sizes)]
     return torch.cat(places).to(device), int(sizes.sum())
