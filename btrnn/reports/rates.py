@@ -59,8 +59,9 @@ def _models_by_rate(view: View) -> dict[str, Any]:
         model |= {"label": ", ".join(filter(None, (best["searched"], view.place(best)))), "edge": best["edge"]}
         model |= {"rate": f"{best['learning_rate']:g}", "ties": int((rows["chosen"] != "").sum()) - 1}
         model["stage"] = best["stage"]
-        at_paper = rows.loc[rows["learning_rate"] == view.paper_rate, column]
-        models.append(model | {"paper": "".join(f"{times * found:{form}}" for found in at_paper)})
+        at_paper = rows[rows["learning_rate"] == view.paper_rate]
+        model |= {"paper": "".join(f"{times * found:{form}}" for found in at_paper[column])}
+        models.append(model | {"n": int(best["n"]), "paper_n": int(at_paper["n"].sum())})
     few, validated = len(set(view.summary["n"])) > 1, "paper" not in set(view.summary.get("protocol", ()))
     stages = sorted(set(view.summary["epochs"]))
     return {"models": models, "few": few, "validated": validated, "spread": _spread(view), "stages": stages}

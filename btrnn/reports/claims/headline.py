@@ -21,7 +21,7 @@ def headline_rows(known: dict[str, Any]) -> list[Row]:
 
     Each has `data` and `setting` in words, `experiment`, the accuracies by the models' names in `scores`, the
     difference of BT-LSTM and LSTM in `ours`, None where there is none, and whether a `simple` baseline is above all
-    networks.
+    networks; those of a random split also `counts`, over how many seeds their accuracies are means.
     """
     return [*_random_split(known["studies"]), *_folds(known)]
 
@@ -34,11 +34,13 @@ def _random_split(studies: list[Row]) -> Iterator[Row]:
             continue
         row = {"data": study["view"].data, "experiment": study["view"].experiment, "simple": False}
         setting = f"random split, {study['first']['scaling']} input"
-        for kind, words in (("best", ""), ("paper", f", the paper's rate, {study['view'].paper_rate:g}")):
+        at_paper = f", the paper's rate, {study['view'].paper_rate:g}"
+        for kind, number, words in (("best", "n", ""), ("paper", "paper_n", at_paper)):
             scores = {names[model["label"]]: model[kind] for model in study["models"] if model[kind]}
             if scores:
                 ours = study["ours"] if kind == "best" else None
-                yield row | {"setting": setting + words, "scores": scores, "ours": ours}
+                counts = sorted({model[number] for model in study["models"] if model[kind]})
+                yield row | {"setting": setting + words, "scores": scores, "ours": ours, "counts": counts}
 
 
 def _folds(known: dict[str, Any]) -> Iterator[Row]:
