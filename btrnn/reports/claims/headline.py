@@ -20,8 +20,8 @@ def headline_rows(known: dict[str, Any]) -> list[Row]:
     """Return a row for each setting whose numbers are `known`, see `claim_pages.all_known`.
 
     Each has `data` and `setting` in words, `experiment`, the accuracies by the models' names in `scores`, the
-    difference of BT-LSTM and LSTM in `ours`, None where there is none, and whether a `simple` baseline is above all
-    networks; those of a random split also `counts`, over how many seeds their accuracies are means.
+    difference of BT-LSTM and LSTM in `ours`, None where there is none, over how many seeds or folds the accuracies are
+    means, `counts`, and whether every `simple` baseline is above all networks.
     """
     return [*_random_split(known["studies"]), *_folds(known)]
 
@@ -49,13 +49,14 @@ def _folds(known: dict[str, Any]) -> Iterator[Row]:
         view, rows = known[name]["view"], known[name]["rows"]
         if view is None:
             continue
-        plain = view.summary[view.summary["plain"]].drop_duplicates("model").set_index("model")
-        reached = plain["test/accuracy"]
+        plain = view.summary[view.summary["plain"]]
         networks = plain["parameters_input"].notna()
+        reached, simple = plain.loc[networks, "test/accuracy"], plain.loc[~networks, "test/accuracy"]
         ours = known["turned"] if name == "rivals" else [row for row in rows if row["first_model"] == BT_LSTM.name]
-        shown = reached.reindex([model.name for model in (*_SHOWN, BASELINE)]).dropna()
+        by_model = plain.drop_duplicates("model").set_index("model")["test/accuracy"]  # of several shapes the first
+        shown = by_model.reindex([model.name for model in (*_SHOWN, BASELINE)]).dropna()
         yield {
             **{"data": view.data, "experiment": view.experiment, "setting": setting},
             **{"scores": shown.map(f"{{:{VIDEO.form}}}".format).to_dict(), "ours": ours[0] if ours else None},
-            "simple": bool((~networks).any()) and reached[networks].max() < reached[~networks].min(),
+            **{"counts": sorted(set(plain["n"])), "simple": len(simple) > 0 and reached.max() < simple.min()},
         }
