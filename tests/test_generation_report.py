@@ -57,6 +57,24 @@ def test_encoders_are_compared_with_the_dense_one_and_a_lower_bound_is_better(re
     assert rows["bt_lstm"]["first"] == "BT-LSTM, R = 4, N = 1"
 
 
+def test_parts_of_the_bound_and_what_a_test_was_asked_for_are_compared_too(results_dir: Path) -> None:
+    path = results_dir / f"{EXPERIMENT}.csv"
+    runs = pd.read_csv(path)
+    assert list(page_of(EXPERIMENT).values(shown(results_dir))["parts"][0]["by"]) == ["reconstruction", "KL"]
+    dense = runs["model"] == "lstm"
+    runs["test/kl"] = (25.0 + 4 * ~dense) + runs["seed"]
+    runs["test/nll_importance"] = (98.0 - 2 * ~dense) + runs["seed"]
+    runs["test/digit_score"], runs["test/digit_score_true"] = 7.0 + 0.5 * runs["seed"], 9.5
+    runs.to_csv(path, index=False)
+    (tt, bt) = page_of(EXPERIMENT).values(shown(results_dir))["parts"]
+    assert (tt["first"], bt["first"], bt["second"]) == ("TT-LSTM", "BT-LSTM, R = 4, N = 1", "LSTM")
+    assert bt["by"]["KL"] == "+4.00 [+4.00, +4.00]"
+    assert bt["by"]["importance-weighted"] == "-2.00 [-2.00, -2.00]"
+    (text,) = page_of(EXPERIMENT).report(results_dir, EXPERIMENT).texts.values()
+    assert "test images have 9.50" in text
+    assert page_of(EXPERIMENT).table(shown(results_dir).summary)[0]["digit score"] == "7.50 ± 0.50 (3)"
+
+
 def test_numbers_of_glimpses_are_panels_of_their_own(results_dir: Path) -> None:
     experiment = "draw_glimpses_mnist_5k"
     for glimpses, bound in ((4, 111.0), (16, 107.5)):

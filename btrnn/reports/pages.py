@@ -11,10 +11,10 @@ from btrnn.figures.series import draw_series
 from btrnn.reports.page import RUN, SIZE, TESTED, WHOLE, Page, mean, value
 from btrnn.reports.pictures import captions_file, drawn_files
 from btrnn.reports.rates import RATES
-from btrnn.reports.render import marked
+from btrnn.reports.render import difference_text, marked
 from btrnn.reports.sensitivity import SENSITIVITY
 from btrnn.reports.view import View, unusual
-from btrnn.results.differences import cost_of_accuracy
+from btrnn.results.differences import cost_of_accuracy, model_differences
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, schema_of
 from btrnn.results.summary import Row, rows_of, shape_label
 
@@ -110,15 +110,31 @@ def _not_converged(view: View) -> dict[str, Any]:
     return {"falls": falls, "last_epochs": _LAST_EPOCHS}
 
 
+_PARTS = {"reconstruction": "test/reconstruction", "KL": "test/kl", "importance-weighted": "test/nll_importance"}
+
+
+def _generation_values(view: View) -> dict[str, Any]:
+    """Return what has not converged, the differences of the bound's parts, and the score of the test images."""
+    known: dict[tuple[str, ...], Row] = {}
+    for head, column in _PARTS.items():
+        for row in model_differences(view.summary, view.results, metric=column).to_dict("records"):
+            key = (view.place(row), row["origin"], row["first"], row["second"])
+            shown = known.setdefault(key, {"place": key[0], "first": row["first"], "second": row["second"], "by": {}})
+            shown["by"][head] = difference_text(row, view.metric.form)
+    true_score = view.results.runs["test/digit_score_true"].mean()
+    return _not_converged(view) | {"parts": list(known.values()), "true_score": true_score}
+
+
 _GENERATION = Page(
     template="generation",
     columns={
         **{"encoder": value("label"), **SIZE, "NLL bound, nats": mean("test/nll_bound", ".2f")},
-        **{part: mean(f"test/{part.lower()}", ".2f", interval=False) for part in ("reconstruction", "KL")},
+        **{head: mean(column, ".2f", interval=False) for head, column in _PARTS.items()},
+        **{"digit score": mean("test/digit_score", ".2f", interval=False)},
         **{"training bound": value("train/nll_bound", ".1f"), **RUN},
     },
     figures=_generation_figures,
-    values=_not_converged,
+    values=_generation_values,
 )
 
 

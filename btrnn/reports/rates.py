@@ -20,7 +20,7 @@ def with_choice(view: View) -> pd.DataFrame:
 
     `chosen` says so in words, and where the rate is the lowest or highest tried, or as low as the chosen one. Of a
     search by successive halving the longest runs choose, and `final` are these. A rate with fewer seeds than others of
-    its model is no fair choice.
+    its model is no fair choice. Floors, which have no rate, are rows without a choice.
     """
     rates, score = view.summary.assign(searched=_searched(view)), f"val/{view.schema.monitor}"
     rates = rates.sort_values(["epochs", "learning_rate"])
@@ -34,7 +34,7 @@ def with_choice(view: View) -> pd.DataFrame:
     edge = (rates["learning_rate"] == tried.transform("min")) | (rates["learning_rate"] == tried.transform("max"))
     best = lowest & ~rates[lowest].duplicated(search).reindex(rates.index, fill_value=False)
     words = best.map({True: "yes", False: "as low"}) + edge.map({True: ", at the grid's edge", False: ""})
-    stage = rates["epochs"].map(count) if len(set(rates["epochs"])) > 1 else ""
+    stage = rates["epochs"].map(count) if rates["epochs"].nunique() > 1 else ""
     rates = rates.assign(best=best, edge=edge, chosen=words.where(lowest, ""), stage=stage)
     order = list(dict.fromkeys(_searched(view)))
     return rates.sort_values("searched", key=lambda labels: labels.map(order.index), kind="stable")
@@ -53,6 +53,8 @@ def _models_by_rate(view: View) -> dict[str, Any]:
     models = []
     for _, rows in with_choice(view).groupby([*view.varied, "searched", "origin"], sort=False, dropna=False):
         rows = rows[rows["final"]]
+        if rows.empty:  # a floor
+            continue
         (best,) = rows[rows["best"]].to_dict("records")
         reached = {"best": best[column], "lowest": rows[column].min(), "highest": rows[column].max()}
         model: Row = {name: number(times * found, form) for name, found in reached.items()}
@@ -63,7 +65,7 @@ def _models_by_rate(view: View) -> dict[str, Any]:
         model |= {"paper": "".join(f"{times * found:{form}}" for found in at_paper[column])}
         models.append(model | {"n": int(best["n"]), "paper_n": int(at_paper["n"].sum())})
     few, validated = len(set(view.summary["n"])) > 1, "paper" not in set(view.summary.get("protocol", ()))
-    stages = sorted(set(view.summary["epochs"]))
+    stages = sorted(set(view.summary["epochs"].dropna()))
     return {"models": models, "few": few, "validated": validated, "spread": _spread(view), "stages": stages}
 
 
@@ -85,7 +87,7 @@ def _spread(view: View) -> list[Row]:
 
 
 def _rates_figure(view: View) -> list[FigureFile]:
-    stages = len(set(view.summary["epochs"])) > 1
+    stages = view.summary["epochs"].nunique() > 1
 
     def panel(row: Row) -> str:
         return ", ".join(filter(None, (view.place(row), f"{count(row['epochs'])} epochs" if stages else "")))

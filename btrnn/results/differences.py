@@ -67,15 +67,15 @@ def outcomes(family: Sequence[MeanInterval], schema: Schema) -> list[str]:
 
 
 def model_differences(
-    summary: pd.DataFrame, results: Results, *, references: tuple[str, ...] = DENSE_MODELS
+    summary: pd.DataFrame, results: Results, *, references: tuple[str, ...] = DENSE_MODELS, metric: str = ""
 ) -> pd.DataFrame:
     """Compare every model of each panel with the references there, by the task's main metric: model A minus model B.
 
     Rows are compared where they are of one origin and used as many examples; others are another study. The p-values of
     a panel's comparisons are a family, corrected by Holm's rule; the intervals are each by itself.
 
-    `summary` is of `btrnn.results.summary.summarise`, `references` are the names of models B. Where there are the
-    paper's accuracies (`beside_paper`), the result has their difference, `paper`.
+    `summary` is of `btrnn.results.summary.summarise`, `references` are the names of models B, `metric` is another than
+    the main one. Where there are the paper's accuracies (`beside_paper`), the result has their difference, `paper`.
 
     Returns:
         A row for each pair that has a seed in common: the panel's columns, origin, first, second (labels), first_model,
@@ -91,7 +91,8 @@ def model_differences(
         others = [row for row in records if row["model"] not in references]
         pairs = [(first, second) for second in records if second["model"] in references for first in others]
         alike = ("origin", "used_fewest", "used_most")
-        rows += _compared([pair for pair in pairs if all(pair[0][name] == pair[1][name] for name in alike)], results)
+        pairs = [pair for pair in pairs if all(pair[0][name] == pair[1][name] for name in alike)]
+        rows += _compared(pairs, results, metric)
     return pd.DataFrame(rows)
 
 
@@ -112,13 +113,13 @@ def control_differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame
     return pd.DataFrame(_compared([(first, second) for first, second in pairs if not first["plain"]], results))
 
 
-def _compared(pairs: list[tuple[Row, Row]], results: Results) -> list[Row]:
-    """Compare pairs of a summary's rows that are one family."""
+def _compared(pairs: list[tuple[Row, Row]], results: Results, metric: str = "") -> list[Row]:
+    """Compare pairs of a summary's rows that are one family, by the main metric or another."""
     family: list[tuple[Row, MeanInterval]] = []
     for first, second in pairs:
         schema = schema_of(first["experiment"])
         _check_examples(first, second, results)
-        found = paired_difference(rows_of(first, results.runs), rows_of(second, results.runs), schema.main)
+        found = paired_difference(rows_of(first, results.runs), rows_of(second, results.runs), metric or schema.main)
         row = {name: first[name] for name in (*schema.panel, "origin", "compression", "compression_total")}
         row |= {"first": first["label"], "second": second["label"]}
         row |= {"first_model": first["model"], "second_model": second["model"], "plain": first["plain"]}

@@ -40,6 +40,7 @@ LSTM = Model("lstm", "LSTM", BLUE, "s", "--", dense=True, shape=())
 TT_LSTM = Model("tt_lstm", "TT-LSTM", ORANGE, "^", "-.", shape=(("R", "rank", 4.0), ("d", "order", 4.0)), hollow=True)
 _BT_SHAPE = (_RANK, ("N", "num_blocks", 2.0), ("d", "order", 4.0))
 BT_LSTM = Model("bt_lstm", "BT-LSTM", GREEN, "o", "-", shape=_BT_SHAPE)
+DOUBLE_BT_LSTM = Model("double_bt_lstm", "BT-LSTM, U too", "#44AA99", "2", (0, (4, 1, 1, 1)), shape=_BT_SHAPE)
 TR_LSTM = Model("tr_lstm", "TR-LSTM", PURPLE, "v", (0, (5, 1)))
 CP_LSTM = Model("cp_lstm", "CP-LSTM", RED, "P", (0, (3, 1, 1, 1)), shape=(_RANK, _ORDER))
 TUCKER_LSTM = Model("tucker_lstm", "Tucker-LSTM", SKY, "X", (0, (1, 1)))
@@ -61,9 +62,9 @@ BLIND_LSTM = Model("blind_lstm", "LSTM, blind", "#999999", "|", (0, (1, 5)), sha
 SMALL_LSTM = Model("small_lstm", "LSTM, smaller", "#882255", "1", (0, (7, 3)), shape=())
 _FIXED_MAPS = (AVERAGED_LSTM, PROJECTED_LSTM, FROZEN_BT_LSTM, BLIND_LSTM)  # of which a part is never trained
 # in the order of tables and legends
-MODELS = (LSTM, TT_LSTM, BT_LSTM, SMALL_LSTM, *_OTHER_MAPS, *_FIXED_MAPS, GRU, TT_GRU, BT_GRU, *FLOORS)
+MODELS = (LSTM, TT_LSTM, BT_LSTM, DOUBLE_BT_LSTM, SMALL_LSTM, *_OTHER_MAPS, *_FIXED_MAPS, GRU, TT_GRU, BT_GRU, *FLOORS)
 DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)
-_OTHER_COLORS, _OTHER_MARKERS = ("#882255", "#44AA99", "#CC6677"), ("8", "H", "1", "2")
+_OTHER_COLORS, _OTHER_MARKERS = ("#DDCC77", "#88CCEE", "#CC6677"), ("8", "H", "D", "x")
 
 
 def model_of(name: str, label: str = "") -> Model:
@@ -87,6 +88,7 @@ STAND_INS = ("motions", "mnist_5k", "scenes")  # data of which nobody but this p
 LATER: dict[str, bool | str | float] = {  # columns that runs of older versions do not have, and what they would say
     **{"scaled": False, "fold": "", "frame_order": "time", "pixel_order": "rows", "train_limit": nan},
     **{"passes": 1.0, "num_groups": nan, "num_classes": nan, "start": "", "start_error": nan, "precision": "32-true"},
+    **{f"test/{name}": nan for name in ("nll_importance", "digit_score", "digit_score_true")},
 }
 _LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "scaled", "epochs")
 PARAMETERS = ("parameters_input", "parameters_total", "parameters_dense_input", "parameters_dense_total")
@@ -199,12 +201,13 @@ VIDEO = Schema(
 
 _BOUND = ("nll_bound", "reconstruction", "kl")
 _BOUNDS = tuple(f"{split}/{part}" for split in ("train", "val", "test") for part in _BOUND)
+_ESTIMATES = ("test/nll_importance", "test/digit_score", "test/digit_score_true")  # of tests that were asked for them
 GENERATION = Schema(
     prefixes=("draw",),
     published="mnist",
     data=("binarization", "attention", "start", "precision", "train_limit", "passes", "latent_size", "num_glimpses"),
-    metrics=(*(f"train/{part}_last" for part in _BOUND), *_BOUNDS),
-    averaged=_BOUNDS,
+    metrics=(*(f"train/{part}_last" for part in _BOUND), *_BOUNDS, *_ESTIMATES),
+    averaged=(*_BOUNDS, *_ESTIMATES),
     main="test/nll_bound",
     label="NLL bound, nats",
     margin=1.0,

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from btrnn.results.schema import BASELINE, BT_LSTM, LSTM, TT_LSTM, VIDEO
+from btrnn.reports.render import number
+from btrnn.results.schema import BT_LSTM, FLOORS, LSTM, TT_LSTM, VIDEO
 from btrnn.results.summary import Row
 
 _SHOWN = (LSTM, TT_LSTM, BT_LSTM)
@@ -33,14 +34,16 @@ def _random_split(studies: list[Row]) -> Iterator[Row]:
         if not study["ours"]:  # a control of one model
             continue
         row = {"data": study["view"].data, "experiment": study["view"].experiment, "simple": False}
+        summary = study["view"].summary.set_index("model")["test/accuracy"]
+        floors = {floor.name: number(summary[floor.name], VIDEO.form) for floor in FLOORS if floor.name in summary}
         setting = f"random split, {study['first']['scaling']} input"
         at_paper = f", the paper's rate, {study['view'].paper_rate:g}"
-        for kind, number, words in (("best", "n", ""), ("paper", "paper_n", at_paper)):
+        for kind, count, words in (("best", "n", ""), ("paper", "paper_n", at_paper)):
             scores = {names[model["label"]]: model[kind] for model in study["models"] if model[kind]}
             if scores:
-                ours = study["ours"] if kind == "best" else None
-                counts = sorted({model[number] for model in study["models"] if model[kind]})
-                yield row | {"setting": setting + words, "scores": scores, "ours": ours, "counts": counts}
+                ours, beside = (study["ours"], floors) if kind == "best" else (None, {})
+                counts = sorted({model[count] for model in study["models"] if model[kind]})
+                yield row | {"setting": setting + words, "scores": scores | beside, "ours": ours, "counts": counts}
 
 
 def _folds(known: dict[str, Any]) -> Iterator[Row]:
@@ -54,7 +57,7 @@ def _folds(known: dict[str, Any]) -> Iterator[Row]:
         reached, simple = plain.loc[networks, "test/accuracy"], plain.loc[~networks, "test/accuracy"]
         ours = known["turned"] if name == "rivals" else [row for row in rows if row["first_model"] == BT_LSTM.name]
         by_model = plain.drop_duplicates("model").set_index("model")["test/accuracy"]  # of several shapes the first
-        shown = by_model.reindex([model.name for model in (*_SHOWN, BASELINE)]).dropna()
+        shown = by_model.reindex([model.name for model in (*_SHOWN, *FLOORS)]).dropna()
         yield {
             **{"data": view.data, "experiment": view.experiment, "setting": setting},
             **{"scores": shown.map(f"{{:{VIDEO.form}}}".format).to_dict(), "ours": ours[0] if ours else None},
