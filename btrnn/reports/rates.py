@@ -34,10 +34,15 @@ def with_choice(view: View) -> pd.DataFrame:
     edge = (rates["learning_rate"] == tried.transform("min")) | (rates["learning_rate"] == tried.transform("max"))
     best = lowest & ~rates[lowest].duplicated(search).reindex(rates.index, fill_value=False)
     words = best.map({True: "yes", False: "as low"}) + edge.map({True: ", at the grid's edge", False: ""})
-    stage = rates["epochs"].map(count) if rates["epochs"].nunique() > 1 else ""
+    stage = rates["epochs"].map(count) if len(_stages(view)) > 1 else ""
     rates = rates.assign(best=best, edge=edge, chosen=words.where(lowest, ""), stage=stage)
     order = list(dict.fromkeys(_searched(view)))
     return rates.sort_values("searched", key=lambda labels: labels.map(order.index), kind="stable")
+
+
+def _stages(view: View) -> list[float]:
+    """Return the numbers of epochs of the runs, in order: several in a search by successive halving."""
+    return sorted(set(view.summary["epochs"].dropna()))
 
 
 def _searched(view: View) -> list[str]:
@@ -65,8 +70,7 @@ def _models_by_rate(view: View) -> dict[str, Any]:
         model |= {"paper": "".join(f"{times * found:{form}}" for found in at_paper[column])}
         models.append(model | {"n": int(best["n"]), "paper_n": int(at_paper["n"].sum())})
     few, validated = len(set(view.summary["n"])) > 1, "paper" not in set(view.summary.get("protocol", ()))
-    stages = sorted(set(view.summary["epochs"].dropna()))
-    return {"models": models, "few": few, "validated": validated, "spread": _spread(view), "stages": stages}
+    return {"models": models, "few": few, "validated": validated, "spread": _spread(view), "stages": _stages(view)}
 
 
 def _spread(view: View) -> list[Row]:
@@ -87,7 +91,7 @@ def _spread(view: View) -> list[Row]:
 
 
 def _rates_figure(view: View) -> list[FigureFile]:
-    stages = view.summary["epochs"].nunique() > 1
+    stages = len(_stages(view)) > 1
 
     def panel(row: Row) -> str:
         return ", ".join(filter(None, (view.place(row), f"{count(row['epochs'])} epochs" if stages else "")))
