@@ -155,8 +155,12 @@ def test_a_sweep_over_ranks_has_the_figure_of_parameters(tmp_path: Path) -> None
     file, *others = page_of(experiment).report(results_dir, experiment).figures
     assert file.path.name == f"{experiment}_parameters.png"
     assert isinstance(file.data, pd.DataFrame)
-    assert set(file.data["label"]) == {"LSTM", "TT-LSTM, d = 3", "BT-LSTM, N = 1, d = 3", "BT-LSTM, d = 3"}
-    assert set(file.data.loc[file.data["model"] == "bt_lstm", "note"]) == {"R = 1", "R = 2", "R = 4"}
+    assert set(file.data["label"]) == {
+        *("LSTM", "TT-LSTM, R = 3, d = 3", "BT-LSTM, N = 1, d = 3, R = 1, 2, 4", "BT-LSTM, d = 3, R = 1, 2, 4"),
+    }
+    own = file.data[file.data["panel"] == "W"]
+    assert set(own.loc[own["model"] == "bt_lstm", "note"]) == {"1", "2", "4"}
+    assert set(file.data.loc[file.data["panel"] == "the whole model", "note"]) == {""}
     assert len(others) == 2
     assert cells(page_text(results_dir, experiment), "BT-LSTM, R = 4, N = 1, d = 3")[1] == "1,600"
     assert len(PAGE.differences(view_of(results_dir, experiment))) == 7

@@ -105,7 +105,14 @@ def test_accuracy_against_parameters_shows_every_model_where_it_belongs(
         assert [row["parameters_input"], row["test/accuracy"]] in points
     baseline = rows.loc[rows["model"] == "logistic_regression", "test/accuracy"].iloc[0]
     assert any(list(line.get_ydata()) == [baseline] * 2 for line in lines[2])  # a horizontal line
-    assert "R = 4" in [text.get_text() for text in figure.axes[2].texts]
+    (legend,) = figure.legends
+    assert "BT-LSTM, R = 4" in [text.get_text() for text in legend.get_texts()]  # the only one: no note beside it
+    assert not any(text.get_text() for axis in figure.axes for text in axis.texts)
+    titles = [axis.get_title() for axis in figure.axes]
+    whole = lines[titles.index(titles[2].replace("W", "the whole model"))]
+    assert [rows.loc[rows["model"] == "lstm", name].iloc[0] for name in ("parameters_total", "test/accuracy")] in [
+        line.get_xydata()[0].tolist() for line in whole if len(line.get_xdata()) == 1
+    ]
 
 
 def test_lines_of_one_model_are_told_apart() -> None:

@@ -1,6 +1,7 @@
 """The pages of Task 1 say what the tables give; what a page cannot tell stands on it."""
 
 import importlib.util
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -312,6 +313,27 @@ def test_a_model_with_fewer_seeds_than_another_has_a_choice_too(tmp_path: Path) 
     collect_all(tmp_path, RATE_CURVES)
     models = RATES.values(view_of(tmp_path, RATE_CURVES))["models"]
     assert [(model["label"], model["rate"]) for model in models] == [("LSTM", "0.001"), ("BT-LSTM", "0.001")]
+
+
+def test_simple_baselines_stand_beside_the_rates_without_a_choice(tmp_path: Path) -> None:
+    workspace_paper(tmp_path)
+    for rate, loss in ((1e-4, 0.9), (1e-3, 0.7), (1e-2, 0.8)):
+        for model in ("lstm", "bt_lstm"):
+            write_run(tmp_path, model, 0, experiment=RATE_CURVES, changes={"learning_rate": rate, "val/loss": loss})
+    write_run(tmp_path, "logistic_regression", 0, experiment=RATE_CURVES, changes={"val/loss": 0.1})
+    collect_all(tmp_path, RATE_CURVES)
+    view = view_of(tmp_path, RATE_CURVES)
+    (floor,) = RATES.rows(view).query("model == 'logistic_regression'").to_dict("records")
+    assert (floor["best"], floor["edge"], floor["chosen"], floor["stage"]) == (False, False, "", "")
+    assert {model["label"] for model in RATES.values(view)["models"]} == {"LSTM", "BT-LSTM"}
+    assert RATES.values(view)["stages"] == view.summary["epochs"].dropna().unique().tolist()
+    (row,) = RATES.differences(view)
+    assert (row["first_model"], row["second"]) == ("bt_lstm", "LSTM (learning rate 0.001)")
+    (figure,) = RATES.figures(view)
+    (line,) = figure.data[figure.data["model"] == "logistic_regression"].to_dict("records")
+    assert math.isnan(line["x"]), "a horizontal line"
+    (text,) = RATES.report(tmp_path, RATE_CURVES).texts.values()
+    assert len(re.findall(r"^\| logistic regression on mean frames +\| - +\|", text, flags=re.MULTILINE)) == 1
 
 
 def test_runs_in_another_precision_alone_make_a_page(tmp_path: Path) -> None:

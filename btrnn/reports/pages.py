@@ -1,6 +1,5 @@
 """Which page shows which experiment: those of the tasks, and of the studies of rates and of shapes."""
 
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -37,14 +36,35 @@ def _epochs(view: View, name: str, columns: dict[str, str], y_label: str, **opti
 
 
 def _sizes(view: View) -> list[FigureFile]:
-    """Return the figure of the main metric against the parameters of W; the rank stands beside its point."""
-    table = view.points("parameters_input", partial(shape_label, without="rank"))
-    pairs = zip(view.summary["model"], view.summary["rank"], strict=True)
-    table["note"] = ["" if pd.isna(rank) else f"{model_of(name).shape[0][0]} = {rank:g}" for name, rank in pairs]
-    table = table[view.summary["plain"].to_numpy()]
-    options = {"bars": True, "log_x": True, "x_label": "parameters of W", "y_label": view.metric.label}
+    """Return the figure of the main metric against the parameters of W, and of all.
+
+    Ranks stand in the legend; where a model has several of them, each beside its point as well.
+    """
+    ranks: dict[tuple[str, str], dict[float, None]] = {}
+    for row in view.summary[view.summary["plain"]].to_dict("records"):
+        ranks.setdefault((view.place(row), shape_label(row, without="rank")), {})[row["rank"]] = None
+
+    def several(row: Row) -> list[str]:
+        of_model = ranks.get((view.place(row), shape_label(row, without="rank")), {})
+        return [f"{rank:g}" for rank in sorted(of_model)] if len(of_model) > 1 else []
+
+    def label(row: Row) -> str:
+        letter = model_of(row["model"]).shape[0][0] if several(row) else ""
+        return f"{shape_label(row, without='rank')}, {letter} = {', '.join(several(row))}" if letter else row["label"]
+
+    own, whole = (view.points(f"parameters_{of}", label) for of in ("input", "total"))
+    own["note"] = [f"{row['rank']:g}" if several(row) else "" for row in view.summary.to_dict("records")]
+    parts = {"W": own, "the whole model": whole.assign(note="")}
+    named = [table.assign(panel=_joined(table["panel"], name)) for name, table in parts.items()]
+    table = pd.concat([table[view.summary["plain"].to_numpy()] for table in named])
+    options = {"bars": True, "log_x": True, "x_label": "parameters", "y_label": view.metric.label}
     limits = WHOLE if view.schema is VIDEO else None
     return [view.figure("parameters.png", draw_series, table, limits=limits, **options)] if len(table) else []
+
+
+def _joined(places: "pd.Series[str]", name: str) -> list[str]:
+    """Return panels in a place each, such as "raw input", with what they show behind it."""
+    return [f"{place}, {name}" if place else name for place in places]
 
 
 def _examples(view: View) -> list[FigureFile]:

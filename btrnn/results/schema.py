@@ -40,7 +40,7 @@ LSTM = Model("lstm", "LSTM", BLUE, "s", "--", dense=True, shape=())
 TT_LSTM = Model("tt_lstm", "TT-LSTM", ORANGE, "^", "-.", shape=(("R", "rank", 4.0), ("d", "order", 4.0)), hollow=True)
 _BT_SHAPE = (_RANK, ("N", "num_blocks", 2.0), ("d", "order", 4.0))
 BT_LSTM = Model("bt_lstm", "BT-LSTM", GREEN, "o", "-", shape=_BT_SHAPE)
-DOUBLE_BT_LSTM = Model("double_bt_lstm", "BT-LSTM, U too", "#44AA99", "2", (0, (4, 1, 1, 1)), shape=_BT_SHAPE)
+DOUBLE_BT_LSTM = Model("double_bt_lstm", "BT-LSTM, U too", "#661100", "2", (0, (4, 1, 1, 1)), shape=_BT_SHAPE)
 TR_LSTM = Model("tr_lstm", "TR-LSTM", PURPLE, "v", (0, (5, 1)))
 CP_LSTM = Model("cp_lstm", "CP-LSTM", RED, "P", (0, (3, 1, 1, 1)), shape=(_RANK, _ORDER))
 TUCKER_LSTM = Model("tucker_lstm", "Tucker-LSTM", SKY, "X", (0, (1, 1)))
@@ -64,7 +64,7 @@ _FIXED_MAPS = (AVERAGED_LSTM, PROJECTED_LSTM, FROZEN_BT_LSTM, BLIND_LSTM)  # of 
 # in the order of tables and legends
 MODELS = (LSTM, TT_LSTM, BT_LSTM, DOUBLE_BT_LSTM, SMALL_LSTM, *_OTHER_MAPS, *_FIXED_MAPS, GRU, TT_GRU, BT_GRU, *FLOORS)
 DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)
-_OTHER_COLORS, _OTHER_MARKERS = ("#DDCC77", "#88CCEE", "#CC6677"), ("8", "H", "D", "x")
+_OTHER_COLORS, _OTHER_MARKERS = ("#882255", "#44AA99", "#CC6677"), ("8", "H", "1", "2")
 
 
 def model_of(name: str, label: str = "") -> Model:
