@@ -74,16 +74,22 @@ TENSOR_RING := model=tr_lstm 'modes={input: [4, 2, 5, 8, 6, 5, 3, 2], hidden: [4
 	'model.layer.tr_rank=[10, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5]'
 AVERAGED := model=averaged_lstm model.layer.input_map.side=20
 RANK_1 := model=low_rank_lstm model.layer.rank=1
-rivals-ucf101: setup ## other small W on the same folds, after the choice of their rates: 175 runs
+ONE_UNIT := model=small_lstm model.layer.hidden_size=1
+OTHER_CELLS := model=double_bt_lstm,gru,bt_gru
+rivals-ucf101: setup ## other small W, U and cells on the same folds, after the choice of their rates: 227 runs
 	@$(RUN) experiments/train.py experiment=ucf101_rivals_rates_scaled scale=$(SCALE) $(SEED) $(TENSOR_RING)
 	@$(RUN) experiments/train.py experiment=ucf101_rivals_rates_scaled scale=$(SCALE) $(SEED) $(AVERAGED) \
 		task.learning_rate=3e-5,1e-4,3e-4,1e-3,3e-3
 	@$(RUN) experiments/train.py experiment=ucf101_rivals_rates_scaled scale=$(SCALE) $(SEED) $(RANK_1) \
 		task.learning_rate=1e-4,3e-4,1e-3,3e-3,1e-2,3e-2
+	@$(RUN) experiments/train.py experiment=ucf101_rivals_rates_scaled scale=$(SCALE) $(SEED) $(ONE_UNIT)
+	@$(RUN) experiments/train.py experiment=ucf101_rivals_rates_scaled scale=$(SCALE) $(SEED) $(OTHER_CELLS)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rivals_rates_scaled scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(TENSOR_RING)
 	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(AVERAGED) task.learning_rate=1e-4
 	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(RANK_1) task.learning_rate=1e-2
+	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(ONE_UNIT)
+	@$(RUN) experiments/train.py experiment=ucf101_rivals scale=$(SCALE) $(SEED) $(OTHER_CELLS)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rivals scale=$(SCALE) $(SEED)
 
 features-ucf101: setup ## features of EfficientNet-Lite0 in place of pixels on the same folds, after the choice of rates: 94 runs
