@@ -102,6 +102,15 @@ def test_the_readme_block_has_six_to_eight_claims_in_short_lines(known):
     assert len(rows(speed_block(ROOT / "results"))) == 4
 
 
+def test_the_answer_says_what_the_most_similar_training_clip_tells(known):
+    runs = pd.read_csv(ROOT / "results" / "ucf101_rates.csv")
+    reached = runs.loc[runs["model"] == "nearest_neighbour", "test/accuracy"].mean()
+    assert f"reaches {reached:.3f} as well" in readme_block(ROOT / "results", "readme_answer", known)
+    first = known["settings"][0]["scores"]
+    assert first["nearest_neighbour"] == f"{reached:.3f}"
+    assert {"lstm", "tt_lstm", "bt_lstm", "logistic_regression"} < first.keys()
+
+
 def test_a_number_of_the_paper_that_differs_is_not_reproduced(tmp_path):
     results_dir = results_folder(tmp_path)
     path = results_dir / "paper.csv"
