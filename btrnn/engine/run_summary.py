@@ -53,6 +53,7 @@ def summarise(
         "rank": max(of_map.rank) if isinstance(of_map.rank, Sequence) else of_map.rank,  # of several the largest
         "num_blocks": of_map.num_blocks,
         "order": of_map.order,
+        "hidden_size": recurrent.hidden_size,
         "learning_rate": task.learning_rate,
         "scaled": task.scaled,
         "epochs": len(rows),

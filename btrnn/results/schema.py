@@ -59,7 +59,8 @@ FROZEN_BT_LSTM = Model("frozen_bt_lstm", "BT-LSTM, W frozen", "#AAAA00", "+", (0
 FLOORS = (BASELINE, NEIGHBOUR)  # fitted in one go to mean frames, without a training loop
 _OTHER_MAPS = (TR_LSTM, CP_LSTM, TUCKER_LSTM, HT_LSTM, KRONECKER_LSTM, LOW_RANK_LSTM)
 BLIND_LSTM = Model("blind_lstm", "LSTM, blind", "#999999", "|", (0, (1, 5)), shape=())
-SMALL_LSTM = Model("small_lstm", "LSTM, smaller", "#882255", "1", (0, (7, 3)), shape=())
+_UNITS = (("units", "hidden_size", None),)
+SMALL_LSTM = Model("small_lstm", "small LSTM", "#882255", "1", (0, (7, 3)), shape=_UNITS)
 _FIXED_MAPS = (AVERAGED_LSTM, PROJECTED_LSTM, FROZEN_BT_LSTM, BLIND_LSTM)  # of which a part is never trained
 # in the order of tables and legends
 MODELS = (LSTM, TT_LSTM, BT_LSTM, DOUBLE_BT_LSTM, SMALL_LSTM, *_OTHER_MAPS, *_FIXED_MAPS, GRU, TT_GRU, BT_GRU, *FLOORS)
@@ -88,6 +89,7 @@ STAND_INS = ("motions", "mnist_5k", "scenes")  # data of which nobody but this p
 LATER: dict[str, bool | str | float] = {  # columns that runs of older versions do not have, and what they would say
     **{"scaled": False, "fold": "", "frame_order": "time", "pixel_order": "rows", "train_limit": nan},
     **{"passes": 1.0, "num_groups": nan, "num_classes": nan, "start": "", "start_error": nan, "precision": "32-true"},
+    "hidden_size": nan,
     **{f"test/{name}": nan for name in ("nll_importance", "digit_score", "digit_score_true")},
 }
 _LAYER = ("in_modes", "hidden_modes", "rank", "num_blocks", "order", "learning_rate", "scaled", "epochs")
@@ -166,7 +168,7 @@ class Schema:
     def columns(self) -> tuple[str, ...]:
         """Of the table of runs."""
         fold = ("fold",) * self.folded
-        known = (*RUN_KEY, *fold, *self.settings[3:], *self.counted, *PARAMETERS)
+        known = (*RUN_KEY, *fold, *self.settings[3:], "hidden_size", *self.counted, *PARAMETERS)
         return (*known, "epoch_chosen", *self.metrics, *_MACHINE)
 
     @property

@@ -57,9 +57,9 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     Columns: the settings (`name` without a fold), `label` (unique in its panel), `n` (of `by_unit`), `seeds` ("0,1,2"),
     `plain` (no control, as shuffled frames), `used_fewest` and `used_most` (of the runs, how many examples the three
     splits have together), `num_train` (the mean), what else of the data is counted (the most of the runs), `command`,
-    `seconds_per_epoch`, the parameter counts, `compression` and `compression_total` (of W and of the whole model; NaN
-    without W), and for each averaged metric its mean (the column's own name) and `<name>_sd`, `_low`, `_high`: the
-    standard deviation and the 95 % interval by Student's t, cut at 0 and an accuracy's at 1.
+    `hidden_size`, `seconds_per_epoch`, the parameter counts, `compression` and `compression_total` (of W and of the
+    whole model; NaN without W), and for each averaged metric its mean (the column's own name) and `<name>_sd`, `_low`,
+    `_high`: the standard deviation and the 95 % interval by Student's t, cut at 0 and an accuracy's at 1.
 
     Raises:
         ResultsError: Two runs of one setting have the same seed and fold, or runs of one setting differ in parameters.
@@ -83,7 +83,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         used = group[["num_train", "num_val", "num_test"]].sum(axis=1)
         row |= {"used_fewest": used.min(), "used_most": used.max(), "num_train": group["num_train"].mean()}
         row |= group[list(schema.counted)].max().to_dict() | group[list(PARAMETERS)].iloc[0].to_dict()
-        row |= {"seconds_per_epoch": group["seconds_per_epoch"].mean()}
+        row |= {"hidden_size": group["hidden_size"].max(), "seconds_per_epoch": group["seconds_per_epoch"].mean()}
         for column in schema.averaged:
             bounds = (0.0, 1.0 if "accuracy" in column else np.inf)
             interval = mean_interval(units[column], bounds=bounds)
