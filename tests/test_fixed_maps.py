@@ -1,4 +1,4 @@
-"""Maps of which a part is never trained: against plain products, their gradients, and a run of each."""
+"""Maps of which a part is never trained: against plain products, their gradients, and a run of each; and of other small models."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +13,7 @@ from btrnn.models.fixed_maps import Averaged, Blind, Frozen, Projected
 from btrnn.nn.input_map import BlockTerm, InputMap, MapPlace
 from btrnn.nn.rates import parameter_groups
 from btrnn.results.store import read_run
+from btrnn.results.summary import summarise
 
 MAPS = [Averaged(2, 4, 6, 1), Projected(5, seed=3), Frozen(BlockTerm((4, 6), (2, 4), 2, 2)), Blind()]
 
@@ -106,3 +107,20 @@ def test_a_run_of_each(make_config: Callable[..., DictConfig], choice: str, of_w
     summary = read_run(Path(config.run_dir)).runs.iloc[0]
     assert (summary["model"], summary["parameters_input"], summary["rank"]) == (model, of_w, rank)
     assert summary["parameters_dense_input"] == 58_982_400
+
+
+@pytest.mark.parametrize(
+    ("choice", "total", "label"),
+    [
+        ("double_bt_lstm", 3392 + 1408 + 1024 + 257 * 11, "BT-LSTM, U too, R = 4"),  # W, U, bias, classifier
+        ("small_lstm model.layer.hidden_size=1", 4 * (57_600 + 1 + 1) + 2 * 11, "small LSTM, units = 1"),
+    ],
+)
+def test_what_else_is_smaller_than_the_dense_model(
+    make_config: Callable[..., DictConfig], choice: str, total: int, label: str
+) -> None:
+    model, *sizes = choice.split()
+    config = make_config("experiment=ucf11", f"model={model}", *sizes, "scale.video.max_epochs=1")
+    run.train(config)
+    (summary,) = summarise(read_run(Path(config.run_dir)).runs).to_dict("records")
+    assert (summary["parameters_total"], summary["label"]) == (total, label)

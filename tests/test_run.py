@@ -188,7 +188,7 @@ def test_files_and_summary_of_a_finished_run(make_config):
     assert (predictions["label"] == predictions["predicted"]).mean() == pytest.approx(summary["test/accuracy"])
     assert len(predictions) == summary["num_test"] == 33
     assert (summary["parameters_input"], summary["stand_in"], summary["seed"]) == (3_360, False, 3)
-    assert summary["parameters_dense_total"] == 59_248_395
+    assert (summary["parameters_dense_total"], summary["hidden_size"]) == (59_248_395, 256)
     assert history["learning_rate"].iloc[1] == pytest.approx(1e-3 / (1 + 1.6667e-4 * 17))
     assert run.evaluate(run_dir)["test/accuracy"] == summary["test/accuracy"]
     with pytest.raises(ConfigError, match="its last weights were tested too, and are not kept"):
