@@ -1,4 +1,4 @@
-"""Maps of which a part is never trained: against plain products, their gradients, and a run of each; and of other small models."""
+"""Maps of which a part is never trained, against plain products; a run of each, and of other small models."""
 
 from collections.abc import Callable
 from pathlib import Path
