@@ -50,7 +50,7 @@ rates-ucf101: setup ## the same on eleven classes of UCF101, which must be in da
 		data.scaling=raw task.learning_rate=3e-3,1e-2
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_no_dropout scale=$(SCALE) $(SEED)
 
-recipe-ucf101: setup ## the released recipe to the letter on those classes, 500 epochs: 15 runs (20 hours on 2 cores, estimated)
+recipe-ucf101: setup ## the released recipe on those classes, 500 epochs: 15 runs (20 hours on 2 cores, estimated)
 	@$(RUN) experiments/train.py experiment=ucf101 scale=$(SCALE) $(SEED) model=bt_lstm ranks.tucker=1,2
 	@$(RUN) experiments/reproduce.py experiment=ucf101 scale=$(SCALE) $(SEED)
 

@@ -75,6 +75,18 @@ def test_parts_of_the_bound_and_what_a_test_was_asked_for_are_compared_too(resul
     assert page_of(EXPERIMENT).table(shown(results_dir).summary)[0]["digit score"] == "7.50 ± 0.50 (3)"
 
 
+def test_an_estimate_that_not_all_runs_have_is_shown_of_those(results_dir: Path) -> None:
+    path = results_dir / f"{EXPERIMENT}.csv"
+    runs = pd.read_csv(path)
+    for model, expected in (("tt_lstm", ["+0.00 [+0.00, +0.00]", "-"]), ("bt_lstm", ["-", "+0.00 [+0.00, +0.00]"])):
+        runs["test/nll_importance"] = (98.0 + runs["seed"]).where(runs["model"].isin(["lstm", model]))
+        runs.to_csv(path, index=False)
+        (text,) = page_of(EXPERIMENT).report(results_dir, EXPERIMENT).texts.values()
+        parts = text.split("### The bound's parts")[1].split("###")[0]
+        rows = [line.split(" | ") for line in parts.splitlines() if " - LSTM" in line]
+        assert [row[-1].removesuffix(" |") for row in rows] == expected
+
+
 def test_numbers_of_glimpses_are_panels_of_their_own(results_dir: Path) -> None:
     experiment = "draw_glimpses_mnist_5k"
     for glimpses, bound in ((4, 111.0), (16, 107.5)):

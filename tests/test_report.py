@@ -244,6 +244,38 @@ def test_the_ceiling_the_study_of_rates_and_shapes_that_share_one_are_found(tmp_
     assert "yours" not in text
 
 
+def test_runs_at_the_papers_rate_name_no_search(tmp_path: Path) -> None:
+    workspace_paper(tmp_path)
+    for experiment, rate in ((EXPERIMENT, 1e-4), ("ucf11_rates_motions", 1e-3)):
+        for model in ("lstm", "bt_lstm"):
+            write_run(tmp_path, model, 0, experiment=experiment, changes={"learning_rate": rate})
+        collect_all(tmp_path, experiment)
+    found = caveats(view_of(tmp_path, EXPERIMENT))
+    assert (found["study"], found["fixed_rate"]) == ("", "0.0001")
+    write_run(tmp_path, "lstm", 0, changes={"learning_rate": 1e-3})
+    collect_all(tmp_path)
+    found = caveats(view_of(tmp_path, EXPERIMENT))
+    assert (found["study"], found["fixed_rate"]) == ("ucf11_rates_motions", "")
+
+
+def test_own_and_published_runs_are_never_on_one_line(tmp_path: Path) -> None:
+    workspace_paper(tmp_path)
+    models = ("lstm", "bt_lstm", "bt_lstm", "logistic_regression")
+    for own in (False, True):
+        for model, rank in zip(models, (None, 4, 2, None), strict=True):
+            changes = {"rank": rank, "parameters_input": 848 * (rank or 0), "finished": f"2026-01-0{1 + own}T00:00:00Z"}
+            write_run(tmp_path, model, 0, changes=changes)
+        collect_all(tmp_path, own=own)
+        rmtree(tmp_path / "runs")
+    figures = page_of(EXPERIMENT).report(tmp_path, EXPERIMENT, local=True).figures
+    (file,) = [figure for figure in figures if figure.path.name == f"{EXPERIMENT}_parameters.png"]
+    table = file.data[file.data["panel"] == "W"]
+    both = {f"{label}{whose}" for whose in ("", " (yours)") for label in ("LSTM", "BT-LSTM, R = 2, 4")}
+    assert both < set(table["label"])
+    assert table.loc[table["model"] == "bt_lstm", "note"].tolist() == ["4", "4", "2", "2"]
+    assert set(table.loc[table["model"] != "bt_lstm", "note"]) == {""}
+
+
 # ---- learning rates
 
 
@@ -326,7 +358,8 @@ def test_simple_baselines_stand_beside_the_rates_without_a_choice(tmp_path: Path
     (floor,) = RATES.rows(view).query("model == 'logistic_regression'").to_dict("records")
     assert (floor["best"], floor["edge"], floor["chosen"], floor["stage"]) == (False, False, "", "")
     assert {model["label"] for model in RATES.values(view)["models"]} == {"LSTM", "BT-LSTM"}
-    assert RATES.values(view)["stages"] == view.summary["epochs"].dropna().unique().tolist()
+    assert RATES.values(view)["stages"] == [6]
+    assert not RATES.values(view)["few"]
     (row,) = RATES.differences(view)
     assert (row["first_model"], row["second"]) == ("bt_lstm", "LSTM (learning rate 0.001)")
     (figure,) = RATES.figures(view)
@@ -363,7 +396,7 @@ def test_models_are_compared_each_at_its_chosen_rate(reported: Path) -> None:
 
 def row(**changes: object) -> dict[str, object]:
     values = {"first": "A", "second": "B", "n": 3, "text": "+0.1 [+0.05, +0.15]", "place": "", "compression": 2.0}
-    return values | {"verdict": "better"} | changes
+    return values | {"compression_total": 1.0, "verdict": "better"} | changes
 
 
 @pytest.mark.parametrize("verdict", ["better", "worse", "no significant difference", "one seed, no verdict"])
@@ -375,10 +408,12 @@ def test_a_sentence_says_of_few_differences_what_each_is(verdict: str) -> None:
 def test_a_sentence_counts_many_differences_and_names_the_smallest_that_is_not_worse() -> None:
     rows = [row(first=name, verdict="worse", compression=9.0) for name in "CDE"]
     rows[0] |= {"verdict": "not significant after Holm's correction", "compression": 10.0}
-    rows += [row(first="F", compression=3.0), row(first="G", verdict="no significant difference", compression=4.0)]
+    rows += [row(first="F", compression=3.0, compression_total=2.0), row(first="a floor", compression=math.nan)]
+    rows += [row(first="G", verdict="no significant difference", compression=4.0)]
     text = " ".join(render("compared", rows=rows).split())
-    assert "Worse in 2 of 5 comparisons with B." in text
-    assert "Not significant after Holm's correction in 1 of 5" in text
-    assert text.endswith("The smallest that is not shown to be worse is G: +0.1 [+0.05, +0.15], n = 3.")
+    assert "Worse in 2 of 6 comparisons with B." in text
+    assert "Not significant after Holm's correction in 1 of 6" in text
+    assert "G has the smallest W: +0.1 [+0.05, +0.15], n = 3." in text
+    assert text.endswith("F is the smallest as a whole: +0.1 [+0.05, +0.15].")
     assert "smallest" not in render("compared", rows=[row(verdict="one seed, no verdict")] * 5)
     assert "smallest" not in render("compared", rows=[row(place="scaling raw")] * 5)

@@ -27,7 +27,7 @@ from btrnn.reports.render import (
 )
 from btrnn.reports.view import View, unusual, view_of, views_of
 from btrnn.results.differences import control_differences, model_differences
-from btrnn.results.schema import BT_LSTM, DENSE_MODELS, schema_of
+from btrnn.results.schema import BT_LSTM, DENSE_MODELS, FLOORS, VIDEO, schema_of
 from btrnn.results.store import collected_experiments
 from btrnn.results.summary import Row, panels
 
@@ -166,7 +166,9 @@ def _provenance(runs: pd.DataFrame) -> dict[str, str]:
         "commits": list(runs["git_commit"].str[:10] + dirty),
     }
     known = {name: sorted({text for text in texts if text[:1].strip()}) for name, texts in said.items()}
-    return {"runs": str(len(runs))} | {name: ", ".join(texts) or "unknown" for name, texts in known.items()}
+    fits = int(runs["model"].isin([floor.name for floor in FLOORS]).sum())
+    number_of = f"{len(runs) - fits} runs" + (f" and {fits} fits of simple baselines" if fits else "")
+    return {"runs": number_of} | {name: ", ".join(texts) or "unknown" for name, texts in known.items()}
 
 
 def caveats(view: View) -> dict[str, Any]:
@@ -174,7 +176,8 @@ def caveats(view: View) -> dict[str, Any]:
 
     Returns:
         ceiling (labels that reach nearly the highest possible accuracy) and limit; study (the experiment that chose the
-        learning rates, "" where it is not here); one_rate (models of several shapes with one rate for all).
+        learning rates, "" where it is not here, or where no rate was chosen) and fixed_rate (the paper's, in words,
+        where all models of Task 1 have it); one_rate (models of several shapes with one rate for all).
     """
     summary, main = view.summary, view.schema.main
     suffix = f"_{view.first['source']}" if view.first["stand_in"] else ""
@@ -186,10 +189,12 @@ def caveats(view: View) -> dict[str, Any]:
         for label, rows in summary[summary["learning_rate"].notna()].groupby("model_label", sort=False)
         if len(rows[["rank", "num_blocks", "order"]].drop_duplicates()) > 1 and len(set(rows["learning_rate"])) == 1
     ]
+    fixed = view.schema is VIDEO and set(summary["learning_rate"].dropna()) == {view.paper_rate}
     top = summary[summary[main] >= CEILING] if "accuracy" in main else summary.iloc[:0]
     return {
         "ceiling": [f"{row['label']} ({view.place(row)})".removesuffix(" ()") for row in top.to_dict("records")],
         "limit": number(CEILING, "g"),
-        "study": next((name for name in studies if name in there), ""),
+        "study": "" if fixed else next((name for name in studies if name in there), ""),
+        "fixed_rate": number(view.paper_rate, "g") if fixed else "",
         "one_rate": one_rate,
     }

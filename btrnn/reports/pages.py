@@ -40,26 +40,34 @@ def _sizes(view: View) -> list[FigureFile]:
 
     Ranks stand in the legend; where a model has several of them, each beside its point as well.
     """
-    ranks: dict[tuple[str, str], dict[float, None]] = {}
-    for row in view.summary[view.summary["plain"]].to_dict("records"):
-        ranks.setdefault((view.place(row), shape_label(row, without="rank")), {})[row["rank"]] = None
-
-    def several(row: Row) -> list[str]:
-        of_model = ranks.get((view.place(row), shape_label(row, without="rank")), {})
-        return [f"{rank:g}" for rank in sorted(of_model)] if len(of_model) > 1 else []
+    plain = view.summary[view.summary["plain"]]
+    ranks: dict[tuple[str, str, str], set[float]] = {}
+    for row in plain[plain["rank"].notna()].to_dict("records"):
+        ranks.setdefault(_line(view, row), set()).add(row["rank"])
+    several = {line: sorted(found) for line, found in ranks.items() if len(found) > 1}
 
     def label(row: Row) -> str:
-        letter = model_of(row["model"]).shape[0][0] if several(row) else ""
-        return f"{shape_label(row, without='rank')}, {letter} = {', '.join(several(row))}" if letter else row["label"]
+        if (line := _line(view, row)) not in several:
+            return str(row["label"])
+        known = ", ".join(f"{rank:g}" for rank in several[line])
+        return (
+            f"{line[-1]}, {model_of(row['model']).shape[0][0]} = {known}{row['label'].removeprefix(shape_label(row))}"
+        )
 
     own, whole = (view.points(f"parameters_{of}", label) for of in ("input", "total"))
-    own["note"] = [f"{row['rank']:g}" if several(row) else "" for row in view.summary.to_dict("records")]
+    rows = view.summary.to_dict("records")
+    own["note"] = [f"{row['rank']:g}" if _line(view, row) in several else "" for row in rows]
     parts = {"W": own, "the whole model": whole.assign(note="")}
     named = [table.assign(panel=_joined(table["panel"], name)) for name, table in parts.items()]
     table = pd.concat([table[view.summary["plain"].to_numpy()] for table in named])
     options = {"bars": True, "log_x": True, "x_label": "parameters", "y_label": view.metric.label}
     limits = WHOLE if view.schema is VIDEO else None
     return [view.figure("parameters.png", draw_series, table, limits=limits, **options)] if len(table) else []
+
+
+def _line(view: View, row: Row) -> tuple[str, str, str]:
+    """Return what rows have in common that stand on one line: all but the rank."""
+    return view.place(row), row["origin"], shape_label(row, without="rank")
 
 
 def _joined(places: "pd.Series[str]", name: str) -> list[str]:
@@ -142,7 +150,8 @@ def _generation_values(view: View) -> dict[str, Any]:
             shown = known.setdefault(key, {"place": key[0], "first": row["first"], "second": row["second"], "by": {}})
             shown["by"][head] = difference_text(row, view.metric.form)
     true_score = view.results.runs["test/digit_score_true"].mean()
-    return _not_converged(view) | {"parts": list(known.values()), "true_score": true_score}
+    heads = [head for head in _PARTS if any(head in row["by"] for row in known.values())]
+    return _not_converged(view) | {"parts": list(known.values()), "heads": heads, "true_score": true_score}
 
 
 _GENERATION = Page(

@@ -69,7 +69,8 @@ def _models_by_rate(view: View) -> dict[str, Any]:
         at_paper = rows[rows["learning_rate"] == view.paper_rate]
         model |= {"paper": "".join(f"{times * found:{form}}" for found in at_paper[column])}
         models.append(model | {"n": int(best["n"]), "paper_n": int(at_paper["n"].sum())})
-    few, validated = len(set(view.summary["n"])) > 1, "paper" not in set(view.summary.get("protocol", ()))
+    few = len(set(view.summary["n"][view.summary["learning_rate"].notna()])) > 1
+    validated = "paper" not in set(view.summary.get("protocol", ()))
     return {"models": models, "few": few, "validated": validated, "spread": _spread(view), "stages": _stages(view)}
 
 
@@ -97,6 +98,8 @@ def _rates_figure(view: View) -> list[FigureFile]:
         return ", ".join(filter(None, (view.place(row), f"{count(row['epochs'])} epochs" if stages else "")))
 
     table = view.points("learning_rate", value("model_label"), panel).assign(label=_searched(view))
+    if stages:  # floors belong to none of them
+        table = table[table["x"].notna()]
     label = ", ".join(filter(None, (view.metric.label, str(view.first.get("scaling", "")))))
     options: dict[str, Any] = {"x_label": "Adam's learning rate", "y_label": label, "log_x": True}
     if view.metric.main == VIDEO.main:

@@ -74,8 +74,9 @@ def model_differences(
     Rows are compared where they are of one origin and used as many examples; others are another study. The p-values of
     a panel's comparisons are a family, corrected by Holm's rule; the intervals are each by itself.
 
-    `summary` is of `btrnn.results.summary.summarise`, `references` are the names of models B, `metric` is another than
-    the main one. Where there are the paper's accuracies (`beside_paper`), the result has their difference, `paper`.
+    `summary` is of `btrnn.results.summary.summarise`, `references` are the names of models B, `metric` is compared in
+    place of the main one. Where there are the paper's accuracies (`beside_paper`), the result has their difference,
+    `paper`.
 
     Returns:
         A row for each pair that has a seed in common: the panel's columns, origin, first, second (labels), first_model,

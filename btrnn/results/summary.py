@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from btrnn.results.schema import LATER, PARAMETERS, model_of, model_position, schema_of
+from btrnn.results.schema import LATER, PARAMETERS, SMALL_LSTM, model_of, model_position, schema_of
 from btrnn.results.statistics import mean_interval
 from btrnn.results.store import LOCAL, PUBLISHED
 from btrnn.storage.files import ResultsError
@@ -58,8 +58,9 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     `plain` (no control, as shuffled frames), `used_fewest` and `used_most` (of the runs, how many examples the three
     splits have together), `num_train` (the mean), what else of the data is counted (the most of the runs), `command`,
     `hidden_size`, `seconds_per_epoch`, the parameter counts, `compression` and `compression_total` (of W and of the
-    whole model; NaN without W), and for each averaged metric its mean (the column's own name) and `<name>_sd`, `_low`,
-    `_high`: the standard deviation and the 95 % interval by Student's t, cut at 0 and an accuracy's at 1.
+    whole model; NaN without W, and for a small dense one), and for each averaged metric its mean (the column's own
+    name) and `<name>_sd`, `_low`, `_high`: the standard deviation and the 95 % interval by Student's t, cut at 0 and an
+    accuracy's at 1.
 
     Raises:
         ResultsError: Two runs of one setting have the same seed and fold, or runs of one setting differ in parameters.
@@ -91,7 +92,9 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
             row |= {f"{column}_low": interval.low, f"{column}_high": interval.high}
         rows.append(row)
     summary = pd.DataFrame(rows)
-    own = summary["parameters_input"].where(summary["parameters_input"] > 0)
+    # a dense layer of another size stands for none but itself
+    compact = (summary["parameters_input"] > 0) & (summary["model"] != SMALL_LSTM.name)
+    own = summary["parameters_input"].where(compact)
     summary["compression"] = summary["parameters_dense_input"] / own
     summary["compression_total"] = (summary["parameters_dense_total"] / summary["parameters_total"]).where(own.notna())
     summary["label"] = [shape_label(row) for row in rows]

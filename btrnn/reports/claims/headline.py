@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from btrnn.reports.render import number
-from btrnn.results.schema import BT_LSTM, FLOORS, LSTM, TT_LSTM, VIDEO
+from btrnn.reports.rates import with_choice
+from btrnn.reports.render import difference_text, number
+from btrnn.reports.view import View
+from btrnn.results.differences import model_differences
+from btrnn.results.schema import BT_LSTM, FLOORS, LSTM, NEIGHBOUR, TT_LSTM, VIDEO
 from btrnn.results.summary import Row
 
 _SHOWN = (LSTM, TT_LSTM, BT_LSTM)
@@ -20,9 +23,10 @@ _FOLDS = {  # in words, by the name that `claim_pages.all_known` gives a study
 def headline_rows(known: dict[str, Any]) -> list[Row]:
     """Return a row for each setting whose numbers are `known`, see `claim_pages.all_known`.
 
-    Each has `data` and `setting` in words, `experiment`, the accuracies by the models' names in `scores`, the
-    difference of BT-LSTM and LSTM in `ours`, None where there is none, over how many seeds or folds the accuracies are
-    means, `counts`, and whether every `simple` baseline is above all networks.
+    Each has `name` (as in `known`, "" on a random split), `data` and `setting` in words, `experiment`, the accuracies
+    by the models' names in `scores`, the difference of BT-LSTM and LSTM in `ours`, on the first random split that of
+    BT-LSTM and the nearest neighbour in `copied`, both None where there is none, over how many seeds or folds the
+    accuracies are means, `counts`, and whether every `simple` baseline is above all networks.
     """
     return [*_random_split(known["studies"]), *_folds(known)]
 
@@ -33,7 +37,7 @@ def _random_split(studies: list[Row]) -> Iterator[Row]:
     for study in studies:
         if not study["ours"]:  # a control of one model
             continue
-        row = {"data": study["view"].data, "experiment": study["view"].experiment, "simple": False}
+        row = {"name": "", "data": study["view"].data, "experiment": study["view"].experiment, "simple": False}
         summary = study["view"].summary.set_index("model")["test/accuracy"]
         floors = {floor.name: number(summary[floor.name], VIDEO.form) for floor in FLOORS if floor.name in summary}
         setting = f"random split, {study['first']['scaling']} input"
@@ -42,8 +46,17 @@ def _random_split(studies: list[Row]) -> Iterator[Row]:
             scores = {names[model["label"]]: model[kind] for model in study["models"] if model[kind]}
             if scores:
                 ours, beside = (study["ours"], floors) if kind == "best" else (None, {})
+                row["copied"] = _beside_neighbour(study["view"]) if kind == "best" and study is studies[0] else None
                 counts = sorted({model[count] for model in study["models"] if model[kind]})
                 yield row | {"setting": setting + words, "scores": scores | beside, "ours": ours, "counts": counts}
+
+
+def _beside_neighbour(view: View) -> Row | None:
+    """Compare BT-LSTM, at its chosen rate, with the nearest neighbour on mean frames; None where that is not there."""
+    rates = with_choice(view)
+    chosen = rates[(rates["best"] & (rates["model"] == BT_LSTM.name)) | (rates["model"] == NEIGHBOUR.name)]
+    rows = model_differences(chosen, view.results, references=(NEIGHBOUR.name,)).to_dict("records")
+    return rows[0] | {"text": difference_text(rows[0], VIDEO.form)} if rows else None
 
 
 def _folds(known: dict[str, Any]) -> Iterator[Row]:
@@ -59,7 +72,7 @@ def _folds(known: dict[str, Any]) -> Iterator[Row]:
         by_model = plain.drop_duplicates("model").set_index("model")["test/accuracy"]  # of several shapes the first
         shown = by_model.reindex([model.name for model in (*_SHOWN, *FLOORS)]).dropna()
         yield {
-            **{"data": view.data, "experiment": view.experiment, "setting": setting},
+            **{"name": name, "copied": None, "data": view.data, "experiment": view.experiment, "setting": setting},
             **{"scores": shown.map(f"{{:{VIDEO.form}}}".format).to_dict(), "ours": ours[0] if ours else None},
             **{"counts": sorted(set(plain["n"])), "simple": len(simple) > 0 and reached.max() < simple.min()},
         }
