@@ -54,7 +54,7 @@ recipe-ucf101: setup ## the released recipe on those classes, 500 epochs: 15 run
 	@$(RUN) experiments/train.py experiment=ucf101 scale=$(SCALE) $(SEED) model=bt_lstm ranks.tucker=1,2
 	@$(RUN) experiments/reproduce.py experiment=ucf101 scale=$(SCALE) $(SEED)
 
-groups-ucf101: setup ## five folds in which each group is tested once, after the choice of rates, and controls: 125 runs
+groups-ucf101: setup ## five folds in which each group is tested once, after the choice of rates, and controls: 140 runs
 	@$(RUN) experiments/train.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED) \
 		model=lstm task.learning_rate=3e-6,1e-5,3e-5,1e-4,3e-4
 	@$(RUN) experiments/train.py experiment=ucf101_groups_rates scale=$(SCALE) $(SEED) \
@@ -67,11 +67,11 @@ groups-ucf101: setup ## five folds in which each group is tested once, after the
 	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) \
 		model=tt_lstm,bt_lstm data.pixel_order=channels,random
 	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) \
-		model=bt_lstm data.num_train=112 data.passes=8
+		model=lstm,bt_lstm data.num_train=112 data.passes=8
 	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) \
-		model=bt_lstm data.num_train=225 data.passes=4
+		model=lstm,bt_lstm data.num_train=225 data.passes=4
 	@$(RUN) experiments/train.py experiment=ucf101_groups scale=$(SCALE) $(SEED) \
-		model=bt_lstm data.num_train=450 data.passes=2
+		model=lstm,bt_lstm data.num_train=450 data.passes=2
 	@$(RUN) experiments/reproduce.py experiment=ucf101_groups scale=$(SCALE) $(SEED)
 
 TENSOR_RING := model=tr_lstm 'modes={input: [4, 2, 5, 8, 6, 5, 3, 2], hidden: [4, 4, 2, 4, 2]}' \
@@ -104,10 +104,13 @@ features-ucf101: setup ## features of EfficientNet-Lite0 in place of pixels on t
 	@$(RUN) experiments/reproduce.py experiment=ucf101_maps_rates_scaled scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_maps scale=$(SCALE) $(SEED)
 
-compressed-ucf101: groups-ucf101 ## the dense LSTMs of those folds, W by factors fitted to it, trained on; beside it from scratch: 52 runs
+compressed-ucf101: groups-ucf101 ## the dense LSTMs of those folds, W by factors fitted to it, trained on; beside it from scratch: 65 runs
 	@$(RUN) experiments/train.py experiment=ucf101_compressed_rates scale=$(SCALE) $(SEED) start=null
+	@$(RUN) experiments/train.py experiment=ucf101_compressed_rates scale=$(SCALE) $(SEED) \
+		model=lstm task.learning_rate=1e-6,3e-6,1e-5,3e-5
 	@$(RUN) experiments/reproduce.py experiment=ucf101_compressed_rates scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/train.py experiment=ucf101_compressed scale=$(SCALE) $(SEED) start=null
+	@$(RUN) experiments/train.py experiment=ucf101_compressed scale=$(SCALE) $(SEED) model=lstm
 	@$(RUN) experiments/reproduce.py experiment=ucf101_compressed scale=$(SCALE) $(SEED)
 
 PAIRS := model=bt_lstm 'modes={input: [320, 180], hidden: [16, 16]}'

@@ -111,7 +111,10 @@ def _video_figures(view: View) -> list[FigureFile]:
 _NEAR = 0.95  # of the dense model's accuracy
 _VIDEO = Page(
     template="video",
-    columns={"model": value("label"), **SIZE, "paper, UCF11": _paper, **TESTED, **RUN},
+    columns={
+        **{"model": value("label"), **SIZE, "paper, UCF11": _paper},
+        **{"error of W at the start": mean("start_error", ".3f", interval=False), **TESTED, **RUN},
+    },
     figures=_video_figures,
     values=lambda view: {"near": _NEAR, "costs": cost_of_accuracy(view.summary, view.results, _NEAR)},
 )
