@@ -413,7 +413,8 @@ def test_a_sentence_counts_many_differences_and_names_the_smallest_that_is_not_w
     text = " ".join(render("compared", rows=rows).split())
     assert "Worse in 2 of 6 comparisons with B." in text
     assert "Not significant after Holm's correction in 1 of 6" in text
-    assert "G has the smallest W: +0.1 [+0.05, +0.15], n = 3." in text
-    assert text.endswith("F is the smallest as a whole: +0.1 [+0.05, +0.15].")
+    assert "G has the smallest W: +0.1 [+0.05, +0.15], n = 3; F has the fewest" in text
+    rows[-3] |= {"compression_total": 0.5}
+    assert "G has the smallest W and the fewest" in " ".join(render("compared", rows=rows).split())
     assert "smallest" not in render("compared", rows=[row(verdict="one seed, no verdict")] * 5)
     assert "smallest" not in render("compared", rows=[row(place="scaling raw")] * 5)
