@@ -104,12 +104,13 @@ features-ucf101: setup ## features of EfficientNet-Lite0 in place of pixels on t
 	@$(RUN) experiments/reproduce.py experiment=ucf101_maps_rates_scaled scale=$(SCALE) $(SEED)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_maps scale=$(SCALE) $(SEED)
 
-compressed-ucf101: groups-ucf101 ## the dense LSTMs of those folds, W by factors fitted to it, trained on; beside it from scratch: 65 runs
-	@$(RUN) experiments/train.py experiment=ucf101_compressed_rates scale=$(SCALE) $(SEED) start=null
+compressed-ucf101: groups-ucf101 ## the dense LSTMs of those folds, W by factors fitted to it, trained on; beside it from scratch: 73 runs
+	@$(RUN) experiments/train.py experiment=ucf101_compressed_rates scale=$(SCALE) $(SEED) \
+		start=null task.learning_rate=1e-4,3e-4,1e-3,3e-3
 	@$(RUN) experiments/train.py experiment=ucf101_compressed_rates scale=$(SCALE) $(SEED) \
 		model=lstm task.learning_rate=1e-6,3e-6,1e-5,3e-5
 	@$(RUN) experiments/reproduce.py experiment=ucf101_compressed_rates scale=$(SCALE) $(SEED)
-	@$(RUN) experiments/train.py experiment=ucf101_compressed scale=$(SCALE) $(SEED) start=null
+	@$(RUN) experiments/train.py experiment=ucf101_compressed scale=$(SCALE) $(SEED) start=null task.learning_rate=1e-3
 	@$(RUN) experiments/train.py experiment=ucf101_compressed scale=$(SCALE) $(SEED) model=lstm
 	@$(RUN) experiments/reproduce.py experiment=ucf101_compressed scale=$(SCALE) $(SEED)
 
