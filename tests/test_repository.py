@@ -102,6 +102,7 @@ CHOSEN_BY = {  # the study that chose the rates of an experiment, for all its mo
     "draw_attention_mnist_5k": "draw_attention_rates_mnist_5k",
     "ucf101_groups": "ucf101_groups_rates",
     "ucf101_rivals": "ucf101_rivals_rates_scaled",
+    "ucf101_compressed": "ucf101_compressed_rates",
     "ucf101_features": "ucf101_features_rates_scaled",
     "ucf101_maps": "ucf101_maps_rates_scaled",
     "weizmann": "weizmann_rates",
@@ -113,10 +114,8 @@ CHOSEN_BY = {  # the study that chose the rates of an experiment, for all its mo
 def searches(study: str) -> pd.DataFrame:
     """Return the models of a study, in each of their settings: the rate chosen, and the lowest and highest tried."""
     runs = read_results(RESULTS, study).runs.dropna(subset=["learning_rate"])  # floors have none
-    settings = [
-        name for name in ("scaling", "attention", "scaled", "in_modes", "rank", "num_blocks", "order") if name in runs
-    ]
-    known = ["model", *settings]
+    settings = ("scaling", "attention", "scaled", "start", "in_modes", "rank", "num_blocks", "order")
+    known = ["model", *(name for name in settings if name in runs)]
     spans = runs.groupby(known, dropna=False)["learning_rate"].agg(["min", "max"]).reset_index()
     longest = runs[runs["epochs"] == runs.groupby(known, dropna=False)["epochs"].transform("max")]  # successive halving
     tried = longest.groupby([*known, "learning_rate"], dropna=False)[f"val/{schema_of(study).monitor}"]
@@ -145,7 +144,7 @@ def test_no_published_floor_has_its_penalty_at_the_edge_of_what_was_tried() -> N
 
 @pytest.mark.parametrize("experiment", sorted({*CHOSEN_BY} & {*collected_experiments(RESULTS)}))
 def test_published_runs_have_the_rate_that_was_chosen_for_their_model_and_shape(experiment: str) -> None:
-    known = ["model", "rank", "num_blocks", "order"]
+    known = ["model", "start", "rank", "num_blocks", "order"]
     runs = read_results(RESULTS, experiment).runs.dropna(subset=["learning_rate"])  # floors have none
     found = {
         rate: table.reindex(columns=[*known, rate]).fillna(0).groupby(known)[rate].agg(set)
