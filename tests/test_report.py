@@ -258,6 +258,21 @@ def test_runs_at_the_papers_rate_name_no_search(tmp_path: Path) -> None:
     assert (found["study"], found["fixed_rate"]) == ("ucf11_rates_motions", "")
 
 
+def test_models_begun_with_a_trained_one_are_compared_with_themselves(tmp_path: Path) -> None:
+    workspace_paper(tmp_path)
+    for start, rate, accuracy in (("lstm", 3e-3, 0.4), ("", 1e-3, 0.5)):
+        for seed in range(3):
+            changes = {"start": start, "learning_rate": rate, "test/accuracy": accuracy + 0.01 * seed}
+            write_run(tmp_path, "bt_lstm", seed, changes=changes | {"start_error": 0.9 if start else None})
+    collect_all(tmp_path)
+    text = page_text(tmp_path)
+    sentence = next(line for line in text.splitlines() if line.startswith("Test accuracy on"))
+    assert "BT-LSTM, R = 4 (begun with the trained LSTM) minus BT-LSTM, R = 4 -0.100 [-0.100, -0.100]" in sentence
+    plain, begun = text.split("#### ")[1:]
+    assert "error of W at the start" not in plain
+    assert "0.900 ± 0.000 (3)" in begun
+
+
 def test_own_and_published_runs_are_never_on_one_line(tmp_path: Path) -> None:
     workspace_paper(tmp_path)
     models = ("lstm", "bt_lstm", "bt_lstm", "logistic_regression")

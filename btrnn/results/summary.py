@@ -30,6 +30,7 @@ _ORDER = {
     "scaling": ("raw", "normalized"),
     "frame_order": ("time", "shuffled"),
     "pixel_order": ("rows", "channels", "random"),
+    "start": ("", "lstm"),
     "scaled": (False, True),
 }
 _FOLD = re.compile(r"-fold(\d+)$")  # the end of a run's name, where its data are split into folds
