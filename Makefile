@@ -140,7 +140,7 @@ shapes-ucf101: setup ## accuracy against d, R and N on the random split, each sh
 	@$(RUN) $(SHAPES) scale=$(SCALE) $(SEED) $(MORE_TERMS)
 	@$(RUN) experiments/reproduce.py experiment=ucf101_sensitivity scale=$(SCALE) $(SEED)
 
-reproduce-ucf101: rates-ucf101 groups-ucf101 rivals-ucf101 features-ucf101 rates-scaled-ucf101 shapes-ucf101 ## what is published on UCF101-11, in this order; what is finished is not run again
+reproduce-ucf101: rates-ucf101 groups-ucf101 rivals-ucf101 features-ucf101 compressed-ucf101 rates-scaled-ucf101 shapes-ucf101 ## what is published on UCF101-11, in this order; what is finished is not run again
 
 reproduce-weizmann: setup ## ten actions by nine people, who must be in data/weizmann, each left out once, also on shuffled frames: 84 runs
 	@$(RUN) experiments/train.py experiment=weizmann_rates scale=$(SCALE) $(SEED) \
