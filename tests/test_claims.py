@@ -18,7 +18,7 @@ from btrnn.reports.benchmark import speed_block
 from btrnn.reports.claims import claim_pages, findings
 from btrnn.reports.claims.claim_pages import readme_block
 from btrnn.reports.claims.findings import all_findings
-from btrnn.reports.claims.rules import VERDICTS, Claim, claim_texts, in_share, no_worse, tells_apart
+from btrnn.reports.claims.rules import VERDICTS, Claim, at_most, claim_texts, in_share, tells_apart
 from btrnn.reports.view import view_of
 from btrnn.results.differences import convergence, paired_difference
 from btrnn.results.schema import model_of, schema_of
@@ -326,13 +326,15 @@ def test_captions_are_proper_where_they_beat_the_constant_one(tmp_path, experime
     ("better", "verdict"),
     [
         ([0.010, 0.011, 0.012], "reproduced"),
+        ([0.010, 0.020, 0.030], "partly"),
+        ([0.04] * 3, "not reproduced"),
         ([-0.02, -0.021, -0.022], "reproduced"),
         ([-0.01, -0.02, -0.03], "partly"),
         ([-0.04] * 3, "not reproduced"),
         ([-0.01], "not tested"),  # one seed tells nothing
     ],
 )
-def test_little_improvement_is_no_loss_beyond_the_margin_and_real_captions_come_first(tmp_path, better, verdict):
+def test_little_improvement_is_no_change_beyond_the_margin_and_real_captions_come_first(tmp_path, better, verdict):
     results_dir = results_folder(tmp_path)
     for experiment, of_bt in (("captioning_flickr8k", better), ("captioning_scenes", [0.5] * 3)):
         source = {"source": experiment.removeprefix("captioning_")}
@@ -402,12 +404,12 @@ def test_rules(holding, verdict):
 
 
 def test_a_wide_interval_is_no_reproduction_and_no_refutation():
-    assert no_worse(0.4, 1.0, 2.0) == "reproduced"
-    assert no_worse(0.4, 5.7, 2.0) == "partly"
-    assert no_worse(0.4, float("nan"), 2.0) == "not tested"
-    assert no_worse(2.1, 5.7, 2.0) == "not reproduced"
-    assert no_worse(2.1, float("nan"), 2.0) == "not tested"
-    assert no_worse(float("nan"), 1.0, 2.0) == "not reproduced"
+    assert at_most(0.4, 1.0, 2.0) == "reproduced"
+    assert at_most(0.4, 5.7, 2.0) == "partly"
+    assert at_most(0.4, float("nan"), 2.0) == "not tested"
+    assert at_most(2.1, 5.7, 2.0) == "not reproduced"
+    assert at_most(2.1, float("nan"), 2.0) == "not tested"
+    assert at_most(float("nan"), 1.0, 2.0) == "not reproduced"
 
 
 def test_accuracies_at_the_ceiling_or_near_chance_tell_nothing():

@@ -65,11 +65,11 @@ def in_share(holding: Iterable[Any]) -> Verdict:
     return "reproduced" if all(tried) else "partly" if any(tried) else "not reproduced"
 
 
-def no_worse(mean: float, far: float, limit: float) -> Verdict:
-    """Judge a claim that a number is not worse than another by more than a limit: partly where the mean alone is not.
+def at_most(mean: float, far: float, limit: float) -> Verdict:
+    """Judge a claim that a difference is no more than a limit: partly where its mean alone is not.
 
-    `mean` is by how much it is worse, `far` the far end of that difference's 95 % interval, NaN at one seed, which
-    tests nothing.
+    `mean` is the difference, worse or either way as the claim has it, `far` the far end of its 95 % interval, NaN at
+    one seed, which tests nothing.
     """
     if isnan(far):
         return "not tested"
