@@ -203,6 +203,7 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
         "UCF101-11: +0.100 [+0.100, +0.100] (normalized input)",
         "UCF101-11: -0.250 [-0.250, -0.250] (raw input)",
         "UCF101-11: +0.000 [+0.000, +0.000] (unseen groups)",
+        "UCF101-11: +0.100 [+0.100, +0.100] (unseen groups, rates scaled by layer)",
     ]
     for experiment, shift in (("ucf101_rates", -10.0), ("ucf101_groups", 10.0)):  # of BT-LSTM's losses
         path = results_dir / f"{experiment}_epochs.csv"
@@ -215,6 +216,7 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
         "UCF101-11: in 3 of 3 runs, 1 instead of 6 epochs (normalized input)",
         "UCF101-11: in 0 of 3 runs, 6 instead of 6 epochs (raw input)",
         "UCF101-11: in 0 of 3 runs, never in 3 (unseen groups)",
+        "UCF101-11: in 0 of 3 runs, 3 instead of 3 epochs (unseen groups, rates scaled by layer)",
     ]
     lines = readme_block(results_dir, "readme_results").splitlines()
     of_video = [[cell.strip() for cell in line.split("|")[2:-1]] for line in lines if line.startswith("| [UCF101-11")]

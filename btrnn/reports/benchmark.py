@@ -8,7 +8,7 @@ import pandas as pd
 
 from btrnn.benchmark import exponents, tables
 from btrnn.benchmark.exponents import FACTORS, FAMILIES, LAYERS, PRODUCTS, QUANTITIES, WORDS, overall
-from btrnn.benchmark.records import device_suffix
+from btrnn.benchmark.records import device_suffix, read_machines
 from btrnn.benchmark.tables import PLAIN
 from btrnn.figures.file import FigureFile, Look
 from btrnn.figures.series import COLUMNS, draw_series
@@ -99,7 +99,11 @@ def complexity_report(results_dir: Path) -> Report:
         laws.append(law | {"place": f"{place}.{family.lower()}"})
     ratios = exponents.ratios(tables.read_all(results_dir, "cpu"))
     known = paper_values(results_dir)
-    text = render("complexity", laws=laws, letters=_LETTERS, ratios=ratios, rules=exponents, paper_law=known["law"])
+    sweeps = {name: machine for name, machine in read_machines(results_dir).items() if name.endswith("sweep")}
+    dirty = sorted(name for name, machine in sweeps.items() if machine["git_dirty"])
+    text = render(
+        "complexity", laws=laws, letters=_LETTERS, ratios=ratios, rules=exponents, paper_law=known["law"], dirty=dirty
+    )
     return Report({Path("tables/complexity.md"): text + "\n"}, [])
 
 

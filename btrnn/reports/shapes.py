@@ -45,9 +45,10 @@ def grid() -> pd.DataFrame:
 
 
 def fewest() -> pd.DataFrame:
-    """Return the row of `grid` with the fewest parameters for each rank."""
+    """Return the rows of `grid` with the fewest parameters for each rank, by rank: several where orders tie."""
     table = grid()
-    return table.loc[table.groupby("rank")["parameters"].idxmin()]
+    lowest = table["parameters"] == table.groupby("rank")["parameters"].transform("min")
+    return table[lowest].sort_values(["rank", "order"])
 
 
 def parameters_report(results_dir: Path) -> Report:
@@ -56,7 +57,8 @@ def parameters_report(results_dir: Path) -> Report:
     published = read_paper(results_dir / "paper.csv")["value"].reindex(table["paper_id"])
     orders = {order: rows.to_dict("records") for order, rows in table.groupby("order")}
     equal = int((table["parameters"].astype(str).to_numpy() == published.to_numpy()).sum())
-    found = {"fewest": fewest().to_dict("records"), "equal": equal}
+    lowest = {rank: rows.to_dict("records") for rank, rows in fewest().groupby("rank")}
+    found = {"fewest": lowest, "equal": equal}
     text = render("parameters", title=_TITLE, dense=DENSE, ranks=RANKS, orders=orders, **found) + "\n"
 
     lines = table.sort_values("rank", kind="stable").rename(columns={"order": "x", "parameters": "mean"})

@@ -8,7 +8,7 @@ from btrnn.benchmark.records import read_machines
 from btrnn.complexity import bt_parameters, dense_parameters, tt_parameters
 from btrnn.recovery import records
 from btrnn.reports.claims import rules
-from btrnn.reports.claims.findings import APART, PEOPLE, STUDIES, all_findings, modes
+from btrnn.reports.claims.findings import APART, PEOPLE, RIVALS, STUDIES, all_findings, modes
 from btrnn.reports.claims.headline import headline_rows
 from btrnn.reports.claims.rules import Claim
 from btrnn.reports.pages import page_of
@@ -76,7 +76,7 @@ def all_known(results_dir: Path) -> dict[str, Any]:
             ours = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
             studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
     known: dict[str, Any] = {"claims": claims, "verdicts": verdicts, "studies": studies}
-    shown_too = {"apart": APART, "rivals": "ucf101_rivals", "people": PEOPLE}
+    shown_too = {"apart": APART, "rivals": RIVALS, "people": PEOPLE}
     shown_too |= {"features": "ucf101_features", "maps": "ucf101_maps"}
     for key, name in shown_too.items():
         shown = published_view(results_dir, name)
@@ -103,7 +103,9 @@ def _made_on(results_dir: Path) -> dict[str, Any]:
     runs = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
     fits = sum(int(table["model"].isin([floor.name for floor in FLOORS]).sum()) for table in runs if "model" in table)
     clocks: dict[str, str] = {}
-    for machine in read_machines(results_dir).values():
+    for section, machine in read_machines(results_dir).items():
+        if "memory" in section:
+            continue
         name = machine["processor"] if machine["device"] == "cpu" else machine["device"]
         clocks[name] = max(clocks.get(name, ""), machine["date"])
     devices = sorted({device for table in runs for device in table["device"] if device})

@@ -52,10 +52,14 @@ def _random_split(studies: list[Row]) -> Iterator[Row]:
 
 
 def _beside_neighbour(view: View) -> Row | None:
-    """Compare BT-LSTM, at its chosen rate, with the nearest neighbour on mean frames; None where that is not there."""
-    rates = with_choice(view)
-    chosen = rates[(rates["best"] & (rates["model"] == BT_LSTM.name)) | (rates["model"] == NEIGHBOUR.name)]
-    rows = model_differences(chosen, view.results, references=(NEIGHBOUR.name,)).to_dict("records")
+    """Compare BT-LSTM, at its chosen rate, with the nearest neighbour on mean frames; None where that is not there.
+
+    The verdict is one of a family: the comparisons with all floors.
+    """
+    rates, floors = with_choice(view), tuple(floor.name for floor in FLOORS)
+    chosen = rates[(rates["best"] & (rates["model"] == BT_LSTM.name)) | rates["model"].isin(floors)]
+    rows = model_differences(chosen, view.results, references=floors).to_dict("records")
+    rows = [row for row in rows if row["second_model"] == NEIGHBOUR.name]
     return rows[0] | {"text": difference_text(rows[0], VIDEO.form)} if rows else None
 
 
