@@ -227,7 +227,11 @@ def dense_parameters(in_modes: Sequence[int], out_modes: Sequence[int]) -> int:
 
     >>> dense_parameters((8, 20, 20, 18), (16, 4, 4, 4))
     58982400
+
+    Raises:
+        ValueError: A mode is below 1.
     """
+    in_modes, out_modes = check_modes(in_modes, out_modes, paired=False)
     return prod(in_modes) * prod(out_modes)
 
 
@@ -235,8 +239,8 @@ def factorize(size: int, order: int) -> tuple[int, ...]:
     """Split a size into modes that are as equal as possible, largest first.
 
     Of all lists of `order` factors of at least 2 it is the one with the smallest sum; of equal sums the one with the
-    smallest largest mode, then the smallest second. Input and output modes meet at the fewest parameters when one of
-    the two lists is reversed: `factorize(4096, 5)` with `factorize(256, 5)[::-1]`.
+    smallest largest mode, then the smallest second. Block terms of these modes have the fewest parameters when one of
+    the two lists is reversed, `factorize(4096, 5)` with `factorize(256, 5)[::-1]`; of a tensor train the order counts.
 
     Args:
         size: The product of the modes.

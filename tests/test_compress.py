@@ -394,7 +394,23 @@ def test_keys_and_maps_that_do_not_fit_are_named(maps, said):
 
 
 def test_what_is_no_map_is_named(unchecked):
-    refuse(Classifier(nn.LSTM(16, 8)), {"head.0": BTLinear}, r"maps\['head\.0'\] must be a map such as BlockTerm")
+    for wrong in (BTLinear, LowRank, "bt"):
+        refuse(Classifier(nn.LSTM(16, 8)), {"head.0": wrong}, r"maps\['head\.0'\] must be a map such as BlockTerm")
+
+
+def test_layers_that_an_encoder_reads_past_are_replaced_where_it_calls_them():
+    encoder = nn.TransformerEncoderLayer(16, 2, dim_feedforward=32, batch_first=True, dropout=0.0)
+    model, x = nn.TransformerEncoder(encoder, 2).eval(), torch.randn(2, 3, 16)
+    refuse(model, {"layers.*.linear1": LowRank(16)}, r"layers\.0\.linear1.*set_fastpath_enabled\(False\)")
+    expected = model(x)
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        assert len(compress(model, {"layers.*.linear1": LowRank(16)}).layers) == 2
+        for padding in (None, torch.tensor([[False] * 3, [False, False, True]])):
+            model(x, src_key_padding_mask=padding)
+        torch.testing.assert_close(model(x), expected, atol=1e-4, rtol=1e-4)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
 
 
 @pytest.mark.parametrize(

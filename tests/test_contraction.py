@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from btrnn import BTLinear, CPLinear, TTLinear
+from btrnn import BTLinear, CPLinear, HTLinear, TTLinear
 from btrnn.ops import contraction, native
+from btrnn.ops import plan as plans
 from btrnn.ops.batched import with_recipe
 from btrnn.ops.contraction import apply_map, reference_product
 from btrnn.ops.native.processor import vector_bytes
@@ -221,6 +222,18 @@ def test_a_high_order_is_planned_in_time():
     layer = TTLinear((2,) * 10, (2,) * 10, tt_rank=2, dtype=torch.float64)
     x = torch.randn(2, 2**10, dtype=torch.float64)
     torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.to_dense(), layer.bias))
+
+
+def test_the_search_of_a_tree_s_plan_does_not_grow_as_fast_as_its_subsets(monkeypatch):
+    looked_at, real = [], plans.make_stage
+    monkeypatch.setattr(plans, "make_stage", lambda *stage: looked_at.append(stage) or real(*stage))
+    counts = []
+    for order in (5, 10):  # with twice as many transfer tensors there are 32 times as many sets of them
+        looked_at.clear()
+        network = HTLinear((2,) * order, (3,) * order, ht_rank=2, device="meta").network
+        make_plan(network, 64, 4, training=True, native=True)
+        counts.append(len(looked_at))
+    assert counts[1] < 16 * counts[0]
 
 
 @pytest.mark.usefixtures("compiler")

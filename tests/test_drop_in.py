@@ -424,6 +424,7 @@ import btrnn.figures.series, btrnn.results.store
 assert "torch" not in sys.modules
 from btrnn import *
 assert complexity is btrnn.complexity and BTLSTM is btrnn.nn.lstm.BTLSTM
+assert callable(btrnn.nn.rates.parameter_groups)  # a module that nothing has imported yet
 """
 
 
@@ -432,6 +433,8 @@ def test_modules_and_classes_are_found_when_asked_for_and_without_torch_where_it
     assert set(btrnn.__all__) <= set(dir(btrnn))
     with pytest.raises(AttributeError, match=r"no attribute 'BTLSTMs'.*BTLSTM"):
         _ = btrnn.BTLSTMs
+    with pytest.raises(AttributeError, match=r"btrnn\.nn.*no attribute 'rate'"):
+        _ = btrnn.nn.rate
 
 
 # ---- what is done with it
@@ -478,6 +481,43 @@ def test_a_saved_state_loads_without_trust(make, tmp_path):
 
 
 @each_layer
+def test_an_exported_layer_is_saved_and_loaded(make, tmp_path):
+    layer, x = make().eval(), torch.randn(5, 3, 16)
+    torch.export.save(torch.export.export(layer, (x,)), tmp_path / "layer.pt2")
+    exported = torch.export.load(tmp_path / "layer.pt2").module()
+    torch.testing.assert_close(exported(x)[0], layer(x)[0])
+
+
+@each_layer
+def test_a_replica_of_data_parallel_computes_what_the_layer_does(make):
+    layer, x = make(), torch.randn(5, 3, 16)
+    replica = layer._replicate_for_data_parallel()
+    with_parts = [(layer, replica)]
+    for module, copied in with_parts:  # as torch.nn.parallel.replicate does: tensors are attributes, no parameters
+        for name, part in module._modules.items():
+            copied._modules[name] = part._replicate_for_data_parallel()
+            with_parts.append((part, copied._modules[name]))
+        for name, parameter in module._parameters.items():
+            setattr(copied, name, None if parameter is None else parameter.clone())
+    assert not list(replica.parameters())
+    assert torch.equal(replica(x)[0], layer(x)[0])
+
+
+@each_layer
+def test_code_that_draws_every_linear_layer_leaves_it_alone(make):
+    layer = make()
+    before = [parameter.clone() for parameter in layer.parameters()]
+
+    def init(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.weight)
+            module.bias.data.fill_(0.01)
+
+    nn.Sequential(layer).apply(init)
+    assert all(torch.equal(old, new) for old, new in zip(before, layer.parameters(), strict=True))
+
+
+@each_layer
 def test_hooks_of_every_module_run_forward_and_backward(make):
     layer, called, returned = make(num_layers=2), set(), set()
     modules = {name for name, module in layer.named_modules() if type(module) is not nn.ModuleList}
@@ -496,3 +536,42 @@ def test_a_layer_is_made_and_called_with_tensors_that_are_only_planned(make):
     with FakeTensorMode():
         output, _ = make()(torch.randn(5, 3, 16))
     assert output.shape == (5, 3, 8)
+    output, _ = make(device="meta")(torch.empty(5, 3, 16, device="meta"))
+    assert (output.is_meta, output.shape) == (True, (5, 3, 8))
+
+
+@pytest.mark.parametrize("kind", [BTLinear, TRLinear])
+def test_a_map_is_made_from_a_matrix_where_it_is_whatever_the_default_device(kind):
+    sizes = {"tucker_rank": 2, "num_blocks": 2} if kind is BTLinear else {"tr_rank": 2}
+    weight = torch.randn(8, 16)
+    expected = kind.from_dense(weight, (4, 4), (2, 4), **sizes)
+    with torch.device("meta"):
+        made = kind.from_dense(weight, (4, 4), (2, 4), **sizes)
+    assert torch.equal(made.to_dense(), expected.to_dense())
+
+
+@pytest.mark.parametrize("kind", [BTLinear, TTLinear, TRLinear])
+def test_matrices_and_biases_of_another_shape_are_refused(kind, unchecked):
+    sizes = {BTLinear: "tucker_rank", TTLinear: "tt_rank", TRLinear: "tr_rank"}
+    weight, rank = torch.randn(8, 16), {sizes[kind]: 2}
+    layer = kind((4, 4), (2, 4), **rank)
+    for other in (weight[0], weight[:1], weight.new_zeros(())):
+        with pytest.raises(ValueError, match=r"weight of shape \(8, 16\)"):
+            layer.relative_error(other)
+    with pytest.raises(ValueError, match=r"bias must have the shape \(8,\), got \(1,\)"):
+        kind.from_dense(weight, (4, 4), (2, 4), **rank, bias=torch.ones(1))
+    with pytest.raises(ValueError, match=r"real numbers.*got torch\.int64"):
+        kind.from_dense(weight.long(), (4, 4), (2, 4), **rank)
+
+
+def test_a_map_of_two_matrices_is_made_from_a_matrix_alone(unchecked):
+    with pytest.raises(ValueError, match=r"\(out_features, in_features\), got \(16,\)"):
+        LowRankLinear.from_dense(torch.randn(16), rank=2)
+
+
+@pytest.mark.parametrize("wrong", ["bt", BlockTerm, None])
+def test_what_is_no_map_is_refused(wrong, unchecked):
+    with pytest.raises(ValueError, match=r"input_map must be a map such as BlockTerm\(\.\.\), got"):
+        LSTM(16, 8, input_map=wrong)
+    with pytest.raises(ValueError, match="hidden_map must be a map"):
+        GRU(16, 8, hidden_map=wrong)

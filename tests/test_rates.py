@@ -121,6 +121,14 @@ def test_a_whole_network():
     assert len({found[f"video.recurrent.input_maps.0.cores.{k}"] for k in range(3)}) == 3
 
 
+def test_all_matrices_of_attention_go_by_their_fan_in():
+    found = rates(nn.MultiheadAttention(32, 2))
+    assert found["in_proj_weight"] == found["out_proj.weight"] == 8.0
+    assert found["in_proj_bias"] == found["out_proj.bias"] == 1.0
+    apart = rates(nn.MultiheadAttention(32, 2, kdim=64, vdim=16))
+    assert [apart[f"{kind}_proj_weight"] for kind in "qkv"] == [8.0, 4.0, 16.0]
+
+
 def test_another_ordinary_layer():
     assert rates(nn.Linear(512, 3), fan_in=1024) == {"weight": 2.0, "bias": 1.0}
 

@@ -93,7 +93,7 @@ class Averaged(InputMap):
         size = (self.height, self.width, self.channels)
         if prod(size) != place.in_features:
             raise ValueError(f"a picture of {size} has {prod(size)} values, but the layer reads {place.in_features}")
-        return AveragedMap(*size, self.side, DenseMap(self.num_values, place.out_features, bias=False, **place.factory))
+        return AveragedMap(*size, self.side, DenseMap(self.num_values, place.out_features, **place.factory))
 
     def facts(self) -> MapFacts:
         """Return how many values the dense part reads, as the rank of W."""
@@ -131,7 +131,7 @@ class Projected(InputMap):
         projection = (drawn / sqrt(place.in_features)).to(
             place.factory["device"], place.factory["dtype"] or torch.get_default_dtype()
         )
-        return ProjectedMap(projection, DenseMap(self.num_values, place.out_features, bias=False, **place.factory))
+        return ProjectedMap(projection, DenseMap(self.num_values, place.out_features, **place.factory))
 
     def facts(self) -> MapFacts:
         """Return how many values the dense part reads, as the rank of W."""

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from btrnn.nn.conversion import convert, count, input_weights, is_dense_layer, kind_of, kinds_text, outline
-from btrnn.nn.input_map import InputMap
+from btrnn.nn.input_map import InputMap, check_map
 from btrnn.nn.recurrent import Recurrent
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")  # torch lists them nowhere
@@ -99,7 +99,8 @@ def compress(module: nn.Module, maps: Mapping[str | type[nn.Module], InputMap]) 
 
     Raises:
         ValueError: A key without a layer; or a layer whose sizes its map does not fit, that shares parameters with
-            another, is called through hooks, or is computed from other parameters (pruned or parametrized).
+            another, is called through hooks, is computed from other parameters (pruned or parametrized), or whose
+            weight nn.TransformerEncoderLayer reads past it, unless torch's fast path is off.
 
     Examples:
         >>> from btrnn.nn.input_map import TensorTrain
@@ -172,8 +173,8 @@ def _choose(module: nn.Module, maps: Mapping[str | type[nn.Module], InputMap]) -
         raise ValueError(f"{type(module).__name__} holds no layer that could be replaced: no {kinds_text()}")
     chosen: dict[int, _Choice] = {}
     for key in sorted(maps, key=lambda key: 2 if isinstance(key, type) else int(key not in all_names)):
-        if not isinstance(maps[key], InputMap):
-            raise ValueError(f"maps[{key!r}] must be a map such as BlockTerm(..), got {maps[key]!r}")
+        if not isinstance(check_map(f"maps[{key!r}]", maps[key]), InputMap):
+            raise ValueError(f"maps[{key!r}] must have from_dense, as InputMap has, got {maps[key]!r}")
         fitting = [(layer, names) for layer, names in dense if _fits(key, layer, names)]
         if not fitting:
             what = f" ({key!r} is of type {kind_of(module.get_submodule(key))})" if key in all_names else ""
@@ -214,6 +215,13 @@ def _check(choice: _Choice, module: nn.Module) -> None:
         raise ValueError(f"{choice} is parametrized: call torch.nn.utils.parametrize.remove_parametrizations first")
     own = {id(parameter) for parameter in layer.parameters()}
     everywhere = module.named_parameters(remove_duplicate=False)
+    if torch.backends.mha.get_fastpath_enabled() and any(
+        isinstance(module.get_submodule(name.rpartition(".")[0]), nn.TransformerEncoderLayer) for name in names
+    ):
+        raise ValueError(
+            f"{choice} is part of an nn.TransformerEncoderLayer, which in evaluation reads its weight and never calls "
+            f"it: call torch.backends.mha.set_fastpath_enabled(False) first, wherever the model is used"
+        )
     within = tuple(f"{name}." for name in names)
     shared = [name for name, parameter in everywhere if id(parameter) in own and not name.startswith(within)]
     if shared:

@@ -176,7 +176,7 @@ def _random(tensor: Tensor, ranks: Sequence[int], num_blocks: int, draw: torch.G
     blocks = []
     for _ in range(num_blocks):
         shapes = zip(tensor.shape, ranks, strict=True)
-        normal = [torch.randn(shape, generator=draw, dtype=tensor.dtype) for shape in shapes]
+        normal = [torch.randn(shape, generator=draw, dtype=tensor.dtype, device="cpu") for shape in shapes]
         factors = [_orthonormal(factor.to(tensor.device)) for factor in normal]
         blocks.append(_Block(project(tensor, factors), factors))
         tensor = tensor - blocks[-1].expand()

@@ -155,14 +155,28 @@ class FactorisedLinear(nn.Module):
         """Measure how far W is from another matrix: the Frobenius norm of the difference over that of `weight`.
 
         Of a matrix of zeros it is the norm of the difference.
+
+        Raises:
+            ValueError: The other matrix is not of W's shape.
         """
+        if weight.shape != (self.out_features, self.in_features):
+            raise ValueError(
+                f"{type(self).__name__} stands for a weight of shape ({self.out_features}, {self.in_features}), "
+                f"got one of {tuple(weight.shape)}"
+            )
         dense = weight.double()
         difference, norm = float((self.to_dense().double() - dense).norm()), float(dense.norm())
         return difference / norm if norm else difference
 
     @torch.no_grad()
     def fill(self, values: Sequence[Tensor], bias: Tensor | None) -> None:
-        """Copy numbers into the weights, and into the bias if there is one."""
+        """Copy numbers into the weights, and into the bias if there is one.
+
+        Raises:
+            ValueError: The bias is not of W's rows.
+        """
+        if bias is not None and bias.shape != (self.out_features,):
+            raise ValueError(f"the bias must have the shape ({self.out_features},), got {tuple(bias.shape)}")
         for parameter, value in zip(self.weights(), values, strict=True):
             parameter.copy_(value)
         if self.bias is not None and bias is not None:

@@ -117,13 +117,25 @@ class InputMap(Protocol):
         return MapFacts()
 
 
+def check_map(name: str, value: Any) -> InputMap:
+    """Return a map as it is.
+
+    Raises:
+        ValueError: It is none: something without `build`, or a class in place of an object.
+    """
+    if isinstance(value, type) or not hasattr(value, "build"):
+        raise ValueError(f"{name} must be a map such as BlockTerm(..), got {value!r}")
+    known: InputMap = value
+    return known
+
+
 @dataclass(frozen=True)
 class Dense(InputMap):
     """One dense matrix, as in nn.LSTM."""
 
     def build(self, place: MapPlace) -> nn.Module:
         """Make a matrix of as many rows as the gates have numbers."""
-        return DenseMap(place.in_features, place.out_features, bias=False, **place.factory)
+        return DenseMap(place.in_features, place.out_features, **place.factory)
 
 
 @dataclass(frozen=True)
@@ -261,8 +273,29 @@ class BlockTerm(FactorisedMap):
 DENSE = Dense()
 
 
-class DenseMap(nn.Linear):
-    """nn.Linear without a bias, by the faster of torch's matrix products."""
+class DenseMap(nn.Module):
+    """A dense W without a bias, by the faster of torch's matrix products.
+
+    It is no nn.Linear: what a network does to all of these, as drawing them anew, is not meant for a layer's W.
+
+    Args:
+        in_features: Columns of W.
+        out_features: Its rows.
+        device: Of W.
+        dtype: Of W.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw W anew, as nn.Linear."""
@@ -273,3 +306,7 @@ class DenseMap(nn.Linear):
         """Compute W x for every vector of `x`."""
         rows = x.reshape(-1, self.in_features)
         return matmul(rows, self.weight.t()).reshape(*x.shape[:-1], self.out_features)
+
+    def extra_repr(self) -> str:
+        """Describe the map as W's two sizes."""
+        return f"in_features={self.in_features}, out_features={self.out_features}"

@@ -75,7 +75,7 @@ class LowRankLinear(FactorisedLinear):
             The map; `relative_error(weight)` says how close it is.
 
         Raises:
-            ValueError: W holds NaN or infinity, or the rank is below 1.
+            ValueError: W is no matrix of real numbers, holds NaN or infinity, or the rank is below 1.
 
         Examples:
             >>> weight = torch.outer(torch.arange(4.0), torch.ones(3))
@@ -84,6 +84,8 @@ class LowRankLinear(FactorisedLinear):
             (7, True)
         """
         check_count("rank", rank)
+        if weight.dim() != 2:
+            raise ValueError(f"the weight must have the shape (out_features, in_features), got {tuple(weight.shape)}")
         out_features, in_features = weight.shape
         check_weight(weight, (in_features,), (out_features,))
         left, scales, right = torch.linalg.svd(weight.detach().double(), full_matrices=False)

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils._pytree import _register_namedtuple
 
 from btrnn.complexity import check_count, one_or_more_ranks
 from btrnn.nn.input_map import DENSE, BlockTerm, InputMap, TensorTrain
@@ -36,7 +37,8 @@ class LSTMState(NamedTuple):
     cell: Tensor
 
 
-torch.serialization.add_safe_globals([LSTMState])  # a saved state loads as nn.LSTM's pair of tensors does
+torch.serialization.add_safe_globals([LSTMState])  # a saved state loads by torch.load once this module is imported
+_register_namedtuple(LSTMState, serialized_type_name="btrnn.nn.lstm.LSTMState")  # as torch.export.save asks for
 
 
 class LSTMOptions(RecurrentOptions, total=False):

@@ -42,11 +42,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from btrnn.nn.factorised import FactorisedLinear
+from btrnn.nn.input_map import DenseMap
 from btrnn.nn.recurrent import Recurrent
 
 ORDINARY_FAN_IN = 256  # of the layer that a rate is meant for: the hidden size of the paper's networks
-_MATRICES = (nn.Linear, nn.RNNBase, nn.RNNCellBase, nn.Conv1d, nn.Conv2d, nn.Conv3d, Recurrent)
-_MATRIX_NAME = re.compile(r"weight(_(ih|hh|hr))?(_l\d+(_reverse)?)?")
+_DENSE = (nn.Linear, DenseMap, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, Recurrent)
+_MATRICES = (*_DENSE, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_MATRIX_NAME = re.compile(r"(in_proj_|[qkv]_proj_)?weight(_(ih|hh|hr))?(_l\d+(_reverse)?)?")
 
 
 class _Multiple(NamedTuple):
@@ -60,9 +62,9 @@ def parameter_groups(model: nn.Module, lr: float, *, fan_in: int = ORDINARY_FAN_
     """Return parameter groups in which one step moves the output of every layer as far.
 
     The rule, its source and what is ours stand at the top of this module. It is applied to the matrices of nn.Linear,
-    of convolutions, of torch's recurrent layers and this library's, and to every factorised map; biases, norms,
-    embeddings and all other parameters keep `lr`. The rates of factors follow from the numbers that they have, so call
-    it after the initialisation, `from_dense` or `load_state_dict`.
+    of convolutions (not transposed ones), of attention, of torch's recurrent layers and this library's, and to every
+    factorised map; biases, norms, embeddings and all other parameters keep `lr`. The rates of factors follow from the
+    numbers that they have, so call it after the initialisation, `from_dense` or `load_state_dict`.
 
     Args:
         model: A layer or a whole network; parametrised, pruned or compiled ones too.
@@ -105,8 +107,9 @@ def _multiples(path: str, module: nn.Module, fan_in: int) -> Iterator[tuple[nn.M
         parametrised: Any = getattr(module, "parametrizations", ())
         names = dict.fromkeys([*(name.removesuffix("_orig") for name in module._parameters), *parametrised])
         for name in filter(_MATRIX_NAME.fullmatch, names):
-            tensor: Tensor = getattr(module, name)
-            yield module, name, _Multiple(fan_in / tensor[0].numel())
+            tensor: Tensor | None = getattr(module, name)
+            if tensor is not None:  # attention has one matrix for queries, keys and values, or three
+                yield module, name, _Multiple(fan_in / tensor[0].numel())
 
 
 @torch.no_grad()

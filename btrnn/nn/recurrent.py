@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.input_map import InputMap
 from btrnn.nn.stack import RecurrentInit, RecurrentStack, States
 from btrnn.ops.dispatch import check_dtype, is_tracing
@@ -88,7 +89,12 @@ class Recurrent(RecurrentStack):
 
     def _any_parameter(self) -> Tensor:
         """Return a tensor of the type that all parameters have."""
-        return self._hidden_weight(0) if self._has_dense_hidden_map else next(self.hidden_maps.parameters())
+        if self._has_dense_hidden_map:
+            return self._hidden_weight(0)
+        hidden_map = self.hidden_maps[0]
+        if isinstance(hidden_map, FactorisedLinear):  # asked itself: a replica of nn.DataParallel lists no parameters
+            return hidden_map.weights()[0]
+        return next(hidden_map.parameters())
 
     def _check_input(self, data: Tensor, layout: str, dims: tuple[int, ...]) -> None:
         name = type(self).__name__

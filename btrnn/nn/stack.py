@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from btrnn.complexity import check_count
 from btrnn.nn.checks import check_choice, check_probability
-from btrnn.nn.input_map import DENSE, Dense, Factory, InputMap, MapPlace
+from btrnn.nn.input_map import DENSE, Dense, Factory, InputMap, MapPlace, check_map
 from btrnn.nn.parameters import NumberedParameters, accept_other_keys, dense_weight, reset
 from btrnn.ops import shared_batch
 from btrnn.ops.steps import ActivationName, Steps
@@ -67,7 +67,7 @@ class RecurrentStack(nn.Module):
         self.recurrent_init = check_choice("recurrent_init", recurrent_init, ("uniform", "orthogonal"))
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.num_directions = 2 if bidirectional else 1
-        self.input_map, self.hidden_map = input_map, hidden_map
+        self.input_map, self.hidden_map = check_map("input_map", input_map), check_map("hidden_map", hidden_map)
         if recurrent_init == "orthogonal" and not self._has_dense_hidden_map:
             raise ValueError(f"recurrent_init='orthogonal' draws a dense U, but hidden_map is {hidden_map}")
         factory: Factory = {"device": device, "dtype": dtype}

@@ -136,7 +136,9 @@ def tensor_ring(
     best, least = _improve(tensor, _singular_cores(tensor, ranks), max_sweeps)
     draw = torch.Generator().manual_seed(0)
     for _ in range(num_starts - 1):
-        normal = [torch.randn(shape, generator=draw, dtype=torch.float64) for shape in _shapes(tensor, ranks)]
+        normal = [
+            torch.randn(shape, generator=draw, dtype=torch.float64, device="cpu") for shape in _shapes(tensor, ranks)
+        ]
         cores, error = _improve(tensor, [core.to(tensor.device) for core in normal], max_sweeps)
         if error < least:
             best, least = cores, error

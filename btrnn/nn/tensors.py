@@ -30,8 +30,10 @@ def check_weight(weight: Tensor, in_modes: Sequence[int], out_modes: Sequence[in
     """Check that W can be read in these modes.
 
     Raises:
-        ValueError: The modes do not multiply to W's shape, or W holds NaN or infinity.
+        ValueError: The modes do not multiply to W's shape, or W does not hold real numbers, or NaN or infinity.
     """
+    if not weight.is_floating_point():
+        raise ValueError(f"the weight must hold real numbers, as of torch.float32, got {weight.dtype}")
     if weight.shape != (prod(out_modes), prod(in_modes)):
         raise ValueError(
             f"out_modes {tuple(out_modes)} and in_modes {tuple(in_modes)} stand for a weight of shape "

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from btrnn.ops import native
-from btrnn.ops.dispatch import is_eager
+from btrnn.ops.dispatch import is_autocasting, is_eager
 from btrnn.ops.matmul import matmul
 from btrnn.ops.native.stages import Chain, run_stages
 from btrnn.ops.plan import make_plan
@@ -91,7 +91,7 @@ def plan_for(network: TensorNetwork, batch_size: int, x: Tensor, operands: Seque
     """Choose the plan for this many rows of the kind of `x`; native where `native.serves` them."""
     training = torch.is_grad_enabled() and any(operand.requires_grad for operand in operands)
     served, kind = native.serves(x, operands), x.device.type
-    itemsize = torch.get_autocast_dtype(kind).itemsize if torch.is_autocast_enabled(kind) else x.element_size()
+    itemsize = torch.get_autocast_dtype(kind).itemsize if is_autocasting(kind) else x.element_size()
     return make_plan(network, batch_size, itemsize, training=training, native=served, device=kind)
 
 

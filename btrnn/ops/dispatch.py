@@ -37,11 +37,16 @@ def is_eager(*tensors: Tensor) -> bool:
         or transforms_are_active()
         or dispatch_modes_are_active()
         or tensors[0].is_meta
-        or torch.is_autocast_enabled(tensors[0].device.type)
+        or is_autocasting(tensors[0].device.type)
         or any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors)
         or any(is_batched(tensor) for tensor in tensors)
         or any(unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
     )
+
+
+def is_autocasting(device: str) -> bool:
+    """Return whether autocast is on for a kind of device, as torch names it; of "meta" torch cannot be asked."""
+    return device != "meta" and torch.is_autocast_enabled(device)
 
 
 def is_tracing() -> bool:
@@ -63,7 +68,7 @@ def check_dtype(layer: str, x: Tensor, parameter: Tensor, name: str = "an input"
     """
     if not isinstance(x, Tensor):
         raise ValueError(f"{layer} takes {name} that is a tensor, got {type(x).__name__}")
-    if x.dtype != parameter.dtype and not torch.is_autocast_enabled(x.device.type):
+    if x.dtype != parameter.dtype and not is_autocasting(x.device.type):
         raise ValueError(
             f"{layer} has parameters of {parameter.dtype} and takes {name} of that type, got {x.dtype}: convert the "
             f"tensor by .to({parameter.dtype})" + (f", or the layer by .to({x.dtype})" * x.dtype.is_floating_point)

@@ -24,7 +24,7 @@ from btrnn.ops.stages import BATCH, Axes, Form, Plan, Stage, TensorNetwork, make
 
 Maker = Callable[[TensorNetwork, int, int, bool], Plan]
 
-WIDTH = 16  # ways to absorb as many operands from which the search for a GPU goes on, the cheapest
+WIDTH = 16  # From so many ways to absorb as many operands, the cheapest, a search goes on: of all there are 2^d.
 
 
 def _is_searched(network: TensorNetwork, before: Axes, absorbed: frozenset[int], group: frozenset[int]) -> bool:
@@ -133,7 +133,7 @@ def batched_plan(network: TensorNetwork, batch_size: int, itemsize: int, trainin
         return gpu_cost(network, stage, batch_size, itemsize, training)
 
     start = (BATCH, *network.in_axes)
-    cost, stages = _cheapest_stages(network, start, possible, cost_of, lambda stage: stage.form, WIDTH)
+    cost, stages = _cheapest_stages(network, start, possible, cost_of, lambda stage: stage.form)
     return Plan(network, batch_size, "batched", 0, tuple(with_recipe(network, stage) for stage in stages), cost)
 
 
@@ -149,9 +149,8 @@ def _cheapest_stages(
     possible: Callable[[Axes, frozenset[int]], Iterator[Stage]],
     cost_of: Callable[[Stage], float],
     kept: Callable[[Stage], str],
-    width: int | None = None,
 ) -> tuple[float, tuple[Stage, ...]]:
-    """Search the cheapest stages that absorb all operands.
+    """Search the cheapest stages that absorb all operands, going on from the `WIDTH` cheapest ways to so many of them.
 
     Args:
         network: What is contracted.
@@ -159,14 +158,11 @@ def _cheapest_stages(
         possible: From the axes of the running tensor and the absorbed operands to the stages that may come next.
         cost_of: What a stage costs.
         kept: From a stage to what of it later costs depend on: the search goes on from the cheapest way to each.
-        width: From how many ways, the cheapest, to absorb as many operands it goes on; None for all.
     """
     ways: dict[tuple[frozenset[int], str], tuple[float, tuple[Stage, ...]]] = {(frozenset(), ""): (0.0, ())}
     for size in range(len(network.operands)):
         begun = [way for way in ways.items() if len(way[0][0]) == size]
-        if width:
-            begun = sorted(begun, key=lambda way: way[1][0])[:width]
-        for (absorbed, _), (cost, stages) in begun:
+        for (absorbed, _), (cost, stages) in sorted(begun, key=lambda way: way[1][0])[:WIDTH]:
             for stage in possible(stages[-1].after if stages else start, absorbed):
                 total = cost + cost_of(stage)
                 reached = (absorbed.union(stage.operands), kept(stage))
@@ -191,7 +187,8 @@ def cheapest_native_plan(network: TensorNetwork, batch_size: int, itemsize: int,
         # The cheapest by what is absorbed, and by the last form: it decides the layout for what follows.
         ways = {(frozenset[int](), ""): _Way(0.0, 0, ())}
         for size in range(len(allowed)):
-            for (absorbed, _), way in [way for way in ways.items() if len(way[0][0]) == size]:
+            begun = [found for found in ways.items() if len(found[0][0]) == size]
+            for (absorbed, _), way in sorted(begun, key=lambda found: found[1].cost)[:WIDTH]:
                 before = way.stages[-1].after if way.stages else network.in_axes[tile_modes:]
                 for stage in possible_stages(network, before, absorbed, allowed, "native"):
                     cost = way.cost + native_cost(network, stage, itemsize, training, first=not way.stages)
