@@ -59,7 +59,7 @@ class View:
         schema = self.schema
         if self.summary[schema.main].notna().any():
             return schema
-        label = f"validation {schema.monitor.replace('_', ' ')}"
+        label = f"validation {schema.monitor.replace('nll_bound', 'NLL bound')}"
         return replace(schema, main=f"val/{schema.monitor}", label=label, form=".3f", times=1)
 
     @cached_property
