@@ -6,7 +6,8 @@ of the mean over the image's cells.
 Its captions are the likeliest word at each step, or come of a search over several captions at once. A caption is a row
 of words that ends with <eos>; after `max_length` words it must end. <pad>, <bos> and <unk> are never said. The score of
 a caption is its log-probability, <eos> included, divided by its length (<eos> included) to a power, as longer captions
-are less likely just by their length (Wu et al., 2016, without their constants).
+are less likely just by their length (Wu et al., 2016, without their constants); the experiments use the power 0, the
+log-probability itself, as Show and Tell.
 """
 
 from typing import NamedTuple

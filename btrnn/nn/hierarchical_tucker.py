@@ -28,7 +28,7 @@ class HTLinear(FactorisedLinear):
     Args:
         in_modes: I_1 .. I_d, at least two; their product is `in_features`.
         out_modes: J_1 .. J_d; their product is `out_features`.
-        ht_rank: The rank of every node that has children, but of the root, which has none.
+        ht_rank: The rank of every node that has children, except the root, whose rank is 1.
         leaf_rank: The rank of the leaves; `ht_rank` if None.
         bias, device, dtype: As in nn.Linear.
 

@@ -1,10 +1,10 @@
 """W as a sum of Kronecker products of small matrices, which is also the canonical polyadic form over paired modes.
 
-    W = sum_n A_n^(1) (x) A_n^(2) (x) .. (x) A_n^(d),    W[j, i] = sum_n A_n^(1)[i_1, j_1] .. A_n^(d)[i_d, j_d]
+    W = sum_n B_n^(1) (x) B_n^(2) (x) .. (x) B_n^(d),    W[j, i] = sum_n A_n^(1)[i_1, j_1] .. A_n^(d)[i_d, j_d]
 
-With features read row-major, the Kronecker product of matrices (J_k, I_k) has exactly the entries of the outer product
-over the pairs of modes (i_k, j_k). So one class does the arithmetic of both, in the words of each field: R, the
-CP-rank, or N terms.
+with B the transpose of A, (J_k, I_k). With features read row-major, the Kronecker product of the B has exactly the
+entries of the outer product of the A over the pairs of modes (i_k, j_k). So one class does the arithmetic of both, in
+the words of each field: R, the CP-rank, or N terms.
 """
 
 from collections.abc import Sequence

@@ -6,9 +6,9 @@ of shape I_1 x ... x I_d, row-major: i = ((i_1 I_2 + i_2) I_3 + ...); the output
     block-term    W[j, i] = sum_n sum_{r_1 .. r_d} G_n[r_1, .., r_d] A_n^(1)[i_1, j_1, r_1] ... A_n^(d)[i_d, j_d, r_d]
     tensor train  W[j, i] = sum_{r_1 .. r_{d-1}} C^(1)[1, i_1, j_1, r_1] ... C^(d)[r_{d-1}, i_d, j_d, 1]
 
-with core tensors G_n and factors A_n^(k) (Ye et al., CVPR 2018, equations 3 and 4), or TT-cores C^(k) (Novikov et al.,
-NeurIPS 2015). W x is computed from the factors by `btrnn.ops.contraction.apply_map`; W itself is built by `to_dense()`,
-and for a product only where that is cheaper.
+with core tensors G_n and factors A_n^(k) (Ye et al., CVPR 2018, equation 4 of their poster), or TT-cores C^(k) (Novikov
+et al., NeurIPS 2015). W x is computed from the factors by `btrnn.ops.contraction.apply_map`; W itself is built by
+`to_dense()`, and for a product only where that is cheaper.
 """
 
 from collections.abc import Sequence

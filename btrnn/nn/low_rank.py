@@ -1,4 +1,4 @@
-"""W as the product of two thin matrices, W = U V: the map, its object and its LSTM."""
+"""W as the product of two thin matrices, W = L R: the map, its object and its LSTM."""
 
 from dataclasses import dataclass
 from typing import Unpack
@@ -15,7 +15,7 @@ from btrnn.nn.tensors import check_weight, resize, share_scale
 
 
 class LowRankLinear(FactorisedLinear):
-    """A linear map whose weight has at most a given rank, W = U V (Sainath et al., 2013; Kuchaiev and Ginsburg, 2017).
+    """A linear map whose weight has at most a given rank, W = L R (Sainath et al., 2013; Kuchaiev and Ginsburg, 2017).
 
     Args:
         in_features: I.
@@ -25,8 +25,8 @@ class LowRankLinear(FactorisedLinear):
         device, dtype: Of the parameters.
 
     Attributes:
-        left: U, (J, r).
-        right: V, (r, I).
+        left: L, (J, r).
+        right: R, (r, I).
 
     Raises:
         ValueError: A size or the rank is below 1.
@@ -93,7 +93,7 @@ class LowRankLinear(FactorisedLinear):
         return filled(cls, weight, bias, values, in_features, out_features, rank=rank)
 
     def weights(self) -> list[Tensor]:
-        """Return U and V."""
+        """Return L and R."""
         return [self.left, self.right]
 
 

@@ -1,6 +1,6 @@
 r"""LSTM layers that differ in one thing: the map from the input to the gates.
 
-The cell (Ye et al., CVPR 2018, equations 1 and 2; gate order i, f, g, o as in nn.LSTM):
+The cell (Ye et al., CVPR 2018; gate order i, f, g, o as in nn.LSTM):
 
     (i', f', g', o') = W x_t + U h_{t-1} + b
     c_t = sigmoid(f') * c_{t-1} + sigmoid(i') * tanh(g')

@@ -2,7 +2,8 @@
 
     W[j, i] = trace(A_1[i_1] .. A_m[i_m] B_1[j_1] .. B_n[j_n])
 
-with a matrix A_k[i_k] (r_k, r_{k+1}) for each index of each mode, the ring closed by r_0 (Pan et al., AAAI 2019).
+with matrices A_k[i_k] (r_{k-1}, r_k) and B_k[j_k] (r_{m+k-1}, r_{m+k}) for each index of each mode, the ring closed by
+r_{m+n} = r_0 (Pan et al., AAAI 2019).
 """
 
 from collections.abc import Sequence
@@ -34,8 +35,8 @@ class TRLinear(FactorisedLinear):
         bias, device, dtype: As in nn.Linear.
 
     Attributes:
-        cores: The cores of the input modes (r_k, I_k, r_{k+1}), then those of the output modes (r_k, J_k, r_{k+1}),
-            with r_0 again behind the last.
+        cores: The cores A_k (r_{k-1}, I_k, r_k) of the input modes, then B_k (r_{m+k-1}, J_k, r_{m+k}) of the output
+            modes, with r_0 again behind the last.
         order: m.
 
     Raises:
@@ -120,7 +121,7 @@ def tensor_ring(
         max_sweeps: Of each; it ends earlier where a sweep takes away less than 1e-4 of the error.
 
     Returns:
-        The cores (r_k, n_k, r_{k+1}) of the input modes and the output modes, of float64.
+        The cores A_k (r_{k-1}, I_k, r_k) and B_k (r_{m+k-1}, J_k, r_{m+k}), of float64.
 
     Raises:
         ValueError: The modes do not multiply to W's shape, or the ranks do not fit the modes.

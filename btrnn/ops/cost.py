@@ -1,7 +1,7 @@
 """What a plan costs: arithmetic, bytes to and from memory, and calls, in the time of one multiply or add. No torch.
 
-It knows nothing of the machine at hand, so that the same shapes give the same plan everywhere, and a resumed run the
-same bits.
+Of the machine at hand it knows the width of the processor's vectors, and measures nothing, so that the same shapes have
+the same plan on the same kind of machine, and a resumed run the same bits.
 """
 
 from typing import NamedTuple

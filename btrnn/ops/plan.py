@@ -5,7 +5,7 @@ the small tensors are multiplied with one another into a matrix M, and the runni
 and the grouping decide whether the layer is faster or slower than the dense one; merging all of them into one matrix is
 the dense product. There are four ways to carry out a plan:
 
-    native   the first stages in a kernel that keeps a tile of x in the cache (native/stages.cpp), the last in torch
+    native   all stages, or all but the last, in a kernel that keeps a tile of x in the cache (native/stages.cpp)
     torch    one matrix product of torch a stage and block
     batched  one matrix product of torch a stage, for all blocks: a GPU waits for calls more than it computes
     dense    W is built, then W x
