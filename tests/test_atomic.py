@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from btrnn.engine.weights import epoch_of, read_state, save_whole, write_state
-from btrnn.storage.atomic import replace_file, replacing
+from btrnn.storage.atomic import move_file, replace_file, replacing
 
 
 def refuse(*_):
@@ -26,6 +26,23 @@ def test_a_file_is_on_disk_before_it_has_its_name_and_the_name_before_the_call_e
     assert content.endswith(".part")
     assert folder == path.parent.name
     assert path.read_text() == "content"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_moved_is_on_disk_before_and_its_new_name_after(tmp_path, monkeypatch, kind):
+    order, old, new = [], tmp_path / "old", tmp_path / "there" / "new"
+    new.parent.mkdir()
+    if kind == "file":
+        old.write_text("content")
+    else:
+        old.mkdir()
+        (old / "part").write_text("content")
+    monkeypatch.setattr(os, "sync", lambda: order.append(("all", new.exists())))
+    monkeypatch.setattr(
+        os, "fsync", lambda found: order.append((Path(f"/proc/self/fd/{found}").readlink().name, new.exists()))
+    )
+    move_file(old, new)
+    assert order == [("old" if kind == "file" else "all", False), ("there", True)]
 
 
 def test_a_refused_write_leaves_the_old_file_and_names_it(tmp_path, monkeypatch):

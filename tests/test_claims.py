@@ -489,6 +489,14 @@ def test_seeds_that_only_one_model_has_are_not_paired():
         paired_difference(pd.concat([first, first]), second, "m")
 
 
+def test_what_single_precision_rounds_away_is_no_difference():
+    seeds, values = [0, 1, 2], np.array([1 / 3, 2 / 7, 5 / 9])
+    rounded, exact = (pd.DataFrame({"seed": seeds, "m": part}) for part in (values.astype(np.float32), values))
+    exact["m"] = rounded["m"].astype(float) - 6e-8  # the same shift for all: without rounding, a certain difference
+    found = paired_difference(rounded.astype({"m": float}), exact, "m")
+    assert (found.mean, found.sd) == (0, 0)
+
+
 # ---- efficiency
 
 

@@ -1,10 +1,16 @@
 """How the scripts end."""
 
 import errno
+import os
+import subprocess
+import sys
+import time
 
 import pytest
 
 from btrnn.engine.command import exit_status, explain
+
+from .conftest import ROOT
 
 
 def raises(error: BaseException) -> None:
@@ -38,6 +44,25 @@ def test_whole_tracebacks_come_when_they_are_asked_for(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(OSError, match="no such file"):
         exit_status(lambda: raises(FileNotFoundError("no such file: x")), OSError)
+
+
+def test_a_script_that_is_run_ends_with_the_one_that_runs_it(tmp_path):
+    child, said = tmp_path / "child.py", tmp_path / "pid"
+    child.write_text(f"""
+import os, time
+from pathlib import Path
+Path({str(said)!r}).write_text(f"{{os.getpid()}}\\n")
+time.sleep(60)
+""")
+    work = f"from pathlib import Path; from btrnn.engine.command import run_script; run_script(Path({str(child)!r}))"
+    parent = subprocess.Popen([sys.executable, "-c", work], cwd=ROOT)
+    deadline = time.monotonic() + 30
+    while not (said.exists() and said.read_text().endswith("\n")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parent.terminate()
+    assert parent.wait(30) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(said.read_text()), 0)
 
 
 def test_done_work_ends_with_zero_and_a_defect_with_its_traceback():

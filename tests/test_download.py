@@ -13,6 +13,7 @@ import sys
 import tarfile
 import threading
 import time
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -541,6 +542,18 @@ def test_another_file_than_the_published_one_is_not_kept(server: Server, tmp_pat
 def test_what_another_could_send_in_the_servers_place_is_not_fetched(tmp_path: Path, url: str) -> None:
     with pytest.raises(DownloadError, match=f"{url} is not fetched: only https"):
         download(url, tmp_path / "file")
+
+
+def test_where_a_server_leads_elsewhere_without_https_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answer(io.BytesIO):
+        url, status, headers = "http://elsewhere.example/file", 200, {"Content-Length": "7"}
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Answer(b"content"))
+    with pytest.raises(DownloadError, match=r"http://elsewhere\.example/file is not fetched: only https"):
+        download("https://example.org/file", tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_an_address_holds_of_secrets_is_not_said(tmp_path: Path) -> None:

@@ -90,6 +90,19 @@ def test_features_are_made_once_and_go_on_after_a_stop(tmp_path: Path, cache: Fr
     assert network.calls == 9
 
 
+def test_features_that_are_made_anew_and_stopped_at_once_are_not_taken_for_finished(
+    tmp_path: Path, cache: FrameCache, network: Corners
+) -> None:
+    arguments = (cache, tmp_path / "cache", "efficientnet_lite0", 1)
+    before = np.array(features.encode_frames(*arguments))
+    (array,) = (tmp_path / "cache").glob("efficientnet_lite0*.npy")
+    array.write_bytes(array.read_bytes()[:100])
+    network.stop_at = network.calls + 1
+    with pytest.raises(KeyboardInterrupt):
+        features.encode_frames(*arguments)
+    assert np.array_equal(features.encode_frames(*arguments), before)
+
+
 @pytest.mark.parametrize("damage", ["clips", "array", "index", "rows"])
 def test_features_of_other_frames_and_damaged_ones_are_made_anew(
     tmp_path: Path, cache: FrameCache, network: Corners, damage: str, caplog: pytest.LogCaptureFixture

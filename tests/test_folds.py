@@ -1,5 +1,7 @@
 """Folds of groups, and frames and pixels out of order: from the split of a table to the rows that are compared."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,6 +210,15 @@ def test_a_run_of_an_older_version_goes_on(videos: Path, make_config: Callable[.
     for path in (floor for floor in experiment_dir.iterdir() if floor.name != config.name):
         floor = read_run(path / "seed0").runs.iloc[0]
         assert (floor["num_groups"], floor["frame_order"], floor["num_test"]) == (55, "time", 11)
+    fewer = experiment_dir / f"{config.name},data.num_clips=44"  # floors of all clips do not stand for these
+    shutil.copytree(experiment_dir / config.name, fewer)
+    summary_path = fewer / "seed0" / "summary.json"
+    summary_path.write_text(json.dumps(json.loads(summary_path.read_text()) | {"name": fewer.name}))
+    before = {path.name for path in experiment_dir.iterdir()}
+    add_baseline(experiment_dir)
+    added = {path.name for path in experiment_dir.iterdir()} - before
+    assert len(added) == 2
+    assert all(name.endswith(",data.num_clips=44") for name in added)
     saved = Path(config.run_dir) / "config.yaml"
     lines = saved.read_text().splitlines()
     later = ("  fold:", "  num_train:", "  frame_order:", "  pixel_order:", "  passes:")

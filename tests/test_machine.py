@@ -5,6 +5,7 @@ import sys
 
 import torch
 
+from btrnn.engine import machine
 from btrnn.engine.machine import git_state, peak_memory_mib, provenance, start_memory_anew
 
 from .conftest import ROOT
@@ -29,6 +30,15 @@ def test_git_state_names_the_commit():
     state = git_state()
     assert state["git_commit"] == head.stdout.strip()
     assert isinstance(state["git_dirty"], bool)
+
+
+def test_git_state_is_not_that_of_a_project_around(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *author, "commit", "-q", "--allow-empty", "-m", "x"], cwd=tmp_path, check=True)
+    (tmp_path / "machine.py").write_text("")  # as below a virtual environment: there, but not kept by git
+    monkeypatch.setattr(machine, "_HERE", tmp_path / "machine.py")
+    assert git_state.__wrapped__() == {"git_commit": None, "git_dirty": None}
 
 
 def test_the_command_can_be_given_again_on_another_machine(monkeypatch):

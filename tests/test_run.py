@@ -444,14 +444,15 @@ def test_a_run_goes_on_offline_where_wandb_refuses_and_without_it_where_that_fai
     assert ("logger=none" in caplog.text) == (len(refused) == 2)
 
 
-def test_a_run_is_not_lost_where_wandb_fails_at_its_end(make_config, monkeypatch, caplog):
-    def broken():
+@pytest.mark.parametrize("place", ["finish", "plot.confusion_matrix"])
+def test_a_run_is_not_lost_where_wandb_fails_at_its_end(make_config, monkeypatch, caplog, place):
+    def broken(*_, **__):
         raise HandleAbandonedError("the service has gone")
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     config = make_config("logger=wandb", "scale.video.max_epochs=1", "+trainer.limit_train_batches=2")
     finish = wandb.finish
-    monkeypatch.setattr(wandb, "finish", broken)
+    monkeypatch.setattr(f"wandb.{place}", broken)
     summary = run.train(config)
     finish()
     assert json.loads((Path(config.run_dir) / "summary.json").read_text()) == summary

@@ -209,11 +209,15 @@ def test_the_export_names_what_is_missing(tmp_path):
 
 
 def test_folders_move_and_nothing_else_does():
+    data = {"root": "mnist", "cache_dir": "mnist/cache", "source": "mnist"}
     config = DictConfig(
-        {"data_dir": "/x/data", "results_dir": "/x", "a": {"b": ["/x/data/cache", "/x/database"]}, "c": "/xy", "d": 3}
+        {"data_dir": "mnist", "results_dir": "runs", "data": data, "start": "runs/draw/lstm/seed0", "run_dir": "runs/a"}
     )
-    there = moved(config, data_dir="data", results_dir="results")
-    assert there == {
-        **{"data_dir": "data", "results_dir": "results", "c": "/xy", "d": 3},
-        "a": {"b": ["data/cache", "results/database"]},
+    assert moved(config, data_dir="/there", results_dir="results") == {
+        **{"data_dir": "/there", "results_dir": "results", "start": "runs/draw/lstm/seed0", "run_dir": "results/a"},
+        "data": {"root": "/there", "cache_dir": "/there/cache", "source": "mnist"},
+    }
+    config = DictConfig({"data_dir": "/x/data", "results_dir": "/x", "a": [{"root": "/x/database"}], "files": "/xy"})
+    assert moved(config, data_dir="data", results_dir="results") == {
+        **{"data_dir": "data", "results_dir": "results", "a": [{"root": "results/database"}], "files": "/xy"}
     }

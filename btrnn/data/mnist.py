@@ -18,7 +18,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from btrnn.data import BINARY_STREAM, generator
 from btrnn.data.fetch import folder_to_unpack_in
 from btrnn.data.module import DataModule, Item
-from btrnn.storage.atomic import move_file, replace_file
+from btrnn.storage.atomic import locked, move_file, replace_file
 
 Source = Literal["mnist", "mnist_5k", "fashion_mnist"]
 Binarization = Literal["stochastic", "static"]
@@ -197,11 +197,14 @@ class MNIST(DataModule):
     def prepare_data(self) -> None:
         """Take Fashion-MNIST from Debian's package where that is installed and nothing else is there."""
         folder = self.root / FOLDERS.get(self.source, "")
-        if self.source == "fashion_mnist" and not folder.is_dir() and DEBIAN_FASHION.is_dir():
-            copying = folder.with_name(f"{folder.name}.copying")
-            with folder_to_unpack_in(copying):
-                shutil.copytree(DEBIAN_FASHION, copying, dirs_exist_ok=True)
-                move_file(copying, folder)
+        if self.source != "fashion_mnist" or folder.is_dir() or not DEBIAN_FASHION.is_dir():
+            return
+        copying = folder.with_name(f"{folder.name}.copying")
+        with locked(folder.parent):
+            if not folder.is_dir():  # another process may have copied it meanwhile
+                with folder_to_unpack_in(copying):
+                    shutil.copytree(DEBIAN_FASHION, copying, dirs_exist_ok=True)
+                    move_file(copying, folder)
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  (Lightning passes it)
         """Read the images, once."""

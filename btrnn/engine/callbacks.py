@@ -5,7 +5,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -244,13 +244,18 @@ def logged(config: DictConfig) -> Iterator[WandbLogger | None]:
                 wandb.finish()
 
 
-def tell(logger: WandbLogger | None, summary: dict[str, Any], media: dict[str, Any]) -> None:
-    """Send W&B what came out of a run, which is kept whatever becomes of that; nothing without a logger."""
+def tell(
+    logger: WandbLogger | None, summary: dict[str, Any], media: Callable[[], dict[str, Any]] | None = None
+) -> None:
+    """Send W&B what came out of a run, which is kept whatever becomes of that; nothing without a logger.
+
+    `media` makes tables and pictures, by what W&B has for that: where it fails, the run is kept too.
+    """
     if logger is not None:
         with _whatever_wandb_does():
             logger.experiment.summary.update(summary)
-            if media:
-                logger.experiment.log(media)
+            if media is not None:
+                logger.experiment.log(media())
 
 
 @contextmanager

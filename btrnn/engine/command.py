@@ -99,12 +99,17 @@ def mendable() -> tuple[type[Exception], ...]:
 
 
 def run_script(path: Path, *arguments: str) -> None:
-    """Run a script in a process of its own, and leave with its exit status if it fails; Ctrl-C is left to it."""
+    """Run a script in a process of its own, and leave with its exit status if it fails.
+
+    Ctrl-C is left to it, which the terminal tells as well; SIGTERM is passed on, so that it does not go on alone.
+    """
     process = subprocess.Popen([sys.executable, str(path), *arguments])
-    before = signal.signal(signal.SIGINT, lambda *_: None)
+    replies = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: process.terminate()}
+    before = {number: signal.signal(number, reply) for number, reply in replies.items()}
     try:
         status = process.wait()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, reply in before.items():
+            signal.signal(number, reply)
     if status:
         sys.exit(status)

@@ -105,7 +105,7 @@ NOT_SCIENCE = (
     *("data.root", "data.cache_dir", "data.on_device", "trainer.enable_progress_bar"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.graph"),
 )
-LATER = {  # what runs of older versions do not say, and did
+LATER_KEYS = {  # what runs of older versions do not say, and did
     "task.scaled": False,
     "task.decay_epochs": None,
     "data.fold": None,
@@ -150,7 +150,7 @@ def _variant() -> str:
 
 def _covers(keys: tuple[str, ...], key: str) -> bool:
     """Return whether `key` is one of `keys`, or stands under one that is excluded as a whole."""
-    return key in keys or key.split(".")[0] in ("logger", "results_dir", "data_dir")
+    return key in keys or key.split(".")[0] == "logger"
 
 
 def check_targets(config: DictConfig) -> None:
@@ -261,7 +261,7 @@ def refuse_other_run(config: DictConfig, saved_path: Path) -> None:
         ConfigError: They differ in something that changes the science, which the message lists, or it is damaged.
     """
     new = science(config)
-    old = {key: value for key, value in LATER.items() if key in new} | science(read_config(saved_path))
+    old = {key: value for key, value in LATER_KEYS.items() if key in new} | science(read_config(saved_path))
     changed = [
         f"{key}: {old.get(key, 'absent')} there, {new.get(key, 'absent')} now"
         for key in sorted(old.keys() | new.keys())

@@ -24,10 +24,11 @@ from sklearn.preprocessing import StandardScaler
 from btrnn.data.module import ClipData
 from btrnn.engine.config import read_config
 from btrnn.engine.machine import git_state
-from btrnn.results.schema import BASELINE, FLOORS, LATER, NEIGHBOUR, Model
+from btrnn.results.schema import BASELINE, FLOORS, LATER_COLUMNS, NEIGHBOUR, Model
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 
+_OTHER_DATA = ("data.num_clips=", "data.num_frames=", "data.sampling=")  # in a run's name: it read others than is usual
 _UNSEEN = ("frame_order", "pixel_order", "start", "precision")  # by any floor
 INVERSE_PENALTIES = tuple(float(f"1e{power}") for power in range(-8, 2))  # C of logistic regression, a decade apart
 _COPIED = (  # of a run's summary that also hold for the baseline on the same data
@@ -41,7 +42,8 @@ _COPIED = (  # of a run's summary that also hold for the baseline on the same da
 def add_baseline(experiment_dir: Path) -> None:
     """Fit the floors on the very splits and frames of an experiment's finished runs.
 
-    Each gets one run folder for each protocol, fold, scaling, scale and seed; those that exist are left. Runs that are
+    Each gets one run folder for each protocol, fold, scaling, scale, choice of clips and frames, and seed; those that
+    exist are left. Runs that are
     controls by what no floor sees, such as the order of frames, add none.
 
     Args:
@@ -50,16 +52,16 @@ def add_baseline(experiment_dir: Path) -> None:
     for path in sorted(experiment_dir.glob("*/seed*/summary.json")):
         summary = read_json(path, RUN_AGAIN)
         fitted = summary["model"] in (floor.name for floor in FLOORS)
-        plain = all(summary.get(key, LATER[key]) == LATER[key] for key in _UNSEEN)
+        plain = all(summary.get(key, LATER_COLUMNS[key]) == LATER_COLUMNS[key] for key in _UNSEEN)
         if fitted or not plain or "test/accuracy" not in summary:
             continue
         fewer = "" if summary.get("train_limit") is None else f"-train{summary['train_limit']}"
         read = "" if summary.get("encoder") is None else f"-{summary['source']}"
         fold = "" if summary.get("fold") is None else f"-fold{summary['fold']}"
+        others = "".join(f",{change}" for change in summary["name"].split(",") if change.startswith(_OTHER_DATA))
         for floor in FLOORS:
-            name = (
-                "-".join([floor.name, summary["protocol"], summary["scaling"], summary["scale"]]) + read + fewer + fold
-            )
+            known = "-".join([floor.name, summary["protocol"], summary["scaling"], summary["scale"]])
+            name = known + read + fewer + fold + others
             run_dir = experiment_dir / name / path.parent.name
             if not (run_dir / "summary.json").exists():
                 common = {key: summary[key] if key in _COPIED else None for key in summary} | {"name": name}

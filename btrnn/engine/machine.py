@@ -8,7 +8,6 @@ import platform
 import re
 import resource
 import shlex
-import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from btrnn.engine.config import ConfigError
 from btrnn.ops import native
 
 log = logging.getLogger(__name__)
+_HERE = Path(__file__)
 _PRECISIONS = ("32-true", "bf16-mixed")  # of `trainer.precision`
 _SECRET = re.compile(r"^(.*(?:key|token|secret|password)\w*)=.*", re.IGNORECASE | re.DOTALL)
 _PLACES = ("data_dir=", "results_dir=")  # where a run reads and writes changes none of its numbers
@@ -110,12 +110,15 @@ def peak_memory_mib(device: torch.device) -> float:
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
     except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 @cache
 def git_state() -> dict[str, Any]:
-    """Name the commit that runs, and whether the working tree differs from it; None where there is no git.
+    """Name the commit that runs, and whether the working tree differs from it.
+
+    Both are None where there is no git, or where this file is not among those that git keeps: installed below the
+    folder of another project, it would answer for that one.
 
     It is that of the first call in this process, when its modules were read, whatever is committed since.
     """
@@ -123,11 +126,13 @@ def git_state() -> dict[str, Any]:
     def ask(*words: str) -> str | None:
         try:
             return subprocess.run(
-                ["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, check=True
+                ["git", "-C", str(_HERE.parent), *words], capture_output=True, text=True, check=True
             ).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             return None
 
+    if ask("ls-files", "--error-unmatch", _HERE.name) is None:
+        return {"git_commit": None, "git_dirty": None}
     status = ask("status", "--porcelain", "--untracked-files=no")
     return {"git_commit": ask("rev-parse", "HEAD"), "git_dirty": None if status is None else bool(status)}
 
@@ -190,11 +195,8 @@ def _version(name: str) -> str | None:
 
 def _compiler() -> str | None:
     """Return the first line that the C++ compiler says of itself."""
-    command = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if command is None:
-        return None
     try:
-        outcome = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+        outcome = subprocess.run([*native.compiler(), "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return outcome.stdout.splitlines()[0]

@@ -7,7 +7,9 @@ only when finished), and checkpoints/, of which a finished run keeps the chosen 
 import json
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +134,7 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number
     if not trainer.is_global_zero:
         return {}
     summary = summarise(config, task, data, trainer, history.rows, history.best) | begun_with
-    media: dict[str, Any] = {}
+    media: Callable[[], dict[str, Any]] | None = None
     if config.test:
         trained = trainer.global_step > 0
         if number > 1:
@@ -141,8 +143,7 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number
         metrics, chosen, last = _test(trainer, task, data, read_state(history.best_path), run_dir, trained=trained)
         summary |= metrics
         task.write_outputs(run_dir, data, chosen, last)
-        if logger is not None:
-            media = task.media(data, chosen)
+        media = partial(task.media, data, chosen)
     callbacks.tell(logger, summary, media)
     return summary
 
@@ -199,7 +200,7 @@ def evaluate(path: Path, *, data_dir: Path | None = None, rewrite: bool = False)
         trainer = _trainer(processes.one_device(config), [], logger)
         _prepare(data, task)
         metrics, chosen, _ = _test(trainer, task, data, weights.state, path, trained=False)
-        callbacks.tell(logger, metrics, {})
+        callbacks.tell(logger, metrics)
         if rewrite:
             _rewrite(path, task, data, metrics, chosen)
         return metrics

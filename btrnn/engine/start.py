@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from btrnn.data.module import DataModule
-from btrnn.engine.config import LATER, ConfigError, science
+from btrnn.engine.config import LATER_KEYS, ConfigError, science
 from btrnn.engine.weights import SUFFIX, Weights, load_weights, read_weights
 from btrnn.nn.compress import compress
 from btrnn.nn.conversion import is_dense_layer
@@ -36,7 +36,7 @@ def read_start(config: DictConfig) -> Start | None:
     if place.suffix != SUFFIX and not (place / "summary.json").exists():
         raise FileNotFoundError(f"start={place} is not the folder of a finished run: it has no summary.json")
     weights = read_weights(place)
-    there, here = (LATER | science(one) for one in (weights.config, config))
+    there, here = (LATER_KEYS | science(one) for one in (weights.config, config))
     differ = [
         f"{key}: {there.get(key)} there, {here[key]} here"
         for key in sorted(here)

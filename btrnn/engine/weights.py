@@ -257,6 +257,9 @@ def _digest(texts: list[str], state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+_FOLDERS = frozenset({"data_dir", "results_dir", "run_dir", "root", "cache_dir", "files", "save_dir"})  # keys of these
+
+
 def moved(config: DictConfig, **places: str) -> DictConfig:
     """Return a configuration whose folders lie elsewhere.
 
@@ -266,12 +269,12 @@ def moved(config: DictConfig, **places: str) -> DictConfig:
     """
     values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
 
-    def move(value: Any, old: str, new: str) -> Any:
+    def move(value: Any, old: str, new: str, key: str = "") -> Any:
         if isinstance(value, dict):
-            return {key: move(child, old, new) for key, child in value.items()}
+            return {name: move(child, old, new, name) for name, child in value.items()}
         if isinstance(value, list):
             return [move(child, old, new) for child in value]
-        if isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
+        if key in _FOLDERS and isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
             return new + value[len(old) :]
         return value
 

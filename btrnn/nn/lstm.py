@@ -14,13 +14,13 @@ Deviation from nn.LSTM: one bias vector, where nn.LSTM adds two.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils._pytree import _register_namedtuple
 
 from btrnn.complexity import check_count, one_or_more_ranks
 from btrnn.nn.input_map import DENSE, BlockTerm, InputMap, TensorTrain
@@ -38,7 +38,10 @@ class LSTMState(NamedTuple):
 
 
 torch.serialization.add_safe_globals([LSTMState])  # a saved state loads by torch.load once this module is imported
-_register_namedtuple(LSTMState, serialized_type_name="btrnn.nn.lstm.LSTMState")  # as torch.export.save asks for
+with suppress(ImportError):  # a private name, by which torch.export.save asks for this
+    from torch.utils._pytree import _register_namedtuple
+
+    _register_namedtuple(LSTMState, serialized_type_name="btrnn.nn.lstm.LSTMState")
 
 
 class LSTMOptions(RecurrentOptions, total=False):

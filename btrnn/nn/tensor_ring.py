@@ -242,6 +242,11 @@ class TensorRing(FactorisedMap):
         object.__setattr__(self, "rank", one_or_more_ranks(self.rank, "tr_rank"))
         all_ranks("tr_rank", self.rank, len(self.in_modes) + len(self.hidden_modes))
 
+    @property
+    def ranks(self) -> dict[str, Any]:
+        """The ranks."""
+        return {"tr_rank": self.rank}
+
     def ranks_of(self, place: MapPlace) -> dict[str, Any]:
         """Return the ranks, above the lowest layer those of as many cores as there are."""
         rank = self.rank

@@ -23,7 +23,7 @@ from btrnn.ops.recurrence import Cell, Gradients, Passed, Tensors, chunks_from_t
 from btrnn.ops.steps import ActivationName, Steps, activation_in_place, gate_slopes
 
 
-class Kept(NamedTuple):
+class GRUKept(NamedTuple):
     """What the backward pass needs of every step: h (rows, H); r, z and u_n + b_hn (rows, 3 H); and n (rows, H)."""
 
     hidden: Tensor
@@ -63,13 +63,13 @@ def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, 
     if activation == "sigmoid" and dispatch.has_fused_steps(operands.weight):
         return _fused_forward(steps, operands, keep)
     gates, weight, rows, size = operands.gates, operands.weight, operands.gates.shape[0], operands.weight.shape[1]
-    kept = Kept(*(gates.new_empty(rows, size * parts) for parts in (1, 3, 1))) if keep else None
+    kept = GRUKept(*(gates.new_empty(rows, size * parts) for parts in (1, 3, 1))) if keep else None
     served = native_serves(len(steps.sizes), weight, [tensor for tensor in operands if tensor is not None])
     results = (_forward_by_kernel if served else _forward)(steps, operands, activation, kept)
     return Passed(results, kept or (), partial(_backward, _back_by_kernel if served else _back))
 
 
-def _forward_by_kernel(steps: Steps, operands: Operands, activation: ActivationName, kept: Kept | None) -> Unrolled:
+def _forward_by_kernel(steps: Steps, operands: Operands, activation: ActivationName, kept: GRUKept | None) -> Unrolled:
     """Do what `_forward` does by the native kernel of `native/gru.cpp`."""
     gates, hidden_0, weight, bias, mask = operands
     read = [None if tensor is None else tensor.contiguous() for tensor in (gates, weight, bias, mask)]
@@ -86,7 +86,7 @@ def _forward_by_kernel(steps: Steps, operands: Operands, activation: ActivationN
     return outputs, hidden
 
 
-def _forward(steps: Steps, operands: Operands, activation: ActivationName, kept: Kept | None) -> Unrolled:
+def _forward(steps: Steps, operands: Operands, activation: ActivationName, kept: GRUKept | None) -> Unrolled:
     """Run the recurrence in place, unseen by autograd."""
     gates, hidden_0, weight, bias, mask = operands
     size = weight.shape[1]
@@ -161,7 +161,7 @@ def _backward(
     hidden_0, size = operands.hidden_0, operands.weight.shape[1]
     grad_outputs, into_hidden = grads
     grad_hidden = started(into_hidden, hidden_0)
-    grad_sums, grad_new = back(steps, operands, activation, Kept(*kept), grad_outputs, grad_hidden, needed[1])
+    grad_sums, grad_new = back(steps, operands, activation, GRUKept(*kept), grad_outputs, grad_hidden, needed[1])
     grad_weight = None
     if needed[2]:
         multiplied = seen(steps, steps.split(kept[0]), hidden_0, operands.mask)
@@ -174,7 +174,7 @@ def _back_by_kernel(
     steps: Steps,
     operands: Operands,
     activation: ActivationName,
-    kept: Kept,
+    kept: GRUKept,
     grad_outputs: Tensor | None,
     grad_hidden: Tensor,
     to_hidden_0: bool,
@@ -196,7 +196,7 @@ def _back(
     steps: Steps,
     operands: Operands,
     activation: ActivationName,
-    kept: Kept,
+    kept: GRUKept,
     grad_outputs: Tensor | None,
     grad_hidden: Tensor,
     to_hidden_0: bool,

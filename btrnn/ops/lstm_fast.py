@@ -15,7 +15,7 @@ from btrnn.ops import dispatch, recurrence
 from btrnn.ops.lstm import Operands, Unrolled, plain_unroll
 from btrnn.ops.matmul import repeated_linear
 from btrnn.ops.native import recurrence as native_recurrence
-from btrnn.ops.native.recurrence import Kept
+from btrnn.ops.native.recurrence import LSTMKept
 from btrnn.ops.recurrence import Cell, Gradients, Passed, Tensors, chunks_from_the_end, seen, sequences_of, started
 from btrnn.ops.steps import ActivationName, Steps, activation_in_place, gate_slopes
 
@@ -52,7 +52,7 @@ def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, 
     gates, weight, size = operands.gates, operands.weight, operands.weight.shape[1]
     if activation == "sigmoid" and dispatch.has_fused_steps(weight):
         return _fused_forward(steps, operands, keep)
-    kept = Kept(gates.new_empty(gates.shape[0], size), gates.new_empty(gates.shape)) if keep else None
+    kept = LSTMKept(gates.new_empty(gates.shape[0], size), gates.new_empty(gates.shape)) if keep else None
     if native_recurrence.serves(len(steps.sizes), weight, [tensor for tensor in operands if tensor is not None]):
         results = native_recurrence.forward(sequences_of(steps, activation), *operands, kept)
         return Passed(results, kept or (), _backward_by_kernel)
@@ -180,7 +180,7 @@ def _backward_by_kernel(
     """Return what `_backward` does, with the steps done by the native kernel."""
     _, hidden_0, cell_0, weight, mask = operands
     sequences = sequences_of(steps, activation)
-    found = native_recurrence.backward(sequences, Kept(*kept), cell_0, weight, mask, grads, to_hidden_0=needed[1])
+    found = native_recurrence.backward(sequences, LSTMKept(*kept), cell_0, weight, mask, grads, to_hidden_0=needed[1])
     grad_weight = None
     if needed[3]:
         grad_weight = torch.mm(found.gates.t(), seen(steps, steps.split(found.hidden), hidden_0, mask))

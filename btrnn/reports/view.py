@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from btrnn.figures.file import FigureFile, Frames
 from btrnn.figures.series import COLUMNS
 from btrnn.reports.render import data_name, setting_text, span
-from btrnn.results.schema import LATER, STAND_INS, VIDEO, Schema, schema_of
+from btrnn.results.schema import LATER_COLUMNS, STAND_INS, VIDEO, Schema, schema_of
 from btrnn.results.store import LOCAL, Results, collected_experiments, read_results, read_with_local, result_paths
 from btrnn.results.summary import Row, beside_paper, read_paper, rows_of, scales, summarise
 from btrnn.storage.files import ResultsError
@@ -125,7 +125,7 @@ class View:
 def unusual(row: Row, names: Iterable[str]) -> Row:
     """Return the settings of a row, without those that every reader expects: what runs of older versions mean."""
     said = {name: row[name] for name in names if not pd.isna(row[name])}
-    return {name: value for name, value in said.items() if value not in ("", LATER.get(name, ""))}
+    return {name: value for name, value in said.items() if value not in ("", LATER_COLUMNS.get(name, ""))}
 
 
 def views_of(results_dir: Path, experiment: str, scale: str = "", *, local: bool = False) -> list[View]:

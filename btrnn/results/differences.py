@@ -21,6 +21,7 @@ BETTER, WORSE, SAME, ONE_SEED = "better", "worse", "no significant difference", 
 CORRECTED = "not significant after Holm's correction"  # an interval without 0, one of many
 EQUIVALENT = "equivalent within"  # a margin that stands behind it
 _LEVEL = 0.05
+_ROUNDING = 1e-6  # of metrics, which are means in single precision: it is no difference
 
 
 def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) -> MeanInterval:
@@ -36,7 +37,9 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
     if any(runs.duplicated(unit).any() for runs in pair):
         raise ValueError("a seed stands in two rows; give the runs of one setting")
     values = [runs.set_index(unit)[column] for runs in pair]
-    return mean_interval(by_unit((values[0] - values[1]).dropna().reset_index(), [column])[column])
+    differences = (values[0] - values[1]).dropna()
+    differences = differences.where(differences.abs() > _ROUNDING, 0.0)
+    return mean_interval(by_unit(differences.reset_index(), [column])[column])
 
 
 def outcome(mean: float, different: float, equivalent: float, schema: Schema, alone: float = 1.0) -> str:

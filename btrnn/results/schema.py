@@ -86,7 +86,9 @@ def model_position(name: str) -> tuple[int, str]:
 
 RUN_KEY = ("experiment", "name", "seed")
 STAND_INS = ("motions", "mnist_5k", "scenes")  # data of which nobody but this project has numbers
-LATER: dict[str, bool | str | float] = {  # columns that runs of older versions do not have, and what they would say
+LATER_COLUMNS: dict[
+    str, bool | str | float
+] = {  # columns that runs of older versions do not have, and what they would say
     **{"scaled": False, "fold": "", "frame_order": "time", "pixel_order": "rows", "train_limit": nan},
     **{"passes": 1.0, "num_groups": nan, "num_classes": nan, "start": "", "start_error": nan, "precision": "32-true"},
     "hidden_size": nan,
@@ -156,8 +158,8 @@ class Schema:
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Settings of the data that make a run a control, where they are not as every reader expects (`LATER`)."""
-        return tuple(name for name in self.data if name in LATER)
+        """Settings of the data that make a run a control, where they are not as expected (`LATER_COLUMNS`)."""
+        return tuple(name for name in self.data if name in LATER_COLUMNS)
 
     @property
     def panel(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from btrnn.results.schema import FLOORS, LATER, RUN_KEY, STAND_INS, TEXT_COLUMNS, Schema, schema_of
+from btrnn.results.schema import FLOORS, LATER_COLUMNS, RUN_KEY, STAND_INS, TEXT_COLUMNS, Schema, schema_of
 from btrnn.storage import files
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, ResultsError
@@ -57,7 +57,7 @@ def _read_summary(run_dir: Path) -> dict[str, Any]:
     """Read a finished run's summary.json, which must stand in its folder, and stand-ins' under names of their own."""
     path, name = run_dir / "summary.json", run_dir.parent.parent.name
     summary = files.read_json(path, RUN_AGAIN)
-    optional = {*LATER, *(column for column in schema_of(name).columns if column.startswith("test/"))}
+    optional = {*LATER_COLUMNS, *(column for column in schema_of(name).columns if column.startswith("test/"))}
     if missing := [column for column in schema_of(name).columns if column not in {*summary, *optional}]:
         raise ResultsError(f"{path} lacks {', '.join(missing)}; was it written by another version of btrnn?")
     said = tuple(summary[key] for key in RUN_KEY)
@@ -146,7 +146,7 @@ def _arrange(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
 
 def _tidy(runs: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Put the run table in its column order, and make text columns text also where they are empty."""
-    later = {name: LATER[name] for name in LATER if name in schema.columns and name not in runs}
+    later = {name: LATER_COLUMNS[name] for name in LATER_COLUMNS if name in schema.columns and name not in runs}
     runs = _arrange(runs.assign(**later), schema.columns)
     for column in schema.columns:
         if column in TEXT_COLUMNS:
@@ -172,7 +172,7 @@ def read_results(results_dir: Path, experiment: str) -> Results:
         ResultsError: A file cannot be parsed or lacks a column.
     """
     schema, paths = schema_of(experiment), result_paths(results_dir, experiment)
-    needed = ([name for name in schema.columns if name not in LATER], [*RUN_KEY, "epoch"])
+    needed = ([name for name in schema.columns if name not in LATER_COLUMNS], [*RUN_KEY, "epoch"])
     runs, epochs = (
         files.read_csv(path, columns, _COLLECT_AGAIN, texts=TEXT_COLUMNS) if path.exists() else pd.DataFrame()
         for path, columns in zip(paths[:2], needed, strict=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from btrnn.results.schema import LATER, PARAMETERS, SMALL_LSTM, model_of, model_position, schema_of
+from btrnn.results.schema import LATER_COLUMNS, PARAMETERS, SMALL_LSTM, model_of, model_position, schema_of
 from btrnn.results.statistics import mean_interval
 from btrnn.results.store import LOCAL, PUBLISHED
 from btrnn.storage.files import ResultsError
@@ -80,7 +80,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
                 "their rows cannot be averaged"
             )
         units = by_unit(group, list(schema.averaged))
-        row |= {"plain": all(row[name] == LATER[name] or pd.isna(row[name]) for name in schema.controls)}
+        row |= {"plain": all(row[name] == LATER_COLUMNS[name] or pd.isna(row[name]) for name in schema.controls)}
         row |= {"n": len(units), "seeds": _several(group["seed"]), "command": _command(group)}
         used = group[["num_train", "num_val", "num_test"]].sum(axis=1)
         row |= {"used_fewest": used.min(), "used_most": used.max(), "num_train": group["num_train"].mean()}

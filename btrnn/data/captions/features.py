@@ -167,7 +167,8 @@ def _make(root: Path, cache_dir: Path, settings: Settings, wanted: dict[str, tup
     entries = {entry.file: entry for entry in _entries(cache_dir, settings)}
     known = _known(cache_dir, settings, wanted)
     missing = [file for file in wanted if file not in known]
-    kept = [entry for file, entry in entries.items() if file not in missing]
+    made_anew = set(missing)
+    kept = [entry for file, entry in entries.items() if file not in made_anew]
     # A changed image's old row is not used again: another process may be reading it.
     next_row = 1 + max((entry.row for entry in entries.values() if entry.row is not None), default=-1)
     if entries:

@@ -9,6 +9,7 @@ import ctypes
 import hashlib
 import logging
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -98,6 +99,19 @@ def _library() -> ctypes.CDLL | None:
         return None
 
 
+def compiler() -> list[str]:
+    """Return the C++ compiler as the words of a command: what CXX says, as "ccache g++", or g++.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    if words := shlex.split(os.environ.get("CXX", "")):
+        return words
+    if path := shutil.which("g++"):
+        return [path]
+    raise FileNotFoundError("there is no C++ compiler (Debian's package is g++)")
+
+
 def _compiled() -> Path:
     """Return the shared library of these sources, compiler and processor; compile it if it is not there.
 
@@ -105,15 +119,13 @@ def _compiled() -> Path:
         OSError: There is no compiler, or no cache folder that this user, and nobody else, can write.
         subprocess.CalledProcessError: The compiler failed; its message is in `stderr`.
     """
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        raise FileNotFoundError("there is no C++ compiler (Debian's package is g++)")
-    made_of = [*(path.read_text(encoding="utf-8") for path in (*SOURCES, *HEADERS)), compiler, *FLAGS, processor_text()]
+    command = [*compiler(), *FLAGS]
+    made_of = [*(path.read_text(encoding="utf-8") for path in (*SOURCES, *HEADERS)), *command, processor_text()]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     path = _cache_folder() / f"native-{key}.so"
     if not _is_private(path):
         with replacing(path) as part:  # processes may do this at once
-            command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(part)]
+            command += [*map(str, SOURCES), "-o", str(part)]
             subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
             part.chmod(0o700)
     return path

@@ -14,7 +14,7 @@ FEWEST_STEPS = 2  # a single one does not repay laying U out
 LARGEST_WEIGHT_BYTES = 4 * 2**20  # of U, which every thread reads at every step: beyond, the cache does not hold it
 
 
-class Kept(NamedTuple):
+class LSTMKept(NamedTuple):
     """What the backward pass needs: c (rows, H) and the activated gates (rows, 4 H) of every step."""
 
     cells: Tensor
@@ -80,7 +80,7 @@ def forward(
     cell_0: Tensor,
     weight: Tensor,
     mask: Tensor | None,
-    kept: Kept | None,
+    kept: LSTMKept | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run the recurrence over all steps.
 
@@ -110,7 +110,7 @@ def forward(
 
 def backward(
     sequences: Sequences,
-    kept: Kept,
+    kept: LSTMKept,
     cell_0: Tensor,
     weight: Tensor,
     mask: Tensor | None,
