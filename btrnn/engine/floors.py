@@ -43,8 +43,7 @@ def add_baseline(experiment_dir: Path) -> None:
     """Fit the floors on the very splits and frames of an experiment's finished runs.
 
     Each gets one run folder for each protocol, fold, scaling, scale, choice of clips and frames, and seed; those that
-    exist are left. Runs that are
-    controls by what no floor sees, such as the order of frames, add none.
+    exist are left. Runs that are controls by what no floor sees, such as the order of frames, add none.
 
     Args:
         experiment_dir: Folder of the experiment's runs.
