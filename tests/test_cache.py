@@ -296,6 +296,16 @@ def test_progress_that_cannot_be_read_costs_work_alone(
     assert (build(root, tmp_path / "cache").frames == whole.frames).all()
 
 
+def test_a_worker_left_over_from_a_killed_build_writes_into_no_later_one(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    with (folder / "frames.partial").open("wb", buffering=0) as left_over:
+        made = build(root, folder)
+        before = np.array(made.frames)
+        left_over.write(b"\xff" * 10_000)
+    assert np.array_equal(made.frames, before)
+
+
 @pytest.mark.parametrize("damage", ["row lost", "array cut", "array missing", "progress empty", "other seed"])
 def test_what_a_stopped_build_lost_is_decoded_again(
     root: Path, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, damage: str

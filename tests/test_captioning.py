@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -281,7 +282,10 @@ def test_a_run_leaves_captions_words_and_pictures_and_is_tested_again(make_confi
     assert run.evaluate(run_dir) != again
     said = run_dir / "summary.json"
     assert json.loads(said.read_text()) == summary, "it is written anew only if that is asked"
+    held = []
+    monkeypatch.setattr(run, "locked", lambda folder: held.append(folder) or nullcontext())
     another = run.evaluate(run_dir, rewrite=True)
+    assert held == [run_dir]  # a run of this folder, and another rewrite, wait
     rewritten = json.loads(said.read_text())
     assert rewritten["finished"] >= summary["finished"]
     assert rewritten == summary | another | git_state() | {"finished": rewritten["finished"]}

@@ -444,6 +444,14 @@ def test_a_run_goes_on_offline_where_wandb_refuses_and_without_it_where_that_fai
     assert ("logger=none" in caplog.text) == (len(refused) == 2)
 
 
+def test_the_commit_is_that_at_the_beginning_whatever_is_committed_while_a_run_trains(make_config, monkeypatch):
+    order, fit = [], run.Trainer.fit
+    monkeypatch.setattr(run, "git_state", lambda: order.append("commit"))
+    monkeypatch.setattr(run.Trainer, "fit", lambda *given, **named: order.append("fit") or fit(*given, **named))
+    run.train(make_config("scale.video.max_epochs=1", "+trainer.limit_train_batches=1"))
+    assert order == ["commit", "fit"]
+
+
 @pytest.mark.parametrize("place", ["finish", "plot.confusion_matrix"])
 def test_a_run_is_not_lost_where_wandb_fails_at_its_end(make_config, monkeypatch, caplog, place):
     def broken(*_, **__):
