@@ -231,8 +231,7 @@ def dense_parameters(in_modes: Sequence[int], out_modes: Sequence[int]) -> int:
     Raises:
         ValueError: A mode is below 1.
     """
-    in_modes, out_modes = check_modes(in_modes, out_modes, paired=False)
-    return prod(in_modes) * prod(out_modes)
+    return prod(map(prod, check_modes(in_modes, out_modes, paired=False)))
 
 
 def factorize(size: int, order: int) -> tuple[int, ...]:

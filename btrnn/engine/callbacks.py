@@ -247,10 +247,7 @@ def logged(config: DictConfig) -> Iterator[WandbLogger | None]:
 def tell(
     logger: WandbLogger | None, summary: dict[str, Any], media: Callable[[], dict[str, Any]] | None = None
 ) -> None:
-    """Send W&B what came out of a run, which is kept whatever becomes of that; nothing without a logger.
-
-    `media` makes tables and pictures, by what W&B has for that: where it fails, the run is kept too.
-    """
+    """Send W&B what came out of a run, and what `media` makes for it; the run is kept whatever becomes of that."""
     if logger is not None:
         with _whatever_wandb_does():
             logger.experiment.summary.update(summary)

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from btrnn.nn.input_map import DENSE, DenseMap, InputMap, MapFacts, MapPlace
+from btrnn.nn.dense_map import DenseMap
+from btrnn.nn.input_map import DENSE, InputMap, MapFacts, MapPlace
 
 
 class AveragedMap(nn.Module):

@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from btrnn.nn.dense_map import DenseMap
 from btrnn.nn.factorised import FactorisedLinear
-from btrnn.nn.input_map import DenseMap
 from btrnn.nn.linear import BTLinear, TTLinear
 from btrnn.nn.parameters import reset, to_fill
 from btrnn.nn.recurrent import Recurrent

@@ -41,8 +41,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from btrnn.nn.dense_map import DenseMap
 from btrnn.nn.factorised import FactorisedLinear
-from btrnn.nn.input_map import DenseMap
 from btrnn.nn.recurrent import Recurrent
 
 ORDINARY_FAN_IN = 256  # of the layer that a rate is meant for: the hidden size of the paper's networks
