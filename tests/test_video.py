@@ -10,11 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btrnn.data.video import decoding as video
-from btrnn.data.video.decoding import DecoderMissingError, VideoError, read_frames, read_sampled_frames, resize
+from btrnn.data.video.decoding import DecoderMissingError, VideoError, iterate_frames, read_sampled_frames, resize
 from tests.clips import positions_shown, write_audio, write_clip
 
 pytestmark = pytest.mark.programs  # all of them: what is computed or read without a program is another way
 FORMATS = [("mpeg1video", ".mpg"), ("mpeg2video", ".mpg"), ("mpeg4", ".avi"), ("mpeg4", ".mp4")]
+
+
+def frames_of(path: Path | str, decoder: video.Decoder = "pyav") -> list[video.Frame]:
+    return list(iterate_frames(path, decoder=decoder))
 
 
 def real_clips() -> list[Path]:
@@ -29,7 +33,7 @@ def real_clips() -> list[Path]:
 
 @pytest.mark.parametrize(("codec", "suffix"), FORMATS)
 def test_every_frame_is_read_once_and_in_order(tmp_path: Path, codec: str, suffix: str) -> None:
-    frames = read_frames(write_clip(tmp_path / f"clip{suffix}", 60, codec=codec))
+    frames = frames_of(write_clip(tmp_path / f"clip{suffix}", 60, codec=codec))
     assert positions_shown(np.stack([frame.to_rgb() for frame in frames])).tolist() == list(range(60))
 
 
@@ -67,8 +71,8 @@ def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_position_is_drawn_equally_often(short_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded = read_frames(short_clip)
-    monkeypatch.setattr(video, "_iterate_frames", lambda path, decoder: iter(decoded))
+    decoded = frames_of(short_clip)
+    monkeypatch.setattr(video, "iterate_frames", lambda path, *, decoder: iter(decoded))
     monkeypatch.setattr(video, "resize", lambda rgb: np.zeros((120, 160, 3), np.uint8))
     rng = np.random.default_rng(0)
     drawn = np.concatenate([read_sampled_frames(short_clip, 3, rng)[1] for _ in range(1500)])
@@ -143,7 +147,7 @@ def test_a_bad_file_says_what_is_wrong(
         case "folder":
             path.mkdir()
     with pytest.raises(VideoError, match=f"{name}: {reason}"):
-        read_frames(path, decoder=decoder)
+        frames_of(path, decoder=decoder)
 
 
 @pytest.mark.parametrize("decoder", ["pyav", "skvideo"])
@@ -154,7 +158,7 @@ def test_a_cut_clip_gives_the_frames_before_the_cut(
     path = write_clip(tmp_path / f"clip{suffix}", 60, codec=codec)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    frames = read_frames(path, decoder=decoder)
+    frames = frames_of(path, decoder=decoder)
     assert 5 <= len(frames) < 60
     shown = positions_shown(np.stack([frame.to_rgb() for frame in frames]))
     assert shown[:-1].tolist() == list(range(len(frames) - 1))  # the last may be incomplete
@@ -166,7 +170,7 @@ def test_a_damaged_middle_does_not_end_the_clip(tmp_path: Path) -> None:
     middle = len(damaged) // 2
     damaged[middle : middle + 200] = bytes(200)
     path.write_bytes(damaged)
-    frames = read_frames(path)
+    frames = frames_of(path)
     assert positions_shown(np.stack([frames[0].to_rgb(), frames[-1].to_rgb()])).tolist() == [0, 59]
 
 
@@ -185,7 +189,7 @@ def test_a_path_is_a_file_whatever_it_looks_like(
     monkeypatch.chdir(tmp_path)
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     clip.rename(name)
-    assert len(read_frames(name, decoder=decoder)) == 5
+    assert len(frames_of(name, decoder=decoder)) == 5
 
 
 @pytest.mark.parametrize("title", ["Übung".encode("latin-1"), b"\xff\xfe\x80", "練習".encode("shift-jis")])
@@ -194,17 +198,17 @@ def test_a_title_in_any_encoding_hinders_nothing(tmp_path: Path, title: bytes) -
     whole = path.read_bytes()
     assert b"X" * len(title) in whole
     path.write_bytes(whole.replace(b"X" * len(title), title))
-    assert len(read_frames(path)) == 5
+    assert len(frames_of(path)) == 5
 
 
 def test_a_clip_of_a_turned_telephone_is_upright(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", 1, codec="mpeg4")
-    upright, whole = read_frames(path)[0].to_rgb(), path.read_bytes()
+    upright, whole = frames_of(path)[0].to_rgb(), path.read_bytes()
     place = whole.index(b"tkhd") + 44  # where the track's matrix is
     for quarters, (cosine, sine) in {1: (0, 1), 2: (-1, 0), 3: (0, -1)}.items():
         numbers = (cosine << 16, sine << 16, 0, -sine << 16, cosine << 16, 0, 0, 0, 1 << 30)
         path.write_bytes(whole[:place] + struct.pack(">9i", *numbers) + whole[place + 36 :])
-        np.testing.assert_array_equal(read_frames(path)[0].to_rgb(), np.rot90(upright, -quarters))
+        np.testing.assert_array_equal(frames_of(path)[0].to_rgb(), np.rot90(upright, -quarters))
 
 
 @pytest.mark.parametrize("error", [UnicodeDecodeError("utf-8", b"a", 0, 1, "a"), ValueError("a"), OSError(5, "a")])
@@ -242,12 +246,12 @@ def test_there_are_real_clips_to_compare() -> None:
 
 @pytest.mark.parametrize(("codec", "suffix"), FORMATS)
 def test_skvideo_reads_every_frame_once(tmp_path: Path, ffmpeg: None, codec: str, suffix: str) -> None:
-    frames = read_frames(write_clip(tmp_path / f"clip{suffix}", 60, codec=codec), decoder="skvideo")
+    frames = frames_of(write_clip(tmp_path / f"clip{suffix}", 60, codec=codec), decoder="skvideo")
     assert positions_shown(np.stack([frame.to_rgb() for frame in frames])).tolist() == list(range(60))
 
 
 def test_the_skvideo_adapter_changes_neither_numpy_nor_scikit_video(tmp_path: Path, ffmpeg: None) -> None:
-    read_frames(write_clip(tmp_path / "clip.mpg", 5), decoder="skvideo")
+    frames_of(write_clip(tmp_path / "clip.mpg", 5), decoder="skvideo")
     from skvideo.io import abstract
     from skvideo.io import ffmpeg as ffmpeg_reader
 
@@ -261,8 +265,8 @@ def test_missing_ffmpeg_is_told_with_the_package_to_install(tmp_path: Path, monk
     path = write_clip(tmp_path / "clip.mpg", 3)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DecoderMissingError, match=r"ffmpeg and ffprobe.*apt-get install ffmpeg.*conda"):
-        read_frames(path, decoder="skvideo")
-    assert len(read_frames(path)) == 3  # PyAV carries its own
+        frames_of(path, decoder="skvideo")
+    assert len(frames_of(path)) == 3  # PyAV carries its own
 
 
 def test_wrong_arguments_are_named(tmp_path: Path, unchecked: None) -> None:

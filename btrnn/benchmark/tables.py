@@ -15,7 +15,7 @@ from btrnn.benchmark.records import COLUMNS, measured_sections, read_machines, r
 from btrnn.benchmark.settings import GRAPH
 
 PLAIN = ", plain torch"
-TOLERANCE = 1.1
+SLOWER_BY = 1.1
 FACTORS = {  # in the order of tables and figures
     "batch": "batch (clips of 6 frames)",
     "order": "order d",
@@ -246,7 +246,7 @@ def targets(sections: Tables) -> Rows:
 
 
 def slower_cells(sections: Tables) -> list[dict[str, Any]]:
-    """Find the points of the sweeps where our products are slower than two others by more than `TOLERANCE`.
+    """Find the points of the sweeps where our products are slower than two others by more than `SLOWER_BY`.
 
     Returns:
         An entry for each product and for "both" and "faster" of dense and opt_einsum: `name`, `than`, `total` (cells
@@ -256,7 +256,7 @@ def slower_cells(sections: Tables) -> list[dict[str, Any]]:
     for family, plain in (("BT", False), ("BT", True), ("TT", False)) if "sweep" in sections else ():
         over = compare_sweep(sections["sweep"], family, plain=plain)
         for than, column in (("both", "over_slower"), ("faster", "over_faster")):
-            cells = _records(over[over[column] > TOLERANCE].rename(columns={column: "over"}))
+            cells = _records(over[over[column] > SLOWER_BY].rename(columns={column: "over"}))
             name = _OUR[family] + (PLAIN if plain else "")
             found.append({"name": name, "than": than, "total": len(over), "cells": cells})
     return found

@@ -55,7 +55,7 @@ def exit_status(work: Callable[[], object], *errors: type[Exception]) -> int:
         errors: What a user can mend. Their message goes to stderr, unless HYDRA_FULL_ERROR=1 asks for the traceback.
 
     Returns:
-        0 when the work is done, 1 after one of `errors`, 130 after Ctrl-C.
+        0 when the work is done, 1 after one of `errors`, `stopped_by(SIGINT)` after Ctrl-C.
     """
     try:
         work()
@@ -66,8 +66,13 @@ def exit_status(work: Callable[[], object], *errors: type[Exception]) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return stopped_by(signal.SIGINT)
     return 0
+
+
+def stopped_by(number: int) -> int:
+    """Return the status of a script that a signal stopped, as a shell counts it."""
+    return 128 + number
 
 
 def mendable() -> tuple[type[Exception], ...]:

@@ -17,7 +17,7 @@ from hydra.errors import CompactHydraException, HydraException, OverrideParseExc
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from btrnn.engine.command import ProcessError, explain, wants_traceback
+from btrnn.engine.command import ProcessError, exit_status, explain, wants_traceback
 from btrnn.engine.config import ConfigError, check_values, known_keys, register
 
 _failed: dict[int, int] = {}  # failed jobs, by the process in which `run_checked` is at work
@@ -185,14 +185,12 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
             raise
         sys.exit(f"error: {explain(error)}")
     _failed[os.getpid()] = 0
-    try:
-        with warnings.catch_warnings():  # our submitit_slurm stands in place of the launcher's on purpose
-            warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_slurm' is validated against")
-            main()
-    except KeyboardInterrupt:
-        sys.exit("stopped: the same command goes on")
-    if _failed.pop(os.getpid()):
-        sys.exit(1)
+    with warnings.catch_warnings():  # our submitit_slurm stands in place of the launcher's on purpose
+        warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_slurm' is validated against")
+        status = exit_status(main)
+    if failed := _failed.pop(os.getpid()):
+        status = status or min(failed, 1)
+    sys.exit(status)
 
 
 @contextmanager

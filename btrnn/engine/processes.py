@@ -28,7 +28,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.rendezvous import rendezvous
 
-from btrnn.engine.command import ProcessError, explain, mendable
+from btrnn.engine.command import ProcessError, explain, mendable, stopped_by
 from btrnn.engine.config import ConfigError
 
 T = TypeVar("T")
@@ -165,7 +165,7 @@ def launch(work: Callable[[DictConfig], T], config: DictConfig, number: int) -> 
             return results[0]
     except SignalException as stopped:
         log.info("stopped by signal %d: the same command goes on from the last checkpoint", stopped.sigval)
-        sys.exit(1)
+        sys.exit(stopped_by(stopped.sigval))
     except ChildFailedError as error:
         raise ProcessError(_said(error)) from None
 
@@ -211,6 +211,17 @@ def warned_in_time() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+@contextmanager
+def stopped_with_its_status(trainer: Trainer) -> Iterator[None]:
+    """Let a training that Ctrl-C or SIGTERM stops say how it goes on, and end with the status of that signal."""
+    try:
+        yield
+    except SystemExit as stopped:  # Lightning's answer to both, after its own clean-up
+        log.info("stopped in epoch %d: the same command goes on from the last checkpoint", trainer.current_epoch)
+        by_ctrl_c = isinstance(stopped.__context__, KeyboardInterrupt)
+        sys.exit(stopped_by(signal.SIGINT if by_ctrl_c else signal.SIGTERM))
 
 
 def join(trainer: Trainer) -> None:

@@ -118,12 +118,8 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number
     if trainer.is_global_zero:
         replace_file(run_dir / "splits.csv", data.splits.to_csv(index=False))
     log.info("%s %s", "resuming" if begun else "training", run_dir)
-    try:
-        with processes.warned_in_time():
-            trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if begun else None)
-    except SystemExit:  # Lightning's answer to Ctrl-C and SIGTERM, after its own clean-up
-        log.info("stopped in epoch %d: the same command goes on from the last checkpoint", trainer.current_epoch)
-        sys.exit(1)
+    with processes.warned_in_time(), processes.stopped_with_its_status(trainer):
+        trainer.fit(task, datamodule=data, ckpt_path=str(resume_path) if begun else None)
     if history.best is None:
         raise NonFiniteLossError(
             f"{task.monitor} is not finite after any of the {len(history.rows)} epochs (see {history.path}), so no "

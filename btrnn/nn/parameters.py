@@ -56,7 +56,7 @@ def reset(module: nn.Module) -> None:
             reset(part)
 
 
-def dense_weight(linear_map: nn.Module, in_features: int) -> Tensor:
+def matrix_of(linear_map: nn.Module, in_features: int) -> Tensor:
     """Return the matrix (out_features, in_features) that a linear map without a bias stands for; differentiable.
 
     A map that says it itself, by `to_dense()`, is asked, unless it has hooks: those run where a module is called, so it

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from btrnn.complexity import check_count
 from btrnn.nn.checks import check_choice, check_probability
 from btrnn.nn.input_map import DENSE, Dense, Factory, InputMap, MapPlace, check_map
-from btrnn.nn.parameters import NumberedParameters, accept_other_keys, dense_weight, reset
+from btrnn.nn.parameters import NumberedParameters, accept_other_keys, matrix_of, reset
 from btrnn.ops import shared_batch
 from btrnn.ops.steps import ActivationName, Steps
 
@@ -198,7 +198,7 @@ class RecurrentStack(nn.Module):
         if self._has_dense_hidden_map:
             weight: Tensor = getattr(self, f"weight_hh{self._suffixes[k]}")
             return weight
-        return dense_weight(self.hidden_maps[k], self.hidden_size)
+        return matrix_of(self.hidden_maps[k], self.hidden_size)
 
     # ---- one pass
 

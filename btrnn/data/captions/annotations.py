@@ -107,7 +107,7 @@ def check_images(source: CocoSource, root: Path, annotations: Annotations) -> No
 def _read_captions(path: Path, remedy: str) -> tuple[dict[str, list[Any]], list[list[str]], int]:
     """Return ids and file names of a file's images, their captions, and how many captions have no word."""
     try:
-        content = read_json(path)
+        content = _read(path)
         images = [
             (_value(image, f"images[{place}]", "id", int), _value(image, f"images[{place}]", "file_name", str))
             for place, image in enumerate(_value(content, "the file", "images", list))
@@ -142,7 +142,7 @@ def _read_captions(path: Path, remedy: str) -> tuple[dict[str, list[Any]], list[
     return table, worded, number - sum(map(len, worded))
 
 
-def read_json(path: Path) -> Any:
+def _read(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
@@ -180,7 +180,7 @@ def _karpathy_split(path: Path, image_ids: pd.Series) -> pd.Series:
     """Read the split of each image from Karpathy's file."""
     try:
         split_of, numbers = {}, []
-        for place, image in enumerate(_value(read_json(path), "the file", "images", list)):
+        for place, image in enumerate(_value(_read(path), "the file", "images", list)):
             numbers.append(_value(image, f"images[{place}]", "cocoid", int))
             name = _value(image, f"images[{place}]", "split", str)
             if name not in KARPATHY_SPLITS:

@@ -73,22 +73,32 @@ def resize(rgb: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "120 1
     return np.asarray(image)
 
 
-def read_frames(path: Path | str, *, decoder: Decoder = "pyav") -> list[Frame]:
-    """Decode a whole file.
+def iterate_frames(path: Path | str, *, decoder: Decoder = "pyav") -> Iterator[Frame]:
+    """Decode a file frame by frame, in order of display.
 
     Args:
         path: the video file.
         decoder: "pyav", or "skvideo", which needs the ffmpeg programs.
-
-    Returns:
-        All its frames in order of display, not yet converted to RGB. The whole clip is held in memory.
 
     Raises:
         VideoError: the file cannot be used; the error says why.
         DecoderMissingError: scikit-video was asked for and the ffmpeg programs are missing.
         ValueError: there is no such decoder.
     """
-    return list(_iterate_frames(Path(path), decoder))
+    path = Path(path)
+    require_decoder(decoder)
+    # PyAV opens the file for either decoder, so that a bad file has the same reason with both.
+    with _blamed_on(path), _open(path) as container:
+        if not container.streams.video:
+            kinds = sorted({stream.type for stream in container.streams})
+            found = "audio only" if kinds == ["audio"] else f"found: {', '.join(kinds) or 'nothing'}"
+            raise VideoError(path, f"no video stream ({found})")
+        frames = _pyav_frames(container) if decoder == "pyav" else _skvideo_frames(path)
+        first = next(frames, None)
+        if first is None:
+            raise VideoError(path, "no frame decoded (its video stream is empty or damaged)")
+        yield first
+        yield from frames
 
 
 def read_sampled_frames(
@@ -103,21 +113,21 @@ def read_sampled_frames(
         path: the video file.
         count: how many frames to draw.
         rng: source of the draw. Its state and the number of frames alone decide which frames are drawn.
-        decoder: as for `read_frames`.
+        decoder: "pyav", or "skvideo", which needs the ffmpeg programs.
 
     Returns:
         The frames in ascending order, 160x120 RGB; their positions in the file, from 0; the file's number of
         frames.
 
     Raises:
-        VideoError, DecoderMissingError: as for `read_frames`.
+        VideoError, DecoderMissingError: as for `iterate_frames`.
         ValueError: `count` is under 1, or there is no such decoder.
     """
     if count < 1:
         raise ValueError(f"count is {count}; at least 1 frame must be drawn")
     kept: list[tuple[int, Frame]] = []
     total = 0
-    for position, frame in enumerate(_iterate_frames(Path(path), decoder)):
+    for position, frame in enumerate(iterate_frames(path, decoder=decoder)):
         total = position + 1
         if position < count:
             kept.append((position, frame))
@@ -145,23 +155,6 @@ def require_decoder(decoder: Decoder) -> None:
             "Install the package ffmpeg (Debian, Ubuntu: apt-get install ffmpeg; "
             "conda: conda install -c conda-forge ffmpeg), or use decoder 'pyav', which needs none."
         )
-
-
-def _iterate_frames(path: Path, decoder: Decoder) -> Iterator[Frame]:
-    """Yield the frames of a file one by one; a file that has none raises VideoError."""
-    require_decoder(decoder)
-    # PyAV opens the file for either decoder, so that a bad file has the same reason with both.
-    with _blamed_on(path), _open(path) as container:
-        if not container.streams.video:
-            kinds = sorted({stream.type for stream in container.streams})
-            found = "audio only" if kinds == ["audio"] else f"found: {', '.join(kinds) or 'nothing'}"
-            raise VideoError(path, f"no video stream ({found})")
-        frames = _pyav_frames(container) if decoder == "pyav" else _skvideo_frames(path)
-        first = next(frames, None)
-        if first is None:
-            raise VideoError(path, "no frame decoded (its video stream is empty or damaged)")
-        yield first
-        yield from frames
 
 
 @contextmanager

@@ -21,7 +21,7 @@ class LSTMKept(NamedTuple):
     activations: Tensor
 
 
-class Gradients(NamedTuple):
+class StepGradients(NamedTuple):
     """Of the gates (rows, 4 H) and of the first state (B, H) each; and h of every step (rows, H), computed again."""
 
     gates: Tensor
@@ -117,7 +117,7 @@ def backward(
     grads: Sequence[Tensor | None],
     *,
     to_hidden_0: bool,
-) -> Gradients:
+) -> StepGradients:
     """Go back through all steps.
 
     Args:
@@ -139,7 +139,7 @@ def backward(
         else grad.clone(memory_format=torch.contiguous_format)
         for grad in d_states
     )
-    found = Gradients(torch.empty_like(kept.activations), d_hidden, d_cell, torch.empty_like(kept.cells))
+    found = StepGradients(torch.empty_like(kept.activations), d_hidden, d_cell, torch.empty_like(kept.cells))
     native.function("recurrence_backward", weight.dtype)(
         sequences.argument(weight.shape[1]),
         *map(native.address, (kept.activations, kept.cells, before, u, factors, wanted)),
