@@ -66,6 +66,22 @@ def test_a_damaged_file_is_named(tmp_path, part, which, damage):
     assert not list(folder.glob("*.part*"))
 
 
+def test_the_digest_is_of_the_unpacked_files_whole(tmp_path, small_validation):
+    digests = []
+    for name, packed in (("one", False), ("two", True)):
+        write_idx(tmp_path / name / "MNIST" / "raw", packed=packed)
+        data = MNIST(source="mnist", root=tmp_path / name)
+        assert "data_digest" not in data.facts()
+        data.setup()
+        digests.append(data.facts()["data_digest"])
+    labels = tmp_path / "two" / "MNIST" / "raw" / IDX_FILES["test"][1]
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\x0b")
+    assert digests[0] == digests[1] != data.facts()["data_digest"]
+    packaged = MNIST(source="mnist_5k", root=tmp_path)
+    packaged.setup()
+    assert packaged.facts()["data_digest"] not in digests
+
+
 def test_mnist_5k_is_split_once_and_evenly():
     digits, again = read_mnist_5k(), read_mnist_5k()
     assert {name: int((digits.split == name).sum()) for name in ("train", "val", "test")} == mnist.MNIST_5K_SIZES

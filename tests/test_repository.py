@@ -97,6 +97,7 @@ def test_make_lists_its_targets(target):
 RESULTS = ROOT / "results"
 STUDIES = [name for name in collected_experiments(RESULTS) if "_rates" in name or name == "ucf101_sensitivity"]
 CHOSEN_BY = {  # the study that chose the rates of an experiment, for all its models that the study has
+    "draw_mnist": "draw_mnist_rates",
     "draw_mnist_5k": "draw_rates_mnist_5k",
     "draw_glimpses_mnist_5k": "draw_rates_mnist_5k",
     "draw_attention_mnist_5k": "draw_attention_rates_mnist_5k",
@@ -124,6 +125,14 @@ def searches(study: str) -> pd.DataFrame:
     rates["mean"] = rates["mean"].where(rates["count"] == most)
     found = rates.groupby(known, dropna=False)
     return spans.assign(chosen=rates.loc[found["mean"].idxmin(), "learning_rate"].to_numpy())
+
+
+@pytest.mark.parametrize("experiment", collected_experiments(RESULTS))
+def test_every_published_run_on_data_that_others_have_says_which_files_it_read(experiment: str) -> None:
+    runs = read_results(RESULTS, experiment).runs
+    drawn = runs["source"].str.startswith(("motions", "scenes"))
+    assert drawn.all() or runs.loc[~drawn, ["data_digest", *schema_of(experiment).counted]].notna().all(axis=None)
+    assert drawn.all() or runs.loc[~drawn, "data_digest"].nunique() == 1
 
 
 @pytest.mark.parametrize("study", STUDIES)

