@@ -19,6 +19,7 @@ from btrnn.figures.series import draw_series
 from btrnn.reports.pages import page_of
 from btrnn.reports.view import View, view_of
 from btrnn.results.schema import MODELS as TABLE
+from btrnn.results.schema import model_of
 from btrnn.results.store import collect, write_results
 from tests.run_folders import CLASSES, MODELS, write_study
 
@@ -118,11 +119,12 @@ def test_accuracy_against_parameters_shows_every_model_where_it_belongs(
 def test_lines_of_one_model_are_told_apart() -> None:
     rows = [(f"R = {rank}", x, 0.1 * rank) for rank in (1, 2) for x in (2.0, 3.0)]
     table = pd.DataFrame(rows, columns=["label", "x", "mean"]).assign(panel="", model="bt_lstm", low=0.0, high=1.0)
-    faded, styled = (
+    same, styled = (
         draw_series(table, **OPTIONS, looks=looks).axes[0].lines
         for looks in (None, {"R = 1": Look("red", "o", ":"), "R = 2": Look("blue", "s", "-")})
     )
-    assert [line.get_alpha() for line in faded] == [1.0, 0.65]
+    assert [line.get_color() for line in same] == [model_of("bt_lstm").color] * 2
+    assert len({(line.get_linestyle(), line.get_markerfacecolor()) for line in same}) == 2
     assert [line.get_color() for line in styled] == ["red", "blue"]
 
 

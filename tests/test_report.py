@@ -397,7 +397,7 @@ def test_models_are_compared_each_at_its_chosen_rate(reported: Path) -> None:
     models = {model["label"]: model for model in RATES.values(view)["models"]}
     assert models["LSTM"] == {
         **{"label": "LSTM", "rate": "0.001", "edge": True, "best": "0.605", "lowest": "0.605", "highest": "0.905"},
-        **{"paper": "0.805", "ties": 0, "stage": "", "n": 2, "paper_n": 2},
+        **{"paper": "0.805", "ties": 0, "stage": "", "n": 2, "paper_n": 2, "fit": "0.990"},
     }
     (row,) = RATES.differences(view)
     assert (row["n"], row["mean"], row["verdict"]) == (2, pytest.approx(0.25), "better")

@@ -132,7 +132,7 @@ def test_every_published_run_on_data_that_others_have_says_which_files_it_read(e
     runs = read_results(RESULTS, experiment).runs
     drawn = runs["source"].str.startswith(("motions", "scenes"))
     assert drawn.all() or runs.loc[~drawn, ["data_digest", *schema_of(experiment).counted]].notna().all(axis=None)
-    assert drawn.all() or runs.loc[~drawn, "data_digest"].nunique() == 1
+    assert len(set(runs["data_digest"][~drawn] if not drawn.all() else ())) <= 1
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -196,8 +196,11 @@ def test_figures_show_the_means(results_dir: Path):
         for column, rank in enumerate((1, 2, 4))
     }
     curves = files[f"{EXPERIMENT}_curves.png"].draw()
-    line = next(line for line in curves.axes[0].lines if line.get_marker() == "D")
+    titles = [axis.get_title() for axis in curves.axes]
+    assert titles == [f"R = {rank}, N = {blocks}" for blocks in (1, 2) for rank in (1, 2, 4)]
+    line = next(line for line in curves.axes[2].lines if line.get_marker() == "D")
     assert list(line.get_ydata()) == pytest.approx([accuracy(order, 4, 1, 1) for order in PAPER])
+    assert set(line.get_xdata()) == set(PAPER)
     legend = [text.get_text() for text in curves.legends[0].get_texts()]
     assert legend == ["R = 1", "R = 2", "R = 4", "logistic regression on mean frames"]
 

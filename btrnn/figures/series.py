@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from btrnn.figures.file import Look, drawing
 from btrnn.results.schema import GREY, Model, model_of
 
-_FADING = 0.35  # of a model's second and third line
+_FADED = 0.7  # all lines of a model but its first, which have one colour and hollow marks
+_FURTHER = ("--", ":", "-.")  # lines of these
 _MARKED = 12  # a line of more points than these has no markers
 COLUMNS = ["panel", "label", "model", "x", "mean", "low", "high"]
 
@@ -36,7 +38,8 @@ def draw_series(
     `table` has `COLUMNS`, in the order of panels and legend; where x is NaN, a horizontal line; where it has a column
     `note`, this stands beside each point. From low to high there are bars, or else a band. With `own_axes` each panel
     has axes of its own, with a tick at each x and nowhere else. `looks` are by label, where they are not those of the
-    models; `vertical` is the place and the label of a vertical line in all panels.
+    models; `vertical` is the place and the label of a vertical line in all panels. Among several panels that without a
+    name is the one whose settings the others change.
     """
     names = table["panel"].unique().tolist()
     columns = min(3 if len(names) in (3, 5, 6) else 2, len(names))
@@ -50,13 +53,14 @@ def draw_series(
         handles: dict[str, Any] = {}
         for axis, name in zip(grid.flat, names, strict=False):
             panel = table[table["panel"] == name]
-            axis.set_title(name)
+            axis.set_title(name or ("no control" if names[1:] else ""))
             if vertical:
-                handles[vertical[1]] = axis.axvline(vertical[0], color=GREY, ls=":", lw=2)
+                axis.axvline(vertical[0], color=GREY, lw=1.5)
+                handles[vertical[1]] = Line2D([], [], color=GREY, ls="", marker="|", ms=16, mew=1.5)
             for label, line in panel.groupby("label", sort=False):
                 look = (looks or {}).get(str(label)) or model_of(line["model"].iloc[0])
-                opacity = 1.0 if looks and label in looks else _opacity(table, str(label))
-                handles.setdefault(str(label), _draw(axis, line.sort_values("x"), look, opacity, bars))
+                further = 0 if looks and label in looks else _further(table, str(label))
+                handles.setdefault(str(label), _draw(axis, line.sort_values("x"), look, further, bars))
             axis.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
             if limits:
                 axis.set_ylim(limits)
@@ -70,7 +74,7 @@ def draw_series(
         for axis in list(grid.flat)[len(names) - columns : (rows - 1) * columns]:  # those with nothing below
             axis.tick_params(labelbottom=True)
             axis.set_xlabel(x_label)
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=ncols)
+        figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=ncols)
         figure.suptitle(title)
         return figure
 
@@ -79,18 +83,21 @@ def _set_ticks(axis: Axes, places: list[float], *, every: bool) -> None:
     if every:
         axis.set_xticks(places, [f"{place:,.0f}" for place in places], rotation=30 if max(places) > 10_000 else 0)
         axis.xaxis.set_minor_locator(NullLocator())
-    elif axis.get_xscale() == "linear" and all(abs(place - round(place)) < 0.2 for place in places):
-        axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))  # whole numbers, side by side
+    elif axis.get_xscale() == "linear" and all(place.is_integer() for place in places):
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
-def _draw(axis: Axes, line: pd.DataFrame, look: Look | Model, opacity: float, bars: bool) -> Any:
+def _draw(axis: Axes, line: pd.DataFrame, look: Look | Model, further: int, bars: bool) -> Any:
     """Draw one label's line and return what stands for it in the legend."""
-    shown: dict[str, Any] = {"color": look.color, "ls": look.line, "lw": 2, "alpha": opacity}
+    opacity, dashes = (_FADED, _FURTHER[(further - 1) % len(_FURTHER)]) if further else (1.0, look.line)
+    shown: dict[str, Any] = {"color": look.color, "ls": dashes, "lw": 2, "alpha": opacity}
     if line["x"].isna().all():
         return axis.axhline(line["mean"].iloc[0], **shown)
     shown |= {"marker": look.marker if len(line) <= _MARKED or not look.line else "", "ms": 8}
     if look.hollow and (len(line) == 1 or not look.line):
         shown |= {"ms": 13, "mfc": "none", "mew": 1.6}
+    elif further:
+        shown |= {"ms": 8 + 2 * further, "mfc": "none", "mew": 1.6}
     if bars:
         spread = np.nan_to_num(np.array([line["mean"] - line["low"], line["high"] - line["mean"]]))
         handle: Any = axis.errorbar(line["x"], line["mean"], spread, capsize=4, elinewidth=1.5, **shown)
@@ -99,13 +106,13 @@ def _draw(axis: Axes, line: pd.DataFrame, look: Look | Model, opacity: float, ba
         axis.fill_between(line["x"], line["low"], line["high"], color=look.color, alpha=0.18 * opacity, lw=0)
     if "note" in line:
         for x, y, note in zip(line["x"], line["mean"], line["note"], strict=True):
-            shift = (4, 5) if opacity == 1 else (4, -13)  # two lines may have a point in common
+            shift = (4, -13) if further else (4, 5)  # two lines may have a point in common
             axis.annotate(note, (x, y), shift, textcoords="offset points", fontsize=9)
     return handle
 
 
-def _opacity(table: pd.DataFrame, label: str) -> float:
-    """Return how opaque a label is drawn: a model's labels have one colour, the first of them in full."""
+def _further(table: pd.DataFrame, label: str) -> int:
+    """Return which of its model's labels one is, from 0: they have one colour, and other lines."""
     model = table.loc[table["label"] == label, "model"].iloc[0]
     labels: list[str] = table.loc[table["model"] == model, "label"].unique().tolist()
-    return max(1 - _FADING * labels.index(label), 0.3)
+    return labels.index(label)

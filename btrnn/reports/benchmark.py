@@ -24,7 +24,8 @@ _PLAIN = {name: Look(model.color, model.marker, "-") for name, model in _OURS.it
     "tednet BT": Look(PURPLE, "D", "-"),
     "opt_einsum TT": Look(GREY, "<", "-"),
     "tltorch TT": Look(RED, ">", "-"),
-    "nn.LSTM": Look(PURPLE, "D", "-"),
+    "nn.LSTM": Look("#000000", "*", "-"),
+    "btrnn.LSTM": Look("#332288", "p", "-"),
 }
 _LOOKS = {f"{name}{PLAIN}": look._replace(line=":") for name, look in _PLAIN.items()} | _PLAIN
 _LOOKS |= {f"the law, {family}": Look(model.color, "", "--") for family, model in _MODELS.items()}
@@ -77,7 +78,11 @@ def _figures(device: str, sections: tables.Tables) -> list[FigureFile]:
         if parts:
             table = pd.concat(parts, ignore_index=True)
             table = table.assign(model=table["label"], low=table["mean"], high=table["mean"])[COLUMNS]
-            options: Row = {"title": f"{name.capitalize()} of training ({device})", "x_label": "", "y_label": y_label}
+            options: Row = {
+                "title": f"{name.capitalize()} of training on random input ({device})",
+                "x_label": "",
+                "y_label": y_label,
+            }
             options |= {"log_x": True, "log_y": True, "own_axes": True, "looks": _LOOKS}
             path = Path("figures", f"benchmark_{name}{device_suffix(device)}.png")
             files.append(FigureFile(path, draw_series, table, options))

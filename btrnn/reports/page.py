@@ -171,13 +171,23 @@ def _provenance(runs: pd.DataFrame) -> dict[str, str]:
     return {"runs": number_of} | {name: ", ".join(texts) or "unknown" for name, texts in known.items()}
 
 
+def _tried(summary: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the models by the learning rates that a study tried with them."""
+    found: dict[str, list[str]] = {}
+    for label, rates in summary.dropna(subset="learning_rate").groupby("model_label", sort=False)["learning_rate"]:
+        tried = f"{rates.min():g} to {rates.max():g} ({rates.nunique()} rates)"
+        found.setdefault(tried, []).append(str(label))
+    return found
+
+
 def caveats(view: View) -> dict[str, Any]:
     """Find what the numbers of a view cannot tell.
 
     Returns:
         ceiling (labels that reach nearly the highest possible accuracy) and limit; study (the experiment that chose the
-        learning rates, "" where it is not here, or where no rate was chosen) and fixed_rate (the paper's, in words,
-        where all models of Task 1 have it); one_rate (models of several shapes with one rate for all).
+        learning rates, "" where it is not here, or where no rate was chosen), tried (models by the rates that it tried
+        with them) and fixed_rate (the paper's, in words, where all models of Task 1 have it); one_rate (models of
+        several shapes with one rate for all).
     """
     summary, main = view.summary, view.schema.main
     suffix = f"_{view.first['source']}" if view.first["stand_in"] else ""
@@ -189,12 +199,14 @@ def caveats(view: View) -> dict[str, Any]:
         for label, rows in summary[summary["learning_rate"].notna()].groupby("model_label", sort=False)
         if len(rows[["rank", "num_blocks", "order"]].drop_duplicates()) > 1 and len(set(rows["learning_rate"])) == 1
     ]
+    study = next((name for name in studies if name in there), "")
     fixed = view.schema is VIDEO and set(summary["learning_rate"].dropna()) == {view.paper_rate}
     top = summary[summary[main] >= CEILING] if "accuracy" in main else summary.iloc[:0]
     return {
         "ceiling": [f"{row['label']} ({view.place(row)})".removesuffix(" ()") for row in top.to_dict("records")],
         "limit": number(CEILING, "g"),
-        "study": "" if fixed else next((name for name in studies if name in there), ""),
+        "study": "" if fixed else study,
+        "tried": _tried(view_of(view.results_dir, study).summary) if study else {},
         "fixed_rate": number(view.paper_rate, "g") if fixed else "",
         "one_rate": one_rate,
     }

@@ -59,7 +59,8 @@ def _sizes(view: View) -> list[FigureFile]:
     own["note"] = [f"{row['rank']:g}" if _line(view, row) in several else "" for row in rows]
     parts = {"W": own, "the whole model": whole.assign(note="")}
     named = [table.assign(panel=_joined(table["panel"], name)) for name, table in parts.items()]
-    table = pd.concat([table[view.summary["plain"].to_numpy()] for table in named])
+    shown = [unusual(row, view.schema.controls).keys() <= {"start"} for row in rows]  # no controls
+    table = pd.concat([table[shown] for table in named])
     options = {"bars": True, "log_x": True, "x_label": "parameters", "y_label": view.metric.label}
     limits = WHOLE if view.schema is VIDEO else None
     return [view.figure("parameters.png", draw_series, table, limits=limits, **options)] if len(table) else []

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from btrnn.figures.file import FigureFile
-from btrnn.figures.series import draw_series
+from btrnn.figures.series import COLUMNS, draw_series
 from btrnn.reports.page import TESTED, WHOLE, Page, mean, value
 from btrnn.reports.render import count, number
 from btrnn.reports.view import View
@@ -65,7 +65,7 @@ def _models_by_rate(view: View) -> dict[str, Any]:
         model: Row = {name: number(times * found, form) for name, found in reached.items()}
         model |= {"label": ", ".join(filter(None, (best["searched"], view.place(best)))), "edge": best["edge"]}
         model |= {"rate": f"{best['learning_rate']:g}", "ties": int((rows["chosen"] != "").sum()) - 1}
-        model["stage"] = best["stage"]
+        model |= {"stage": best["stage"], "fit": number(best.get("train/accuracy_last", float("nan")), VIDEO.form)}
         at_paper = rows[rows["learning_rate"] == view.paper_rate]
         model |= {"paper": "".join(f"{times * found:{form}}" for found in at_paper[column])}
         models.append(model | {"n": int(best["n"]), "paper_n": int(at_paper["n"].sum())})
@@ -99,8 +99,10 @@ def _rates_figure(view: View) -> list[FigureFile]:
 
     table = view.points("learning_rate", value("model_label"), panel).assign(label=_searched(view))
     if stages:  # floors belong to none of them
-        table = table[table["x"].notna()]
-    label = ", ".join(filter(None, (view.metric.label, str(view.first.get("scaling", "")))))
+        epochs = view.summary["epochs"].to_numpy()
+        table = table.assign(epochs=epochs)[table["x"].notna()].sort_values("epochs", kind="stable")[COLUMNS]
+    scaling = "" if "scaling" in view.varied else str(view.first.get("scaling", ""))
+    label = ", ".join(filter(None, (view.metric.label, f"{scaling} input" if scaling else "")))
     options: dict[str, Any] = {"x_label": "Adam's learning rate", "y_label": label, "log_x": True}
     if view.metric.main == VIDEO.main:
         options |= {"vertical": (view.paper_rate, f"the paper's rate, {view.paper_rate:g}"), "limits": WHOLE}

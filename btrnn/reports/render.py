@@ -38,6 +38,7 @@ _SETTINGS = {  # in words of their own
     ("pixel_order", "random"): "permuted pixels",
     ("precision", "bf16-mixed"): "products in bfloat16",
     ("start", "lstm"): "begun with the trained LSTM",
+    ("start", ""): "begun at random",
 }
 _COUNTED = {"train_limit": "training examples", "passes": "passes an epoch"}
 Table = list[dict[str, str]]
@@ -58,6 +59,14 @@ def text_table(table: Table, style: str = "github") -> str:
 def data_name(source: str) -> str:
     """Return the name that a data source has in headings and titles; a stand-in is always called so."""
     return _DATA.get(source, source)
+
+
+def split_name(row: Mapping[Any, Any]) -> str:
+    """Return how the clips of a row of Task 1 are split, in words; "" of other tasks."""
+    apart = f"unseen {'people' if row['source'] == 'weizmann' else 'groups'}"
+    return {"paper": "random split", "paper_validated": "random split", "grouped": apart, "group_folds": apart}.get(
+        str(row.get("protocol", "")), ""
+    )
 
 
 def ratio(value: float | int) -> str:

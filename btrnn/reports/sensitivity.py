@@ -57,16 +57,17 @@ def _of_one_origin(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shape_figures(view: View) -> list[FigureFile]:
-    """Return accuracy against d, a line for each R, a panel for each N, other models horizontal; and as heat maps."""
+    """Return accuracy against d, a panel for each R and N, other models horizontal; and as heat maps."""
     lines = view.points(
         "order",
         lambda row: row["label"] if pd.isna(row["num_blocks"]) else f"R = {row['rank']:g}",
-        lambda row: f"N = {row['num_blocks']:g}",
+        lambda row: f"R = {row['rank']:g}, N = {row['num_blocks']:g}",
     )
-    lines["x"] += 0.06 * (view.summary["rank"].to_numpy() - 2)  # beside one another, so that bars stay apart
     other = view.summary["num_blocks"].isna().to_numpy()
-    panels = sorted(lines.loc[~other, "panel"].unique())
-    parts = [lines[~other].sort_values(["panel", "label"])]
+    parts = [
+        lines[~other].sort_values(["panel", "label"], key=lambda texts: texts.str.split(", ").str[::-1].str.join(" "))
+    ]
+    panels = parts[0]["panel"].unique()
     parts += [lines[other].assign(panel=panel, x=float("nan")) for panel in panels]
     options = {"bars": True, "limits": WHOLE, "looks": RANK_LOOKS, "y_label": view.metric.label}
     maps = {

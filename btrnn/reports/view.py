@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from btrnn.figures.file import FigureFile, Frames
 from btrnn.figures.series import COLUMNS
-from btrnn.reports.render import data_name, setting_text, span
+from btrnn.reports.render import data_name, setting_text, span, split_name
 from btrnn.results.schema import LATER_COLUMNS, STAND_INS, VIDEO, Schema, schema_of
 from btrnn.results.store import LOCAL, Results, collected_experiments, read_results, read_with_local, result_paths
 from btrnn.results.summary import Row, beside_paper, read_paper, rows_of, scales, summarise
@@ -76,7 +76,10 @@ class View:
     @property
     def title(self) -> str:
         """What stands above every figure."""
-        return f"{self.data}, scale {self.first['scale']}, n = {span(self.summary['n'])}"
+        known = "" if "protocol" in self.varied else split_name(self.first)
+        return ", ".join(
+            [*filter(None, (self.data, known)), f"scale {self.first['scale']}", f"n = {span(self.summary['n'])}"]
+        )
 
     @cached_property
     def varied(self) -> list[str]:
@@ -86,7 +89,7 @@ class View:
 
     def place(self, row: Row) -> str:
         """Return the settings of a row in which the panels differ; of the data without what every reader expects."""
-        said = unusual(row, self.varied) | {name: row[name] for name in ["scaled"] if name in self.varied}
+        said = unusual(row, self.varied) | {name: row[name] for name in ("scaled", "start") if name in self.varied}
         return ", ".join(setting_text(*setting) for setting in said.items())
 
     def figure(self, name: str, function: Callable[..., Figure | Frames], data: Any, **options: Any) -> FigureFile:

@@ -4,12 +4,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from btrnn.benchmark.records import read_machines
 from btrnn.complexity import bt_parameters, dense_parameters, tt_parameters
 from btrnn.recovery import records
 from btrnn.reports.claims import rules
+from btrnn.reports.claims.attribution import NO_DROPOUT, attribution
 from btrnn.reports.claims.findings import APART, PEOPLE, RIVALS, STUDIES, all_findings, modes
 from btrnn.reports.claims.headline import headline_rows
+from btrnn.reports.claims.made_on import made_on
 from btrnn.reports.claims.rules import Claim
 from btrnn.reports.pages import page_of
 from btrnn.reports.rates import RATES
@@ -17,8 +18,8 @@ from btrnn.reports.render import difference_text, marked, paper_values, render, 
 from btrnn.reports.sensitivity import SENSITIVITY
 from btrnn.reports.view import published_view, view_of
 from btrnn.results.differences import BETTER, WORSE
-from btrnn.results.schema import BT_LSTM, FLOORS, VIDEO
-from btrnn.results.store import collected_experiments, read_results
+from btrnn.results.schema import BT_LSTM, VIDEO
+from btrnn.results.store import collected_experiments
 from btrnn.results.summary import Row, read_paper
 
 
@@ -67,15 +68,17 @@ def all_known(results_dir: Path) -> dict[str, Any]:
 
     A page also says `place`, what leads from it to `results_dir`, with a slash at its end. This takes seconds.
     """
-    claims, studies = all_claims(results_dir), []
+    claims = all_claims(results_dir)
+    studies: list[Row] = []
     verdicts: dict[str, list[Claim]] = {}
     for claim in sorted(claims, key=lambda claim: rules.VERDICTS.index(claim["verdict"])):
         verdicts.setdefault(claim["verdict"], []).append(claim)
     if set(STUDIES) <= (there := set(collected_experiments(results_dir))):
-        for view in (view_of(results_dir, name) for name in (*STUDIES, *{"ucf101_rates_no_dropout"} & there)):
+        for view in (view_of(results_dir, name) for name in (*STUDIES, *{NO_DROPOUT} & there)):
             ours = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
             studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
     known: dict[str, Any] = {"claims": claims, "verdicts": verdicts, "studies": studies}
+    known["changes"] = attribution([study["view"] for study in studies])
     shown_too = {"apart": APART, "rivals": RIVALS, "people": PEOPLE}
     shown_too |= {"features": "ucf101_features", "maps": "ucf101_maps"}
     for key, name in shown_too.items():
@@ -87,7 +90,7 @@ def all_known(results_dir: Path) -> dict[str, Any]:
     if shapes := published_view(results_dir, "ucf101_sensitivity"):
         shown = SENSITIVITY.shown(shapes)
         known["shapes"] = {"view": shown} | SENSITIVITY.values(shown)
-    return known | {"settings": headline_rows(known)} | _made_on(results_dir)
+    return known | {"settings": headline_rows(known)} | made_on(results_dir)
 
 
 def _turned(row: Row) -> Row:
@@ -96,20 +99,6 @@ def _turned(row: Row) -> Row:
     turned = {"first": row["second"], "second": row["first"], "n": row["n"], "verdict": verdict}
     turned |= {"mean": 0 - row["mean"], "low": 0 - row["high"], "high": 0 - row["low"]}  # no -0.0
     return turned | {"text": difference_text(turned, VIDEO.form)}
-
-
-def _made_on(results_dir: Path) -> dict[str, Any]:
-    """Return of how many runs, and fits of floors, the published rows are, and which devices and clocks measured."""
-    runs = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
-    fits = sum(int(table["model"].isin([floor.name for floor in FLOORS]).sum()) for table in runs if "model" in table)
-    clocks: dict[str, str] = {}
-    for section, machine in read_machines(results_dir).items():
-        if "memory" in section:
-            continue
-        name = machine["processor"] if machine["device"] == "cpu" else machine["device"]
-        clocks[name] = max(clocks.get(name, ""), machine["date"])
-    devices = sorted({device for table in runs for device in table["device"] if device})
-    return {"num_runs": sum(map(len, runs)) - fits, "num_fits": fits, "devices": devices, "clocks": clocks}
 
 
 def claims_table(claims: list[Claim], there: Collection[Path], place: str = "") -> str:

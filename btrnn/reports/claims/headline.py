@@ -25,30 +25,27 @@ def headline_rows(known: dict[str, Any]) -> list[Row]:
 
     Each has `name` (as in `known`, "" on a random split), `data` and `setting` in words, `experiment`, the accuracies
     by the models' names in `scores`, the difference of BT-LSTM and LSTM in `ours`, on the first random split that of
-    BT-LSTM and the nearest neighbour in `copied`, both None where there is none, over how many seeds or folds the
-    accuracies are means, `counts`, and whether every `simple` baseline is above all networks.
+    BT-LSTM and the nearest neighbour in `copied`, both None where there is none, and whether every `simple` baseline is
+    above all networks.
     """
     return [*_random_split(known["studies"]), *_folds(known)]
 
 
 def _random_split(studies: list[Row]) -> Iterator[Row]:
-    """Yield two rows for each input scaling: each model at its own rate, and at the paper's."""
+    """Yield a row for each input scaling: each model at its own rate."""
     names = {model.label: model.name for model in _SHOWN}
     for study in studies:
         if not study["ours"]:  # a control of one model
             continue
-        row = {"name": "", "data": study["view"].data, "experiment": study["view"].experiment, "simple": False}
         summary = study["view"].summary.set_index("model")["test/accuracy"]
         floors = {floor.name: number(summary[floor.name], VIDEO.form) for floor in FLOORS if floor.name in summary}
-        setting = f"random split, {study['first']['scaling']} input"
-        at_paper = f", the paper's rate, {study['view'].paper_rate:g}"
-        for kind, count, words in (("best", "n", ""), ("paper", "paper_n", at_paper)):
-            scores = {names[model["label"]]: model[kind] for model in study["models"] if model[kind]}
-            if scores:
-                ours, beside = (study["ours"], floors) if kind == "best" else (None, {})
-                row["copied"] = _beside_neighbour(study["view"]) if kind == "best" and study is studies[0] else None
-                counts = sorted({model[count] for model in study["models"] if model[kind]})
-                yield row | {"setting": setting + words, "scores": scores | beside, "ours": ours, "counts": counts}
+        scores = {names[model["label"]]: model["best"] for model in study["models"]}
+        yield {
+            **{"name": "", "data": study["view"].data, "experiment": study["view"].experiment, "simple": False},
+            **{"setting": f"random split, {study['first']['scaling']} input", "scores": scores | floors},
+            **{"ours": study["ours"]},
+            "copied": _beside_neighbour(study["view"]) if study is studies[0] else None,
+        }
 
 
 def _beside_neighbour(view: View) -> Row | None:
@@ -78,5 +75,5 @@ def _folds(known: dict[str, Any]) -> Iterator[Row]:
         yield {
             **{"name": name, "copied": None, "data": view.data, "experiment": view.experiment, "setting": setting},
             **{"scores": shown.map(f"{{:{VIDEO.form}}}".format).to_dict(), "ours": ours[0] if ours else None},
-            **{"counts": sorted(set(plain["n"])), "simple": len(simple) > 0 and reached.max() < simple.min()},
+            "simple": len(simple) > 0 and reached.max() < simple.min(),
         }

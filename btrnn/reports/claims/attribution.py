@@ -1,0 +1,74 @@
+"""Where the paper's gap comes from: what each change alone does to the accuracy on the random split of real video."""
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from btrnn.reports.rates import with_choice
+from btrnn.reports.render import difference_text
+from btrnn.reports.view import View
+from btrnn.results.differences import paired_difference
+from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM, VIDEO
+from btrnn.results.summary import rows_of
+
+NO_DROPOUT = "ucf101_rates_no_dropout"  # the dense model alone; the others drop no inputs anyway
+_SCALINGS = ("raw", "normalized")
+
+
+class _Setting(NamedTuple):
+    """Of which model, at which rate (its own or the paper's), and whether a quarter of the dense one's input drops."""
+
+    model: str = LSTM.name
+    at_paper: bool = False
+    dropout: bool = True
+
+
+_CHANGES = {  # of the first setting minus the second, on the same input
+    "LSTM: its own rate minus the paper's": (_Setting(), _Setting(at_paper=True)),
+    "LSTM, own rates: all inputs minus dropping a quarter": (_Setting(dropout=False), _Setting()),
+    "BT-LSTM minus LSTM, both at the paper's rate": (_Setting(BT_LSTM.name, at_paper=True), _Setting(at_paper=True)),
+    "BT-LSTM minus LSTM, own rates": (_Setting(BT_LSTM.name), _Setting()),
+    "BT-LSTM minus LSTM, own rates, all inputs": (_Setting(BT_LSTM.name), _Setting(dropout=False)),
+}
+Runs = dict[tuple[str, _Setting], pd.DataFrame]  # by the scaling of the input, too
+
+
+def attribution(views: list[View]) -> dict[str, Any]:
+    """Return what each change does to the accuracy: the mean over paired seeds, its 95 % interval, and n, as texts.
+
+    `views` are the studies of rates on the random split.
+
+    Returns:
+        `changes`: for each in words its text by the scaling of the input, "-" where no seed was run with and without.
+        `scaled`: by the model's label, what scaling the input adds, at own rates.
+    """
+    runs = _runs(views)
+    changes = {
+        what: {scaling: _text(runs, (scaling, first), (scaling, second)) for scaling in _SCALINGS}
+        for what, (first, second) in _CHANGES.items()
+    }
+    scaled = {
+        model.label: _text(runs, *((scaling, _Setting(model.name)) for scaling in reversed(_SCALINGS)))
+        for model in (LSTM, TT_LSTM, BT_LSTM)
+    }
+    return {"changes": changes, "scaled": scaled}
+
+
+def _runs(views: list[View]) -> Runs:
+    """Return the runs at each model's own rate and at the paper's, as long as the longest."""
+    runs: Runs = {}
+    for view in views:
+        rates = with_choice(view)
+        for row in rates[rates["final"] & rates["learning_rate"].notna()].to_dict("records"):
+            for at_paper, there in ((False, row["best"]), (True, row["learning_rate"] == view.paper_rate)):
+                if there:
+                    setting = _Setting(row["model"], at_paper, dropout=view.experiment != NO_DROPOUT)
+                    runs[row["scaling"], setting] = rows_of(row, view.results.runs)
+    return runs
+
+
+def _text(runs: Runs, first: tuple[str, _Setting], second: tuple[str, _Setting]) -> str:
+    if first not in runs or second not in runs:
+        return "-"
+    found = paired_difference(runs[first], runs[second], VIDEO.main)
+    return f"{difference_text(found._asdict(), VIDEO.form)}, n = {found.n}" if found.n else "-"
