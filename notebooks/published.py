@@ -10,7 +10,8 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from btrnn.figures.file import Frames, png_bytes
-from btrnn.reports.claims.claim_pages import all_claims, claims_table
+from btrnn.reports.claims.claim_figures import claim_figures
+from btrnn.reports.claims.claim_pages import all_claims, all_known, claims_table
 from btrnn.reports.render import Report
 from btrnn.reports.view import published_view
 from btrnn.reports.writing import OTHER_PAGES, page_report
@@ -50,6 +51,36 @@ def show_page(name: str, *figures: str, command: str = "") -> None:
     for file in report.figures:
         if file.path.stem.endswith(figures or ("",)):
             show_figure(file.draw())
+
+
+def show_summary(name: str, *figures: str) -> None:
+    """Show what a page of results/tables says before its tables, a link to it, and its figures whose names end so.
+
+    Raises:
+        ResultsError: The experiment, or the same on a stand-in, is not published.
+    """
+    view = published_view(RESULTS, name)
+    if view is None:
+        raise ResultsError(f"{name} is not published")
+    report = page_report(RESULTS, view.experiment)
+    ((path, text),) = report.texts.items()
+    said = [part for part in text.split("\n## ")[0].split("\n\n")[2:] if not part.startswith(("!", "Also: "))]
+    show_text("\n\n".join([*said, f"[All numbers of {path.stem}]({path.name})."]))
+    for file in report.figures:
+        if file.path.stem.removeprefix(view.experiment).removeprefix("_") in figures:
+            show_figure(file.draw())
+
+
+def show_claim_figure(name: str) -> None:
+    """Show one of the figures of results/README.md.
+
+    Raises:
+        ResultsError: It shows no figure of this name.
+    """
+    figures = {file.path.stem: file for file in claim_figures(all_known(RESULTS))}
+    if name not in figures:
+        raise ResultsError(f"no figure {name!r}; there are {', '.join(figures) or 'none'}")
+    show_figure(figures[name].draw())
 
 
 def show_text(text: str) -> None:

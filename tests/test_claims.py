@@ -16,6 +16,7 @@ from btrnn.recovery import records
 from btrnn.reports import shapes
 from btrnn.reports.benchmark import speed_block
 from btrnn.reports.claims import claim_pages, findings
+from btrnn.reports.claims.claim_figures import claim_figures
 from btrnn.reports.claims.claim_pages import readme_block
 from btrnn.reports.claims.findings import all_findings
 from btrnn.reports.claims.rules import VERDICTS, Claim, at_most, claim_texts, in_share, tells_apart
@@ -141,10 +142,23 @@ def test_the_gap_is_attributed_by_differences_of_paired_seeds(known):
         expected = [dense - at_paper[0], all_inputs - dense, at_paper[1] - at_paper[0], ours - dense, ours - all_inputs]
         for said, differences in zip(found.values(), expected, strict=True):
             known_ones = differences.dropna()
-            assert said[scaling].split(" [")[0] == f"{known_ones.mean():+.3f}"
-            assert said[scaling].endswith(f"n = {len(known_ones)}")
+            assert said[scaling]["mean"] == pytest.approx(known_ones.mean())
+            assert said[scaling]["text"].startswith(f"{known_ones.mean():+.3f} [")
+            assert said[scaling]["n"] == len(known_ones)
     scaled = [accuracies("lstm", scaling, own["LSTM", scaling]) for scaling in ("raw", "normalized")]
-    assert known["changes"]["scaled"]["LSTM"].startswith(f"{(scaled[1] - scaled[0]).mean():+.3f} [")
+    assert known["changes"]["scaled"]["LSTM"]["mean"] == pytest.approx((scaled[1] - scaled[0]).mean())
+
+
+def test_the_figures_of_claims_show_what_their_tables_say(known):
+    scores, gap = (file.data for file in claim_figures(known))
+    settings = {f"{row['data']},\n{row['setting']}": row["scores"] for row in known["settings"]}
+    assert set(scores["row"]) == set(settings)
+    labels = {"LSTM": "lstm", "BT-LSTM": "bt_lstm", "TT-LSTM": "tt_lstm"}
+    for row in scores[scores["label"].isin(labels)].to_dict("records"):
+        assert f"{row['mean']:.3f}" == settings[row["row"]][labels[row["label"]]]
+    changes = known["changes"]["changes"].values()
+    assert gap["mean"].tolist() == [by[scaling]["mean"] for by in changes for scaling in ("raw", "normalized")]
+    assert (gap["low"] <= gap["mean"]).all()
 
 
 def test_a_number_of_the_paper_that_differs_is_not_reproduced(tmp_path):

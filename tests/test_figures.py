@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from btrnn.figures import file as figure_file
+from btrnn.figures.dots import draw_dots
 from btrnn.figures.file import FigureFile, Look, png_bytes
 from btrnn.figures.pictures import Tile, draw_animation, draw_heat_maps, draw_tiles, sheet
 from btrnn.figures.series import draw_series
@@ -126,6 +127,29 @@ def test_lines_of_one_model_are_told_apart() -> None:
     assert [line.get_color() for line in same] == [model_of("bt_lstm").color] * 2
     assert len({(line.get_linestyle(), line.get_markerfacecolor()) for line in same}) == 2
     assert [line.get_color() for line in styled] == ["red", "blue"]
+
+
+def test_dots_stand_in_their_rows_with_bars_as_far_as_is_known() -> None:
+    table = pd.DataFrame(
+        [
+            ("A", "LSTM", "lstm", 0.5, 0.25, 0.625),
+            ("A", "BT", "bt_lstm", 0.75, np.nan, np.nan),
+            ("B", "BT", "bt_lstm", 0.25, 0.125, 0.5),
+        ],
+        columns=["row", "label", "model", "mean", "low", "high"],
+    )
+    figure = draw_dots(table, title=TITLE, x_label="accuracy", looks={"BT": Look("red", "x", "")}, vertical=0.0)
+    (axis,) = figure.axes
+    dense, ours = (container.lines[0] for container in axis.containers)
+    assert [line.get_xdata().tolist() for line in (dense, ours)] == [[0.5], [0.75, 0.25]]
+    assert [np.rint(line.get_ydata()).tolist() for line in (dense, ours)] == [[0], [0, 1]]
+    assert dense.get_ydata()[0] < ours.get_ydata()[0], "below one another"
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["A", "B"]
+    assert (dense.get_color(), ours.get_color()) == (model_of("lstm").color, "red")
+    bars = [container.lines[2][0].get_segments() for container in axis.containers]
+    assert [segment[:, 0].tolist() for segment in bars[0]] == [[0.25, 0.625]]
+    assert [segment[:, 0].tolist() for segment in bars[1]] == [[0.75, 0.75], [0.125, 0.5]]
+    assert legend(figure) == ["LSTM", "BT"]
 
 
 def test_points_have_their_notes_and_a_place_its_vertical_line() -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from btrnn.figures.file import FigureFile
@@ -181,6 +182,23 @@ def _captioning_figures(view: View) -> list[FigureFile]:
     return [*_sizes(view), *files] if shapes.duplicated(["model", "origin"]).any() else files
 
 
+_EXAMPLES = 8  # test images whose captions are shown
+
+
+def _examples_of_captions(view: View) -> dict[str, Any]:
+    """Return what each model says of some test images, by its first seed: drawn from all at random, not picked."""
+    captions: dict[str, pd.DataFrame] = {}
+    for row in view.summary.to_dict("records") if len(view.results.predictions) else ():
+        said = rows_of(row, view.results.predictions)
+        captions[row["label"]] = said[said["seed"] == said["seed"].min()].set_index("image")
+    known = sorted(set.intersection(*(set(said.index) for said in captions.values()))) if captions else []
+    places = np.random.default_rng(0).permutation(len(known))[:_EXAMPLES]
+    images = [known[place] for place in sorted(places)]
+    return {
+        "examples": {image: {label: said.loc[image].to_dict() for label, said in captions.items()} for image in images}
+    }
+
+
 _SCORES = {"METEOR": "meteor", "ROUGE-L": "rouge_l"}
 _CAPTIONING = Page(
     template="captioning",
@@ -192,5 +210,6 @@ _CAPTIONING = Page(
         **{"perplexity": mean("test/perplexity", ".2f", interval=False), **RUN},
     },
     figures=_captioning_figures,
+    values=_examples_of_captions,
 )
 _TASKS = {VIDEO.prefixes: _VIDEO, GENERATION.prefixes: _GENERATION, CAPTIONING.prefixes: _CAPTIONING}

@@ -8,6 +8,7 @@ from typing import Any
 from btrnn.recovery import records
 from btrnn.reports import benchmark, shapes
 from btrnn.reports.claims import claim_pages
+from btrnn.reports.claims.claim_figures import claim_figures
 from btrnn.reports.pages import page_of
 from btrnn.reports.publishing import chosen
 from btrnn.reports.render import Report, render, setting_text
@@ -46,8 +47,9 @@ def published_report(results_dir: Path) -> Report:
     names = [*collected_experiments(results_dir), *OTHER_PAGES]
     texts, figures = _joined([page_report(results_dir, name) for name in names])
     texts |= card_texts(results_dir)
-    written = [*texts, *(figure.path for figure in figures)]
     known = claim_pages.all_known(results_dir)
+    figures = [*figures, *claim_figures(known)]
+    written = [*texts, *(figure.path for figure in figures)]
     texts |= claim_pages.page_texts(results_dir, written, known)  # which speaks of every experiment
     if (readme := results_dir.parent / "README.md").exists():
         texts[Path("..", readme.name)] = _with_blocks(readme, results_dir, known)

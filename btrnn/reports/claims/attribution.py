@@ -9,7 +9,7 @@ from btrnn.reports.render import difference_text
 from btrnn.reports.view import View
 from btrnn.results.differences import paired_difference
 from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM, VIDEO
-from btrnn.results.summary import rows_of
+from btrnn.results.summary import Row, rows_of
 
 NO_DROPOUT = "ucf101_rates_no_dropout"  # the dense model alone; the others drop no inputs anyway
 _SCALINGS = ("raw", "normalized")
@@ -34,21 +34,21 @@ Runs = dict[tuple[str, _Setting], pd.DataFrame]  # by the scaling of the input, 
 
 
 def attribution(views: list[View]) -> dict[str, Any]:
-    """Return what each change does to the accuracy: the mean over paired seeds, its 95 % interval, and n, as texts.
+    """Return what each change does to the accuracy: mean over paired seeds, low and high of its 95 % interval, n, text.
 
     `views` are the studies of rates on the random split.
 
     Returns:
-        `changes`: for each in words its text by the scaling of the input, "-" where no seed was run with and without.
-        `scaled`: by the model's label, what scaling the input adds, at own rates.
+        `changes`: for each in words such a row by the scaling of the input; n = 0 where no seed was run with and
+        without. `scaled`: by the model's label, what scaling the input adds, at own rates.
     """
     runs = _runs(views)
     changes = {
-        what: {scaling: _text(runs, (scaling, first), (scaling, second)) for scaling in _SCALINGS}
+        what: {scaling: _difference(runs, (scaling, first), (scaling, second)) for scaling in _SCALINGS}
         for what, (first, second) in _CHANGES.items()
     }
     scaled = {
-        model.label: _text(runs, *((scaling, _Setting(model.name)) for scaling in reversed(_SCALINGS)))
+        model.label: _difference(runs, *((scaling, _Setting(model.name)) for scaling in reversed(_SCALINGS)))
         for model in (LSTM, TT_LSTM, BT_LSTM)
     }
     return {"changes": changes, "scaled": scaled}
@@ -67,8 +67,8 @@ def _runs(views: list[View]) -> Runs:
     return runs
 
 
-def _text(runs: Runs, first: tuple[str, _Setting], second: tuple[str, _Setting]) -> str:
-    if first not in runs or second not in runs:
-        return "-"
-    found = paired_difference(runs[first], runs[second], VIDEO.main)
-    return f"{difference_text(found._asdict(), VIDEO.form)}, n = {found.n}" if found.n else "-"
+def _difference(runs: Runs, first: tuple[str, _Setting], second: tuple[str, _Setting]) -> Row:
+    none = pd.DataFrame(columns=["fold", "seed", VIDEO.main], dtype=float)
+    found = paired_difference(runs.get(first, none), runs.get(second, none), VIDEO.main)
+    row = found._asdict()
+    return row | {"text": f"{difference_text(row, VIDEO.form)}, n = {found.n}" if found.n else "-"}
