@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from btrnn.engine.config import ConfigError, check_targets, refuse_other_run, register, science
 from btrnn.engine.overrides import check_overrides, checked_command, first_job, first_of_each, group_choices
+from btrnn.engine.run import train
 
 from .conftest import ROOT
 from .processes import run_script
@@ -339,3 +340,41 @@ def test_a_sweeps_first_job():
     assert first == ["model=tt_lstm", "seed=0", "modes.input=[320,180]", "model.layer.tt_rank=2"]
     assert group_choices(first, CONFIGS) == ["model=tt_lstm"]
     check_overrides(words, composed(*group_choices(first, CONFIGS)))
+
+
+SECRET = "5ec2e7c0de"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        f"+logger.settings={{api_key: {SECRET}}}",
+        f"+logger.settings={{api_key: {SECRET}!(}}",  # which Hydra cannot read, and would repeat
+        f"+logger.settings={{mode: a}},{{headers: [{{Authorization-Token: {SECRET}}}]}}",  # of the second job alone
+        f"+logger.api_key={SECRET}",
+        f"logger.password={SECRET}",  # no such key
+        f"hydra.job.env_set={{WANDB_API_KEY: {SECRET}}}",  # in multirun.yaml, were it written
+    ],
+)
+def test_a_secret_on_the_command_line_is_refused_before_anything_is_written(tmp_path, word):
+    words = [f"results_dir={tmp_path}", f"data_dir={tmp_path}", "--multirun", word]
+    done = run_script(ROOT / "experiments" / "train.py", *words)
+    assert done.returncode == 1
+    assert "named like a secret" in done.stderr
+    assert "WANDB_API_KEY or by `wandb login`" in done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_in_a_file_of_the_configuration_is_refused_before_anything_is_written(tmp_path):
+    config = composed(f"results_dir={tmp_path}", f"data_dir={tmp_path}")
+    OmegaConf.update(config, "trainer.plugins", [{"deep": {"accessToken": SECRET}}], force_add=True)
+    with pytest.raises(ConfigError, match=r"trainer\.plugins\[0\]\.deep\.accessToken is named like") as told:
+        train(config)
+    assert SECRET not in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "configs" / "logger").mkdir(parents=True)
+    (tmp_path / "configs" / "logger" / "mine.yaml").write_text(f"settings: {{api_key: {SECRET}}}")
+    words = [f"hydra.searchpath=[file://{tmp_path / 'configs'}]", "logger=mine"]
+    with pytest.raises(ConfigError, match=r"logger\.settings\.api_key is named like a secret"):
+        first_job(words, CONFIGS, "train")

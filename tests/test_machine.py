@@ -54,3 +54,7 @@ def test_the_command_keeps_no_secret(monkeypatch):
     assert provenance()["command"] == (
         "python train.py seed=0 +logger.api_key=HIDDEN --token=HIDDEN hydra.env.PASSWORD_X=HIDDEN"
     )
+    monkeypatch.setattr("sys.argv", ["bench.py", "+logger.settings={api_key: 123}", '{"a": [{"wandbToken" : "123"}]}'])
+    assert "123" not in provenance()["command"]
+    monkeypatch.setattr("sys.argv", ["train.py", "model.num_tokens=5", "data.keyframes=3", "start=runs/monkey"])
+    assert provenance()["command"] == "python train.py model.num_tokens=5 data.keyframes=3 start=runs/monkey"

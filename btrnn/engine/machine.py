@@ -5,7 +5,6 @@ import gc
 import logging
 import os
 import platform
-import re
 import resource
 import shlex
 import subprocess
@@ -21,12 +20,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from btrnn.engine.config import ConfigError
+from btrnn.engine.secret_keys import without_secret
 from btrnn.ops import native
 
 log = logging.getLogger(__name__)
 _HERE = Path(__file__)
 _PRECISIONS = ("32-true", "bf16-mixed")  # of `trainer.precision`
-_SECRET = re.compile(r"^(.*(?:key|token|secret|password)\w*)=.*", re.IGNORECASE | re.DOTALL)
 _PLACES = ("data_dir=", "results_dir=")  # where a run reads and writes changes none of its numbers
 _PACKAGES = ("torch", "opt_einsum", "tednet", "tensorly-torch", "tensorly")
 
@@ -142,7 +141,7 @@ def provenance() -> dict[str, Any]:
     return {
         "threads": torch.get_num_threads(),
         **git_state(),
-        "command": shlex.join(["python", *(_shown(word) for word in _words() if not word.startswith(_PLACES))]),
+        "command": shlex.join(["python", *(without_secret(word) for word in _words() if not word.startswith(_PLACES))]),
         "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
@@ -152,11 +151,6 @@ def _words() -> list[str]:
     if Path(sys.argv[0]).name == "_submit.py" and HydraConfig.initialized():
         return ["experiments/train.py", *HydraConfig.get().overrides.task]
     return sys.argv
-
-
-def _shown(word: str) -> str:
-    """Return a word of a command as it may be published: without the value of what is named as a secret."""
-    return _SECRET.sub(r"\1=HIDDEN", word)
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from btrnn.engine.command import ProcessError, exit_status, explain, wants_traceback
 from btrnn.engine.config import ConfigError, check_values, known_keys, register
+from btrnn.engine.secret_keys import refuse_secret_words, refuse_secrets
 
 _failed: dict[int, int] = {}  # failed jobs, by the process in which `run_checked` is at work
 
@@ -64,8 +65,9 @@ def _parsed(words: list[str]) -> list[Override]:
     """Parse the overrides of a command line; options that begin with "-" and their values are passed over.
 
     Raises:
-        ConfigError: Hydra's grammar does not take one.
+        ConfigError: Hydra's grammar does not take one, or one gives a value to a key that is named like a secret.
     """
+    refuse_secret_words(words)  # first: what says what else is wrong repeats the word
     bare = not has_options(words)  # else a word without "=" may be the value of an option
     overrides = [word for word in words if not word.startswith("-") and (bare or "=" in word)]
     try:
@@ -108,6 +110,7 @@ def first_job(words: list[str], config_dir: Path, name: str) -> DictConfig:
         with initialize_config_dir(str(config_dir), version_base="1.3"):
             check_overrides(words, compose(name, group_choices(first, config_dir)))
             config = compose(name, first)
+        refuse_secrets(config)  # which a file may have too
         OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         cause = f": {str(error.__cause__).splitlines()[0]}" if error.__cause__ and str(error.__cause__) else ""

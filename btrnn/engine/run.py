@@ -27,6 +27,7 @@ from btrnn.engine.config import ConfigError, check_targets, check_values, refuse
 from btrnn.engine.graphs import GraphedSteps
 from btrnn.engine.machine import check_trainer, git_state, provenance, reuse_freed_memory, start_memory_anew
 from btrnn.engine.run_summary import summarise
+from btrnn.engine.secret_keys import refuse_secrets
 from btrnn.engine.start import begin, read_start
 from btrnn.engine.weights import WholeCheckpointIO, load_weights, moved, previous_checkpoint, read_state, read_weights
 from btrnn.storage.atomic import locked, move_file, replace_file
@@ -44,13 +45,14 @@ def train(config: DictConfig) -> dict[str, Any]:
         The run's summary, as in its summary.json; an empty one in all but the first of processes that torchrun started.
 
     Raises:
-        ConfigError: The configuration names something that does not exist, the folder holds another run, or what this
-            one left there is damaged.
+        ConfigError: The configuration names something that does not exist, or a secret, the folder holds another run,
+            or what this one left there is damaged.
         NonFiniteLossError: The loss is not finite at a step, or in validation after none of the epochs.
         OSError: The system does not let a file be written; the same call goes on when it does.
         ProcessError: One of several processes failed, with one of these.
         ResultsError: The summary of a finished run is damaged.
     """
+    refuse_secrets(config)
     check_targets(config)
     config = DictConfig(OmegaConf.to_container(config, resolve=True))
     check_values(config)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from btrnn.engine.config import ConfigError, check_targets, refuse_other_run
 from btrnn.engine.machine import provenance, reuse_freed_memory
+from btrnn.engine.secret_keys import refuse_secrets
 from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.linear import BTLinear, TTLinear
 from btrnn.ops.contraction import contract
@@ -207,8 +208,9 @@ def run(config: DictConfig) -> dict[str, Any]:
         Its summary, as in summary.json.
 
     Raises:
-        ConfigError: The configuration names something that does not exist, or the folder holds another run.
+        ConfigError: The configuration does not fit the code or holds a secret, or the folder holds another run.
     """
+    refuse_secrets(config)
     if config.form not in config.forms:
         raise ConfigError(f"form={config.form} is none of {', '.join(config.forms)}")
     check_targets(config)
