@@ -13,7 +13,7 @@ import sys
 import tarfile
 import threading
 import time
-import urllib.request
+import urllib.parse
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -42,6 +42,7 @@ class Server:
     url: str = ""
     content: bytes = CONTENT
     contents: dict[str, bytes] = field(default_factory=dict)  # of single paths, in place of `content`
+    redirects: dict[str, str] = field(default_factory=dict)  # from paths to addresses
     break_after: list[int] = field(default_factory=list)  # bytes sent before each break, in order
     ranges: bool = True
     status: int | None = None
@@ -59,6 +60,12 @@ def server() -> Iterator[Server]:
             state.asked.append(wanted)
             if state.status is not None:
                 self.send_error(state.status)
+                return
+            if self.path in state.redirects:
+                self.send_response(302)
+                self.send_header("Location", state.redirects[self.path])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
                 return
             start, content = 0, state.contents.get(self.path, state.content)
             if wanted and state.ranges:
@@ -544,22 +551,44 @@ def test_what_another_could_send_in_the_servers_place_is_not_fetched(tmp_path: P
         download(url, tmp_path / "file")
 
 
-def test_where_a_server_leads_elsewhere_without_https_nothing_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Answer(io.BytesIO):
-        url, status, headers = "http://elsewhere.example/file", 200, {"Content-Length": "7"}
-
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Answer(b"content"))
-    with pytest.raises(DownloadError, match=r"http://elsewhere\.example/file is not fetched: only https"):
-        download("https://example.org/file", tmp_path / "file")
+def test_where_a_server_leads_elsewhere_without_https_nothing_is_kept(server: Server, tmp_path: Path) -> None:
+    port = urllib.parse.urlsplit(server.url).port
+    server.redirects = {
+        "/first": f"http://127.1:{port}/second",  # which is this machine, by a name that is not known as such
+        "/second": f"http://127.0.0.1:{port}/third",
+    }
+    server.url = server.url.rpartition("/")[0]
+    with pytest.raises(DownloadError, match=rf"http://127\.1:{port}/second is not fetched: only https"):
+        download(f"{server.url}/first", tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
+    assert server.asked == [None]
+    download(f"{server.url}/first", tmp_path / "file", sha256=hashlib.sha256(CONTENT).hexdigest())
+    assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-def test_what_an_address_holds_of_secrets_is_not_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://me:mine@example.org/file?token=secret#x", "http://example.org/file"),
+        ("https://me:mine@127.0.0.1:1/file?token=secret", "https://127.0.0.1:1/file"),
+        ("https://me:mi?ne@127.0.0.1:1/file", "https://me"),
+        ("https://me:mi/ne@127.0.0.1:1/file", "https://127.0.0.1:1/file"),
+        ("https://127.0.0.1:1/file?token=secret secret", "https://127.0.0.1:1/file"),
+        ("https://[127.0.0.1:1/file?token=secret", "https://[127.0.0.1:1/file"),
+    ],
+)
+def test_what_an_address_holds_of_secrets_is_not_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, url: str, shown: str
+) -> None:
+    caplog.set_level("INFO")
     with pytest.raises(DownloadError) as told:
-        download("http://me:mine@example.org/file?token=secret#x", tmp_path / "file")
-    assert str(told.value).startswith("http://example.org/file is not fetched")
+        download(url, tmp_path / "file", wait_seconds=0.0)
+    assert str(told.value).startswith(f"{shown} is not fetched")
+    with pytest.raises(DownloadError):
+        download_flickr8k(tmp_path, url)
+    said = f"{told.value}{caplog.text}"
+    assert f"missing: {shown}" in said
+    assert not re.search("mi.?ne|secret", said)
 
 
 def test_the_sites_are_asked_by_https_and_coco_is_held_to_its_digests() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from btrnn.data.captions.flickr8k import CAPTIONS_FILE, FOLDER, LISTS
-from btrnn.data.fetch import DownloadError, bytes_in, download, folder_to_unpack_in, size_text
+from btrnn.data.fetch import DownloadError, bytes_in, download, folder_to_unpack_in, shown_address, size_text
 from btrnn.data.mnist import FOLDERS
 from btrnn.data.unpacking import unpack_rar, unpack_zip, unpackers
 from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER, UCF101_CLASSES, UCF101_LAYOUT, index_clips
@@ -247,7 +247,7 @@ def _download_zips(folder: Path, sites: Mapping[Archive, str], dispensable: Mapp
     """
     missing = [archive for archive in sites if not _is_there(folder, archive)]
     for archive in missing:
-        logger.info("missing: %s, %s", sites[archive] + archive.path, size_text(archive.about_bytes))
+        logger.info("missing: %s, %s", shown_address(sites[archive] + archive.path), size_text(archive.about_bytes))
     folder.mkdir(parents=True, exist_ok=True)
     _check_space(folder, missing)
     for archive in missing:

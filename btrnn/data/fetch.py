@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import logging
+import re
 import shutil
 import time
 import urllib.error
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -106,7 +108,7 @@ def download(
             failures = 0 if got > before else failures + 1
             if failures >= attempts:
                 raise DownloadError(
-                    f"cannot download {_shown(url)}: {error}. {size_text(got)} are kept in {part}; "
+                    f"cannot download {shown_address(url)}: {error}. {size_text(got)} are kept in {part}; "
                     "the same command goes on from there."
                 ) from error
             logger.warning("broken off at %s (%s), trying again", size_text(got), error)
@@ -116,8 +118,8 @@ def download(
     if sha256 not in (None, found):
         part.unlink()
         raise DownloadError(
-            f"{_shown(url)} gave another file than the one that is published: its SHA-256 is {found}, not {sha256}. "
-            "It is deleted; repeat the command, and if this comes again, do not trust that server"
+            f"{shown_address(url)} gave another file than the one that is published: its SHA-256 is {found}, "
+            f"not {sha256}. It is deleted; repeat the command, and if this comes again, do not trust that server"
         )
     move_file(part, path)
     told = "as published" if sha256 else f"{found}; none is published to compare it with"
@@ -125,19 +127,65 @@ def download(
 
 
 def _check_address(url: str, sha256: str | None) -> None:
-    """Refuse an address from which another could send a file in the server's place, unless its digest is known."""
-    parts = urllib.parse.urlsplit(url)
+    """Refuse an address with a password, or from which another could send a file in the server's place.
+
+    Raises:
+        DownloadError: It is one of these, but for a file whose digest is known, or none that can be read.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.port
+    except ValueError:  # whose message repeats the address
+        raise _no_address(url) from None
     trusted = sha256 is not None or parts.hostname in ("127.0.0.1", "localhost", "::1")
     if not (parts.scheme == "https" or (parts.scheme == "http" and trusted)):
         raise DownloadError(
-            f"{_shown(url)} is not fetched: only https tells whose answer comes; give an address with https://"
+            f"{shown_address(url)} is not fetched: only https tells whose answer comes; give an address with https://"
+        )
+    if "@" in parts.netloc:  # which urllib would take for a part of the server's name, and repeat
+        raise DownloadError(
+            f"{shown_address(url)} is not fetched: a user's name and password before it are not sent; fetch the file "
+            "another way"
         )
 
 
-def _shown(url: str) -> str:
+def _no_address(url: str) -> DownloadError:
+    return DownloadError(f"{shown_address(url)} is not fetched: it is no address")
+
+
+def shown_address(url: str) -> str:
     """Return an address as it may stand in a log: without a user's name, a password or a key that a query holds."""
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+    bare = re.sub("//.*@", "//", re.split("[?#]", url, maxsplit=1)[0])
+    # what stands as a port and is none is a password that was cut at its "?"
+    return re.sub(r"(//[^/:\[]*):(?!\d*(/|$))[^/]*", r"\1", bare)
+
+
+class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
+    """Follow a server that leads elsewhere, each step of which must be safe: any of them could name the next.
+
+    Args:
+        sha256: See `download`.
+    """
+
+    def __init__(self, sha256: str | None) -> None:
+        self.sha256 = sha256
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: Any,
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """Return the request of the next step.
+
+        Raises:
+            DownloadError: Its address is not safe.
+        """
+        _check_address(newurl, self.sha256)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _BrokenOffError(Exception):
@@ -149,7 +197,8 @@ def _fetch(url: str, part: Path, about_bytes: int | None, sha256: str | None) ->
     start = bytes_in(part)
     headers = {"Range": f"bytes={start}-"} if start else {}
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
+        opener = urllib.request.build_opener(_CheckedRedirects(sha256))
+        response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:
             # Nothing lies beyond `start`: either all is there, or the part is of another file.
@@ -157,20 +206,22 @@ def _fetch(url: str, part: Path, about_bytes: int | None, sha256: str | None) ->
                 return start
             part.unlink()
             return _fetch(url, part, about_bytes, sha256)
+        answer = f"the server answers {error.code} {error.reason}"
         if error.code >= 500:
-            raise _BrokenOffError(f"the server answers {error.code} {error.reason}") from error
-        raise DownloadError(f"cannot download {_shown(url)}: the server answers {error.code} {error.reason}") from error
+            raise _BrokenOffError(answer) from error
+        raise DownloadError(f"cannot download {shown_address(url)}: {answer}") from error
+    except http.client.InvalidURL:  # whose message repeats the address
+        raise _no_address(url) from None
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenOffError(str(error) or type(error).__name__) from error
     with response:
-        _check_address(response.url, sha256)  # after what the server led it to
         if response.status != 206:
             start = 0  # the server does not know ranges and sends the whole file
         length = response.headers.get("Content-Length")
         total = None if length is None else start + int(length)
         _check_size(url, total, about_bytes)
         size = "size unknown" if total is None else size_text(total)
-        logger.info("downloading %s (%s, %s of it there already)", _shown(url), size, size_text(start))
+        logger.info("downloading %s (%s, %s of it there already)", shown_address(url), size, size_text(start))
         progress = show_progress(part.stem, total, done=start, in_bytes=True)
         with part.open("ab" if start else "wb") as file, progress as advance:
             while chunk := _read(response):
@@ -198,7 +249,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 def _check_size(url: str, total: int | None, about_bytes: int | None) -> None:
     if total is not None and about_bytes is not None and not about_bytes / 2 <= total <= about_bytes * 2:
         raise DownloadError(
-            f"cannot download {_shown(url)}: the server sends {size_text(total)}, but the file has about "
+            f"cannot download {shown_address(url)}: the server sends {size_text(total)}, but the file has about "
             f"{size_text(about_bytes)}, so this is something else."
         )
 
