@@ -22,6 +22,7 @@ from btrnn.engine.config import ConfigError
 from btrnn.engine.floors import fit_baseline
 from btrnn.engine.weights import WholeCheckpointIO, epoch_of, previous_checkpoint
 from btrnn.results.schema import model_of
+from btrnn.storage.atomic import move_file
 from btrnn.storage.files import ResultsError
 from btrnn.tasks import NonFiniteLossError, VideoClassification, caption_scores
 
@@ -373,6 +374,30 @@ def test_the_checkpoint_before_an_empty_or_cut_one_is_loaded(tmp_path, caplog, k
     previous_checkpoint(path).write_bytes(b"")
     with pytest.raises(ConfigError, match=r"previous_last\.ckpt is damaged"):
         plugin.load_checkpoint(path)
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_the_whole_one_before_it(tmp_path, monkeypatch):
+    plugin, path = WholeCheckpointIO(), tmp_path / "last.ckpt"
+    parts = {key: {} for key in ("state_dict", "callbacks", "loops", "optimizer_states")}
+    for epoch in range(2):
+        plugin.save_checkpoint(parts | {"epoch": epoch}, path)
+    path.write_bytes(b"damaged")
+    assert plugin.load_checkpoint(path)["epoch"] == 0
+
+    def killed(old, new):
+        if new == path:
+            raise KeyboardInterrupt
+        move_file(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("btrnn.engine.weights.move_file", killed)
+        with pytest.raises(KeyboardInterrupt):
+            plugin.save_checkpoint(parts | {"epoch": 1}, path)
+    assert plugin.load_checkpoint(path)["epoch"] == 0
+    for epoch in range(1, 3):
+        plugin.save_checkpoint(parts | {"epoch": epoch}, path)
+    assert plugin.load_checkpoint(path)["epoch"] == 2
+    assert plugin.load_checkpoint(previous_checkpoint(path))["epoch"] == 1
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(unfinished, tmp_path):

@@ -166,6 +166,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
         """Load the checkpoint at `path`, or the one before it where that is damaged or was not written to its end.
 
+        A damaged one is deleted once the one before it is known to be whole, in whose place the next save would put it.
+
         Raises:
             ConfigError: It is damaged, and there is none before it, or that is damaged too.
         """
@@ -177,7 +179,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
             if not previous.exists():
                 raise
             log.warning("%s is not used: %s. The run goes back to the one before, %s", path, error, previous.name)
-        return self._load(previous)
+        checkpoint = self._load(previous)
+        path.unlink(missing_ok=True)  # of several processes another may have done it
+        return checkpoint
 
     def _load(self, path: Path) -> dict[str, Any]:
         try:
