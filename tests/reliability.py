@@ -147,9 +147,9 @@ def stop_work(work: str, count: int, seed: int, folder: Path, videos_dir: Path) 
         outcomes["disk full, said in one line" if full["status"] else "had nothing left to write"] += 1
         assert last["status"] == 0, last["stderr"]
         left = contents(place)
-        parts = {name for name in left if name.endswith(".part")}  # of the kill: never read, and removed in their time
+        parts = {name for name in left if name.endswith(".part")}
         assert {name: left[name] for name in left.keys() - parts} == whole, sorted(left.keys() ^ whole.keys())
-        assert len(parts) <= 1, "the full disk has left something"
+        assert len(parts) <= (work == "publish"), parts  # its files have no lock: one may stay, never read
         outcomes["then ended with the same bytes"] += 1
     return outcomes
 
@@ -180,8 +180,7 @@ def kill_training(count: int, seed: int, folder: Path, videos_dir: Path) -> Coun
             notes.mkdir()
         (last,) = Works("train", [(place, "watch", 0)], notes).outcomes()
         assert last["status"] == 0, last["stderr"]
-        left = contents(place)
-        assert {name: left[name] for name in left if not name.endswith(".part")} == whole
+        assert contents(place) == whole
         outcomes["runs ended with the same bits"] += 1
         if outcomes["killed"] >= count:
             return outcomes

@@ -299,11 +299,13 @@ def test_progress_that_cannot_be_read_costs_work_alone(
 def test_a_worker_left_over_from_a_killed_build_writes_into_no_later_one(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     folder.mkdir()
+    (folder / ".cache.json.1-ab.part").write_text("{")
     with (folder / "frames.partial").open("wb", buffering=0) as left_over:
         made = build(root, folder)
         before = np.array(made.frames)
         left_over.write(b"\xff" * 10_000)
     assert np.array_equal(made.frames, before)
+    assert not list(folder.glob(".*.part"))
 
 
 @pytest.mark.parametrize("damage", ["row lost", "array cut", "array missing", "progress empty", "other seed"])

@@ -81,7 +81,9 @@ def test_features_are_made_once_and_go_on_after_a_stop(tmp_path: Path, cache: Fr
     arguments = (cache, tmp_path / "cache", "efficientnet_lite0", 1)
     with pytest.raises(KeyboardInterrupt):
         features.encode_frames(*arguments)
+    (tmp_path / "cache" / ".efficientnet_lite0-1x1.npy.1-ab.part").write_bytes(b"of a process that was killed")
     found = features.encode_frames(*arguments)
+    assert not list((tmp_path / "cache").glob(".*.part"))
     assert network.calls == 5  # clips 0, 1, 2 (stopped), 2, 3
     assert found[:, 0].any(axis=1).all()
     assert np.array_equal(features.encode_frames(*arguments), found)

@@ -273,8 +273,10 @@ def test_stopped_work_goes_on(tmp_path: Path, calls: list[int], monkeypatch: pyt
         index.write_text("".join(lines)[:-30])
     elif damage == "lost line":
         index.write_text("".join(lines[:-1]))
+    (cache / ".features.npy.1-ab.part").write_bytes(b"of a process that was killed")
     result = extract_features(folder, names, cache, "efficientnet_lite0", 2, batch_size=8)
     assert calls == [2, 2, 4 if damage == "stop" else 5]
+    assert not list(cache.glob(".*.part"))
     np.testing.assert_array_equal(result.array[result.rows], expected(list(range(8))))
 
 

@@ -37,7 +37,10 @@ def small_validation(monkeypatch):
 @pytest.mark.parametrize("packed", [False, True])
 def test_idx_files_are_read_whole(tmp_path, small_validation, packed):
     write_idx(tmp_path / "raw", packed=packed)
+    if packed:
+        (tmp_path / "raw" / f".{IDX_FILES['train'][0]}.1-ab.part").write_bytes(b"of a process that was killed")
     digits = read_idx(tmp_path / "raw")
+    assert not list((tmp_path / "raw").glob(".*.part"))
     assert digits.images.shape == (38, 784)
     rng = np.random.default_rng(0)
     assert np.array_equal(digits.images[:30], rng.integers(0, 256, (30, 28, 28), dtype=np.uint8).reshape(30, 784))

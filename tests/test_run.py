@@ -360,6 +360,18 @@ def test_a_run_goes_back_to_the_checkpoint_before_a_damaged_one_and_ends_with_th
     assert [path.name for path in last.parent.iterdir()] == ["best.pt"]
 
 
+def test_what_a_kill_left_half_written_is_gone_before_a_run_goes_on(unfinished, monkeypatch):
+    run_dir = Path(unfinished.run_dir)
+    (run_dir / ".metrics.csv.1-ab.part").write_bytes(b"half")
+    (run_dir / "checkpoints" / ".next_last.ckpt.1-ab.part").write_bytes(b"half")
+    left, fit = [], run.Trainer.fit
+    monkeypatch.setattr(
+        run.Trainer, "fit", lambda *given, **named: left.extend(run_dir.rglob(".*.part")) or fit(*given, **named)
+    )
+    run.train(unfinished)
+    assert left == []
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
 def test_the_checkpoint_before_an_empty_or_cut_one_is_loaded(tmp_path, caplog, kept):
     plugin, path = WholeCheckpointIO(), tmp_path / "last.ckpt"

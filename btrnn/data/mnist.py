@@ -19,7 +19,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from btrnn.data import BINARY_STREAM, generator
 from btrnn.data.fetch import folder_to_unpack_in
 from btrnn.data.module import DataModule, Item, files_digest
-from btrnn.storage.atomic import locked, move_file, replace_file
+from btrnn.storage.atomic import locked, move_file, remove_leftovers, replace_file
 
 Source = Literal["mnist", "mnist_5k", "fashion_mnist"]
 Binarization = Literal["stochastic", "static"]
@@ -106,7 +106,9 @@ def _unpacked(path: Path) -> Path:
                 content = source.read(100_000_000)  # the largest of MNIST has 47 MB
         except (gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise _damaged(packed, error) from error
-        replace_file(path, content)
+        with locked(path.parent):
+            remove_leftovers(path.parent)
+            replace_file(path, content)
     if not path.exists():
         raise MNISTError(f"{path} is not there, nor {packed.name}; `make data-mnist` downloads MNIST")
     return path

@@ -30,7 +30,7 @@ from btrnn.engine.run_summary import summarise
 from btrnn.engine.secret_keys import refuse_secrets
 from btrnn.engine.start import begin, read_start
 from btrnn.engine.weights import WholeCheckpointIO, load_weights, moved, previous_checkpoint, read_state, read_weights
-from btrnn.storage.atomic import locked, move_file, replace_file
+from btrnn.storage.atomic import locked, move_file, remove_leftovers, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 from btrnn.tasks import NonFiniteLossError, Outputs, Task
 
@@ -85,6 +85,7 @@ def _begin(config: DictConfig, run_dir: Path, held: ExitStack) -> dict[str, Any]
     except OSError as error:
         raise ConfigError(f"the run folder {run_dir} cannot be written ({error}); choose another results_dir") from None
     held.enter_context(locked(run_dir))  # another process asked for the same run waits, and then finds it finished
+    remove_leftovers(run_dir, run_dir / "checkpoints")
     saved_path, summary_path = run_dir / "config.yaml", run_dir / "summary.json"
     if (run_dir / _ASIDE).exists():
         raise ConfigError(f"{run_dir} was being rewritten; `experiments/evaluate.py --rewrite {run_dir}` ends that")

@@ -32,7 +32,7 @@ from btrnn.nn.linear import BTLinear, TTLinear
 from btrnn.ops.contraction import contract
 from btrnn.ops.stages import BLOCK
 from btrnn.recovery.records import SAME_SHAPE
-from btrnn.storage.atomic import locked, replace_file
+from btrnn.storage.atomic import locked, remove_leftovers, replace_file
 from btrnn.storage.files import arrays_bytes
 
 SIZE = 64
@@ -219,8 +219,8 @@ def run(config: DictConfig) -> dict[str, Any]:
         known = ", ".join([*KINDS, SAME_SHAPE])
         raise ConfigError(f"truths has {', '.join(sorted(unknown))}; known kinds: {known}")
     config = DictConfig(OmegaConf.to_container(config, resolve=True))
-    run_dir = Path(config.run_dir)
-    with locked(run_dir):
+    with locked(run_dir := Path(config.run_dir)):
+        remove_leftovers(run_dir)
         if (run_dir / "summary.json").exists():
             refuse_other_run(config, run_dir / "config.yaml")
             log.info("finished before, nothing to do: %s", run_dir)

@@ -65,6 +65,16 @@ def move_file(old: Path, new: Path) -> None:
     _wait_for_disk(new.parent)
 
 
+def remove_leftovers(*folders: Path) -> None:
+    """Delete the temporary files of `replacing` that killed processes left in folders, also in one that is not there.
+
+    The caller holds the lock, see `locked`, that all take who write there: none of the files is another's, however old.
+    """
+    for folder in folders:
+        for path in folder.glob(".*.part"):
+            path.unlink(missing_ok=True)
+
+
 def _wait_for_disk(path: Path) -> None:
     """Wait until a file's content, or a folder's names, would outlast a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -25,7 +25,7 @@ from jaxtyping import Float16, Int
 from btrnn.data.encoders import EncoderName, load_encoder
 from btrnn.data.fetch import show_progress
 from btrnn.data.pictures import ImageError, read_image
-from btrnn.storage.atomic import locked, replace_file, replacing, reserve
+from btrnn.storage.atomic import locked, remove_leftovers, replace_file, replacing, reserve
 from btrnn.storage.files import read_json_lines
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ def extract_features(
         with locked(cache_dir):
             known = _known(cache_dir, settings, wanted)  # another process may have made them meanwhile
             if len(known) < len(wanted):
+                remove_leftovers(cache_dir)
                 _make(root, cache_dir, settings, wanted, batch_size)
                 known = _known(cache_dir, settings, wanted)
     skipped = {file: "no such file" for file in files if file not in wanted}
@@ -242,6 +243,7 @@ def _report(cache_dir: Path, known: dict[str, _Entry], skipped: dict[str, str]) 
     if path.exists() and path.read_text() == content:
         return
     with locked(cache_dir):
+        remove_leftovers(cache_dir)
         replace_file(path, content)
     for file, reason in list(skipped.items())[:MANY_SKIPPED]:
         logger.warning("Left out: %s: %s.", file, reason)

@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,8 +20,6 @@ from threadpoolctl import threadpool_limits
 
 from btrnn.data.fetch import show_progress
 from btrnn.storage.atomic import replace_file
-
-STALE_SECONDS = 60  # a file is written within a second: an older temporary file was left by a killed process
 
 Part = TypeVar("Part")
 
@@ -39,12 +36,12 @@ def check_numbers(seed: int, num_workers: int | None) -> None:
         raise ValueError(f"num_workers must be at least 1, got {num_workers}")
 
 
-def claim(path: Path, ours: dict[str, object], folders: Iterable[str]) -> None:
-    """Note in a folder what made it; refuse one that something else made.
+def refuse_foreign(path: Path, ours: dict[str, object], folders: Iterable[str]) -> None:
+    """Refuse a folder that something else made.
 
     Args:
-        path: The file that says so.
-        ours: What it says.
+        path: The file that says what made it, if it is there.
+        ours: What it must say.
         folders: Names beside it that only the maker makes.
 
     Raises:
@@ -58,18 +55,16 @@ def claim(path: Path, ours: dict[str, object], folders: Iterable[str]) -> None:
             theirs = "nothing that can be read"
         if theirs != ours:
             raise ValueError(f"{path} says {theirs}, but {ours} was asked for: take another folder, or delete {root}")
-        return
     foreign = [name for name in folders if (root / name).exists()]
-    if foreign:
+    if foreign and not path.is_file():
         raise ValueError(f"{root} has folders {foreign} but no {path.name}: it was not made here; take another folder")
-    replace_file(path, json.dumps(ours) + "\n")
 
 
-def remove_leftovers(root: Path, pattern: str) -> None:
-    """Delete temporary files of processes that were killed; `pattern` is that of their folders."""
-    for path in root.glob(f"{pattern}/.*.part"):
-        if time.time() - path.stat().st_mtime > STALE_SECONDS:
-            path.unlink(missing_ok=True)
+def claim(path: Path, ours: dict[str, object], folders: Iterable[str]) -> None:
+    """Note in a folder what makes it, unless it says so; the words and errors are those of `refuse_foreign`."""
+    refuse_foreign(path, ours, folders)
+    if not path.is_file():
+        replace_file(path, json.dumps(ours) + "\n")
 
 
 def make_in_parallel(

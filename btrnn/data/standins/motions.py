@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from btrnn.data import generator
-from btrnn.data.standins import check_numbers, claim, make_in_parallel, remove_leftovers
+from btrnn.data.standins import check_numbers, claim, make_in_parallel, refuse_foreign
 from btrnn.data.video.clips import clips_per_group
-from btrnn.storage.atomic import replacing
+from btrnn.storage.atomic import locked, remove_leftovers, replacing
 
 __all__ = ["INFO_FILE", "MOTION_CLASSES", "VERSION", "clip_path", "draw_clip", "make_motions", "write_video"]
 
@@ -146,7 +146,7 @@ def make_motions(root: str | Path, num_clips: int, *, seed: int = 0, num_workers
     """Write the video files that are missing, as `<root>/<class>/v_<class>_<gg>/v_<class>_<gg>_<cc>.mpg`.
 
     Which clips make up a set of `num_clips` is the rule of `clips_per_group`. A call that was stopped is
-    repeated to go on; several processes may make the same set at once.
+    repeated to go on; of several processes that make the same set at once one works, and the others wait.
 
     Args:
         root: Folder; made if it does not exist.
@@ -159,14 +159,17 @@ def make_motions(root: str | Path, num_clips: int, *, seed: int = 0, num_workers
     """
     root = Path(root)
     check_numbers(seed, num_workers)
-    parts = _missing(root, num_clips)
-    claim(root / INFO_FILE, {"generator": "btrnn motions", "version": VERSION, "seed": seed}, MOTION_CLASSES)
-    if not parts:
+    ours = {"generator": "btrnn motions", "version": VERSION, "seed": seed}
+    refuse_foreign(root / INFO_FILE, ours, MOTION_CLASSES)
+    if not _missing(root, num_clips):  # nor need the folder be one that may be written to
         return
-    remove_leftovers(root, "*/*")
-    total = sum(len(clips) for _, _, clips in parts)
-    make = partial(_write_group, root, seed)
-    make_in_parallel(make, parts, title="drawing clips", total=total, num_workers=num_workers)
+    with locked(root):
+        claim(root / INFO_FILE, ours, MOTION_CLASSES)
+        remove_leftovers(root, *root.glob("*/*"))
+        if parts := _missing(root, num_clips):  # another process may have made them meanwhile
+            total = sum(len(clips) for _, _, clips in parts)
+            make = partial(_write_group, root, seed)
+            make_in_parallel(make, parts, title="drawing clips", total=total, num_workers=num_workers)
 
 
 def _missing(root: Path, num_clips: int) -> list[Part]:

@@ -21,8 +21,8 @@ from PIL import Image, ImageDraw
 
 from btrnn.data import generator
 from btrnn.data.captions.annotations import SPLITS
-from btrnn.data.standins import check_numbers, claim, make_in_parallel, remove_leftovers
-from btrnn.storage.atomic import replace_file, replacing
+from btrnn.data.standins import check_numbers, claim, make_in_parallel, refuse_foreign
+from btrnn.storage.atomic import locked, remove_leftovers, replace_file, replacing
 
 __all__ = ["INFO_FILE", "NUM_TRAIN", "SPLITS", "describe", "draw_scene", "make_scenes", "sample_scene", "split_sizes"]
 
@@ -173,7 +173,8 @@ def make_scenes(root: str | Path, num_train: int = NUM_TRAIN, *, seed: int = 0, 
     """Write the files that are missing.
 
     A scene is a function of the seed, its split and its number, so a smaller set is a part of a larger one. A call
-    that was stopped is repeated to go on; several processes may make the same set at once.
+    that was stopped is repeated to go on; of several processes that make the same set at once one works, and the others
+    wait.
 
     Args:
         root: Folder; made if it does not exist.
@@ -188,16 +189,21 @@ def make_scenes(root: str | Path, num_train: int = NUM_TRAIN, *, seed: int = 0, 
     check_numbers(seed, num_workers)
     if not 1 <= num_train < _IDS_A_SPLIT:
         raise ValueError(f"num_train must be from 1 to {_IDS_A_SPLIT - 1:,}, got {num_train}")
-    claim(root / INFO_FILE, {"generator": "btrnn scenes", "version": VERSION, "seed": seed}, (*SPLITS, "annotations"))
+    ours, folders = {"generator": "btrnn scenes", "version": VERSION, "seed": seed}, (*SPLITS, "annotations")
+    refuse_foreign(root / INFO_FILE, ours, folders)
     sizes = [split_sizes(num_train)[name] for name in SPLITS]
-    parts = _missing(root, sizes)
-    if parts:
-        remove_leftovers(root, "*")
-        total = sum(len(numbers) for _, numbers in parts)
-        make = partial(_write_pictures, root, seed)
-        make_in_parallel(make, parts, title="drawing scenes", total=total, num_workers=num_workers)
-    for split, size in enumerate(sizes):
-        _write_annotations(root, seed, split, size)
+    if not _missing(root, sizes) and all(_is_told(root, *of_split) for of_split in enumerate(sizes)):
+        return  # nor need the folder be one that may be written to
+    with locked(root):
+        claim(root / INFO_FILE, ours, folders)
+        remove_leftovers(root, *(root / folder for folder in folders))
+        if parts := _missing(root, sizes):  # another process may have made them meanwhile
+            total = sum(len(numbers) for _, numbers in parts)
+            make = partial(_write_pictures, root, seed)
+            make_in_parallel(make, parts, title="drawing scenes", total=total, num_workers=num_workers)
+        for split, size in enumerate(sizes):
+            if not _is_told(root, split, size):
+                _write_annotations(root, seed, split, size)
 
 
 def _missing(root: Path, sizes: list[int]) -> list[Part]:
@@ -221,10 +227,7 @@ def _write_pictures(root: Path, seed: int, part: Part) -> int:
 
 
 def _write_annotations(root: Path, seed: int, split: int, size: int) -> None:
-    """Write the captions of a split, unless a file of as many scenes or more is there."""
-    path = root / "annotations" / f"captions_{SPLITS[split]}.json"
-    if _scenes_in(path) >= size:
-        return
+    """Write the captions of a split."""
     images, annotations = [], []
     for number in range(size):
         key, name = image_id(split, number), image_path(root, split, number).name
@@ -233,7 +236,16 @@ def _write_annotations(root: Path, seed: int, split: int, size: int) -> None:
         annotations += [{"id": 10 * key + k, "image_id": key, "caption": caption} for k, caption in enumerate(captions)]
     info = {"description": "Scenes, a stand-in for COCO made by btrnn", "version": str(VERSION), "seed": seed}
     content = {"info": info, "licenses": [{"id": 1, "name": "MIT"}], "images": images, "annotations": annotations}
-    replace_file(path, json.dumps(content) + "\n")
+    replace_file(_annotations_path(root, split), json.dumps(content) + "\n")
+
+
+def _annotations_path(root: Path, split: int) -> Path:
+    return root / "annotations" / f"captions_{SPLITS[split]}.json"
+
+
+def _is_told(root: Path, split: int, size: int) -> bool:
+    """Return whether the captions of as many scenes of a split, or of more, are there."""
+    return _scenes_in(_annotations_path(root, split)) >= size
 
 
 def _scenes_in(path: Path) -> int:

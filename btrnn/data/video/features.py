@@ -22,7 +22,7 @@ from btrnn.data.fetch import show_progress
 from btrnn.data.pictures import scale_to_square
 from btrnn.data.video.decoding import FRAME_HEIGHT, FRAME_WIDTH
 from btrnn.data.video.frame_cache import FrameCache
-from btrnn.storage.atomic import locked, replace_file, replacing, reserve
+from btrnn.storage.atomic import locked, remove_leftovers, replace_file, replacing, reserve
 
 logger = logging.getLogger(__name__)
 
@@ -81,10 +81,11 @@ def _num_made(array: Path, index: Path, mark: Mark) -> int:
 
 
 def _make(cache: FrameCache, array: Path, index: Path, mark: Mark) -> None:
-    """Make the rows that are missing, a clip after the other."""
+    """Make the rows that are missing, a clip after the other; the caller holds the folder."""
     num_made, num_rows = _num_made(array, index, mark), len(cache.frames)
     if num_made == num_rows:
         return
+    remove_leftovers(array.parent)
     encoder = load_encoder(mark["encoder"])
     if num_made == 0:
         index.unlink(missing_ok=True)  # what it says is not of the array that is made now

@@ -25,7 +25,7 @@ from jaxtyping import Float16, Int, UInt8
 from btrnn.data.fetch import show_progress
 from btrnn.data.video.decode_pool import DecodedClip, DecodeTask, decode_clips, row_bytes
 from btrnn.data.video.decoding import VALUES_PER_FRAME, Decoder, VideoError, require_decoder
-from btrnn.storage.atomic import locked, move_file, replace_file, reserve
+from btrnn.storage.atomic import locked, move_file, remove_leftovers, replace_file, reserve
 from btrnn.storage.files import read_json_lines
 
 logger = logging.getLogger(__name__)
@@ -173,6 +173,7 @@ def _difference(old: Settings, new: Settings) -> str | None:
 def _build(root: Path, cache_dir: Path, settings: Settings, num_workers: int | None) -> list[DecodedClip]:
     """Decode what is not yet decoded, and finish the cache."""
     partial, progress = cache_dir / "frames.partial", cache_dir / "progress.jsonl"
+    remove_leftovers(cache_dir)
     for name in ("cache.json", "frames.u8"):  # the mark goes first: without it no array counts
         (cache_dir / name).unlink(missing_ok=True)
     files, frames_cached = settings["files"], settings["frames_cached"]
