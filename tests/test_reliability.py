@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from btrnn.data.captions.features import extract_features
 from btrnn.data.standins import make_in_parallel
 from btrnn.engine import run
 from btrnn.engine.command import explain
@@ -177,6 +178,21 @@ def test_a_place_that_may_not_be_written_to_is_named(videos_dir, tmp_path):
         run.train(config)
     assert str(tmp_path) in explain(caught.value)
     assert "another" in explain(caught.value)
+
+
+def test_features_that_may_not_be_written_to_are_read_also_of_fewer_pictures(tmp_path, videos_dir, caplog):
+    place = tmp_path / "place"
+    reliability.prepare("features", place, videos_dir)
+    (work,) = reliability.Works("features", [(place, "watch", 0)], tmp_path).outcomes()
+    assert work["status"] == 0, work["stderr"]
+    before = reliability.contents(place)
+    names = sorted(path.name for path in (place / "pictures").iterdir())
+    for chosen in (names[:3], [*names, "gone.png"]):
+        with read_only(place):
+            found = extract_features(place / "pictures", chosen, place / "cache", "efficientnet_lite0", 2)
+        assert found.rows.tolist() == [*range(len(names)), -1][: len(chosen)]
+    assert "Left out: gone.png" in caplog.text
+    assert reliability.contents(place) == before
 
 
 def test_two_who_draw_into_one_folder_do_not_disturb_each_other(tmp_path):

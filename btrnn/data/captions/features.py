@@ -235,16 +235,21 @@ def _read_ahead(root: Path, files: list[str], size: int, batch_size: int) -> Ite
 
 
 def _report(cache_dir: Path, known: dict[str, _Entry], skipped: dict[str, str]) -> None:
-    """Write which images were left out, to a file and to the log, and how many were of which kind."""
+    """Write which images were left out, to a file that may be written and to the log, and how many have which kind."""
     modes = Counter(entry.mode for entry in known.values() if entry.row is not None and entry.mode != "RGB")
     report = {"num_images": len(known), "converted_to_rgb": dict(modes), "skipped": skipped}
     path = cache_dir / "report.json"
     content = json.dumps(report, indent=2) + "\n"
     if path.exists() and path.read_text() == content:
         return
-    with locked(cache_dir):
-        remove_leftovers(cache_dir)
-        replace_file(path, content)
+    try:
+        with locked(cache_dir):
+            remove_leftovers(cache_dir)
+            replace_file(path, content)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        logger.info("%s is not written (%s); the features are used as they are", path, error.strerror)
     for file, reason in list(skipped.items())[:MANY_SKIPPED]:
         logger.warning("Left out: %s: %s.", file, reason)
     if len(skipped) > MANY_SKIPPED:
