@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import random
 import re
 import runpy
@@ -252,6 +253,26 @@ def test_archive_put_there_by_hand_is_used(server: Server, tmp_path: Path, archi
 
 def is_ucf11(folder: Path) -> None:
     index_clips(folder, UCF11_CLASSES)
+
+
+@pytest.fixture
+def asked_unrar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program of that name, which writes its words to a file and unpacks nothing."""
+    program, words = tmp_path / "programs" / "unrar", tmp_path / "words"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {words}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    return words
+
+
+@pytest.mark.usefixtures("bsdtar")
+def test_unrar_is_asked_for_what_bsdtar_cannot_read_and_makes_no_links(tmp_path: Path, asked_unrar: Path) -> None:
+    archive = tmp_path / "UCF11_updated_mpg.rar"
+    archive.write_bytes(b"of a kind that is not known")
+    with pytest.raises(DownloadError, match=r"bsdtar: .*Unrecognized archive format; unrar: "):
+        unpack_rar(archive, tmp_path / UCF11_FOLDER, is_ucf11)
+    assert {"x", "-ol-", str(archive)} <= set(asked_unrar.read_text().split())
 
 
 @pytest.mark.usefixtures("bsdtar")
@@ -650,12 +671,14 @@ def test_a_zip_with_any_bytes_changed_is_unpacked_or_called_damaged(tmp_path: Pa
 @pytest.mark.usefixtures("bsdtar")
 @pytest.mark.parametrize("kind", ["up", "absolute", "symlink", "hard link", "fifo", "bomb"])
 def test_an_archive_of_ucf11_that_would_leave_its_folder_or_fill_the_disk_is_refused(
-    tmp_path: Path, archive_bytes: bytes, monkeypatch: pytest.MonkeyPatch, kind: str
+    tmp_path: Path, archive_bytes: bytes, monkeypatch: pytest.MonkeyPatch, asked_unrar: Path, kind: str
 ) -> None:
     archive, outside = tmp_path / "UCF11_updated_mpg.rar", tmp_path / "outside"
     outside.write_text("untouched")
     archive.write_bytes(archive_bytes)
-    name = {"up": f"{UCF11_FOLDER}/../../outside", "absolute": str(outside)}.get(kind, f"{UCF11_FOLDER}/walking/bad")
+    name = {"up": f"{UCF11_FOLDER}/unsupported/../../../outside", "absolute": str(outside)}.get(
+        kind, f"{UCF11_FOLDER}/walking/unsupported"
+    )
     info = tarfile.TarInfo(name)
     types = {"symlink": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE, "fifo": tarfile.FIFOTYPE}
     info.type, info.linkname = types.get(kind, tarfile.REGTYPE), str(outside)
@@ -672,4 +695,6 @@ def test_an_archive_of_ucf11_that_would_leave_its_folder_or_fill_the_disk_is_ref
             unpack_rar(archive, tmp_path / UCF11_FOLDER, is_ucf11)
         assert not (tmp_path / UCF11_FOLDER).exists()
     assert outside.read_text() == "untouched"
-    assert {path.name for path in tmp_path.iterdir()} <= {archive.name, "outside", "source", "source.tar", UCF11_FOLDER}
+    assert not asked_unrar.exists(), "a program that may let it pass was asked too"
+    left = {archive.name, "outside", "programs", "source", "source.tar", UCF11_FOLDER}
+    assert {path.name for path in tmp_path.iterdir()} <= left

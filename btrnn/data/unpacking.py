@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import re
 import shutil
 import stat
 import struct
@@ -23,6 +24,9 @@ _LARGEST_RATIO = 20  # of an archive's content to its bytes: texts are packed to
 _LOOK_SECONDS = 0.05
 # what zipfile raises at damaged bytes, taken for an offset, a way of packing that it lacks, or a mark of a password
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)
+# what bsdtar says of an archive that another program may read, and of one that is not to be unpacked by any
+_UNREADABLE = re.compile("unrecognized archive format|unsupported|unavailable|no support for", re.IGNORECASE)
+_REFUSED = re.compile("path contains|path is absolute|through (sym|hard)link", re.IGNORECASE)
 
 
 def unpackers() -> list[str]:
@@ -45,7 +49,7 @@ def unpack(name: str, archive: Path, folder: Path) -> None:
     """
     commands = {
         "bsdtar": ["bsdtar", "-x", "--no-same-owner", "--no-same-permissions", "-f", str(archive), "-C", str(folder)],
-        "unrar": ["unrar", "x", "-y", "-idq", str(archive), f"{folder}/"],
+        "unrar": ["unrar", "x", "-y", "-idq", "-ol-", str(archive), f"{folder}/"],
     }
     largest = _largest_content(archive)
     with TemporaryFile("w+", errors="replace") as said:  # no pipe, which could be full before anyone reads it
@@ -74,7 +78,8 @@ def unpack_rar(archive: Path, folder: Path, check: Callable[[Path], object]) -> 
         check: Raises FileNotFoundError or ValueError where a folder does not hold what is wanted.
 
     Raises:
-        DownloadError: No program for it is installed, or the archive is damaged or another one.
+        DownloadError: No program for it is installed, or the archive is damaged, another one, or one that would leave
+            its folder.
     """
     unpacking = folder.with_name(folder.name + ".unpacking")
     complaints = []
@@ -88,9 +93,14 @@ def unpack_rar(archive: Path, folder: Path, check: Callable[[Path], object]) -> 
                 check(content)
                 move_file(content, folder)
                 return
-        except (subprocess.CalledProcessError, FileNotFoundError, ValueError) as error:
-            detail = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-            complaints.append(f"{name}: {detail.splitlines()[0] if detail else error}")
+        except (FileNotFoundError, ValueError) as error:
+            complaints.append(f"{name}: {error}")
+            break
+        except subprocess.CalledProcessError as error:
+            said = error.stderr.strip()
+            complaints.append(f"{name}: {said.splitlines()[0] if said else error}")
+            if not _UNREADABLE.search(said) or _REFUSED.search(said):
+                break  # it was read, and is not to be tried again by a program that may let it pass
     raise DownloadError(
         f"cannot unpack {archive} ({size_text(bytes_in(archive))}); it may be cut short or another one. "
         f"{'; '.join(complaints)}. The archive is kept: replace or delete it and repeat the command."
