@@ -41,13 +41,13 @@ from btrnn.tasks import Task
 from .clips import write_clip
 from .conftest import small_run
 from .processes import ROOT, Script
-from .run_folders import write_run
+from .run_folders import outcome, write_run
 
 CONFIGS = ROOT / "configs"
 SCRIPT = ROOT / "tests" / "interrupted.py"
 NOT_COMPARED = {  # of what they say when and where
     *("lock", "cache.json", "features.jsonl", "efficientnet_lite0-1x1.json"),
-    *("config.yaml", "multirun.yaml", "summary.json"),
+    *("config.yaml", "multirun.yaml"),
 }
 TIMES = ["examples_per_second", "seconds"]
 HANG_SECONDS = 300
@@ -78,7 +78,8 @@ def prepare(work: str, folder: Path, videos_dir: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """Return what work has left: the bytes of each file, of trained weights the numbers, of metrics all but times."""
+    """Return what work has left: the bytes of each file, of trained weights the numbers, of metrics and summaries
+    all but times and the like."""
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name not in NOT_COMPARED:
@@ -87,6 +88,8 @@ def contents(folder: Path) -> dict[str, Any]:
                 content: Any = {name: tensor.numpy().tobytes() for name, tensor in state.items()}
             elif path.name == "metrics.csv":
                 content = pd.read_csv(path).drop(columns=TIMES).to_csv()
+            elif path.name == "summary.json":
+                content = outcome(path.parent)
             else:
                 content = path.read_bytes()
             found[path.relative_to(folder).as_posix()] = content

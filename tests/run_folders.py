@@ -1,4 +1,4 @@
-"""Invented run folders for the tests of what reads them; the numbers mean nothing."""
+"""Invented run folders for the tests of what reads them, whose numbers mean nothing; what two runs have in common."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -50,6 +50,18 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 TOY = {"model_label": "toy", "rank": 5, "num_blocks": None, "order": 3, "parameters_input": 5_000}  # in no table
 _SKILL = {"lstm": 0.5, "tt_lstm": 0.65, "bt_lstm": 0.72, "logistic_regression": 0.4}
+
+
+_CIRCUMSTANCES = {  # of a run, which are others when it is stopped and goes on
+    *("seconds", "seconds_per_epoch", "steps_per_second", "peak_memory_mib"),
+    *("command", "git_commit", "git_dirty", "finished"),
+}
+
+
+def outcome(run_dir: Path) -> dict[str, Any]:
+    """Return what a finished run's summary says but its times, memory, command and commit."""
+    summary = json.loads((run_dir / "summary.json").read_text())
+    return {key: value for key, value in summary.items() if key not in _CIRCUMSTANCES}
 
 
 def write_run(

@@ -28,6 +28,7 @@ from btrnn.tasks import NonFiniteLossError, VideoClassification, caption_scores
 
 from .conftest import ROOT, small_run, wandb_record
 from .processes import Script, run_script
+from .run_folders import outcome
 
 TRAIN = ROOT / "experiments" / "train.py"
 TIMES = ["examples_per_second", "seconds"]
@@ -99,6 +100,8 @@ def test_a_run_ended_by_signals_amid_epochs_ends_with_the_same_weights(videos_di
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert (whole_dir / "predictions.csv").read_text() == (killed_dir / "predictions.csv").read_text()
+    assert outcome(killed_dir) == outcome(whole_dir)
+    assert outcome(whole_dir).keys() >= {"epoch_chosen", "epochs", "val/loss", "test/accuracy", "parameters_total"}
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(videos_dir, tmp_path):
