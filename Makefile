@@ -201,6 +201,8 @@ data-mnist: setup ## download MNIST (12 MB)
 
 reproduce-sensitivity: setup ## parameters, recovery of matrices, and UCF11 accuracy against d, R and N
 	@$(RUN) experiments/recovery.py
+	@$(RUN) experiments/recovery.py form=equal map=bt,tt,tr,cp,tucker,ht,kronecker,low_rank order=2 rank=1 \
+		num_pairs=32,128,512,4096 noise=0,0.3
 	@$(RUN) experiments/collect.py recovery
 	@$(RUN) experiments/report.py recovery
 	@$(RUN) experiments/reproduce.py experiment=ucf11_sensitivity scale=$(SCALE) $(SEED)

@@ -11,8 +11,8 @@ from btrnn.benchmark.measure import formats
 from btrnn.benchmark.measure.formats import FORMATS, block_terms, compare, equation, kept_bytes, optimal_path
 from btrnn.benchmark.records import FORMATS_FILE
 from btrnn.benchmark.settings import TINY
-from btrnn.recovery.formats import FITS
-from btrnn.recovery.study import KINDS, make_truth
+from btrnn.recovery.maps import MAPS
+from btrnn.recovery.truths import KINDS, make_truth
 from btrnn.reports.publishing import publish
 
 from .conftest import ROOT
@@ -29,22 +29,21 @@ def test_shapes_are_of_the_size_that_the_page_says(one):
         assert layer.num_weights == pytest.approx(3_400, rel=0.1)
 
 
-@pytest.mark.parametrize("one", FITS, ids=[one.name for one in FITS])
+@pytest.mark.parametrize("one", MAPS.values(), ids=MAPS)
 def test_fitted_shapes_are_of_the_size_that_the_page_says(one):
-    small = one.kind(*one.sizes, **one.ranks, device="meta")
+    small = one.make(device="meta")
     assert (small.in_features, small.out_features) == (64, 64)
     assert small.num_weights == pytest.approx(512, rel=0.15)
 
 
 def test_every_format_is_timed_and_fitted():
-    assert [(one.label, one.name) for one in FITS] == [(one.label, one.name) for one in FORMATS]
+    assert [(one.label, one.name) for one in MAPS.values()] == [(one.label, one.name) for one in FORMATS]
 
 
 def test_a_form_that_fits_has_no_error():
-    (low_rank,) = (one for one in FITS if one.name == "LowRankLinear")
-    (kronecker,) = (one for one in FITS if one.name == "KroneckerLinear")
-    assert low_rank.error(torch.from_numpy(make_truth("low_rank", 0))) < 1e-6
-    assert kronecker.error(torch.from_numpy(make_truth("kronecker", 0))) < 1e-6
+    for name in ("low_rank", "kronecker"):
+        truth = torch.from_numpy(make_truth(name, 0))
+        assert MAPS[name].from_dense(truth).relative_error(truth) < 1e-6
 
 
 def test_kept_bytes_are_what_the_backward_pass_needs():

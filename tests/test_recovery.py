@@ -1,6 +1,7 @@
 """Recovery of matrices from pairs: truths, the batch of fits, a run, and what is collected and shown of it."""
 
 import json
+import re
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
@@ -17,7 +18,8 @@ from btrnn import BTLinear, TTLinear
 from btrnn.engine.config import ConfigError, register
 from btrnn.recovery import records
 from btrnn.recovery.records import SAME_SHAPE, compare_with_rank, shape_name, summarise
-from btrnn.recovery.study import KINDS, best_rank_error, dense_weights, draw_inputs, fit, make_truth, run, second_moment
+from btrnn.recovery.study import dense_weights, draw_pairs, fit, least_squares_error, run, second_moment
+from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
 from btrnn.reports import shapes
 from btrnn.results.summary import read_paper
 from btrnn.storage.files import ResultsError
@@ -92,7 +94,7 @@ def test_every_entry_of_the_batch_is_the_layers_own_matrix(make):
 
 
 def test_the_gradient_is_that_of_the_mean_squared_error_over_the_pairs():
-    x = draw_inputs(100, 5, seed=3)
+    x, _ = draw_pairs(100, 5, 4, seed=3)
     truth = torch.randn(4, 5, dtype=torch.float64)
     guess = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
     loss = (x @ guess.T - x @ truth.T).square().sum(dim=1).mean()
@@ -100,8 +102,35 @@ def test_the_gradient_is_that_of_the_mean_squared_error_over_the_pairs():
     moment = second_moment(x)
     torch.testing.assert_close(2 * (guess.detach() - truth) @ moment, expected)
     torch.testing.assert_close(((guess - truth) @ moment * (guess - truth)).sum(), loss)
-    many = second_moment(draw_inputs(200_000, 5, seed=3))
+    many = second_moment(draw_pairs(200_000, 5, 4, seed=3)[0])
     torch.testing.assert_close(many, torch.eye(5, dtype=torch.float64), rtol=0, atol=0.02)
+
+
+def test_the_losses_are_those_of_noisy_pairs_and_least_squares_has_the_least():
+    layer = BTLinear((3, 2), (2, 2), tucker_rank=2, bias=False)
+    truths = 7.0 * torch.randn(3, 4, 6, dtype=torch.float64)
+    fits = fit(layer, truths, num_pairs=9, num_steps=30, learning_rate=0.1, seed=4, noise=0.5)
+    x, noise = draw_pairs(9, 6, 4, seed=4)
+    for weight, truth, loss in zip(fits.weights, truths, fits.losses, strict=True):
+        y = x @ truth.T + 0.5 * truth.square().mean().mul(6).sqrt() * noise
+        missed = (x @ weight.T - y).square().sum() / y.square().sum()
+        assert float(loss) == pytest.approx(float(missed), rel=1e-5)
+        of_dense = least_squares_error(truth, num_pairs=9, noise=0.5, seed=4)
+        best = torch.linalg.lstsq(x, y).solution.T
+        assert of_dense == pytest.approx(float((best - truth).norm() / truth.norm()))
+    few = least_squares_error(truths[0], num_pairs=3, noise=0.0, seed=4)
+    basis = torch.linalg.svd(draw_pairs(3, 6, 4, seed=4)[0], full_matrices=False).Vh
+    unseen = truths[0] - truths[0] @ basis.T @ basis
+    assert few == pytest.approx(float(unseen.norm() / truths[0].norm()))
+
+
+def test_noise_is_learnt_along_its_gradient():
+    layer = BTLinear((3, 2), (2, 2), tucker_rank=12, bias=False)  # enough numbers for any matrix
+    truths = torch.randn(1, 4, 6, dtype=torch.float64)
+    options = {"num_pairs": 9, "learning_rate": 0.03, "seed": 4, "noise": 0.5}
+    fits = fit(layer, truths, num_steps=3000, **options)
+    best = least_squares_error(truths[0], num_pairs=9, noise=0.5, seed=4)
+    assert float(fits.errors[0]) == pytest.approx(best, rel=1e-2)  # not the truth: what the pairs say
 
 
 def test_fits_recover_what_their_map_can_be_and_say_how_far_they_are(caplog):
@@ -182,7 +211,7 @@ def test_unknown_truths_are_named_before_any_work(configure):
     with pytest.raises(ConfigError, match=r"truths has fractal; known kinds: photograph, .*same_shape"):
         run(config)
     assert not Path(config.run_dir).exists()
-    with pytest.raises(ConfigError, match="form=tucker is none of bt_n1, bt_n2, tt"):
+    with pytest.raises(ConfigError, match="form=tucker is none of bt_n1, bt_n2, tt, equal"):
         run(configure("form=tucker"))
 
 
@@ -196,6 +225,7 @@ def write_run(results_dir: Path, name: str, parameters_: int, *, truths: dict[st
     run_dir.mkdir(parents=True)
     fits = [
         {"truth": kind, "seed": seed, "restart": restart, "error": error * (seed + 1) * (restart + 1)}
+        | {"loss": float(restart)}
         for kind, error in truths.items()
         for seed in range(2)
         for restart in range(restarts)
@@ -203,6 +233,7 @@ def write_run(results_dir: Path, name: str, parameters_: int, *, truths: dict[st
     pd.DataFrame(fits).to_csv(run_dir / "fits.csv", index=False)
     rows = [
         {"truth": kind, "seed": seed, "error_from_dense": error / 2, "error_best_rank": 0.4}
+        | {"error_least_squares": 1e-9}
         for kind, error in truths.items()
         for seed in range(2)
     ]
@@ -214,7 +245,7 @@ def write_run(results_dir: Path, name: str, parameters_: int, *, truths: dict[st
     summary = {
         **{"name": name, "form": "_".join([form, *blocks]), "order": int(order[1:]), "rank": int(rank[1:])},
         **{"num_blocks": int(blocks[0][1:]) if blocks else 1, "in_modes": "8x8", "out_modes": "8x8"},
-        **{"parameters": parameters_, "num_pairs": 64, "num_steps": 10},
+        **{"parameters": parameters_, "num_pairs": 64, "num_steps": 10, "noise": 0.0},
         **{"learning_rate": 0.1, "seconds": 60.0, "threads": 2, "torch": "2.0", "git_commit": "0123456789abcdef"},
         **{"git_dirty": False, "command": "python experiments/recovery.py", "finished": "2030-01-01T00:00:00Z"},
     }
@@ -288,8 +319,39 @@ def test_the_page_says_what_the_csv_gives(collected, golden):
     assert own.loc["bt_d2_r4_n1", "share_recovered"] == 0.75
     assert (own.loc[list(records.PANELS), "median_best"] < records.RECOVERED).sum() == 4
     compared = compare_with_rank(table).set_index("truth")
-    assert compared[["nearer", "shapes"]].to_numpy().tolist() == [[0, 5], [0, 5], [5, 5]]  # 0.45 and 1.35, to 0.4
-    assert compared.loc[SAME_SHAPE, ["name", "parameters"]].tolist() == ["bt_d2_r1_n1", 129]
+    of_bt, of_tt = (compared[compared["family"] == family] for family in ("BT", "TT"))
+    assert of_bt[["nearer", "shapes"]].to_numpy().tolist() == [[0, 5], [0, 5], [5, 5]]  # 0.45 and 1.35, to 0.4
+    assert of_bt.loc[SAME_SHAPE, ["name", "parameters"]].tolist() == ["bt_d2_r1_n1", 129]
+    assert of_tt["shapes"].tolist() == [1, 1, 1]
+
+
+def test_maps_of_equal_size_are_compared_by_pairs_and_noise(configure, study):
+    for name, noise in (("bt", 0.0), ("low_rank", 0.3)):
+        run(configure("form=equal", f"map={name}", f"noise={noise:g}", "num_pairs=32"))
+    collected, _ = records.collect(study, study)
+    records.write(collected, study)
+    equal = collected.rows[collected.rows["form"] == records.EQUAL]
+    table = shapes.equal_maps(equal).set_index("map").query("truth == 'low_rank'")
+    assert table[["noise", "num_pairs", "parameters", "n"]].to_numpy().tolist() == [
+        [0.0, 32, 512, 2],
+        [0.0, 32, 4096, 2],
+        [0.3, 32, 512, 2],
+    ]
+    fits = pd.read_csv(study / "runs" / "recovery" / "bt_p32_e0" / "fits.csv")
+    fits = fits[fits["truth"] == "low_rank"]
+    best = fits.loc[fits.groupby("seed")["loss"].idxmin(), "error"]
+    assert table.loc["bt", "mean"] == pytest.approx(best.mean(), rel=1e-5)
+    truths = [torch.from_numpy(make_truth("low_rank", seed)) for seed in (0, 1)]
+    of_dense = [least_squares_error(truth, num_pairs=32, noise=0.0, seed=0) for truth in truths]
+    assert table.loc["dense", "mean"] == pytest.approx(np.mean(of_dense), rel=1e-5)
+    assert table.loc["low_rank", "from_dense"] == pytest.approx(0, abs=1e-6)
+    text, figures = shapes.recovery_report(study)
+    (page,) = text.values()
+    (cells,) = re.findall(r"low rank \(4\), from few pairs\n\n(.*?)\n\n", page, flags=re.DOTALL)
+    block_terms = [cell.strip() for cell in cells.splitlines()[2].split("|")[1:-1]]
+    assert block_terms[:3] == ["block terms", "512", f"{best.mean():.3f}"]
+    assert "1 of 1" in page.split("## All shapes")[0], "maps of equal size are no shapes of the grid"
+    assert [figure.path.name for figure in figures[2:]] == ["recovery_pairs.png", "recovery_pairs_noise_0.3.png"]
 
 
 def test_what_is_not_collected_gives_no_page(tmp_path):

@@ -15,12 +15,14 @@ EXPERIMENT = "recovery"
 PANELS = ("bt_d2_r1_n1", "bt_d2_r4_n1", "bt_d2_r1_n2", "bt_d3_r4_n1", "bt_d4_r4_n1")  # the paper's, in its order
 RECOVERED = 1e-2  # relative error below which a fit counts as a success
 _SHAPE = ("name", "form", "order", "rank", "num_blocks", "in_modes", "out_modes", "parameters")
-_ERRORS = ("error_best", "error_median", "error_worst", "share_recovered", "error_from_dense", "error_best_rank")
-_SETTINGS = ("num_pairs", "num_steps", "learning_rate")
+_OF_TRUTHS = ("error_from_dense", "error_best_rank", "error_least_squares")
+_ERRORS = ("error_best", "error_median", "error_worst", "share_recovered", *_OF_TRUTHS)
+_SETTINGS = ("num_pairs", "noise", "num_steps", "learning_rate")
 _MACHINE = ("seconds", "threads", "torch", "git_commit", "git_dirty", "command", "finished")
 COLUMNS = (*_SHAPE, "truth", "seed", *_ERRORS, "num_restarts", *_SETTINGS, *_MACHINE)
 _COLLECT_AGAIN = "collect the runs again, or restore the committed file"
 SAME_SHAPE = "same_shape"
+EQUAL = "equal"  # the form of the maps of `btrnn.recovery.maps`, whose pairs may be few, and noisy
 TRUTHS = {  # in the order of tables and figures
     "photograph": "photograph",
     "smooth": "smooth field",
@@ -37,7 +39,8 @@ _AVERAGED = ["name", "form", "order", "rank", "num_blocks", "parameters", "num_r
 class Recovery(NamedTuple):
     """The study's committed numbers.
 
-    rows: A row for each shape, truth and seed, see `COLUMNS`; errors are relative, in the Frobenius norm.
+    rows: A row for each shape, truth and seed, see `COLUMNS`; errors are relative, in the Frobenius norm, `error_best`
+        is that of the restart with the lowest loss.
     matrices: "<name>/<truth>/truth" and "/learnt" of the panels, (64, 64), seed 0.
     """
 
@@ -56,11 +59,12 @@ def read_run(run_dir: Path) -> Recovery:
     missing = [column for column in (*_SHAPE, *_SETTINGS, *_MACHINE) if column not in summary]
     if missing:
         raise ResultsError(f"{path} lacks {', '.join(missing)}; {RUN_AGAIN}")
-    fits = read_csv(run_dir / "fits.csv", ["truth", "seed", "restart", "error"], RUN_AGAIN)
-    truths = read_csv(run_dir / "truths.csv", ["truth", "seed", "error_from_dense", "error_best_rank"], RUN_AGAIN)
+    fits = read_csv(run_dir / "fits.csv", ["truth", "seed", "restart", "error", "loss"], RUN_AGAIN)
+    truths = read_csv(run_dir / "truths.csv", ["truth", "seed", *_OF_TRUTHS], RUN_AGAIN)
     fits["recovered"] = fits["error"] < RECOVERED
+    fits = fits.sort_values("loss", kind="stable")  # which is all that is known of a fit where the truth is not
     over_restarts = fits.groupby(["truth", "seed"], sort=False).agg(
-        error_best=("error", "min"),
+        error_best=("error", "first"),
         error_median=("error", "median"),
         error_worst=("error", "max"),
         share_recovered=("recovered", "mean"),
@@ -148,7 +152,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_with_rank(table: pd.DataFrame) -> pd.DataFrame:
-    """Count, for each kind of truth, the block-term shapes that come nearer than the best rank of as many numbers.
+    """Count, for each kind of truth, the shapes of BT and of TT that come nearer than the best rank of as many numbers.
 
     Nearer by a tenth (`NEARER`), that is; and only shapes count that have the numbers for a rank of 1.
 
@@ -156,20 +160,21 @@ def compare_with_rank(table: pd.DataFrame) -> pd.DataFrame:
         table: Of `summarise`.
 
     Returns:
-        A row for each: truth, nearer, shapes, and the shape whose error is smallest beside the best rank's: name,
-        parameters, error_best, error_best_rank.
+        A row for each: truth, family ("BT" or "TT"), nearer, shapes, and the shape whose error is smallest beside the
+        best rank's: name, parameters, error_best, error_best_rank.
     """
     rows = []
-    chosen = table[table["form"].str.startswith("bt") & (table["parameters"] >= _NUMBERS_OF_A_RANK)]
-    for truth, group in chosen.groupby("truth", sort=False):
+    chosen = table[table["parameters"] >= _NUMBERS_OF_A_RANK]
+    chosen = chosen.assign(family=chosen["form"].str[:2].str.upper())
+    for (truth, family), group in chosen.groupby(["truth", "family"], sort=False):
         nearer = int((group["error_best"] < NEARER * group["error_best_rank"]).sum())
         ratios = group["error_best"].clip(lower=RECOVERED) / group["error_best_rank"].clip(lower=RECOVERED)
         best = group.iloc[
             int(ratios.to_numpy().argmin())
         ]  # of equals that with the fewest parameters, which stands first
         shown = {key: best[key] for key in ("name", "parameters", "error_best", "error_best_rank")}
-        rows.append({"truth": truth, "nearer": nearer, "shapes": len(group)} | shown)
-    return pd.DataFrame(rows)
+        rows.append({"truth": truth, "family": family, "nearer": nearer, "shapes": len(group)} | shown)
+    return pd.DataFrame(rows).sort_values("family", kind="stable", ignore_index=True)
 
 
 def shape_name(name: str) -> str:

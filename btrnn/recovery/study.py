@@ -1,4 +1,4 @@
-"""The recovery study: matrices of several kinds, maps of one shape fitted to them, and a run of it.
+"""The recovery study: maps of one shape fitted to matrices of several kinds, and a run of it.
 
 A run that is finished is skipped. It has all truths, seeds and restarts of one shape of map, trained as one: each is an
 entry of a batch of parameters. The run folder holds config.yaml, fits.csv (a row for each truth, seed and restart),
@@ -9,7 +9,7 @@ summary.json.
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +20,6 @@ import torch
 from hydra.utils import instantiate
 from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
-from scipy.ndimage import gaussian_filter, zoom
-from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from btrnn.engine.config import ConfigError, check_targets, refuse_other_run
@@ -31,76 +29,11 @@ from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.linear import BTLinear, TTLinear
 from btrnn.ops.contraction import contract
 from btrnn.ops.stages import BLOCK
-from btrnn.recovery.records import SAME_SHAPE
+from btrnn.recovery.maps import MAPS
+from btrnn.recovery.records import EQUAL, SAME_SHAPE
+from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
 from btrnn.storage.atomic import locked, remove_leftovers, replace_file
 from btrnn.storage.files import arrays_bytes
-
-SIZE = 64
-Matrix = Float[np.ndarray, "64 64"]
-_PHOTOGRAPHS = ("china.jpg", "flower.jpg")  # the two that scikit-learn ships
-_REDUCTION = 1 / 3  # of a photograph before a patch is cut out of it, so that the patch holds more than one thing
-_SMOOTHING = 6.0  # pixels, the standard deviation of the Gaussian filter
-_RANK = 4
-
-
-def photograph(draw: np.random.Generator) -> Matrix:
-    """Cut a patch out of a photograph, in grey, without its mean."""
-    picture = load_sample_image(_PHOTOGRAPHS[draw.integers(len(_PHOTOGRAPHS))]).mean(axis=2)
-    small = zoom(gaussian_filter(picture, 0.5 / _REDUCTION), _REDUCTION, order=1)
-    row, column = (draw.integers(side - SIZE + 1) for side in small.shape)
-    patch = small[row : row + SIZE, column : column + SIZE]
-    centred: np.ndarray = patch - patch.mean()
-    return centred
-
-
-def smooth_field(draw: np.random.Generator) -> Matrix:
-    """Blur white noise, and take off its mean."""
-    field = gaussian_filter(draw.normal(size=(SIZE, SIZE)), _SMOOTHING, mode="wrap")
-    centred: np.ndarray = field - field.mean()
-    return centred
-
-
-def low_rank(draw: np.random.Generator) -> Matrix:
-    """Multiply two random matrices of rank 4."""
-    return draw.normal(size=(SIZE, _RANK)) @ draw.normal(size=(_RANK, SIZE))
-
-
-def kronecker(draw: np.random.Generator) -> Matrix:
-    """Take the Kronecker product of two random 8 x 8 matrices: a block term of d = 2, R = 1."""
-    return np.kron(draw.normal(size=(8, 8)), draw.normal(size=(8, 8)))
-
-
-def random(draw: np.random.Generator) -> Matrix:
-    """Draw independent normal numbers: no structure at all."""
-    return draw.normal(size=(SIZE, SIZE))
-
-
-KINDS: dict[str, Callable[[np.random.Generator], Matrix]] = {
-    "photograph": photograph,
-    "smooth": smooth_field,
-    "low_rank": low_rank,
-    "kronecker": kronecker,
-    "random": random,
-}
-
-
-def make_truth(kind: str, seed: int) -> Matrix:
-    """Make a matrix of one kind, of Frobenius norm 1."""
-    matrix = KINDS[kind](np.random.default_rng([seed, sorted(KINDS).index(kind)]))
-    scaled: np.ndarray = matrix / np.linalg.norm(matrix)
-    return scaled
-
-
-def best_rank_error(truth: Matrix, num_parameters: int) -> float:
-    """Return the relative error of the best approximation U V with U (64, r), V (r, 64) of at most so many numbers.
-
-    By the theorem of Eckart and Young it leaves the singular values after the r-th; r is num_parameters / 128, rounded
-    down, so that below 128 parameters nothing is left but zero, of error 1.
-    """
-    values = np.linalg.svd(truth, compute_uv=False)
-    rank = num_parameters // (2 * SIZE)
-    return float(np.linalg.norm(values[rank:]) / np.linalg.norm(values))
-
 
 log = logging.getLogger(__name__)
 FIT = "fit"  # the axis of the batch
@@ -113,10 +46,12 @@ class Fits(NamedTuple):
 
     weights: (fits, J, I).
     errors: (fits,), the Frobenius norm of what is missed over that of the truth.
+    losses: (fits,), on the pairs, divided by that of the answer 0.
     """
 
     weights: Tensor
     errors: Tensor
+    losses: Tensor
 
 
 def dense_weights(
@@ -137,14 +72,15 @@ def fit(
     num_steps: int,
     learning_rate: float,
     seed: int,
+    noise: float = 0.0,
 ) -> Fits:
-    """Train a map of a layer's shape for each truth, on pairs (x, y = W x), all of them as one batch.
+    """Train a map of a layer's shape for each truth, on pairs (x, y = W x + e), all of them as one batch.
 
     All fits see the same x, drawn as white normal noise, and all pairs at each step. The loss is the mean over pairs of
-    |W' x - y|^2, divided by that of the answer 0. Its gradient with respect to W' is 2 (W' - W) M with the second
-    moment M = sum x x^T / n, which is how it is computed: 64 columns instead of n. For many pairs M tends to the
-    identity, and the loss to the square of the relative error that is reported; where the map can be W, both are 0 at
-    the same place for any n of at least 64.
+    |W' x - y|^2, divided by that of the answer 0. Its gradient with respect to W' is 2 ((W' - W) M - E) with the second
+    moments M = sum x x^T / n and E = sum e x^T / n, which is how it is computed: 64 columns instead of n. Without noise
+    e, M tends to the identity for many pairs, and the loss to the square of the relative error that is reported; where
+    the map can be W, both are 0 at the same place for any n of at least 64.
 
     Args:
         layer: Gives the shape and the initialisation; its parameters are drawn anew.
@@ -153,13 +89,17 @@ def fit(
         num_steps: Of Adam.
         learning_rate: At first; it falls to 0 along a cosine.
         seed: Of the pairs and the initialisations.
+        noise: The standard deviation of e, white and normal, over the root mean square of an entry of W x.
     """
-    moment = second_moment(draw_inputs(num_pairs, layer.in_features, seed)).float()
+    x, unit_noise = draw_pairs(num_pairs, layer.in_features, layer.out_features, seed)
+    moment = second_moment(x).float()
     # the norm that the layer's initialisation has: learning a scale is not what is to be measured
     norms = truths.flatten(1).norm(dim=1)[:, None, None]
     scale = (layer.out_features / 3) ** 0.5 / norms
     targets = (scale * truths).float()
-    answer_zero = ((targets @ moment) * targets).sum(dim=(1, 2), keepdim=True)
+    added = noise * 3**-0.5 * unit_noise  # an entry of W x has a mean square of |W|^2 / J, 1/3 as scaled
+    cross, power = (added.mT @ x / num_pairs).float(), float(added.square().sum() / num_pairs)
+    answer_zero = _loss(targets, moment, -cross, power)
     operands = _initial(layer, len(targets), seed)
     optimizer = torch.optim.Adam(operands, lr=learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
@@ -167,21 +107,45 @@ def fit(
         optimizer.zero_grad()
         weights = dense_weights(layer, operands)
         missed = weights.detach() - targets
-        gradients = (missed @ moment).div_(answer_zero)  # half of them: Adam does not see a factor
+        gradients = (missed @ moment - cross).div_(answer_zero)  # half of them: Adam does not see a factor
         torch.autograd.backward(weights, gradients)
         optimizer.step()
         schedule.step()
-        if (step + 1) % _SHOWN_EVERY == 0:  # on the pairs
-            error = (gradients * missed).sum(dim=(1, 2)).median().sqrt()
-            log.info("  step %d, median relative error %.3g", step + 1, error)
+        if (step + 1) % _SHOWN_EVERY == 0:
+            loss = (_loss(missed, moment, cross, power) / answer_zero).median()
+            log.info("  step %d, median relative error on the pairs %.3g", step + 1, loss.clamp(min=0).sqrt())
     with torch.no_grad():
-        learnt = dense_weights(layer, operands).double() / scale
-    return Fits(learnt, (learnt - truths).flatten(1).norm(dim=1) / norms.flatten())
+        scaled = dense_weights(layer, operands).double()
+        learnt = scaled / scale
+        losses = _loss(scaled - scale * truths, second_moment(x), added.mT @ x / num_pairs, power)
+    errors = (learnt - truths).flatten(1).norm(dim=1) / norms.flatten()
+    return Fits(learnt, errors, losses.flatten() / answer_zero.double().flatten())
 
 
-def draw_inputs(num_pairs: int, size: int, seed: int) -> Float[Tensor, "pairs size"]:
-    """Draw white normal x, one a row, in float64."""
-    return torch.randn(num_pairs, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def _loss(missed: Tensor, moment: Tensor, cross: Tensor, power: float) -> Tensor:
+    """Return the mean over the pairs of |W' x - y|^2, (fits, 1, 1), of W' - W, M, E and the mean of |e|^2."""
+    return (missed * (missed @ moment - 2 * cross)).sum(dim=(1, 2), keepdim=True) + power
+
+
+def draw_pairs(
+    num_pairs: int, num_inputs: int, num_outputs: int, seed: int
+) -> tuple[Float[Tensor, "pairs inputs"], Float[Tensor, "pairs outputs"]]:
+    """Draw white normal x, one a row, and noise of unit variance for y, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = (num_inputs, num_outputs)
+    x, noise = (torch.randn(num_pairs, size, generator=generator, dtype=torch.float64) for size in sizes)
+    return x, noise
+
+
+def least_squares_error(truth: Tensor, *, num_pairs: int, noise: float, seed: int) -> float:
+    """Return the relative error of a dense W' of its own 4,096 numbers, that with the least norm of those nearest to y.
+
+    The pairs are those of `fit`.
+    """
+    x, unit_noise = draw_pairs(num_pairs, truth.shape[1], truth.shape[0], seed)
+    y = x @ truth.mT + noise * truth.norm() / truth.shape[0] ** 0.5 * unit_noise
+    found = torch.linalg.lstsq(x, y, driver="gelsd").solution.mT
+    return float((found - truth).norm() / truth.norm())
 
 
 def second_moment(x: Float[Tensor, "pairs size"]) -> Float[Tensor, "size size"]:
@@ -245,10 +209,14 @@ def _run(config: DictConfig, run_dir: Path) -> dict[str, Any]:
         num_steps=config.num_steps,
         learning_rate=config.learning_rate,
         seed=config.seed,
+        noise=float(config.noise),
     )
-    table = pd.DataFrame(keys, columns=["truth", "seed", "restart"]).assign(error=fits.errors.numpy())
+    reached = {"error": fits.errors.numpy(), "loss": fits.losses.numpy()}
+    table = pd.DataFrame(keys, columns=["truth", "seed", "restart"]).assign(**reached)
+    of_pairs = {"num_pairs": config.num_pairs, "noise": float(config.noise), "seed": config.seed}
     others = pd.DataFrame(list(truths), columns=["truth", "seed"]).assign(
-        error_from_dense=[_from_dense(layer, truth).relative_error(truth) for truth in truths.values()],
+        error_from_dense=[_from_dense(layer, config, truth).relative_error(truth) for truth in truths.values()],
+        error_least_squares=[least_squares_error(truth, **of_pairs) for truth in truths.values()],
         error_best_rank=[best_rank_error(truth.numpy(), layer.num_weights) for truth in truths.values()],
     )
     for name, content in (("fits.csv", table), ("truths.csv", others)):
@@ -256,12 +224,12 @@ def _run(config: DictConfig, run_dir: Path) -> dict[str, Any]:
     replace_file(run_dir / "matrices.npz", arrays_bytes(_matrices(truths, table, fits)))
     summary = {
         **{"experiment": config.experiment, "name": config.name, "form": config.form, "order": layer.order},
-        "rank": config.rank,
+        "rank": None if config.form == EQUAL else config.rank,
         "num_blocks": layer.network.num_blocks,
         "in_modes": "x".join(map(str, layer.in_modes)),
         "out_modes": "x".join(map(str, layer.out_modes)),
         "parameters": layer.num_weights,
-        **{key: config[key] for key in ("num_pairs", "num_steps", "learning_rate")},
+        **{key: config[key] for key in ("num_pairs", "noise", "num_steps", "learning_rate")},
         "seconds": time.perf_counter() - started,
         "torch": version("torch"),
         **provenance(),
@@ -281,8 +249,10 @@ def _truth(kind: str, seed: int, layer: FactorisedLinear) -> Tensor:
     return dense.div_(dense.norm())
 
 
-def _from_dense(layer: FactorisedLinear, truth: Tensor) -> FactorisedLinear:
+def _from_dense(layer: FactorisedLinear, config: DictConfig, truth: Tensor) -> FactorisedLinear:
     """Make a map of the layer's shape from the truth itself, without pairs and without training."""
+    if config.form == EQUAL:
+        return MAPS[config.map].from_dense(truth)
     if isinstance(layer, TTLinear):
         return TTLinear.from_dense(truth, layer.in_modes, layer.out_modes, tt_rank=layer.tt_ranks[1:-1])
     assert isinstance(layer, BTLinear)
@@ -294,7 +264,7 @@ def _matrices(truths: dict[tuple[str, int], Tensor], table: pd.DataFrame, fits: 
     """Return "<truth>/truth" and "<truth>/learnt", (64, 64) float16: the truths of seed 0, the best restart of each."""
     matrices = {}
     for kind, rows in table[table["seed"] == 0].groupby("truth", sort=False):
-        best = int(rows.index.to_numpy()[rows["error"].argmin()])
+        best = int(rows.index.to_numpy()[rows["loss"].argmin()])
         matrices[f"{kind}/truth"] = truths[str(kind), 0].numpy().astype(np.float16)
         matrices[f"{kind}/learnt"] = fits.weights[best].numpy().astype(np.float16)
     return matrices

@@ -10,9 +10,11 @@ from btrnn.figures.file import RANK_LOOKS, FigureFile, Look
 from btrnn.figures.pictures import Tile, draw_tiles
 from btrnn.figures.series import COLUMNS, draw_series
 from btrnn.recovery import records
-from btrnn.recovery.records import PANELS, RECOVERED, SAME_SHAPE, TRUTHS, Recovery, shape_name
-from btrnn.reports.render import Report, paper_values, render, span
+from btrnn.recovery.maps import MAPS, SIZE
+from btrnn.recovery.records import EQUAL, PANELS, RECOVERED, SAME_SHAPE, TRUTHS, Recovery, shape_name
+from btrnn.reports.render import Report, paper_values, render, span, text_table
 from btrnn.results.schema import BLUE, BT_LSTM, GREEN, GREY, LSTM, ORANGE
+from btrnn.results.statistics import mean_interval
 from btrnn.results.summary import Row, read_paper
 
 INPUT_SIZE, OUTPUT_SIZE, NUM_BLOCKS = 4096, 256, 1  # the paper's
@@ -79,9 +81,11 @@ def recovery_report(results_dir: Path) -> Report:
     recovery = records.read(results_dir)
     if recovery.rows.empty or not recovery.matrices:
         return Report({}, [])
+    of_grid = recovery.rows["form"] != EQUAL
+    equal, recovery = equal_maps(recovery.rows[~of_grid]), recovery._replace(rows=recovery.rows[of_grid])
     table = records.summarise(recovery.rows)
     table["shape"], table["kind"] = table["name"].map(shape_name), table["truth"].map(TRUTHS)
-    text = _text(results_dir, recovery.rows, table)
+    text = _text(results_dir, recovery.rows, table, equal)
     panels = {"title": _PANELS_TITLE, "inches": 1.95, "grey": (-_DARKEST, _DARKEST)}
     title = f"Recovery of 64 x 64 matrices, n = {table['n'].max()}; errors below {RECOVERED:g} drawn at {RECOVERED:g}"
     options: Row = {"title": title, "x_label": "parameters", "y_label": "relative error", "bars": True, "looks": _LOOKS}
@@ -90,10 +94,55 @@ def recovery_report(results_dir: Path) -> Report:
         FigureFile(Path("figures/recovery_panels.png"), draw_tiles, _panels(recovery), panels),
         FigureFile(Path("figures/recovery_errors.png"), draw_series, _errors(table), options),
     ]
+    for noise in equal["noise"].unique().tolist():
+        rows = equal[equal["noise"] == noise]
+        path = Path(f"figures/recovery_pairs{f'_noise_{noise:g}' if noise else ''}.png")
+        said = "without noise" if not noise else f"with noise of {noise:g} of y"
+        pairs: Row = {"title": f"Maps of about 512 numbers from few pairs {said}, n = {span(rows['n'])}"}
+        pairs |= {"x_label": "pairs (x, y)", "y_label": "relative error", "log_x": True, "log_y": True}
+        pairs |= {"limits": (RECOVERED / 1.3, 4.0)}
+        figures.append(FigureFile(path, draw_series, _pairs_lines(rows), pairs))
     return Report({Path("tables/recovery.md"): text + "\n"}, figures)
 
 
-def _text(results_dir: Path, rows: pd.DataFrame, table: pd.DataFrame) -> str:
+def equal_maps(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average over the truths of a kind what maps of about as many numbers reach: a row for each noise, kind and map.
+
+    Columns: noise, truth, kind (in words), map (its key in `btrnn.recovery.maps`, or "dense" for least squares of W
+    itself), label, parameters, num_pairs, n, mean, low, high, from_dense.
+    """
+    found = []
+    for (name, truth), group in rows.groupby(["name", "truth"], sort=False):
+        key = str(name).rsplit("_p", 1)[0]
+        common = {"truth": truth, "kind": TRUTHS[str(truth)], "n": len(group)}
+        common |= {column: group[column].iloc[0] for column in ("noise", "num_pairs")}
+        known = {key: (MAPS[key].label, group["parameters"].iloc[0], "error_best")}
+        if key == "bt" and truth != SAME_SHAPE:  # the same for all maps, but for truths of their own
+            known["dense"] = ("dense, least squares", SIZE**2, "error_least_squares")
+        for one, (label, parameters, column) in known.items():
+            interval = mean_interval(group[column].to_numpy(), bounds=(0.0, float("inf")))
+            row = {"map": one, "label": label, "parameters": parameters, "mean": interval.mean}
+            row |= {"from_dense": group["error_from_dense"].mean() if one == key else float("nan")}
+            found.append(common | row | {"low": interval.low, "high": interval.high})
+    columns = ["noise", "truth", "kind", "map", "label", "parameters", "num_pairs", "n", *_ENDS, "from_dense"]
+    table, order = pd.DataFrame(found, columns=columns), [*MAPS, "dense"]
+    places = {"truth": [*TRUTHS].index, "map": order.index}
+    return table.sort_values(
+        ["noise", "truth", "map", "num_pairs"],
+        key=lambda values: values.map(places[values.name]) if values.name in places else values,
+        ignore_index=True,
+    )
+
+
+def _pairs_lines(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return relative error against the number of pairs, a panel for each kind of truth, as `draw_series` takes it."""
+    names = rows["map"].map(lambda one: LSTM.name if one == "dense" else f"{one}_lstm")
+    lines = rows.assign(panel=rows["kind"], model=names, x=rows["num_pairs"].astype(float))[COLUMNS]
+    lines[_ENDS] = lines[_ENDS].clip(lower=RECOVERED)
+    return lines
+
+
+def _text(results_dir: Path, rows: pd.DataFrame, table: pd.DataFrame, equal: pd.DataFrame) -> str:
     own = table[(table["truth"] == SAME_SHAPE) & table["name"].isin(PANELS)]
     dirty = rows["git_dirty"].map({True: " (uncommitted changes)", False: ""})
     return render(
@@ -101,13 +150,29 @@ def _text(results_dir: Path, rows: pd.DataFrame, table: pd.DataFrame) -> str:
         panels=own.sort_values("name", key=lambda names: names.map(PANELS.index)).to_dict("records"),
         kinds=records.compare_with_rank(table).to_dict("records"),
         shapes={kind: group.to_dict("records") for kind, group in table.groupby("kind", sort=False)},
+        equal={kind: _pairs_cells(group) for kind, group in equal.groupby("kind", sort=False)},
         rows=rows,
+        n_equal=span(equal["n"]) if len(equal) else "",
         restarts=span(rows["num_restarts"]),
         commits=sorted(set(rows["git_commit"].astype(str).str[:10] + dirty)),
         error=_error,
         records=records,
         **paper_values(results_dir),
     )
+
+
+def _pairs_cells(rows: pd.DataFrame) -> str:
+    """Write what maps reach of one kind of truth as a Markdown table: a row a map, a column a noise and number."""
+    cells = []
+    for (label, parameters), group in rows.groupby(["label", "parameters"], sort=False):
+        row = {"map": str(label), "P": f"{parameters:,.0f}"}
+        for one in group.sort_values(["noise", "num_pairs"]).to_dict("records"):
+            row[f"{one['num_pairs']:,.0f} pairs" + (f", noise {one['noise']:g}" if one["noise"] else "")] = _error(
+                one["mean"]
+            )
+        known = group["from_dense"].iloc[0]
+        cells.append(row | {"from_dense": "-" if np.isnan(known) else _error(known)})
+    return text_table(cells)
 
 
 def _error(value: float) -> str:

@@ -35,7 +35,7 @@ def claim_figures(known: dict[str, Any]) -> list[FigureFile]:
     ).dropna(subset="mean")
     view = known["studies"][0]["view"]
     looks = {f"{scaling} input": look for scaling, look in _INPUTS.items()}
-    options = {"title": "Each model at the rate that validation chose", "x_label": "test accuracy"}
+    options: dict[str, Any] = {"title": "Each model at the rate that validation chose", "x_label": "test accuracy"}
     options |= {"limits": (0.0, 1.0)}
     gap = {"title": f"{view.data}, random split: what each change does"}
     gap |= {"x_label": f"difference of test accuracies, n = {span(changes['n'])}"}
