@@ -7,10 +7,12 @@ from shutil import copyfile
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
-from btrnn.benchmark import exponents
+from btrnn.benchmark import counting, exponents
 from btrnn.benchmark.exponents import (
     FASTER,
     HOLDS,
@@ -23,9 +25,11 @@ from btrnn.benchmark.exponents import (
     slope_interval,
 )
 from btrnn.benchmark.measure import layers
+from btrnn.benchmark.measure.implementations import Problem
+from btrnn.benchmark.measure.products import authors_order
 from btrnn.benchmark.measure.run import quick_options, run
 from btrnn.benchmark.records import RecordFile, read_section, record, section_path
-from btrnn.benchmark.settings import INPUT_SHAPES, PAPER, SWEEPS, Family, Point, law
+from btrnn.benchmark.settings import INPUT_SHAPES, PAPER, SWEEPS, TINY, Family, Point, Shape, law, operand_shapes
 from btrnn.reports import benchmark
 
 from .conftest import ROOT
@@ -112,6 +116,41 @@ def test_what_grows_faster_breaks_a_law_and_what_grows_slower_does_not(tmp_path)
         fits = exponents.fitted(folder)
         chosen = fits[(fits["family"] == "dense") & (fits["quantity"] == "time forward")]
         assert exponents.overall(chosen["verdict"]) == verdict
+
+
+@pytest.mark.parametrize(
+    "shape", [TINY, replace(TINY, rank=3, num_blocks=1), Shape((3, 4), (2, 3), rank=5, num_blocks=3)]
+)
+def test_the_counted_operations_are_those_of_the_authors_order(shape):
+    problem = Problem(replace(shape, batch=3, time=2), torch.device("cpu"))
+    built, found = authors_order(problem), counting.count(problem.shape, "BT")
+    with FlopCounterMode(display=False) as forward:
+        result = built.call(problem.x)
+    assert forward.get_total_flops() == found.forward
+    with FlopCounterMode(display=False) as backward:
+        result.backward(problem.d_output)
+    assert backward.get_total_flops() == found.backward
+
+
+def test_the_counted_operations_of_a_train_are_those_of_core_after_core():
+    shape = replace(TINY, rank=3, batch=2, time=1)
+    cores = [torch.randn(size) for size in operand_shapes(shape, "TT")]
+    running, held = torch.randn(shape.rows, 1, *shape.in_modes), 0  # (rows, r, I_k .., J_1 ..)
+    with FlopCounterMode(display=False) as counter:
+        for core in cores:
+            running = torch.tensordot(running, core, dims=([1, 2], [0, 1])).movedim(-1, 1)
+            held += running.numel()
+    found = counting.count(shape, "TT")
+    assert (counter.get_total_flops(), held) == (found.forward, found.held)
+
+
+def test_what_is_counted_keeps_to_the_laws_of_time_but_for_the_trains_backward_pass():
+    rows = counting.counted_exponents().set_index(["quantity", "family", "factor"])
+    forward = rows.loc["time forward"].query("factor != 'order'")
+    assert set(forward["verdict"]) == {HOLDS}
+    assert (forward["counted"] <= forward["law"] + 1e-9).all()
+    assert rows.loc[("time backward", "TT", "rank"), "far"] == pytest.approx(2, abs=0.01)
+    assert rows.loc[("memory", "BT", "blocks"), "verdict"] == FASTER  # training keeps those of every block
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ WORDS = {
 SECTIONS = ("sweep", "memory", "memory_sweep")
 PRODUCTS: dict[Family, str] = {"dense": "dense nn.Linear", "TT": "btrnn TT", "BT": "btrnn BT"}
 LAYERS: dict[Family, str] = {"dense": "btrnn.LSTM", "TT": "btrnn.TTLSTM", "BT": "btrnn.BTLSTM"}
-_LAW_OF: dict[Quantity, Phase | Literal["memory"]] = {
+LAW_OF: dict[Quantity, Phase | Literal["memory"]] = {
     "time forward": "forward",
     "time backward": "forward+backward",
     "memory": "memory",
@@ -102,7 +102,7 @@ def measurements(sections: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                     if measured > 0:  # NaN is not
                         rows.append(
                             {"family": family, "quantity": quantity, "factor": factor, "value": value}
-                            | {"measured": measured, "law": law(shape, family, _LAW_OF[quantity]) * shape.rows}
+                            | {"measured": measured, "law": law(shape, family, LAW_OF[quantity]) * shape.rows}
                         )
     return pd.DataFrame(rows, columns=["family", "quantity", "factor", "value", "measured", "law"])
 
@@ -251,7 +251,7 @@ def ratios(sections: Mapping[str, pd.DataFrame]) -> list[Ratio]:
     for family in ("TT", "BT"):
         for quantity in QUANTITIES:
             ours, dense = (_numbers(sections, name, quantity, "input").get(place, np.nan) for name in (family, "dense"))
-            laws = [law(PAPER, name, _LAW_OF[quantity]) for name in (family, "dense")]
+            laws = [law(PAPER, name, LAW_OF[quantity]) for name in (family, "dense")]
             operations = _operations(PAPER, family, quantity)
             rows.append(Ratio(family, quantity, laws[0] / laws[1], operations, ours / dense))
     return rows

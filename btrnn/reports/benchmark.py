@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from btrnn.benchmark import exponents, tables
+from btrnn.benchmark import counting, exponents, tables
 from btrnn.benchmark.exponents import FACTORS, FAMILIES, LAYERS, PRODUCTS, QUANTITIES, WORDS, overall
 from btrnn.benchmark.records import device_suffix, read_machines
 from btrnn.benchmark.tables import PLAIN
@@ -103,13 +103,38 @@ def complexity_report(results_dir: Path) -> Report:
         place = "memory_backward" if quantity == "memory" else quantity.replace(" ", "_")
         laws.append(law | {"place": f"{place}.{family.lower()}"})
     ratios = exponents.ratios(tables.read_all(results_dir, "cpu"))
+    counts = {(one.family, one.quantity): counting.over_dense(one.family, one.quantity) for one in ratios}
+    timed = _authors_order(results_dir)
     known = paper_values(results_dir)
     sweeps = {name: machine for name, machine in read_machines(results_dir).items() if name.endswith("sweep")}
     dirty = sorted(name for name, machine in sweeps.items() if machine["git_dirty"])
     text = render(
-        "complexity", laws=laws, letters=_LETTERS, ratios=ratios, rules=exponents, paper_law=known["law"], dirty=dirty
+        "complexity",
+        **{"laws": laws, "letters": _LETTERS, "ratios": ratios, "rules": exponents, "dirty": dirty},
+        **{"counts": counts, "timed": timed, "counted": _by_law(counting.counted_exponents())},
+        paper_law=known["law"],
     )
     return Report({Path("tables/complexity.md"): text + "\n"}, [])
+
+
+def _by_law(rows: pd.DataFrame) -> list[Row]:
+    """Return what was counted, a row for each family and quantity, with its factors by name."""
+    found = []
+    for (family, quantity), group in rows.groupby(["family", "quantity"], sort=False):
+        factors = {row["factor"]: row for row in group.to_dict("records")}
+        found.append({"family": family, "quantity": quantity, "factors": factors})
+    return found
+
+
+def _authors_order(results_dir: Path) -> dict[tuple[str, str], float]:
+    """Return the time of equation 4's order over the dense product's, at the paper's setting; empty if not measured."""
+    times = tables.medians(results_dir, "product", "cpu")
+    names, phases = ("authors' order BT", "dense nn.Linear"), ("forward", "forward+backward")
+    if not {(name, phase) for name in names for phase in phases} <= times.keys():
+        return {}
+    forward, both = ([times[name, phase] for name in names] for phase in phases)
+    backward = [all_of_it - part for all_of_it, part in zip(both, forward, strict=True)]
+    return {("BT", "time forward"): forward[0] / forward[1], ("BT", "time backward"): backward[0] / backward[1]}
 
 
 def speed_block(results_dir: Path) -> str:
