@@ -1,12 +1,13 @@
 """A piece of work, done again and again, each time in a process of its own, which is stopped while it writes.
 
 Words: the work, and a file of JSON lines, one each time: its folder, how it ends ("watch", "kill" or "full"), at which
-point, as a share of those that the first time had, and a file for what came out. All are forked from this process,
-which has imported what the work needs, and has computed nothing.
+point, as a share of those that are left, and a file for what came out. All are forked from this process, which has
+imported what the work needs, and has computed nothing.
 
 A point is a file opened for writing, a file or folder made, renamed or deleted, a wait for the disk, or the reservation
 of space. "kill" ends the process there, as `kill -9` does; with "full" the system refuses everything from there on for
-want of space; "watch" goes to the end, and notes how many points there were and what was renamed before it was on disk.
+want of space, and what needs none is no point; "watch" goes to the end, and notes what was renamed before it was on
+disk. How many points are left is counted first: the work is done to its end, and its folder put back as it was.
 """
 
 import errno
@@ -14,6 +15,7 @@ import json
 import math
 import os
 import runpy
+import shutil
 import signal
 import sys
 import traceback
@@ -31,9 +33,10 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 class Points:
     """Counts the points below a folder, and stops the process at one of them."""
 
-    def __init__(self, folder: Path, how: str, stop_at: int) -> None:
+    def __init__(self, folder: Path, how: str, stop_at: float) -> None:
         self.folder, self.how, self.stop_at = f"{folder}{os.sep}", how, stop_at
         self.passed = 0
+        self.refused = False
         self.on_disk: set[int] = set()  # inodes
         self.too_early: list[str] = []
 
@@ -66,13 +69,17 @@ class Points:
             self.on_disk.discard(inode)
         if event == "os.rename" and inode not in self.on_disk:
             self.too_early.append(path)
-        self._pass(refusable=event != "os.remove" and not path.endswith("lock"))
+        there = event == "os.mkdir" and inode is not None
+        self._pass(refusable=event != "os.remove" and not there and not path.endswith("lock"))
 
     def _pass(self, *, refusable: bool) -> None:
+        if self.how == "full" and not refusable:
+            return
         self.passed += 1
         if self.how == "kill" and self.passed == self.stop_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.how == "full" and self.passed >= self.stop_at and refusable:
+        if self.how == "full" and self.passed >= self.stop_at:
+            self.refused = True
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -123,9 +130,9 @@ def publish(folder: Path) -> None:
 
 
 def train(folder: Path) -> None:
-    """Train on the clips in `data`."""
+    """Train on the clips in `data`, at a rate at which the best epoch is neither the first nor the last."""
     words = [f"data_dir={folder / 'data'}", f"results_dir={folder / 'results'}", "logger=none", "model=bt_lstm"]
-    words += ["resume_every_seconds=0", "scale.video.max_epochs=3", "data.protocol=grouped"]
+    words += ["resume_every_seconds=0", "scale.video.max_epochs=3", "data.protocol=grouped", "task.learning_rate=0.02"]
     sys.argv = ["train.py", *words]
     runpy.run_path(str(ROOT / "experiments" / "train.py"), run_name="__main__")
 
@@ -140,9 +147,9 @@ WORKS = {  # and what they import
 }
 
 
-def once(name: str, place: Path, how: str, stop_at: int, out: Path) -> int:
-    """Do the work in a process of its own, and note how it ended and what it saw; return how many points there were."""
-    said, seen = out.with_suffix(".said"), out.with_suffix(".seen")
+def once(name: str, place: Path, how: str, stop_at: float, notes: Path) -> dict[str, Any]:
+    """Do the work in a process of its own; return how it ended and what it saw."""
+    said, seen = notes.with_suffix(".said"), notes.with_suffix(".seen")
     seen.unlink(missing_ok=True)
     if (child := os.fork()) == 0:
         with said.open("wb") as file:
@@ -159,24 +166,37 @@ def once(name: str, place: Path, how: str, stop_at: int, out: Path) -> int:
             traceback.print_exc()
             status = 70
         points.how = "watch"
-        seen.write_text(json.dumps({"points": points.passed, "too_early": points.too_early}))
+        found = {"points": points.passed, "refused": points.refused, "too_early": points.too_early}
+        seen.write_text(json.dumps(found))
         sys.stderr.flush()
         os._exit(status if isinstance(status, int) else int(status is not None))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    found = json.loads(seen.read_text()) if seen.exists() else {}
-    out.write_text(json.dumps({"status": status, "stderr": said.read_text(errors="replace"), **found}))
-    return int(found.get("points", 0))
+    noted = json.loads(seen.read_text()) if seen.exists() else {}
+    return {"status": status, "stderr": said.read_text(errors="replace"), **noted}
+
+
+def points_left(name: str, place: Path, how: str, notes: Path) -> int:
+    """Count the points that are left of the work, in the folder as it is, and leave it so."""
+    aside = place.with_name(f"{place.name}_aside")
+    shutil.copytree(place, aside, symlinks=True)
+    whole = once(name, place, how, math.inf, notes)
+    assert whole["status"] == 0, whole["stderr"]
+    shutil.rmtree(place)
+    aside.rename(place)
+    return int(whole["points"])
 
 
 def main(name: str, requests: str) -> None:
     """Do the work as often as is asked for."""
     for module in ("btrnn.engine.command", *WORKS[name][1]):
         import_module(module)
-    points = 0
     for line in Path(requests).read_text().splitlines():
-        place, how, share, out = json.loads(line)
-        seen = once(name, Path(place), how, math.ceil(share * points), Path(out))
-        points = points or seen
+        folder, how, share, out = json.loads(line)
+        place, notes = Path(folder), Path(out)
+        left = 0 if how == "watch" else points_left(name, place, how, notes)
+        part = notes.with_suffix(".part")
+        part.write_text(json.dumps(once(name, place, how, math.ceil(share * left), notes) | {"left": left}))
+        part.rename(notes)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import signal
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,21 @@ def contents(folder: Path) -> dict[str, Any]:
     return found
 
 
-Request = tuple[Path, str, float]  # a folder, how the work ends there, and at which share of its points
+def wait(process: Script, condition: Callable[[], bool], what: object) -> None:
+    """Wait until a condition holds or a process has ended.
+
+    Raises:
+        TimeoutError: Neither in minutes; the process and its workers are ended.
+    """
+    deadline = time.monotonic() + HANG_SECONDS
+    while not condition() and process.returncode is None:
+        if time.monotonic() > deadline:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise TimeoutError(f"no end of {what} in {HANG_SECONDS} seconds")
+        time.sleep(0.005)
+
+
+Request = tuple[Path, str, float]  # a folder, how the work ends there, and at which share of the points that are left
 
 
 class Works:
@@ -104,7 +118,7 @@ class Works:
 
     Args:
         work: Which.
-        requests: Of which the first is to be undisturbed.
+        requests: What is to be done, and where.
         folder: For notes.
     """
 
@@ -120,10 +134,8 @@ class Works:
     def outcomes(self) -> Iterator[dict[str, Any]]:
         """Yield of each time its status, what it said on stderr, and what it saw of itself; wait for it."""
         for out in self.outs:
-            while not out.exists():
-                assert self.process.returncode in (None, 0), self.process.communicate()
-                time.sleep(0.01)
-            self.process.communicate() if out == self.outs[-1] else time.sleep(0.05)  # until it is written to its end
+            wait(self.process, out.exists, f"{out.stem}, which says in {out.with_suffix('.said')} how far it came,")
+            assert out.exists(), self.process.communicate()
             yield json.loads(out.read_text())
 
 
@@ -135,53 +147,74 @@ def stop_work(work: str, count: int, seed: int, folder: Path, videos_dir: Path) 
     for place in places:
         prepare(work, place, videos_dir)
     for place in places[1:]:
-        requests += [(place, "kill", rng.uniform()), (place, "full", rng.uniform(0, 0.6)), (place, "watch", 0)]
+        requests += [(place, "kill", rng.uniform()), (place, "full", rng.uniform()), (place, "watch", 0)]
     first, *others = Works(work, requests, folder).outcomes()
     assert first["status"] == 0, first["stderr"]
     assert first["too_early"] == [], "renamed before it was on disk"
     whole = contents(places[0])
     outcomes: Counter[str] = Counter()
     for place, killed, full, last in zip(places[1:], others[::3], others[1::3], others[2::3], strict=True):
-        assert killed["status"] in (0, -signal.SIGKILL), killed["stderr"]
-        outcomes["killed" if killed["status"] else "ended before its kill"] += 1
-        if full["status"]:
+        assert killed["status"] == -signal.SIGKILL, killed["stderr"]
+        outcomes["killed"] += 1
+        assert full["refused"] == (full["left"] > 0)
+        assert bool(full["status"]) == full["refused"], full["stderr"]
+        if full["refused"]:
             assert "[Errno 28]" in full["stderr"], full["stderr"]
             assert "Traceback" not in full["stderr"], full["stderr"]
-        outcomes["disk full, said in one line" if full["status"] else "had nothing left to write"] += 1
+        outcomes["disk full, said in one line" if full["refused"] else "had nothing left to write"] += 1
         assert last["status"] == 0, last["stderr"]
         left = contents(place)
         parts = {name for name in left if name.endswith(".part")}
         assert {name: left[name] for name in left.keys() - parts} == whole, sorted(left.keys() ^ whole.keys())
         assert len(parts) <= (work == "publish"), parts  # its files have no lock: one may stay, never read
         outcomes["then ended with the same bytes"] += 1
+    assert outcomes["disk full, said in one line"], "the kills left nothing to write: another seed"
     return outcomes
 
 
 def kill_training(count: int, seed: int, folder: Path, videos_dir: Path) -> Counter[str]:
-    """Kill training at random moments, each run three times: bit for bit what it is undisturbed."""
+    """Kill training at random moments, each run three times: bit for bit what it is undisturbed.
+
+    The last of the three comes after the checkpoint of the best epoch, so that what a resumed run must know of epochs
+    that it did not train itself, above all which is the best, is not seen by it again.
+    """
     rng = np.random.default_rng([seed, 77])
     outcomes: Counter[str] = Counter()
-    begun = time.monotonic()
-    prepare("train", folder / "whole", videos_dir)
-    (first,) = Works("train", [(folder / "whole", "watch", 0)], folder).outcomes()
-    assert first["status"] == 0, first["stderr"]
-    seconds, whole = time.monotonic() - begun, contents(folder / "whole")
-    for number in itertools.count():
-        place, notes = folder / f"killed_{number}", folder / f"notes_{number}"
-        prepare("train", place, videos_dir)
+
+    def begin(place: Path) -> Works:
+        notes = folder / f"notes_{place.name}"
+        shutil.rmtree(notes, ignore_errors=True)
         notes.mkdir()
-        for _ in range(3):
-            process = Works("train", [(place, "watch", 0)], notes).process
-            deadline = time.monotonic() + rng.uniform(0, seconds)
-            while process.returncode is None and time.monotonic() < deadline:
-                time.sleep(0.005)
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
+        return Works("train", [(place, "watch", 0)], notes)
+
+    def wait_for_checkpoints(work: Works, place: Path) -> None:
+        made = "results/runs/*/*/*/checkpoints/previous_last.ckpt"  # there from the second on
+        wait(work.process, lambda: any(place.glob(made)), f"the second epoch in {place}")
+
+    prepare("train", folder / "whole", videos_dir)
+    begun, work = time.monotonic(), begin(folder / "whole")
+    wait_for_checkpoints(work, folder / "whole")
+    seconds_before = time.monotonic() - begun
+    (first,) = work.outcomes()
+    seconds_after = time.monotonic() - begun - seconds_before
+    assert first["status"] == 0, first["stderr"]
+    whole = contents(folder / "whole")
+    (summary,) = (content for name, content in whole.items() if name.endswith("summary.json"))
+    assert summary["epoch_chosen"] == 1, "a run in which no kill can come between the best epoch and the last"
+    for number in itertools.count():
+        place = folder / f"killed_{number}"
+        prepare("train", place, videos_dir)
+        for late in (False, False, True):
+            work = begin(place)
+            if late:
+                wait_for_checkpoints(work, place)
+            moment = time.monotonic() + rng.uniform(0, seconds_after + (not late) * seconds_before)
+            wait(work.process, lambda moment=moment: time.monotonic() >= moment, work)
+            if work.process.returncode is None:
+                os.killpg(work.process.pid, signal.SIGKILL)
                 outcomes["killed"] += 1
-            process.communicate()
-            shutil.rmtree(notes)
-            notes.mkdir()
-        (last,) = Works("train", [(place, "watch", 0)], notes).outcomes()
+            work.process.communicate()
+        (last,) = begin(place).outcomes()
         assert last["status"] == 0, last["stderr"]
         assert contents(place) == whole
         outcomes["runs ended with the same bits"] += 1

@@ -36,7 +36,7 @@ Record = Callable[[str, Callable[[int], Counter[str]]], None]
 SEED = 0
 COUNTS = {  # of `make test`, and of `make reliability`
     "kills of training at random moments": (0, 20),  # of `make test`: in tests/test_run.py
-    "a kill and a full disk in training, also of its checkpoints": (0, 20),
+    "a kill and a full disk in training, also of its checkpoints": (1, 20),
     "a kill and a full disk while stand-ins are drawn": (1, 20),
     "a kill and a full disk while clips are cached": (1, 20),
     "a kill and a full disk while features are made": (1, 20),
@@ -110,6 +110,18 @@ WORKS = {
 @pytest.mark.parametrize("work", WORKS)
 def test_work_that_is_killed_and_refused_its_disk_ends_with_the_same_bytes(record, tmp_path, videos_dir, work):
     record(WORKS[work], lambda count: reliability.stop_work(work, count, SEED, tmp_path, videos_dir))
+
+
+def test_work_that_hangs_is_ended_and_named(tmp_path, monkeypatch):
+    place = tmp_path / "place"
+    reliability.prepare("publish", place, tmp_path)
+    work = reliability.Works("publish", [(place, "watch", 0)], tmp_path)
+    reliability.wait(work.process, (tmp_path / "publish_0.said").exists, "the beginning")
+    monkeypatch.setattr(reliability, "HANG_SECONDS", 0)
+    with pytest.raises(TimeoutError, match="no end of publish_0"):
+        list(work.outcomes())
+    work.process.communicate()
+    assert work.process.returncode == -signal.SIGKILL
 
 
 def test_training_that_is_killed_again_and_again_ends_with_the_same_bits(record, tmp_path, videos_dir):
