@@ -18,7 +18,7 @@ from btrnn.engine.config import ConfigError
 
 from .conftest import ROOT
 from .processes import Script
-from .refusal import refuse
+from .refusal import be_killed, refuse
 
 EPOCHS = 4
 WORDS = [
@@ -43,12 +43,12 @@ def command(videos_dir: Path, results_dir: Path, **environment: str) -> Script:
     )
 
 
-def as_torchrun_starts_them(videos_dir: Path, results_dir: Path) -> list[Script]:
-    """Start two processes in the environment that torchrun would give them."""
+def as_torchrun_starts_them(videos_dir: Path, *results_dirs: Path) -> list[Script]:
+    """Start two processes in the environment that torchrun would give them, each told of a folder for results."""
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(find_free_network_port())}
     common |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
     ranks = ({"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2))
-    return [command(videos_dir, results_dir, **common, **rank) for rank in ranks]
+    return [command(videos_dir, place, **common, **rank) for place, rank in zip(results_dirs, ranks, strict=True)]
 
 
 def test_two_processes_find_what_one_does_and_each_goes_on_where_the_other_stopped(
@@ -59,7 +59,7 @@ def test_two_processes_find_what_one_does_and_each_goes_on_where_the_other_stopp
     run_dir = Path(config.run_dir)
     whole = shutil.move(run_dir, tmp_path / "whole")
 
-    pair = as_torchrun_starts_them(videos_dir, tmp_path / "results")
+    pair = as_torchrun_starts_them(videos_dir, tmp_path / "results", tmp_path / "of_the_other")
     deadline = time.monotonic() + 240
     while not (run_dir / "checkpoints" / "last.ckpt").exists():
         outputs = [process.communicate() for process in pair if process.returncode is not None]
@@ -72,6 +72,8 @@ def test_two_processes_find_what_one_does_and_each_goes_on_where_the_other_stopp
         process.communicate()
         assert process.returncode == -signal.SIGTERM  # at once
     assert not (run_dir / "summary.json").exists()
+    of_the_other = [path.name for path in (tmp_path / "of_the_other").rglob("*") if path.is_file()]
+    assert of_the_other == ["multirun.yaml"]  # Hydra's; of the run the first process alone writes
 
     with monkeypatch.context() as patch:
         patch.setattr(ResumePoint, "on_train_epoch_end", cut_after(ResumePoint.on_train_epoch_end))
@@ -111,10 +113,17 @@ def cut_after(save):
     return cut
 
 
-def test_a_process_that_fails_ends_the_others_and_its_message_is_the_runs(caplog):
+@pytest.mark.parametrize(
+    ("work", "message"),
+    [
+        (refuse, r"^this does not fit$"),
+        (be_killed, r"processes ended: Signal 9 .*; the same command goes on from the last checkpoint$"),
+    ],
+)
+def test_a_process_that_fails_ends_the_others_and_its_message_is_the_runs(caplog, work, message):
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(processes.ProcessError, match=r"^this does not fit$"):
-        processes.launch(refuse, DictConfig({"name": "this"}), 2)
+    with pytest.raises(processes.ProcessError, match=message):
+        processes.launch(work, DictConfig({"name": "this"}), 2)
     assert signal.getsignal(signal.SIGINT) is before
     assert not caplog.records
 

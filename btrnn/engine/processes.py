@@ -175,7 +175,7 @@ def _said(error: ChildFailedError) -> str:
     _, failure = error.get_first_failure()
     said = failure.message
     if not isinstance(said, dict):  # of a signal, or nothing
-        return f"one of the run's processes ended: {said}"
+        return f"one of the run's processes ended: {said}; the same command goes on from the last checkpoint"
     kind, _, message = str(said["message"]).partition(": ")
     if kind not in {known.__name__ for known in mendable()}:
         log.error("%s", said["extraInfo"]["py_callstack"])
