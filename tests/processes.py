@@ -59,6 +59,11 @@ class Script:
         return Path(self._folder.name, name).read_text(encoding="utf-8")
 
     @property
+    def stdout(self) -> str:
+        """What was written to it so far."""
+        return self._text("stdout")
+
+    @property
     def returncode(self) -> int | None:
         """As of a process that has ended; None before, and the negative number of the signal that ended it."""
         status = self._number("status")

@@ -28,6 +28,7 @@ from btrnn.tasks import NonFiniteLossError, VideoClassification, caption_scores
 
 from .conftest import ROOT, small_run, wandb_record
 from .processes import Script, run_script
+from .reliability import contents
 from .run_folders import outcome
 
 TRAIN = ROOT / "experiments" / "train.py"
@@ -730,3 +731,19 @@ def test_two_processes_asked_for_one_run_do_it_once(videos_dir, tmp_path):
     assert "nothing to do" in outputs[1]
     (run_dir,) = tmp_path.glob("runs/*/*/seed0")
     assert pd.read_csv(run_dir / "metrics.csv")["epoch"].tolist() == [0, 1]
+
+
+def test_a_second_process_asked_for_a_run_goes_on_where_the_first_was_killed(videos_dir, tmp_path):
+    overrides = ["model=tt_lstm", "scale.video.max_epochs=3"]
+    whole, shared = tmp_path / "whole", tmp_path / "shared"
+    first = start(videos_dir, shared, *overrides)
+    wait_until(first, lambda: any(shared.glob("runs/*/*/*/checkpoints/last.ckpt")))
+    os.kill(first.pid, signal.SIGSTOP)  # so that it does not end before the second asks
+    second = start(videos_dir, shared, *overrides)
+    wait_until(second, lambda: "Another process is at work" in second.stdout)
+    os.kill(first.pid, signal.SIGKILL)
+    alone = start(videos_dir, whole, *overrides)
+    outputs = [output_of(process) for process in (first, second, alone)]
+    assert [first.returncode, second.returncode, alone.returncode] == [-signal.SIGKILL, 0, 0], outputs
+    assert "resuming" in outputs[1]
+    assert contents(shared) == contents(whole)
