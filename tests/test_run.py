@@ -17,6 +17,7 @@ import wandb
 from lightning import LightningModule
 from wandb.sdk.mailbox.mailbox_handle import HandleAbandonedError
 
+from btrnn.data.video.clips import UCF11_FOLDER
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError
 from btrnn.engine.floors import fit_baseline
@@ -747,3 +748,19 @@ def test_a_second_process_asked_for_a_run_goes_on_where_the_first_was_killed(vid
     assert [first.returncode, second.returncode, alone.returncode] == [-signal.SIGKILL, 0, 0], outputs
     assert "resuming" in outputs[1]
     assert contents(shared) == contents(whole)
+
+
+def test_two_jobs_of_joblib_at_once_share_what_both_need_and_find_what_each_finds_alone(videos_dir, tmp_path):
+    data_dir, overrides = tmp_path / "data", ["model=tt_lstm", "name=tiny", "scale.video.max_epochs=1"]
+    data_dir.mkdir()
+    (data_dir / UCF11_FOLDER).symlink_to(videos_dir / UCF11_FOLDER)  # and no cache beside it
+    at_once = ["seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    both = start(data_dir, tmp_path / "both", *overrides, *at_once)
+    output = output_of(both)
+    assert both.returncode == 0, output
+    for seed in range(2):
+        run.train(small_run(videos_dir, tmp_path / "alone", *overrides, f"seed={seed}"))
+    ours, theirs = contents(tmp_path / "both"), contents(tmp_path / "alone")
+    assert ours == theirs
+    assert sum(name.endswith("summary.json") for name in ours) == 2
+    assert not list(data_dir.rglob(".*.part"))
