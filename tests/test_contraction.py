@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sysconfig
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -387,6 +388,28 @@ def test_torch_compile_takes_the_layer_whole_for_any_batch_size():
     # in a process of its own: the annotations that the tests execute are more than it traces
     done = run_code(COMPILE)
     assert done.returncode == 0, done.stderr
+
+
+BY_INDUCTOR = """
+import torch
+from btrnn import BTLinear
+
+layer, x = BTLinear((4, 6), (3, 4), tucker_rank=2, num_blocks=2), torch.randn(5, 24)
+results = torch.compile(layer, fullgraph=True)(x), layer(x)
+torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+gradients = [torch.autograd.grad(result.sin().sum(), list(layer.parameters())) for result in results]
+torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+"""
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.skipif(
+    not Path(sysconfig.get_path("include"), "Python.h").exists(), reason="needs the headers of Python, as torch.compile"
+)
+def test_torch_compile_by_its_own_compiler_gives_the_numbers_and_gradients_of_the_layer(tmp_path):
+    done = run_code(BY_INDUCTOR, TORCHINDUCTOR_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert any(tmp_path.rglob("*.so"))
 
 
 # ---- the native library
