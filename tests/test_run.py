@@ -666,10 +666,14 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
     config = make_config("scale.video.max_epochs=1", "data.protocol=grouped")
     run.train(config)
     experiment_dir = Path(config.run_dir).parent.parent
+    left = experiment_dir / "logistic_regression-grouped-raw-smoke" / "seed0" / ".splits.csv.1-ab.part"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of a process that was killed")
     fitted = run_script(ROOT / "experiments" / "baseline.py", experiment_dir)
     assert fitted.returncode == 0, fitted.stderr
     assert fitted.stdout.startswith("fitting")
-    run_dir = experiment_dir / "logistic_regression-grouped-raw-smoke" / "seed0"
+    run_dir = left.parent
+    assert not left.exists()
     summary = json.loads((run_dir / "summary.json").read_text())
     predictions = pd.read_csv(run_dir / "predictions.csv")
     assert (predictions["label"] == predictions["predicted"]).mean() == pytest.approx(summary["test/accuracy"])

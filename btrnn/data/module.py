@@ -24,7 +24,7 @@ from torch.utils.data import Sampler
 from btrnn.data import ORDER_STREAM, generator
 from btrnn.data.fetch import show_progress
 from btrnn.ops.shared_batch import Share, share_of
-from btrnn.storage.atomic import replace_file
+from btrnn.storage.atomic import locked, remove_leftovers, replace_file
 
 Item = tuple[int, int]
 
@@ -189,7 +189,8 @@ def files_digest(root: Path, paths: Iterable[str], cache_dir: Path | None = None
                 digest.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {root.name}/{path}\n".encode())
             advance(1)
     if kept is not None:
-        with suppress(OSError):  # it is only slower without
+        with suppress(OSError), locked(kept.parent):  # it is only slower without
+            remove_leftovers(kept.parent)
             replace_file(kept, digest.hexdigest())
     return digest.hexdigest()
 

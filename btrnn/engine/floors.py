@@ -25,7 +25,7 @@ from btrnn.data.module import ClipData
 from btrnn.engine.config import read_config
 from btrnn.engine.machine import git_state
 from btrnn.results.schema import BASELINE, FLOORS, LATER_COLUMNS, NEIGHBOUR, Model
-from btrnn.storage.atomic import replace_file
+from btrnn.storage.atomic import locked, remove_leftovers, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 
 _OTHER_DATA = ("data.num_clips=", "data.num_frames=", "data.sampling=")  # in a run's name: it read others than is usual
@@ -62,9 +62,13 @@ def add_baseline(experiment_dir: Path) -> None:
             known = "-".join([floor.name, summary["protocol"], summary["scaling"], summary["scale"]])
             name = known + read + fewer + fold + others
             run_dir = experiment_dir / name / path.parent.name
-            if not (run_dir / "summary.json").exists():
-                common = {key: summary[key] if key in _COPIED else None for key in summary} | {"name": name}
-                _add(floor, path.parent, run_dir, common)
+            if (run_dir / "summary.json").exists():
+                continue
+            common = {key: summary[key] if key in _COPIED else None for key in summary} | {"name": name}
+            with locked(run_dir):
+                remove_leftovers(run_dir)
+                if not (run_dir / "summary.json").exists():  # another process may have fitted it meanwhile
+                    _add(floor, path.parent, run_dir, common)
 
 
 def _add(floor: Model, source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
