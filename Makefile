@@ -169,9 +169,9 @@ rates-draw: setup ## choose each encoder's learning rate, without and with atten
 reproduce-mnist: setup ## train the three encoders on all of MNIST, which must be in data/MNIST, 20 epochs, three seeds, print the bounds
 	@$(RUN) experiments/reproduce.py experiment=draw_mnist scale=$(SCALE) $(SEED)
 
-rates-mnist: setup ## choose each encoder's learning rate on MNIST's validation images: 24 short runs, 9 long
+rates-mnist: setup ## choose each encoder's learning rate on MNIST's validation images: 24 short runs, 10 long
 	@$(RUN) experiments/train.py experiment=draw_mnist_rates scale=$(SCALE) model=lstm \
-		task.learning_rate=3e-4,1e-3,3e-3 seed=100 scale.generation.max_epochs=20
+		task.learning_rate=3e-4,1e-3,3e-3,1e-2 seed=100 scale.generation.max_epochs=20
 	@$(RUN) experiments/train.py experiment=draw_mnist_rates scale=$(SCALE) model=tt_lstm,bt_lstm \
 		task.learning_rate=1e-3,3e-3,1e-2 seed=100 scale.generation.max_epochs=20
 	@$(RUN) experiments/reproduce.py experiment=draw_mnist_rates scale=$(SCALE)
