@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from btrnn import BTLinear, TTLinear
 from btrnn.engine.config import ConfigError, register
 from btrnn.recovery import records
+from btrnn.recovery.maps import MAPS
 from btrnn.recovery.records import SAME_SHAPE, compare_with_rank, shape_name, summarise
 from btrnn.recovery.study import dense_weights, draw_pairs, fit, least_squares_error, run, second_moment
 from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
@@ -378,7 +379,9 @@ def test_figures_show_the_rows(collected):
 def test_the_committed_study_is_whole_and_meets_its_target() -> None:
     rows = records.read(ROOT / "results").rows
     assert rows.groupby("name").size().to_dict() == dict.fromkeys(rows["name"].unique(), 6 * 5)
-    assert rows["name"].nunique() == 27
+    of_pairs = rows["form"] == records.EQUAL
+    assert rows["name"][~of_pairs].nunique() == 27
+    assert rows["name"][of_pairs].nunique() == len(MAPS) * 4 * 2
     own = rows[(rows["truth"] == "same_shape") & rows["name"].isin(records.PANELS)]
     assert set(own["num_restarts"]) == {10}
     medians = own.groupby("name")["error_best"].median()
