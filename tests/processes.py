@@ -56,7 +56,8 @@ class Script:
         return int(path.read_text()) if path.exists() else None
 
     def _text(self, name: str) -> str:
-        return Path(self._folder.name, name).read_text(encoding="utf-8")
+        path = Path(self._folder.name, name)
+        return path.read_text(encoding="utf-8") if path.exists() else ""  # it is made a little after the process
 
     @property
     def stdout(self) -> str:

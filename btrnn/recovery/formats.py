@@ -6,6 +6,7 @@ import pandas as pd
 import torch
 
 from btrnn.recovery.maps import MAPS
+from btrnn.recovery.records import EQUAL_MAPS
 from btrnn.recovery.truths import KINDS, make_truth
 
 _NUM_SEEDS = 3
@@ -19,8 +20,8 @@ def fit_errors() -> pd.DataFrame:
         `error_photograph` and so on.
     """
     rows = []
-    for one in MAPS.values():
-        row: dict[str, Any] = {"format": one.label, "small_parameters": one.make(device="meta").num_weights}
+    for name, one in MAPS.items():
+        row: dict[str, Any] = {"format": EQUAL_MAPS[name], "small_parameters": one.make(device="meta").num_weights}
         for kind in KINDS:
             truths = (torch.from_numpy(make_truth(kind, seed)) for seed in range(_NUM_SEEDS))
             row[f"error_{kind}"] = sum(one.from_dense(truth).relative_error(truth) for truth in truths) / _NUM_SEEDS

@@ -6,20 +6,18 @@ from torch import Tensor
 
 import btrnn
 from btrnn.nn.factorised import FactorisedLinear
+from btrnn.recovery.records import SIZE
 
-SIZE = 64
 _CUBE = ((4, 4, 4), (4, 4, 4))
 
 
 class EqualMap(NamedTuple):
     """A format's layer for a matrix of 64 x 64.
 
-    label: As it is shown.
     name: Of the class in `btrnn`.
     sizes, ranks: Its arguments by place and by name.
     """
 
-    label: str
     name: str
     sizes: tuple[Any, ...]
     ranks: dict[str, Any]
@@ -41,15 +39,15 @@ class EqualMap(NamedTuple):
         return layer
 
 
-MAPS = {
-    "bt": EqualMap("block terms", "BTLinear", _CUBE, {"tucker_rank": 4, "num_blocks": 2}),
-    "tt": EqualMap("tensor train", "TTLinear", _CUBE, {"tt_rank": (4, 5)}),
-    "tr": EqualMap("tensor ring", "TRLinear", _CUBE, {"tr_rank": (4, 5, 4, 5, 4, 5)}),
-    "cp": EqualMap("canonical polyadic", "CPLinear", _CUBE, {"cp_rank": 10}),
-    "tucker": EqualMap("Tucker", "TuckerLinear", _CUBE, {"tucker_rank": 6}),
-    "ht": EqualMap("hierarchical Tucker", "HTLinear", _CUBE, {"ht_rank": 6}),
-    "kronecker": EqualMap("Kronecker, two matrices", "KroneckerLinear", ((8, 8), (8, 8)), {"num_terms": 4}),
-    "low_rank": EqualMap("low rank", "LowRankLinear", (SIZE, SIZE), {"rank": 4}),
+MAPS = {  # by the names of `btrnn.recovery.records.EQUAL_MAPS`
+    "bt": EqualMap("BTLinear", _CUBE, {"tucker_rank": 4, "num_blocks": 2}),
+    "tt": EqualMap("TTLinear", _CUBE, {"tt_rank": (4, 5)}),
+    "tr": EqualMap("TRLinear", _CUBE, {"tr_rank": (4, 5, 4, 5, 4, 5)}),
+    "cp": EqualMap("CPLinear", _CUBE, {"cp_rank": 10}),
+    "tucker": EqualMap("TuckerLinear", _CUBE, {"tucker_rank": 6}),
+    "ht": EqualMap("HTLinear", _CUBE, {"ht_rank": 6}),
+    "kronecker": EqualMap("KroneckerLinear", ((8, 8), (8, 8)), {"num_terms": 4}),
+    "low_rank": EqualMap("LowRankLinear", (SIZE, SIZE), {"rank": 4}),
 }
 
 

@@ -23,6 +23,17 @@ COLUMNS = (*_SHAPE, "truth", "seed", *_ERRORS, "num_restarts", *_SETTINGS, *_MAC
 _COLLECT_AGAIN = "collect the runs again, or restore the committed file"
 SAME_SHAPE = "same_shape"
 EQUAL = "equal"  # the form of the maps of `btrnn.recovery.maps`, whose pairs may be few, and noisy
+EQUAL_MAPS = {  # these, in the order of tables
+    "bt": "block terms",
+    "tt": "tensor train",
+    "tr": "tensor ring",
+    "cp": "canonical polyadic",
+    "tucker": "Tucker",
+    "ht": "hierarchical Tucker",
+    "kronecker": "Kronecker, two matrices",
+    "low_rank": "low rank",
+}
+SIZE = 64  # of the matrices
 TRUTHS = {  # in the order of tables and figures
     "photograph": "photograph",
     "smooth": "smooth field",
@@ -31,7 +42,7 @@ TRUTHS = {  # in the order of tables and figures
     "random": "random",
     SAME_SHAPE: "a map of the same shape",
 }
-_NUMBERS_OF_A_RANK = 128  # 64 + 64
+_NUMBERS_OF_A_RANK = 2 * SIZE
 NEARER = 0.9  # times the best rank's error: what is less ahead may come from ranks being whole numbers
 _AVERAGED = ["name", "form", "order", "rank", "num_blocks", "parameters", "num_restarts"]
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.ndimage import gaussian_filter, zoom
 from sklearn.datasets import load_sample_image
 
-from btrnn.recovery.maps import SIZE
+from btrnn.recovery.records import SIZE
 
 Matrix = Float[np.ndarray, "64 64"]
 _PHOTOGRAPHS = ("china.jpg", "flower.jpg")  # the two that scikit-learn ships

@@ -10,8 +10,7 @@ from btrnn.figures.file import RANK_LOOKS, FigureFile, Look
 from btrnn.figures.pictures import Tile, draw_tiles
 from btrnn.figures.series import COLUMNS, draw_series
 from btrnn.recovery import records
-from btrnn.recovery.maps import MAPS, SIZE
-from btrnn.recovery.records import EQUAL, PANELS, RECOVERED, SAME_SHAPE, TRUTHS, Recovery, shape_name
+from btrnn.recovery.records import EQUAL, EQUAL_MAPS, PANELS, RECOVERED, SAME_SHAPE, SIZE, TRUTHS, Recovery, shape_name
 from btrnn.reports.render import Report, paper_values, render, span, text_table
 from btrnn.results.schema import BLUE, BT_LSTM, GREEN, GREY, LSTM, ORANGE
 from btrnn.results.statistics import mean_interval
@@ -108,7 +107,7 @@ def recovery_report(results_dir: Path) -> Report:
 def equal_maps(rows: pd.DataFrame) -> pd.DataFrame:
     """Average over the truths of a kind what maps of about as many numbers reach: a row for each noise, kind and map.
 
-    Columns: noise, truth, kind (in words), map (its key in `btrnn.recovery.maps`, or "dense" for least squares of W
+    Columns: noise, truth, kind (in words), map (its key in `EQUAL_MAPS`, or "dense" for least squares of W
     itself), label, parameters, num_pairs, n, mean, low, high, from_dense.
     """
     found = []
@@ -116,7 +115,7 @@ def equal_maps(rows: pd.DataFrame) -> pd.DataFrame:
         key = str(name).rsplit("_p", 1)[0]
         common = {"truth": truth, "kind": TRUTHS[str(truth)], "n": len(group)}
         common |= {column: group[column].iloc[0] for column in ("noise", "num_pairs")}
-        known = {key: (MAPS[key].label, group["parameters"].iloc[0], "error_best")}
+        known = {key: (EQUAL_MAPS[key], group["parameters"].iloc[0], "error_best")}
         if key == "bt" and truth != SAME_SHAPE:  # the same for all maps, but for truths of their own
             known["dense"] = ("dense, least squares", SIZE**2, "error_least_squares")
         for one, (label, parameters, column) in known.items():
@@ -125,7 +124,7 @@ def equal_maps(rows: pd.DataFrame) -> pd.DataFrame:
             row |= {"from_dense": group["error_from_dense"].mean() if one == key else float("nan")}
             found.append(common | row | {"low": interval.low, "high": interval.high})
     columns = ["noise", "truth", "kind", "map", "label", "parameters", "num_pairs", "n", *_ENDS, "from_dense"]
-    table, order = pd.DataFrame(found, columns=columns), [*MAPS, "dense"]
+    table, order = pd.DataFrame(found, columns=columns), [*EQUAL_MAPS, "dense"]
     places = {"truth": [*TRUTHS].index, "map": order.index}
     return table.sort_values(
         ["noise", "truth", "map", "num_pairs"],
