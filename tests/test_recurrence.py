@@ -76,8 +76,10 @@ def loss_of(results, used=None, seed=1):
 
 
 def assert_close(got, wanted, tolerance=1e-12):
+    """Compare with the largest number of each: small ones are differences of larger, whose rounding they inherit."""
     for a, b in zip(got, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+        largest = max(1.0, float(b.detach().abs().max())) if b.numel() else 1.0
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance * largest)
 
 
 class FusedSteps:
