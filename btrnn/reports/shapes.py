@@ -95,7 +95,7 @@ def recovery_report(results_dir: Path) -> Report:
     ]
     for noise in equal["noise"].unique().tolist():
         rows = equal[equal["noise"] == noise]
-        path = Path(f"figures/recovery_pairs{f'_noise_{noise:g}' if noise else ''}.png")
+        path = Path("figures", _pairs_name(noise))
         said = "without noise" if not noise else f"with noise of {noise:g} of y"
         pairs: Row = {"title": f"Maps of about 512 numbers from few pairs {said}, n = {span(rows['n'])}"}
         pairs |= {"x_label": "pairs (x, y)", "y_label": "relative error", "log_x": True, "log_y": True}
@@ -133,6 +133,10 @@ def equal_maps(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _pairs_name(noise: float) -> str:
+    return f"recovery_pairs{f'_noise_{noise:g}' if noise else ''}.png"
+
+
 def _pairs_lines(rows: pd.DataFrame) -> pd.DataFrame:
     """Return relative error against the number of pairs, a panel for each kind of truth, as `draw_series` takes it."""
     names = rows["map"].map(lambda one: LSTM.name if one == "dense" else f"{one}_lstm")
@@ -151,6 +155,7 @@ def _text(results_dir: Path, rows: pd.DataFrame, table: pd.DataFrame, equal: pd.
         shapes={kind: group.to_dict("records") for kind, group in table.groupby("kind", sort=False)},
         equal={kind: _pairs_cells(group) for kind, group in equal.groupby("kind", sort=False)},
         rows=rows,
+        pairs_figures={noise: _pairs_name(noise) for noise in equal["noise"].unique().tolist()},
         n_equal=span(equal["n"]) if len(equal) else "",
         restarts=span(rows["num_restarts"]),
         commits=sorted(set(rows["git_commit"].astype(str).str[:10] + dirty)),
