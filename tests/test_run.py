@@ -754,6 +754,24 @@ def test_a_second_process_asked_for_a_run_goes_on_where_the_first_was_killed(vid
     assert contents(shared) == contents(whole)
 
 
+def test_what_hydra_writes_may_have_been_written_by_another_user(videos_dir, tmp_path):
+    experiment_dir = tmp_path / "runs" / "ucf11"
+    experiment_dir.mkdir(parents=True)
+    (experiment_dir / "multirun.yaml").symlink_to("/dev/full")  # so that not even root can write it
+    process = start(videos_dir, tmp_path, "model=tt_lstm", "scale.video.max_epochs=1")
+    said = output_of(process)
+    assert process.returncode == 0, said
+    assert (experiment_dir / "multirun.yaml").is_file()
+
+
+def test_an_experiments_folder_that_cannot_be_written_ends_in_one_line(videos_dir, tmp_path):
+    (tmp_path / "runs" / "ucf11" / "multirun.yaml").mkdir(parents=True)
+    process = start(videos_dir, tmp_path)
+    said = output_of(process)
+    assert process.returncode == 1
+    assert "move it away" in said and "Traceback" not in said
+
+
 def test_two_jobs_of_joblib_at_once_share_what_both_need_and_find_what_each_finds_alone(videos_dir, tmp_path):
     data_dir, overrides = tmp_path / "data", ["model=tt_lstm", "name=tiny", "scale.video.max_epochs=1"]
     data_dir.mkdir()

@@ -182,7 +182,7 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
         else:
             checked, config = checked_command(words, config_dir, name)
             sys.argv[1:] = checked  # from which Hydra reads
-            Path(config.results_dir, "runs", config.experiment).mkdir(parents=True, exist_ok=True)  # or Hydra fails
+            _make_place(Path(config.results_dir, "runs", config.experiment))
     except (ConfigError, OSError) as error:
         if wants_traceback():
             raise
@@ -194,6 +194,18 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
     if failed := _failed.pop(os.getpid()):
         status = status or min(failed, 1)
     sys.exit(status)
+
+
+def _make_place(folder: Path) -> None:
+    """Make the folder of an experiment, and what Hydra writes to it, of whose failures Hydra would make a traceback.
+
+    Raises:
+        OSError: It cannot be made, or this user may not write there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    hydra_writes = folder / "multirun.yaml"
+    hydra_writes.unlink(missing_ok=True)  # another user's cannot be written, though the folder may
+    hydra_writes.touch()
 
 
 @contextmanager
