@@ -272,7 +272,7 @@ def test_unrar_is_asked_for_what_bsdtar_cannot_read_and_makes_no_links(tmp_path:
     archive.write_bytes(b"of a kind that is not known")
     with pytest.raises(DownloadError, match=r"bsdtar: .*Unrecognized archive format; unrar: "):
         unpack_rar(archive, tmp_path / UCF11_FOLDER, is_ucf11)
-    assert {"x", "-ol-", str(archive)} <= set(asked_unrar.read_text().split())
+    assert {"x", "-ol-", "-p-", str(archive)} <= set(asked_unrar.read_text().split())
 
 
 @pytest.mark.usefixtures("bsdtar")

@@ -49,11 +49,11 @@ def unpack(name: str, archive: Path, folder: Path) -> None:
     """
     commands = {
         "bsdtar": ["bsdtar", "-x", "--no-same-owner", "--no-same-permissions", "-f", str(archive), "-C", str(folder)],
-        "unrar": ["unrar", "x", "-y", "-idq", "-ol-", str(archive), f"{folder}/"],
+        "unrar": ["unrar", "x", "-y", "-idq", "-ol-", "-p-", str(archive), f"{folder}/"],
     }
     largest = _largest_content(archive)
     with TemporaryFile("w+", errors="replace") as said:  # no pipe, which could be full before anyone reads it
-        process = subprocess.Popen(commands[name], stdout=subprocess.DEVNULL, stderr=said)
+        process = subprocess.Popen(commands[name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
         while process.poll() is None and _bytes_below(folder) <= largest:
             time.sleep(_LOOK_SECONDS)
         process.kill()
