@@ -12,7 +12,7 @@ RUN := $(BIN)/python
 	reproduce-weizmann data-ucf11 data-ucf101 reproduce-draw controls-draw rates-draw reproduce-mnist rates-mnist data-mnist \
 	reproduce-captioning controls-captioning rates-captioning data-coco reproduce-flickr8k rates-flickr8k data-flickr8k \
 	reproduce reproduce-sensitivity complexity dashboard \
-	notebooks docs collect tables figures publish bench check-gpu formats test reliability lint format clean
+	notebooks docs collect tables figures publish repeat bench check-gpu formats test reliability lint format clean
 
 help: ## list the commands
 	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2; controls-* and rates-* but those on UCF101 have seeds of their own]"
@@ -239,6 +239,9 @@ figures: tables ## the same
 publish: setup ## the only target that changes published rows: your rows into results/, pages, README, notebooks
 	$(RUN) experiments/publish.py $(EXPERIMENTS)
 	$(RUN) scripts/execute_notebooks.py --in-place
+
+repeat: setup ## run three published rows on real data again, drawn at random, and compare (SEEDS=1 draws others)
+	@$(RUN) experiments/repeat.py $(if $(strip $(SEEDS)),--seed $(strip $(SEEDS)))
 
 bench: .venv/bench-done ## time and memory beside the dense layers and other libraries, and the targets; then `formats` (half an hour)
 	@$(RUN) experiments/benchmark.py

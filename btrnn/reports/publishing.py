@@ -8,7 +8,7 @@ import pandas as pd
 
 from btrnn.benchmark.records import FORMATS_FILE, machine_path, publish_sections
 from btrnn.recovery import records
-from btrnn.results import store
+from btrnn.results import repeated, store
 from btrnn.results.schema import schema_of
 from btrnn.results.store import LOCAL
 from btrnn.storage.atomic import replace_file
@@ -45,21 +45,25 @@ def collect(results_dir: Path, experiments: Sequence[str] = ()) -> list[str]:
 def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
     """Take the user's rows of `results_dir`/local over into the published tables of `results_dir`.
 
-    Of some experiments, "benchmark" or "formats", or of all that is there. Pictures of real data stay with the user:
-    they have authors of their own. Returns the files written.
+    Of some experiments, "benchmark", "formats" or "repeated", or of all that is there. Pictures of real data stay with
+    the user: they have authors of their own. Returns the files written.
 
     Raises:
         ResultsError: An experiment is not there, or a run was made by code that is not committed: what is published
             must be what a commit gives.
     """
     own, work = results_dir / LOCAL, list[Callable[[], list[Path]]]()
-    others = {records.EXPERIMENT: records.paths(own)[0], "benchmark": machine_path(own), "formats": own / FORMATS_FILE}
+    others = {records.EXPERIMENT: records.paths(own)[0], "benchmark": machine_path(own)}
+    others |= {"formats": own / FORMATS_FILE, "repeated": own / repeated.FILE}
     present = [*store.collected_experiments(own), *(name for name, path in others.items() if path.exists())]
     for name in chosen(experiments, present, "results", own):
         if name == "benchmark":
             work.append(partial(publish_sections, own, results_dir))
         elif name == "formats":
-            work.append(partial(_publish_formats, own, results_dir))
+            work.append(partial(_publish_file, own / FORMATS_FILE, results_dir))
+        elif name == "repeated":
+            _check_commit(repeated.read_repeated(own), name)
+            work.append(partial(_publish_file, own / repeated.FILE, results_dir))
         elif name == records.EXPERIMENT:
             recovery = records.read(own)
             _check_commit(recovery.rows, name)
@@ -76,10 +80,9 @@ def publish(results_dir: Path, experiments: Sequence[str] = ()) -> list[Path]:
     return [path for write in work for path in write()]  # none before all are checked
 
 
-def _publish_formats(own: Path, results_dir: Path) -> list[Path]:
-    path = results_dir / FORMATS_FILE
-    replace_file(path, (own / FORMATS_FILE).read_bytes())
-    return [path]
+def _publish_file(path: Path, results_dir: Path) -> list[Path]:
+    replace_file(results_dir / path.name, path.read_bytes())
+    return [results_dir / path.name]
 
 
 def chosen(asked: Sequence[str], present: Collection[str], what: str, place: Path) -> Collection[str]:

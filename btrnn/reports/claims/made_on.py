@@ -8,6 +8,7 @@ import pandas as pd
 
 from btrnn.benchmark.records import read_machines
 from btrnn.reports.render import count, data_name, span
+from btrnn.results.repeated import read_repeated
 from btrnn.results.schema import FLOORS
 from btrnn.results.store import collected_experiments, read_results
 from btrnn.results.summary import Row
@@ -18,7 +19,7 @@ def made_on(results_dir: Path) -> dict[str, Any]:
 
     Returns:
         num_runs, num_fits (of simple baselines); hours (of all, by device); data (see `_data`); clocks (the date of the
-        last measurement of times, by processor or GPU).
+        last measurement of times, by processor or GPU); repeated (the rows that were run again).
     """
     tables = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
     runs = pd.concat([table for table in tables if len(table)] or [pd.DataFrame(columns=["model", "device"])])
@@ -33,6 +34,7 @@ def made_on(results_dir: Path) -> dict[str, Any]:
     return {
         **{"num_runs": int((~fits).sum()), "num_fits": int(fits.sum()), "hours": hours, "clocks": clocks},
         "data": _data(runs[~fits]) if len(runs) else [],
+        "repeated": read_repeated(results_dir).to_dict("records"),
     }
 
 
