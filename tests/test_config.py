@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from btrnn.engine.config import ConfigError, check_targets, refuse_other_run, register, science
 from btrnn.engine.overrides import check_overrides, checked_command, first_job, first_of_each, group_choices
 from btrnn.engine.run import train
+from btrnn.engine.weights import read_weights
 
 from .conftest import ROOT
 from .processes import run_script
@@ -276,6 +277,35 @@ def test_science_leaves_out_where_a_run_happens(tmp_path):
     refuse_other_run(there, tmp_path / "config.yaml")
     with pytest.raises(ConfigError, match=r"task\.classifier_l2: 0\.01 there, 0\.5 now"):
         refuse_other_run(composed("model=lstm", "task.classifier_l2=0.5"), tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("words", [["model=lstm", "ranks.tucker=1"], ["model=tt_lstm", "ranks.num_blocks=3"]])
+def test_what_a_model_does_not_look_up_is_no_science(words):
+    assert science(composed(*words)) == science(composed(words[0]))
+    used = ["model=bt_lstm", words[1]]
+    assert science(composed(*used)) != science(composed(used[0]))
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results" / "weights").glob("*.safetensors")), ids=lambda path: path.stem
+)
+def test_what_was_published_by_older_code_is_the_run_that_it_is_today(path, tmp_path):
+    saved = read_weights(path).config
+    OmegaConf.save(saved, tmp_path / "config.yaml")
+    words = [
+        f"model={saved.model.name}",
+        f"data={saved.data.source}",
+        f"scale={saved.scale.name}",
+        f"seed={saved.seed}",
+    ]
+    refuse_other_run(composed("experiment=draw", *words), tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("words", [["experiment=draw_mnist", "data=mnist_5k"], ["experiment=weizmann", "data=motions"]])
+def test_a_stand_in_is_refused_where_its_rows_would_stand_among_those_of_real_data(words):
+    with pytest.raises(ConfigError, match=words[1]):
+        first_job(words, CONFIGS, "train")
+    assert first_job(["experiment=draw", "data=mnist_5k"], CONFIGS, "train").experiment == "draw_mnist_5k"
 
 
 @pytest.mark.parametrize(

@@ -98,9 +98,10 @@ class RootConfig:
     resume_every_seconds: float = 60.0
 
 
-# Where a run computes, reads and writes changes nothing in what it finds; of what is looked up, what is found counts.
+# Where a run computes, reads and writes changes nothing in what it finds. Nor does what is looked up: what was found
+# there stands in `task`, `model`, `data` and `trainer`.
 NOT_SCIENCE = (
-    *("dataset", "rates", "follows", "optimizer"),
+    *("dataset", "rates", "follows", "optimizer", "modes", "cell", "ranks", "scale"),
     *("results_dir", "data_dir", "run_dir", "logger", "tags", "resume_every_seconds"),
     *("data.root", "data.cache_dir", "data.on_device", "trainer.enable_progress_bar"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.graph"),
@@ -108,6 +109,7 @@ NOT_SCIENCE = (
 LATER_KEYS = {  # what runs of older versions do not say, and did
     "task.scaled": False,
     "task.decay_epochs": None,
+    "task.judged_samples": 0,
     "data.fold": None,
     "data.frame_order": "time",
     "data.pixel_order": "rows",

@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from btrnn.engine.command import ProcessError, exit_status, explain, wants_traceback
 from btrnn.engine.config import ConfigError, check_values, known_keys, register
 from btrnn.engine.secret_keys import refuse_secret_words, refuse_secrets
+from btrnn.results.schema import STAND_INS, is_named_for
 
 _failed: dict[int, int] = {}  # failed jobs, by the process in which `run_checked` is at work
 
@@ -95,7 +96,8 @@ def first_job(words: list[str], config_dir: Path, name: str) -> DictConfig:
         name: Of the primary one.
 
     Raises:
-        ConfigError: Hydra cannot compose it, a value does not resolve, or one is not sensible.
+        ConfigError: Hydra cannot compose it, a value does not resolve, one is not sensible, or rows of a stand-in would
+            stand among those of real data.
     """
     register()
     first = first_of_each(words)
@@ -117,6 +119,12 @@ def first_job(words: list[str], config_dir: Path, name: str) -> DictConfig:
         said = explain(error).partition(" Config search path")[0]
         raise ConfigError(f"{said}{cause}{_known_values(error, config)}") from error
     check_values(config)
+    source = OmegaConf.select(config, "data.source")
+    if source and not is_named_for(config.experiment, source):
+        raise ConfigError(
+            f"experiment={config.experiment} cannot have data={source}: rows of a stand-in, and only those, stand in "
+            f"an experiment whose name ends in the stand-in's ({', '.join(STAND_INS)})"
+        )
     return config
 
 

@@ -40,7 +40,7 @@ def read_start(config: DictConfig) -> Start | None:
     differ = [
         f"{key}: {there.get(key)} there, {here[key]} here"
         for key in sorted(here)
-        if (key in ("seed", "cell.gate_activation") or (key.startswith("data.") and key not in _FREE))
+        if (key in ("seed", "model.layer.gate_activation") or (key.startswith("data.") and key not in _FREE))
         and there.get(key) != here[key]
     ]
     if differ:

@@ -86,6 +86,7 @@ def model_position(name: str) -> tuple[int, str]:
 
 RUN_KEY = ("experiment", "name", "seed")
 STAND_INS = ("motions", "mnist_5k", "scenes")  # data of which nobody but this project has numbers
+
 LATER_COLUMNS: dict[
     str, bool | str | float
 ] = {  # columns that runs of older versions do not have, and what they would say
@@ -259,3 +260,9 @@ def schema_of(experiment: str) -> Schema:
             return schema
     prefixes = ", ".join(prefix for schema in SCHEMAS for prefix in schema.prefixes)
     raise ResultsError(f"the name of experiment {experiment!r} does not begin with that of a task: {prefixes}")
+
+
+def is_named_for(experiment: str, source: str) -> bool:
+    """Return whether an experiment's name ends in that of its stand-in; on other data, in that of none."""
+    ends = {name for name in STAND_INS if experiment.endswith(f"_{name}")}
+    return ends == {source} & set(STAND_INS)

@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from btrnn.results.schema import FLOORS, LATER_COLUMNS, RUN_KEY, STAND_INS, TEXT_COLUMNS, Schema, schema_of
+from btrnn.results.schema import (
+    FLOORS,
+    LATER_COLUMNS,
+    RUN_KEY,
+    STAND_INS,
+    TEXT_COLUMNS,
+    Schema,
+    is_named_for,
+    schema_of,
+)
 from btrnn.storage import files
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, ResultsError
@@ -64,11 +73,10 @@ def _read_summary(run_dir: Path) -> dict[str, Any]:
     stands = (name, run_dir.parent.name, int(run_dir.name.removeprefix("seed")))
     if said != stands:
         raise ResultsError(f"{path} says experiment, name, seed = {said}, but its folder says {stands}")
-    endings = [f"_{source}" for source in ([summary["source"]] if summary["stand_in"] else STAND_INS)]
-    if bool(summary["stand_in"]) != name.endswith(tuple(endings)):
+    if bool(summary["stand_in"]) != (summary["source"] in STAND_INS) or not is_named_for(name, summary["source"]):
         raise ResultsError(
-            f"{path} has stand_in = {summary['stand_in']} in experiment {name!r}: the names of experiments on a "
-            f"stand-in, and only those, end in its name, here {' or '.join(endings)}"
+            f"{path} has stand_in = {summary['stand_in']} and source = {summary['source']} in experiment {name!r}: the "
+            f"names of experiments on a stand-in ({', '.join(STAND_INS)}), and only those, end in its name"
         )
     return summary
 
