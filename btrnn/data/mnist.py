@@ -20,6 +20,7 @@ from btrnn.data import BINARY_STREAM, generator
 from btrnn.data.fetch import folder_to_unpack_in
 from btrnn.data.module import DataModule, Item, files_digest
 from btrnn.storage.atomic import locked, move_file, remove_leftovers, replace_file
+from btrnn.storage.stand_ins import STAND_INS
 
 Source = Literal["mnist", "mnist_5k", "fashion_mnist"]
 Binarization = Literal["stochastic", "static"]
@@ -228,7 +229,7 @@ class MNIST(DataModule):
         """Return what a run's summary tells of its data; after `setup` also a digest of the unpacked files."""
         return {
             "source": self.source,
-            "stand_in": self.source != "mnist",  # MNIST-5k is real, but a part: its numbers must not pass for MNIST's
+            "stand_in": self.source in STAND_INS,  # MNIST-5k is real, but a part: its numbers must not pass for MNIST's
             **({"data_digest": self._digest()} if len(self._images) else {}),
             "binarization": self.binarization,
             "train_limit": self.num_train,

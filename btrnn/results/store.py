@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from btrnn.results.schema import FLOORS, LATER_COLUMNS, RUN_KEY, STAND_INS, TEXT_COLUMNS, Schema, schema_of
+from btrnn.results.schema import FLOORS, LATER_COLUMNS, RUN_KEY, TEXT_COLUMNS, Schema, schema_of
 from btrnn.storage import files
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, ResultsError
+from btrnn.storage.stand_ins import STAND_INS
 
 PUBLISHED, LOCAL = "published", "local"  # values of the column `origin`; the latter is also the folder
 _FLOORS = tuple(model.name for model in FLOORS)

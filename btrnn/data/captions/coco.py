@@ -23,6 +23,7 @@ from btrnn.data.captions.flickr8k import read_flickr8k
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError
 from btrnn.data.encoders import ENCODERS, EncoderName
 from btrnn.data.module import DataModule, Item, files_digest, stand_in
+from btrnn.storage.stand_ins import STAND_INS
 
 __all__ = ["COCO", "MAX_WORDS", "SOURCES", "AnnotationError", "CaptionBatch", "Captions", "features_dir"]
 
@@ -228,7 +229,7 @@ class COCO(DataModule):
         counts = self.splits["split"].value_counts()
         return {
             "source": self.source,
-            "stand_in": self.source == "scenes",
+            "stand_in": self.source in STAND_INS,
             **digest,
             "encoder": self.encoder,
             "grid": self.grid,

@@ -36,6 +36,7 @@ from btrnn.data.video.frames import (
     order_of_values,
 )
 from btrnn.data.video.protocols import NUM_FOLDS, Protocol, check_fold, keep_training, split_clips
+from btrnn.storage.stand_ins import STAND_INS
 
 Source = Literal["ucf11", "ucf101", "weizmann", "motions"]
 Scaling = Literal["raw", "normalized"]
@@ -178,7 +179,7 @@ class UCF11(ClipData):
         return {
             "source": "_".join([self.source, *self._read]),
             "encoder": self.encoder,
-            "stand_in": self.source == "motions",
+            "stand_in": self.source in STAND_INS,
             **digest,
             "protocol": self.protocol,
             "fold": self.fold,
