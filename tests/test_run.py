@@ -20,7 +20,7 @@ from wandb.sdk.mailbox.mailbox_handle import HandleAbandonedError
 from btrnn.data.video.clips import UCF11_FOLDER
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError
-from btrnn.engine.floors import fit_baseline
+from btrnn.engine.floors import add_baseline, fit_baseline
 from btrnn.engine.weights import WholeCheckpointIO, epoch_of, previous_checkpoint
 from btrnn.results.schema import model_of
 from btrnn.storage.atomic import move_file
@@ -30,7 +30,7 @@ from btrnn.tasks import NonFiniteLossError, VideoClassification, caption_scores
 from .conftest import ROOT, small_run, wandb_record
 from .processes import Script, run_script
 from .reliability import contents
-from .run_folders import outcome
+from .run_folders import change_config, outcome
 
 TRAIN = ROOT / "experiments" / "train.py"
 TIMES = ["examples_per_second", "seconds"]
@@ -542,6 +542,27 @@ def test_results_folder_that_cannot_be_written(make_config, tmp_path):
 def test_evaluate_names_what_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"not a finished run: it has no config\.yaml"):
         run.evaluate(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("data.colour", "red", "data has the key 'colour'.* does not take"),
+        ("data._target_", "btrnn.data.Moved", "data._target_ 'btrnn.data.Moved' cannot be imported"),
+        ("data.protocol", "unheard", "needs|protocol"),
+        ("task.network.depth", 3, "task.network has the key 'depth'"),
+        ("trainer.turbo", True, "trainer has the key 'turbo'"),
+        ("data", None, "it has no data"),
+    ],
+)
+def test_a_run_that_another_version_wrote_is_named(finished, key, value, said):
+    run_dir = Path(finished.run_dir)
+    change_config(run_dir, key, value)
+    with pytest.raises(ConfigError, match=rf"(?s)^{run_dir}: .*{said}.*another version of btrnn"):
+        run.evaluate(run_dir)
+    if key.startswith("data"):
+        with pytest.raises(ConfigError, match=rf"(?s)^{run_dir}: .*{said}.*another version of btrnn"):
+            add_baseline(run_dir.parent.parent)
 
 
 def test_the_seed_draws_split_and_weights(make_config):
