@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from importlib import metadata
 from itertools import cycle
 from pathlib import Path
 
@@ -199,6 +200,17 @@ def test_files_and_summary_of_a_finished_run(make_config):
     assert run.evaluate(run_dir)["test/accuracy"] == summary["test/accuracy"]
     with pytest.raises(ConfigError, match="its last weights were tested too, and are not kept"):
         run.evaluate(run_dir, rewrite=True)
+
+
+def test_a_run_ends_though_the_package_is_on_the_path_alone(make_config, monkeypatch):
+    def found(name, of_name=metadata.Distribution.from_name):
+        if name == "btrnn":
+            raise metadata.PackageNotFoundError(name)
+        return of_name(name)
+
+    monkeypatch.setattr(metadata.Distribution, "from_name", found)
+    summary = run.train(make_config("scale.video.max_epochs=1"))
+    assert summary["versions"] == {name: metadata.version(name) for name in ("torch", "lightning", "numpy", "av")}
 
 
 def test_a_finished_run_is_not_done_again(make_config, monkeypatch):
