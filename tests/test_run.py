@@ -720,6 +720,13 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
     assert (again.returncode, again.stdout) == (0, "")
 
 
+def test_floors_where_no_run_is_finished_end_with_the_folder_s_name(tmp_path):
+    for folder in (tmp_path / "nowhere", tmp_path):
+        outcome = run_script(ROOT / "experiments" / "baseline.py", folder)
+        assert (outcome.returncode, outcome.stdout) == (1, "")
+        assert outcome.stderr.startswith(f"error: {folder} holds no finished run")
+
+
 def test_floors_see_each_clip_once_and_miss_a_class_without_clips(make_config):
     words = ["data.protocol=grouped", "data.num_train=6"]  # of eleven classes
     (once, _, _), (thrice, _, _) = (fit_baseline(make_config(*words, f"data.passes={passes}")) for passes in (1, 3))

@@ -48,8 +48,17 @@ def add_baseline(experiment_dir: Path) -> None:
 
     Args:
         experiment_dir: Folder of the experiment's runs.
+
+    Raises:
+        FileNotFoundError: No finished run is there.
+        ConfigError: A run is damaged, or of a version of btrnn that had other data.
     """
-    for path in sorted(experiment_dir.glob("*/seed*/summary.json")):
+    found = sorted(experiment_dir.glob("*/seed*/summary.json"))
+    if not found:
+        raise FileNotFoundError(
+            f"{experiment_dir} holds no finished run: name the folder of an experiment, such as results/runs/ucf11"
+        )
+    for path in found:
         summary = read_json(path, RUN_AGAIN)
         fitted = summary["model"] in (floor.name for floor in FLOORS)
         plain = all(summary.get(key, LATER_COLUMNS[key]) == LATER_COLUMNS[key] for key in _UNSEEN)
