@@ -11,6 +11,7 @@ from jaxtyping import Float16, Float32
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from btrnn.choices import check_choice
 from btrnn.data.captions.annotations import (
     SPLITS,
     AnnotationError,
@@ -119,10 +120,8 @@ class COCO(DataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if source not in SOURCES:
-            raise ValueError(f"source must be one of {', '.join(SOURCES)}; got {source!r}")
-        if encoder not in ENCODERS:
-            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {encoder!r}")
+        check_choice("source", source, SOURCES)
+        check_choice("encoder", encoder, ENCODERS)
         if min(batch_size, word_threshold, grid) < 1 or (num_train is not None and num_train < 1) or seed < 0:
             raise ValueError(
                 "batch_size, word_threshold, grid and num_train must be at least 1 and seed at least 0; got "
