@@ -10,19 +10,29 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from btrnn.engine.command import exit_status
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the view's exit status."""
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Open the view, and leave with its exit status if it fails.
+
+    Raises:
+        FileNotFoundError: There are no runs to be shown.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results-dir", type=Path, default=Path("results"))
     runs_dir: Path = parser.parse_args(arguments).results_dir / "runs"
     logs = find_logs(runs_dir)
     if not logs:
-        sys.exit(f"no W&B files in {runs_dir}: `make reproduce-ucf11 SCALE=smoke` makes some, in a minute")
+        raise FileNotFoundError(
+            f"no W&B files in {runs_dir}: `make reproduce-ucf11 SCALE=smoke` makes some, in a minute"
+        )
     with tempfile.TemporaryDirectory() as folder:
         for log in logs:
             (Path(folder) / log.name).symlink_to(log.resolve(), target_is_directory=True)
-        return subprocess.run([sys.executable, "-m", "wandb", "leet", folder], check=False).returncode
+        status = subprocess.run([sys.executable, "-m", "wandb", "leet", folder], check=False).returncode
+    if status:
+        sys.exit(status)
 
 
 def find_logs(runs_dir: Path) -> list[Path]:
@@ -31,4 +41,4 @@ def find_logs(runs_dir: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main, OSError))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
 
-from btrnn.engine.command import explain
+from btrnn.engine.command import exit_status
 from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import SUFFIX, export_weights
 from btrnn.reports.writing import card_texts
@@ -21,18 +21,15 @@ from btrnn.storage.files import LARGEST_BYTES, RUN_AGAIN, ResultsError, add_to_i
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Export the runs that are named; exits with a message where one cannot be."""
+    """Export the runs that are named, up to one that cannot be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a finished run")
     parser.add_argument("--results-dir", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
-    try:
-        for run_dir in options.run_dirs:
-            _export(run_dir, options.results_dir)
-        for path, text in card_texts(options.results_dir).items():
-            replace_file(options.results_dir / path, text)
-    except (OSError, ConfigError, ResultsError) as error:
-        sys.exit(f"error: {explain(error)}")
+    for run_dir in options.run_dirs:
+        _export(run_dir, options.results_dir)
+    for path, text in card_texts(options.results_dir).items():
+        replace_file(options.results_dir / path, text)
 
 
 def _export(run_dir: Path, results_dir: Path) -> None:
@@ -53,4 +50,4 @@ def _export(run_dir: Path, results_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main, OSError, ConfigError, ResultsError))

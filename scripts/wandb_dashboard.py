@@ -18,6 +18,9 @@ import wandb_workspaces.reports.v2.interface as panels
 import wandb_workspaces.workspaces as workspaces
 from wandb_workspaces.workspaces import Workspace
 
+from btrnn.engine.command import exit_status
+from btrnn.engine.config import ConfigError
+
 PROJECT = "btrnn"
 
 
@@ -50,7 +53,11 @@ _CAPTIONS = "test/captions"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Save the views, or print their specification."""
+    """Save the views, or print their specification.
+
+    Raises:
+        ConfigError: They cannot be saved: nobody is logged in, or it is not known for whom.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entity", help="the account or team (default: that of the login)")
     parser.add_argument("--project", default=PROJECT, help="(default: %(default)s)")
@@ -61,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps({view.name: view._spec["spec"] for view in views}, indent=2))
         return
     if not wandb.api.api_key:
-        sys.exit("not logged in to W&B: run `wandb login` first, or see the views with --dry-run")
+        raise ConfigError("not logged in to W&B: run `wandb login` first, or see the views with --dry-run")
     entity = options.entity or wandb.Api().default_entity
     if not entity:
-        sys.exit("this login has no default account or team: name one with --entity")
+        raise ConfigError("this login has no default account or team: name one with --entity")
     for view in make_views(entity, options.project):
         view.save()  # prints the address
 
@@ -129,4 +136,4 @@ def _pictures(key: str) -> panels.MediaBrowser:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main, ConfigError, OSError, wandb.Error))

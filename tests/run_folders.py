@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from omegaconf import OmegaConf
 
 CLASSES = [
     "backflip",
@@ -62,6 +63,13 @@ def outcome(run_dir: Path) -> dict[str, Any]:
     """Return what a finished run's summary says but its times, memory, command and commit."""
     summary = json.loads((run_dir / "summary.json").read_text())
     return {key: value for key, value in summary.items() if key not in _CIRCUMSTANCES}
+
+
+def change_config(run_dir: Path, key: str, value: object) -> None:
+    """Let the configuration of a run's folder say something else, as that of another version might."""
+    config = OmegaConf.load(run_dir / "config.yaml")
+    OmegaConf.update(config, key, value, merge=False, force_add=True)
+    OmegaConf.save(config, run_dir / "config.yaml")
 
 
 def write_run(

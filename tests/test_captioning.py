@@ -36,6 +36,7 @@ from btrnn.results.store import collect
 from btrnn.tasks import Captioning, captioning
 from btrnn.tasks import caption_scores as metrics
 from btrnn.tasks.captioning import NUM_SHOWN
+from tests.run_folders import change_config
 from tests.test_report import load
 
 from .conftest import ROOT, wandb_record
@@ -377,6 +378,9 @@ def test_pictures_of_ones_own_are_captioned(make_config, tmp_path, capsys):
     assert capsys.readouterr() == (f"{scene}: {captions[0]}\n", f"with {run_dir}\n")
     weights = results_dir / "weights" / "captioning.safetensors"
     export_weights(run_dir, weights, largest=10**9)
+    change_config(run_dir, "task._target_", "btrnn.tasks.Moved")
+    with pytest.raises(ConfigError, match=rf"^{run_dir}: .*'btrnn.tasks.Moved' cannot be imported"):
+        script.main(["--run", str(run_dir), str(grey)])
     for name, problem in (("vocabulary.json", "was not tested"), ("config.yaml", "is not a finished run")):
         (run_dir / name).unlink()
         with pytest.raises((ConfigError, FileNotFoundError), match=rf"seed0 {problem}"):

@@ -7,12 +7,17 @@ from itertools import product
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
+from btrnn.data.captions.coco import COCO
+from btrnn.data.mnist import MNIST
+from btrnn.data.video.dataset import UCF11
 from btrnn.engine.config import ConfigError, check_targets, refuse_other_run, register, science
 from btrnn.engine.overrides import check_overrides, checked_command, first_job, first_of_each, group_choices
 from btrnn.engine.run import train
 from btrnn.engine.weights import read_weights
+from btrnn.storage.stand_ins import STAND_INS
 
 from .conftest import ROOT
 from .processes import run_script
@@ -345,6 +350,14 @@ def test_a_stand_in_takes_the_place_of_missing_data_and_the_names_tell(experimen
         assert absent.config.data.cache_dir != there.config.data.cache_dir
     asked = checked_command([*words, f"data={stand_in}"], CONFIGS, "train")
     assert asked.config == absent.config
+
+
+@pytest.mark.parametrize("name", names("data"))
+def test_data_say_that_they_are_a_stand_in_where_the_tables_take_them_for_one(name):
+    experiment = {MNIST: "draw", COCO: "captioning", UCF11: "ucf11"}[get_class(member("data", name).data._target_)]
+    config = composed(f"experiment={experiment}", f"data={name}", "model=lstm")
+    facts = instantiate(config.data).facts()
+    assert facts["stand_in"] == (facts["source"] in STAND_INS) == config.experiment.endswith(STAND_INS)
 
 
 def test_data_that_are_asked_for_are_taken_though_they_are_not_there(tmp_path):

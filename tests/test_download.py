@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from btrnn.data import archives, fetch, unpacking
+from btrnn.data import archives, fetch, progress, unpacking
 from btrnn.data.archives import download_coco, download_flickr8k, download_mnist, download_ucf11, download_ucf101
 from btrnn.data.captions.annotations import read_annotations
 from btrnn.data.captions.flickr8k import CAPTIONS_FILE, FOLDER, LISTS, read_flickr8k
@@ -191,7 +191,7 @@ def test_progress_is_logged_with_the_size_first(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(fetch, "CHUNK_BYTES", 10_000)
-    monkeypatch.setattr(fetch, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
     caplog.set_level("INFO")
     download(server.url, tmp_path / "file")
     assert "0.3 MB" in caplog.messages[0]

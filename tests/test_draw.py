@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from btrnn import BTLSTM, LSTM, TTLSTM
+from btrnn.data.mnist import ImageBatch
 from btrnn.models import DRAW
 from btrnn.models.attention import GaussianRead, GaussianWrite, gaussian_filters
+from btrnn.tasks import Generation
 from btrnn.tasks.generation import digit_scores
 
 SMALL = (5, 4)
@@ -131,6 +133,33 @@ def test_the_importance_weighted_estimate_is_tighter_on_average():
         bound = model(images).nll_bound.mean()
     assert tight < plain
     assert tight < bound
+
+
+def log_of_a_test(model: DRAW, importance_samples: int, monkeypatch) -> dict[str, list[float]]:
+    """What a test logs of two batches, by name."""
+    logged: dict[str, list[float]] = {}
+    monkeypatch.setattr(
+        Generation, "log", lambda _, name, value, **options: logged.setdefault(name, []).append(value.item())
+    )
+    monkeypatch.setattr(
+        Generation, "log_dict", lambda self, values, **options: [self.log(name, values[name]) for name in values]
+    )
+    task = Generation(model, learning_rate=1e-3, importance_samples=importance_samples)
+    task.on_test_start()
+    for number in range(2):
+        images = torch.rand(3, 20, generator=torch.Generator().manual_seed(number)).round()
+        task.test_step(ImageBatch(images, torch.arange(3)), number)
+    return logged
+
+
+def test_the_bound_is_the_same_however_many_importance_samples_are_asked_for(monkeypatch):
+    model = network()
+    plain, few, many = (log_of_a_test(model, number, monkeypatch) for number in (0, 1, 5))
+    assert "test/nll_importance" not in plain
+    assert few["test/nll_importance"] != many["test/nll_importance"]
+    for name in ("test/nll_bound", "test/reconstruction", "test/kl"):
+        assert plain[name] == few[name] == many[name], name
+    assert log_of_a_test(model, 5, monkeypatch) == many
 
 
 def test_every_parameter_gets_a_gradient():

@@ -153,8 +153,8 @@ def test_fashion_mnist_comes_from_debians_package(tmp_path, small_validation, mo
 
 def test_wrong_choices_are_named(tmp_path, unchecked):
     for options, message in (
-        ({"source": "digits"}, "got 'digits'"),
-        ({"binarization": "dynamic"}, "got 'dynamic'"),
+        ({"source": "digits"}, "source must be one of mnist, mnist_5k, fashion_mnist; got 'digits'"),
+        ({"binarization": "dynamic"}, "binarization must be one of stochastic, static; got 'dynamic'"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"passes": 0}, "passes=0"),
     ):

@@ -13,6 +13,7 @@ from IPython.display import Image, Markdown
 from btrnn.storage.files import ResultsError
 
 from .conftest import ROOT
+from .processes import run_script
 
 sys.path.insert(0, str(ROOT / "scripts"))
 sys.path.insert(0, str(ROOT / "notebooks"))
@@ -86,9 +87,20 @@ def test_an_executed_notebook_has_no_times_and_is_the_same_each_time(tmp_path):
     assert execute_notebooks.executed(path) == text
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0", id="a")]), path)
     before = path.read_text()
-    with pytest.raises(SystemExit, match=r"small\.ipynb: .*(?s:.*)ZeroDivisionError"):
+    with pytest.raises(execute_notebooks.NotebookError, match=r"small\.ipynb: .*ZeroDivisionError"):
         execute_notebooks.main([str(path), "--in-place"])
     assert path.read_text() == before
+
+
+def test_what_is_no_notebook_is_named_before_any_is_executed(tmp_path):
+    text = tmp_path / "text.ipynb"
+    text.write_text("no JSON")
+    gone = tmp_path / "gone.ipynb"
+    for paths, executed, named in (((text, gone), "", gone), ((text,), f"{text.name} -> {text}\n", text)):
+        outcome = run_script(ROOT / "scripts" / "execute_notebooks.py", *paths, "--in-place")
+        assert (outcome.returncode, outcome.stdout) == (1, executed)
+        assert str(named) in outcome.stderr.splitlines()[-1]
+        assert "Traceback" not in outcome.stderr
 
 
 def test_a_page_is_shown_without_its_title_and_pictures_and_its_links_start_here(monkeypatch, tmp_path):

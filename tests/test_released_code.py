@@ -75,5 +75,5 @@ def test_the_default_leaves_a_layer_as_it_is_made(kind):
 
 @pytest.mark.usefixtures("unchecked")
 def test_another_choice_is_refused():
-    with pytest.raises(ValueError, match="one of default, paper, got 'papre'"):
+    with pytest.raises(ValueError, match="one of default, paper; got 'papre'"):
         initialised(LAYERS["lstm"][0], "papre")

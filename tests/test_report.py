@@ -13,11 +13,13 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
+from btrnn.reports import publishing
 from btrnn.reports.page import Page, caveats
 from btrnn.reports.pages import page_of
 from btrnn.reports.rates import RATES
 from btrnn.reports.render import render
 from btrnn.reports.view import view_of
+from btrnn.reports.writing import report_own
 from btrnn.results.store import collect, write_results
 from btrnn.storage.files import ResultsError
 from tests.run_folders import write_run, write_study
@@ -160,6 +162,26 @@ def test_one_seed_is_printed_without_interval(tmp_path: Path) -> None:
     assert "command" not in shown
     assert "0.500 (n = 1)" in shown
     assert "17,388" in shown
+
+
+def test_the_tables_of_a_scale_are_printed_of_what_is_named_or_of_all_that_have_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace(tmp_path)
+    results_dir = tmp_path / "results"
+    others = ("ucf11_rates_motions", "weizmann")
+    for experiment, scale in ((EXPERIMENT, "default"), (others[0], "default"), (others[1], "smoke")):
+        write_run(results_dir, "bt_lstm", 0, experiment=experiment, scale=scale, epochs=2)
+    publishing.collect(results_dir)
+    report_own(results_dir, [EXPERIMENT], "default")
+    named = capsys.readouterr().out
+    assert named.count("scale default") == 1
+    report_own(results_dir, [], "default")
+    assert capsys.readouterr().out.count("scale default") == 2
+    report_own(results_dir, [], None)
+    assert "scale default" not in capsys.readouterr().out
+    with pytest.raises(ResultsError, match=r"no run at scale 'paper' .*: default, smoke"):
+        report_own(results_dir, [], "paper")
 
 
 def test_own_rows_stand_beside_the_published_ones_in_own_pages_alone(tmp_path: Path) -> None:

@@ -319,11 +319,21 @@ def test_texts_that_look_like_numbers_stay_texts(tmp_path: Path) -> None:
 
 def test_a_table_of_numbers_comes_back(tmp_path: Path) -> None:
     table = pd.DataFrame(
-        {"image": [1, 2**31 + 5], "score": [0.5, np.nan], "predicted_last": [3, np.nan], "word": ["a", "b"]}
+        {
+            **{"image": [1, 2**31 + 5], "score": [0.5, np.nan], "predicted_last": [3, np.nan], "word": ["a", "b"]},
+            **{"whole": [1, np.nan], "none": [np.nan, np.nan], "negative": [-1, np.nan], "large": [2**31 + 5, np.nan]},
+        }
     )
     path = tmp_path / "table.npz"
-    path.write_bytes(arrays_bytes(table_arrays(table)))
+    path.write_bytes(arrays_bytes(arrays := table_arrays(table)))
     pd.testing.assert_frame_equal(read_arrays(path), table, check_dtype=False)
+    assert (arrays["image"].dtype, arrays["whole"].dtype) == (np.int64, np.float32)
+
+
+def test_a_missing_class_of_an_older_file_is_read_as_missing(tmp_path: Path) -> None:
+    path = tmp_path / "table.npz"
+    path.write_bytes(arrays_bytes({"predicted_last": np.array([3, -1], dtype=np.int32)}))
+    assert read_arrays(path)["predicted_last"].tolist() == pytest.approx([3, np.nan], nan_ok=True)
 
 
 def test_a_seed_twice_in_one_setting_is_refused(tmp_path: Path) -> None:

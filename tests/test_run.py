@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from importlib import metadata
 from itertools import cycle
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from wandb.sdk.mailbox.mailbox_handle import HandleAbandonedError
 from btrnn.data.video.clips import UCF11_FOLDER
 from btrnn.engine import run
 from btrnn.engine.config import ConfigError
-from btrnn.engine.floors import fit_baseline
+from btrnn.engine.floors import add_baseline, fit_baseline
 from btrnn.engine.weights import WholeCheckpointIO, epoch_of, previous_checkpoint
 from btrnn.results.schema import model_of
 from btrnn.storage.atomic import move_file
@@ -30,7 +31,7 @@ from btrnn.tasks import NonFiniteLossError, VideoClassification, caption_scores
 from .conftest import ROOT, small_run, wandb_record
 from .processes import Script, run_script
 from .reliability import contents
-from .run_folders import outcome
+from .run_folders import change_config, outcome
 
 TRAIN = ROOT / "experiments" / "train.py"
 TIMES = ["examples_per_second", "seconds"]
@@ -199,6 +200,17 @@ def test_files_and_summary_of_a_finished_run(make_config):
     assert run.evaluate(run_dir)["test/accuracy"] == summary["test/accuracy"]
     with pytest.raises(ConfigError, match="its last weights were tested too, and are not kept"):
         run.evaluate(run_dir, rewrite=True)
+
+
+def test_a_run_ends_though_the_package_is_on_the_path_alone(make_config, monkeypatch):
+    def found(name, of_name=metadata.Distribution.from_name):
+        if name == "btrnn":
+            raise metadata.PackageNotFoundError(name)
+        return of_name(name)
+
+    monkeypatch.setattr(metadata.Distribution, "from_name", found)
+    summary = run.train(make_config("scale.video.max_epochs=1"))
+    assert summary["versions"] == {name: metadata.version(name) for name in ("torch", "lightning", "numpy", "av")}
 
 
 def test_a_finished_run_is_not_done_again(make_config, monkeypatch):
@@ -544,6 +556,27 @@ def test_evaluate_names_what_is_missing(tmp_path):
         run.evaluate(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("data.colour", "red", "data has the key 'colour'.* does not take"),
+        ("data._target_", "btrnn.data.Moved", "data._target_ 'btrnn.data.Moved' cannot be imported"),
+        ("data.protocol", "unheard", "needs|protocol"),
+        ("task.network.depth", 3, "task.network has the key 'depth'"),
+        ("trainer.turbo", True, "trainer has the key 'turbo'"),
+        ("data", None, "it has no data"),
+    ],
+)
+def test_a_run_that_another_version_wrote_is_named(finished, key, value, said):
+    run_dir = Path(finished.run_dir)
+    change_config(run_dir, key, value)
+    with pytest.raises(ConfigError, match=rf"(?s)^{run_dir}: .*{said}.*another version of btrnn"):
+        run.evaluate(run_dir)
+    if key.startswith("data"):
+        with pytest.raises(ConfigError, match=rf"(?s)^{run_dir}: .*{said}.*another version of btrnn"):
+            add_baseline(run_dir.parent.parent)
+
+
 def test_the_seed_draws_split_and_weights(make_config):
     task_0, task_1, again = (run._make(make_config(f"seed={seed}")) for seed in (0, 1, 0))
     for data, task in (task_0, task_1, again):
@@ -685,6 +718,13 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
     assert neighbour["parameters_total"] == 0
     again = run_script(ROOT / "experiments" / "baseline.py", experiment_dir)
     assert (again.returncode, again.stdout) == (0, "")
+
+
+def test_floors_where_no_run_is_finished_end_with_the_folder_s_name(tmp_path):
+    for folder in (tmp_path / "nowhere", tmp_path):
+        outcome = run_script(ROOT / "experiments" / "baseline.py", folder)
+        assert (outcome.returncode, outcome.stdout) == (1, "")
+        assert outcome.stderr.startswith(f"error: {folder} holds no finished run")
 
 
 def test_floors_see_each_clip_once_and_miss_a_class_without_clips(make_config):

@@ -12,6 +12,8 @@ from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import read_state
 from btrnn.nn.linear import BTLinear
 
+from .run_folders import change_config
+
 MakeConfig = Callable[..., DictConfig]
 SMALL = ("data.protocol=grouped", "modes.hidden=[2,2,2,2]", "scale.video.max_epochs=1")
 SMALL += ("+trainer.limit_train_batches=2",)
@@ -74,6 +76,9 @@ def test_what_a_run_cannot_begin_with_is_named(make_config: MakeConfig, dense: P
     run.train(factorised)
     with pytest.raises(ConfigError, match=f"start={factorised.run_dir} is of model=tt_lstm"):
         begun(start=factorised.run_dir)
+    change_config(dense, "task.network.depth", 3)
+    with pytest.raises(ConfigError, match=rf"^{dense}: .*task.network has the key 'depth'"):
+        begun()
     (dense / "summary.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"it has no summary\.json"):
         begun()

@@ -271,7 +271,7 @@ def test_missing_ffmpeg_is_told_with_the_package_to_install(tmp_path: Path, monk
 
 def test_wrong_arguments_are_named(tmp_path: Path, unchecked: None) -> None:
     path = write_clip(tmp_path / "clip.mpg", 3)
-    with pytest.raises(ValueError, match=r"'opencv'; known are pyav, skvideo"):
+    with pytest.raises(ValueError, match=r"decoder must be one of pyav, skvideo; got 'opencv'"):
         video.require_decoder("opencv")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="count is 0"):
         read_sampled_frames(path, 0, np.random.default_rng(0))

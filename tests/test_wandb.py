@@ -14,6 +14,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from btrnn.engine import run
+from btrnn.engine.config import ConfigError
 
 from .conftest import ROOT
 
@@ -110,9 +111,9 @@ def test_the_dashboard_links_every_offline_run_and_opens_the_terminal_view(tmp_p
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", look)
-    assert dashboard.main(["--results-dir", str(tmp_path)]) == 0
+    dashboard.main(["--results-dir", str(tmp_path)])
     assert seen == ["log", "log"]
-    with pytest.raises(SystemExit, match=r"no W&B files in .*: `make reproduce-ucf11 SCALE=smoke` makes some"):
+    with pytest.raises(FileNotFoundError, match=r"no W&B files in .*: `make reproduce-ucf11 SCALE=smoke` makes some"):
         dashboard.main(["--results-dir", str(tmp_path / "runs")])
 
 
@@ -165,7 +166,7 @@ def test_each_view_is_saved_once_for_the_account_that_is_logged_in(monkeypatch, 
     assert saved == [("someone", "btrnn", view.name) for view in wandb_dashboard.make_views("someone", "btrnn")]
     assert len(saved) == 7
     monkeypatch.setattr(wandb_dashboard.wandb, "Api", lambda: SimpleNamespace(default_entity=None))
-    with pytest.raises(SystemExit, match="no default account or team: name one with --entity"):
+    with pytest.raises(ConfigError, match="no default account or team: name one with --entity"):
         wandb_dashboard.main([])
 
 

@@ -190,14 +190,15 @@ def test_an_export_that_fails_leaves_the_weights_of_another_seed(tmp_path):
     kept = weights_dir(tmp_path) / f"ucf11_motions-{folders[0].parent.name}-seed0.safetensors"
     kept.parent.mkdir()
     kept.write_bytes(b"weights")
-    with pytest.raises(SystemExit, match="is not a finished run"):
+    with pytest.raises(FileNotFoundError, match="is not a finished run"):
         script.main([str(folders[1]), "--results-dir", str(tmp_path)])
     assert kept.read_bytes() == b"weights"
 
 
 def test_the_export_names_what_is_missing(tmp_path):
-    with pytest.raises(SystemExit, match=r"not a finished run: it has no summary\.json"):
-        script.main([str(tmp_path)])
+    outcome = run_script(ROOT / "scripts" / "export_weights.py", tmp_path)
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith(f"error: {tmp_path} is not a finished run: it has no summary.json")
     exported(tmp_path)
     row = {"experiment": "ucf11", "name": "name", "seed": 0, "file": "", "bytes": 1}
     add_to_index(tmp_path, row)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from btrnn.data.captions.flickr8k import CAPTIONS_FILE, FOLDER, LISTS
-from btrnn.data.fetch import DownloadError, bytes_in, download, folder_to_unpack_in, shown_address, size_text
+from btrnn.data.fetch import DownloadError, bytes_in, download, folder_to_unpack_in, shown_address
 from btrnn.data.mnist import FOLDERS
+from btrnn.data.progress import size_text
 from btrnn.data.unpacking import unpack_rar, unpack_zip, unpackers
 from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER, UCF101_CLASSES, UCF101_LAYOUT, index_clips
 from btrnn.storage.atomic import move_file

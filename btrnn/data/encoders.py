@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from btrnn.choices import check_choice
+
 EncoderName = Literal["efficientnet_lite0", "inception_v3", "resnet50", "resnet101"]
 ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
 NUM_CHANNELS: dict[EncoderName, int] = {  # of their last maps
@@ -81,8 +83,7 @@ def load_encoder(name: EncoderName) -> Encoder:
         ValueError: There is no such encoder.
         EncoderError: Its weights are not on this machine and cannot be fetched.
     """
-    if name not in ENCODERS:
-        raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {name!r}")
+    check_choice("encoder", name, ENCODERS)
     encoder = _efficientnet_lite0() if name == "efficientnet_lite0" else _from_torchvision(name)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder.network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)

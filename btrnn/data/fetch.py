@@ -1,4 +1,4 @@
-"""What getting data takes: a download that goes on after a break, a folder to unpack in, and a display of progress."""
+"""What getting data takes: a download that goes on after a break, and a folder to unpack in."""
 
 import hashlib
 import http.client
@@ -9,65 +9,22 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-
+from btrnn.data.progress import show_progress, size_text
 from btrnn.storage.atomic import move_file
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 60.0
-LOG_SECONDS = 5.0
 
 
 class DownloadError(Exception):
     """A data set cannot be fetched or unpacked; the message says what to do."""
-
-
-@contextmanager
-def show_progress(
-    title: str, total: int | None, *, done: int = 0, in_bytes: bool = False
-) -> Iterator[Callable[[int], None]]:
-    """Yield a function that takes how many more are done: a bar on a terminal, else a log line now and then.
-
-    Args:
-        title: What is done, such as "drawing clips".
-        total: How many there are; None where that is not known.
-        done: How many were done before.
-        in_bytes: Whether bytes are counted, not things.
-    """
-    console = Console(stderr=True)
-    counts: list[ProgressColumn] = [DownloadColumn(), TransferSpeedColumn()] if in_bytes else [MofNCompleteColumn()]
-    columns = (TextColumn(title), BarColumn(), *counts, TimeRemainingColumn())
-    last = time.monotonic()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total, completed=done)
-
-        def advance(number: int) -> None:
-            nonlocal done, last
-            done += number
-            bar.update(task, completed=done)
-            if not console.is_terminal and (done == total or time.monotonic() - last >= LOG_SECONDS):
-                last = time.monotonic()
-                write = size_text if in_bytes else str
-                logger.info("%s: %s of %s", title, write(done), "unknown" if total is None else write(total))
-
-        yield advance
 
 
 def download(
@@ -268,8 +225,3 @@ def folder_to_unpack_in(path: Path) -> Iterator[Path]:
 def bytes_in(path: Path) -> int:
     """Return the size of a file, 0 where there is none."""
     return path.stat().st_size if path.is_file() else 0
-
-
-def size_text(count: int) -> str:
-    """Write a number of bytes."""
-    return f"{count / 1e6:,.1f} MB"

@@ -6,7 +6,7 @@ import zlib
 from contextlib import AbstractContextManager
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
+from btrnn.choices import check_choice
 from btrnn.data import BINARY_STREAM, generator
 from btrnn.data.fetch import folder_to_unpack_in
 from btrnn.data.module import DataModule, Item, files_digest
 from btrnn.storage.atomic import locked, move_file, remove_leftovers, replace_file
+from btrnn.storage.stand_ins import STAND_INS
 
 Source = Literal["mnist", "mnist_5k", "fashion_mnist"]
 Binarization = Literal["stochastic", "static"]
@@ -187,10 +189,8 @@ class MNIST(DataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if source not in ("mnist", "mnist_5k", "fashion_mnist"):
-            raise ValueError(f"source must be mnist, mnist_5k or fashion_mnist; got {source!r}")
-        if binarization not in ("stochastic", "static"):
-            raise ValueError(f"binarization must be stochastic or static; got {binarization!r}")
+        check_choice("source", source, get_args(Source))
+        check_choice("binarization", binarization, get_args(Binarization))
         if min(batch_size, passes) < 1 or (num_train is not None and num_train < 1) or seed < 0:
             raise ValueError(
                 "batch_size, num_train and passes must be at least 1 and seed at least 0; "
@@ -228,7 +228,7 @@ class MNIST(DataModule):
         """Return what a run's summary tells of its data; after `setup` also a digest of the unpacked files."""
         return {
             "source": self.source,
-            "stand_in": self.source != "mnist",  # MNIST-5k is real, but a part: its numbers must not pass for MNIST's
+            "stand_in": self.source in STAND_INS,  # MNIST-5k is real, but a part: its numbers must not pass for MNIST's
             **({"data_digest": self._digest()} if len(self._images) else {}),
             "binarization": self.binarization,
             "train_limit": self.num_train,

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from btrnn.data import ORDER_STREAM, generator
-from btrnn.data.fetch import show_progress
+from btrnn.data.progress import show_progress
 from btrnn.ops.shared_batch import Share, share_of
 from btrnn.storage.atomic import locked, remove_leftovers, replace_file
 

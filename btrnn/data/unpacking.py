@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 
-from btrnn.data.fetch import DownloadError, bytes_in, folder_to_unpack_in, show_progress, size_text
+from btrnn.data.fetch import DownloadError, bytes_in, folder_to_unpack_in
+from btrnn.data.progress import show_progress, size_text
 from btrnn.storage.atomic import move_file
 
 logger = logging.getLogger(__name__)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 
 from btrnn.data.captions.vocabulary import Vocabulary
 from btrnn.data.encoders import load_encoder
 from btrnn.data.pictures import ImageError, read_image
 from btrnn.engine.config import ConfigError
+from btrnn.engine.saved import make_saved
 from btrnn.engine.weights import SUFFIX, load_weights, read_weights
 from btrnn.tasks import Captioning
 
@@ -44,7 +44,7 @@ def caption_pictures(run: Path, paths: Sequence[Path]) -> None:
 
     Raises:
         FileNotFoundError: `run` is neither.
-        ConfigError: It is not of captioning.
+        ConfigError: It is not of captioning, or of a version of btrnn that had other networks.
         ImageError: Some pictures could not be read; the others have their captions.
     """
     weights = read_weights(run)
@@ -55,7 +55,7 @@ def caption_pictures(run: Path, paths: Sequence[Path]) -> None:
         raise ConfigError(f"{run} was not tested, or is not finished: its words were not kept; take another run")
     vocabulary = Vocabulary.parse(weights.vocabulary, run)
     encoder = load_encoder(config.data.encoder)
-    task: Captioning = instantiate(config.task)
+    task: Captioning = make_saved(config, "task", run)
     task.make_network(len(vocabulary), encoder.channels)
     load_weights(task, weights.state, run)
     task.eval()

@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from btrnn.data.module import ClipData
 from btrnn.engine.config import read_config
 from btrnn.engine.machine import git_state
+from btrnn.engine.saved import check_saved, naming_the_run
 from btrnn.results.schema import BASELINE, FLOORS, LATER_COLUMNS, NEIGHBOUR, Model
 from btrnn.storage.atomic import locked, remove_leftovers, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
@@ -47,8 +48,17 @@ def add_baseline(experiment_dir: Path) -> None:
 
     Args:
         experiment_dir: Folder of the experiment's runs.
+
+    Raises:
+        FileNotFoundError: No finished run is there.
+        ConfigError: A run is damaged, or of a version of btrnn that had other data.
     """
-    for path in sorted(experiment_dir.glob("*/seed*/summary.json")):
+    found = sorted(experiment_dir.glob("*/seed*/summary.json"))
+    if not found:
+        raise FileNotFoundError(
+            f"{experiment_dir} holds no finished run: name the folder of an experiment, such as results/runs/ucf11"
+        )
+    for path in found:
         summary = read_json(path, RUN_AGAIN)
         fitted = summary["model"] in (floor.name for floor in FLOORS)
         plain = all(summary.get(key, LATER_COLUMNS[key]) == LATER_COLUMNS[key] for key in _UNSEEN)
@@ -75,7 +85,10 @@ def _add(floor: Model, source_dir: Path, run_dir: Path, common: dict[str, object
     """Fit on the data of the run in `source_dir`, and write the files of a finished run."""
     print(f"fitting {run_dir}", flush=True)
     started = time.perf_counter()
-    metrics, data, predictions = fit_baseline(read_config(source_dir / "config.yaml"), floor)
+    config = read_config(source_dir / "config.yaml")
+    check_saved(config, ["data"], source_dir)
+    with naming_the_run(source_dir):
+        metrics, data, predictions = fit_baseline(config, floor)
     summary = {  # what a linear model does not have stays None
         **common,
         **metrics,

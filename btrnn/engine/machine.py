@@ -9,6 +9,8 @@ import resource
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -161,7 +163,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory_gib": round(int((_line("/proc/meminfo", "MemTotal") or "0 kB").split()[0]) / 2**20, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "versions": installed_versions(_PACKAGES),
         "native": native.available(),
         "compiler": _compiler(),
         "reuses_freed_memory": True,
@@ -180,11 +182,13 @@ def _line(path: str, name: str) -> str | None:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), None)
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def installed_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of installed packages by name, without those that are not: btrnn may only be a path."""
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _compiler() -> str | None:

@@ -20,7 +20,8 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from btrnn.engine.command import ProcessError, exit_status, explain, wants_traceback
 from btrnn.engine.config import ConfigError, check_values, known_keys, register
 from btrnn.engine.secret_keys import refuse_secret_words, refuse_secrets
-from btrnn.results.schema import STAND_INS, is_named_for
+from btrnn.results.schema import is_named_for
+from btrnn.storage.stand_ins import STAND_INS
 
 _failed: dict[int, int] = {}  # failed jobs, by the process in which `run_checked` is at work
 

@@ -27,6 +27,7 @@ from btrnn.engine.config import ConfigError, check_targets, check_values, refuse
 from btrnn.engine.graphs import GraphedSteps
 from btrnn.engine.machine import check_trainer, git_state, provenance, reuse_freed_memory, start_memory_anew
 from btrnn.engine.run_summary import summarise
+from btrnn.engine.saved import check_saved, naming_the_run
 from btrnn.engine.secret_keys import refuse_secrets
 from btrnn.engine.start import begin, read_start
 from btrnn.engine.weights import WholeCheckpointIO, load_weights, moved, previous_checkpoint, read_state, read_weights
@@ -175,14 +176,14 @@ def evaluate(path: Path, *, data_dir: Path | None = None, rewrite: bool = False)
 
     Raises:
         FileNotFoundError: `path` is neither.
-        ConfigError: It is damaged, its weights are those of another network, or what is to be rewritten is not of a
-            run's folder, of a run that was not tested, of other data by now, or also of its last weights, which no
-            folder keeps.
+        ConfigError: It is damaged, has another network's weights, is of a version that had other networks or data, or
+            cannot be rewritten: a file, not tested, of other data by now, or also of last weights, which are not kept.
     """
     if rewrite and not path.is_dir():
         raise ConfigError(f"{path} is not the folder of a run: there is nothing to be rewritten")
     weights = read_weights(path)
     config = weights.config if data_dir is None else moved(weights.config, data_dir=str(data_dir))
+    check_saved(config, ("task", "data", "trainer"), path)
     if rewrite and not config.test:
         raise ConfigError(f"{path}: the run was not tested (test=false), so that it can choose; it stays so")
     if config.logger:
@@ -193,10 +194,11 @@ def evaluate(path: Path, *, data_dir: Path | None = None, rewrite: bool = False)
             held.enter_context(locked(path))
         held.enter_context(callbacks.quiet_lightning())
         logger = held.enter_context(callbacks.logged(config))
-        data, task = _make(config)
+        with naming_the_run(path):
+            data, task = _make(config)
+            trainer = _trainer(processes.one_device(config), [], logger)
         if rewrite and data.last_tested:
             raise ConfigError(f"{path}: its last weights were tested too, and are not kept: train it again elsewhere")
-        trainer = _trainer(processes.one_device(config), [], logger)
         _prepare(data, task)
         metrics, chosen, _ = _test(trainer, task, data, weights.state, path, trained=False)
         callbacks.tell(logger, metrics)

@@ -1,7 +1,6 @@
 """What a finished run says of itself: its summary.json."""
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
@@ -10,7 +9,7 @@ from omegaconf import DictConfig
 
 from btrnn.data.module import DataModule
 from btrnn.engine.callbacks import Row
-from btrnn.engine.machine import peak_memory_mib, provenance
+from btrnn.engine.machine import installed_versions, peak_memory_mib, provenance
 from btrnn.ops import native
 from btrnn.results.schema import model_of
 from btrnn.tasks import Task
@@ -71,6 +70,6 @@ def summarise(
         "peak_memory_mib": peak_memory_mib(device),
         "device": str(device) if trainer.world_size == 1 else f"{trainer.world_size} x {device.type}",
         "native_kernel": device.type == "cpu" and native.available(),
-        "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "av", "btrnn")},
+        "versions": installed_versions(("torch", "lightning", "numpy", "av", "btrnn")),
         **provenance(),
     }

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from btrnn.data.module import DataModule
 from btrnn.engine.config import LATER_KEYS, ConfigError, science
+from btrnn.engine.saved import make_saved
 from btrnn.engine.weights import SUFFIX, Weights, load_weights, read_weights
 from btrnn.nn.compress import compress
 from btrnn.nn.conversion import is_dense_layer
@@ -61,12 +61,12 @@ def begin(start: Start | None, task: Task, data: DataModule) -> dict[str, Any]:
         the Frobenius norm of W's difference over that of W.
 
     Raises:
-        ConfigError: It is no dense model, or a network of other sizes.
+        ConfigError: It is no dense model, a network of other sizes, or of a version of btrnn that had other networks.
     """
     if start is None:
         return {"start": "", "start_error": None}
     place, (config, state, *_) = start
-    dense: Task = instantiate(config.task)
+    dense: Task = make_saved(config, "task", place)
     dense.complete(data)
     if not is_dense_layer(dense.recurrent):
         raise ConfigError(

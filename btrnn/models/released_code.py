@@ -5,11 +5,12 @@ standard deviation, at whatever scale results; so it belongs to the experiment a
 """
 
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
+from btrnn.choices import check_choice
 from btrnn.nn.dense_map import DenseMap
 from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.linear import BTLinear, TTLinear
@@ -78,8 +79,7 @@ def initialised(layer: Callable[[], _Layer], init: InitName) -> _Layer:
     Raises:
         ValueError: As `draw_map`, or the choice is another.
     """
-    if init not in ("default", "paper"):
-        raise ValueError(f"init must be one of default, paper, got {init!r}")
+    check_choice("init", init, get_args(InitName))
     before = torch.get_rng_state()
     made = layer()
     if init == "paper":

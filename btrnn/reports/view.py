@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from btrnn.figures.file import FigureFile, Frames
 from btrnn.figures.series import COLUMNS
 from btrnn.reports.render import data_name, setting_text, span, split_name
-from btrnn.results.schema import LATER_COLUMNS, STAND_INS, VIDEO, Schema, schema_of
+from btrnn.results.schema import LATER_COLUMNS, VIDEO, Schema, schema_of
 from btrnn.results.store import LOCAL, Results, collected_experiments, read_results, read_with_local, result_paths
 from btrnn.results.summary import Row, beside_paper, read_paper, rows_of, scales, summarise
 from btrnn.storage.files import ResultsError
+from btrnn.storage.stand_ins import STAND_INS
 
 
 @dataclass(frozen=True, eq=False)  # so that what is worked out of a view can be kept by it

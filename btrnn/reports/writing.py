@@ -145,8 +145,20 @@ def check_published(results_dir: Path) -> None:
 
 
 def report_own(results_dir: Path, experiments: Sequence[str], scale: str | None) -> None:
-    """Write the user's pages and figures into `results_dir`/local; with a scale, print the tables of it."""
-    for path in write(own_report(results_dir, experiments), results_dir / LOCAL):
+    """Write the user's pages and figures into `results_dir`/local; with a scale, print the tables of it.
+
+    Raises:
+        ResultsError: One of the experiments was not collected, or has no run at the scale; without any, none has.
+    """
+    own = results_dir / LOCAL
+    for path in write(own_report(results_dir, experiments), own):
         print(f"wrote {path}")
-    for name in experiments if scale else ():
-        print(f"\n{page_of(name).terminal_report(results_dir, name, str(scale))}\n")
+    if not scale:
+        return
+    scales = {name: set(read_results(own, name).runs["scale"]) for name in collected_experiments(own)}
+    names = experiments or [name for name, there in scales.items() if scale in there]
+    if not names:
+        known = ", ".join(sorted(set().union(*scales.values()))) or "none"
+        raise ResultsError(f"no run at scale {scale!r} was collected in {own}; scales there: {known}")
+    for name in names:
+        print(f"\n{page_of(name).terminal_report(results_dir, name, scale)}\n")

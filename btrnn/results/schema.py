@@ -6,6 +6,7 @@ from math import nan
 from typing import Literal
 
 from btrnn.storage.files import ResultsError
+from btrnn.storage.stand_ins import STAND_INS
 
 BLUE, GREEN, ORANGE, PURPLE = "#0072B2", "#009E73", "#E69F00", "#CC79A7"  # of Okabe and Ito; others are of Tol
 RED, SKY, GREY = "#D55E00", "#56B4E9", "#666666"
@@ -85,8 +86,6 @@ def model_position(name: str) -> tuple[int, str]:
 
 
 RUN_KEY = ("experiment", "name", "seed")
-STAND_INS = ("motions", "mnist_5k", "scenes")  # data of which nobody but this project has numbers
-
 LATER_COLUMNS: dict[
     str, bool | str | float
 ] = {  # columns that runs of older versions do not have, and what they would say

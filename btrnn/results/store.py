@@ -17,7 +17,6 @@ from btrnn.results.schema import (
     FLOORS,
     LATER_COLUMNS,
     RUN_KEY,
-    STAND_INS,
     TEXT_COLUMNS,
     Schema,
     is_named_for,
@@ -26,6 +25,7 @@ from btrnn.results.schema import (
 from btrnn.storage import files
 from btrnn.storage.atomic import replace_file
 from btrnn.storage.files import RUN_AGAIN, ResultsError
+from btrnn.storage.stand_ins import STAND_INS
 
 PUBLISHED, LOCAL = "published", "local"  # values of the column `origin`; the latter is also the folder
 _FLOORS = tuple(model.name for model in FLOORS)

@@ -77,16 +77,22 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def table_arrays(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Turn a table of texts and numbers into arrays; texts are stored once, missing class numbers as -1."""
+    """Turn a table of texts and numbers into arrays; texts are stored once, numbers in as few bytes as hold them.
+
+    Whole numbers are int32, or int64 where one is too large; a column with fractions, or where one is missing (NaN), is
+    float32, or float64 where float32 would round whole numbers.
+    """
     arrays: dict[str, np.ndarray] = {}
     for column in table.columns:
         if pd.api.types.is_numeric_dtype(table[column]):
             known = table[column].dropna().to_numpy()
-            if (known == np.floor(known)).all():
+            whole = (known == np.floor(known)).all()
+            kind: type[np.number[Any]]
+            if whole and len(known) == len(table):
                 kind = np.int32 if (np.abs(known) < 2**31).all() else np.int64
-                arrays[column] = table[column].fillna(-1).to_numpy().astype(kind)
             else:
-                arrays[column] = table[column].to_numpy(dtype=np.float32)
+                kind = np.float64 if whole and (np.abs(known) > 2**24).any() else np.float32
+            arrays[column] = table[column].to_numpy(dtype=kind)
         else:
             values, codes = np.unique(table[column].to_numpy(dtype=str), return_inverse=True)
             arrays |= {f"{column}/codes": codes.astype(np.int32), f"{column}/values": values}
@@ -119,7 +125,7 @@ def read_pictures(path: Path, remedy: str) -> dict[str, np.ndarray]:
 
 
 def read_arrays(path: Path) -> pd.DataFrame:
-    """Read a table that `write_results` packed into an npz file; a missing class number comes back as NaN.
+    """Read a table that `table_arrays` and `arrays_bytes` packed into an npz file; a missing number comes back as NaN.
 
     Raises:
         ResultsError: The file is not such an archive.
@@ -135,7 +141,7 @@ def read_arrays(path: Path) -> pd.DataFrame:
             )
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
         raise ResultsError(f"{path} is not a readable npz file ({error}); collect the runs again") from None
-    if "predicted_last" in table:
+    if "predicted_last" in table:  # a missing class is -1 in files of older versions
         table["predicted_last"] = table["predicted_last"].where(table["predicted_last"] >= 0)
     return table
 

@@ -11,6 +11,7 @@ from jaxtyping import Float16, Float32
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from btrnn.choices import check_choice
 from btrnn.data.captions.annotations import (
     SPLITS,
     AnnotationError,
@@ -23,6 +24,7 @@ from btrnn.data.captions.flickr8k import read_flickr8k
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, VocabularyError
 from btrnn.data.encoders import ENCODERS, EncoderName
 from btrnn.data.module import DataModule, Item, files_digest, stand_in
+from btrnn.storage.stand_ins import STAND_INS
 
 __all__ = ["COCO", "MAX_WORDS", "SOURCES", "AnnotationError", "CaptionBatch", "Captions", "features_dir"]
 
@@ -118,10 +120,8 @@ class COCO(DataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if source not in SOURCES:
-            raise ValueError(f"source must be one of {', '.join(SOURCES)}; got {source!r}")
-        if encoder not in ENCODERS:
-            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {encoder!r}")
+        check_choice("source", source, SOURCES)
+        check_choice("encoder", encoder, ENCODERS)
         if min(batch_size, word_threshold, grid) < 1 or (num_train is not None and num_train < 1) or seed < 0:
             raise ValueError(
                 "batch_size, word_threshold, grid and num_train must be at least 1 and seed at least 0; got "
@@ -228,7 +228,7 @@ class COCO(DataModule):
         counts = self.splits["split"].value_counts()
         return {
             "source": self.source,
-            "stand_in": self.source == "scenes",
+            "stand_in": self.source in STAND_INS,
             **digest,
             "encoder": self.encoder,
             "grid": self.grid,

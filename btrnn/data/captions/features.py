@@ -23,8 +23,8 @@ import numpy as np
 from jaxtyping import Float16, Int
 
 from btrnn.data.encoders import EncoderName, load_encoder
-from btrnn.data.fetch import show_progress
 from btrnn.data.pictures import ImageError, read_image
+from btrnn.data.progress import show_progress
 from btrnn.storage.atomic import locked, remove_leftovers, replace_file, replacing, reserve
 from btrnn.storage.files import read_json_lines
 

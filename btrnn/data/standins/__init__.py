@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from btrnn.data.fetch import show_progress
+from btrnn.data.progress import show_progress
 from btrnn.storage.atomic import replace_file
 
 Part = TypeVar("Part")

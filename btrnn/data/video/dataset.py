@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
+from btrnn.choices import check_choice
 from btrnn.data.encoders import ENCODERS, NUM_CHANNELS, EncoderName
 from btrnn.data.module import ClipData, VideoBatch, files_digest, stand_in
 from btrnn.data.video.clips import (
@@ -36,6 +37,7 @@ from btrnn.data.video.frames import (
     order_of_values,
 )
 from btrnn.data.video.protocols import NUM_FOLDS, Protocol, check_fold, keep_training, split_clips
+from btrnn.storage.stand_ins import STAND_INS
 
 Source = Literal["ucf11", "ucf101", "weizmann", "motions"]
 Scaling = Literal["raw", "normalized"]
@@ -104,16 +106,16 @@ class UCF11(ClipData):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check_choice("source", source, tuple(LAYOUTS))
+        check_choice("source", source, list(LAYOUTS))
         self._num_folds = FOLDS.get(source, NUM_FOLDS)
         check_fold(protocol, fold, self._num_folds)
-        _check_choice("scaling", scaling, ("raw", "normalized"))
-        _check_choice("sampling", sampling, ("fixed", "resampled"))
-        _check_choice("frame_order", frame_order, ("time", "shuffled"))
-        _check_choice("pixel_order", pixel_order, get_args(PixelOrder))
-        _check_choice("decoder", decoder, ("pyav", "skvideo"))
+        check_choice("scaling", scaling, ("raw", "normalized"))
+        check_choice("sampling", sampling, ("fixed", "resampled"))
+        check_choice("frame_order", frame_order, ("time", "shuffled"))
+        check_choice("pixel_order", pixel_order, get_args(PixelOrder))
+        check_choice("decoder", decoder, ("pyav", "skvideo"))
         if encoder is not None:
-            _check_choice("encoder", encoder, ENCODERS)
+            check_choice("encoder", encoder, ENCODERS)
             if source == "motions":
                 raise ValueError("features are of photographs, and those of drawn clips tell nothing: name real data")
             if scaling != "normalized" or pixel_order != "rows":
@@ -178,7 +180,7 @@ class UCF11(ClipData):
         return {
             "source": "_".join([self.source, *self._read]),
             "encoder": self.encoder,
-            "stand_in": self.source == "motions",
+            "stand_in": self.source in STAND_INS,
             **digest,
             "protocol": self.protocol,
             "fold": self.fold,
@@ -276,8 +278,3 @@ class UCF11(ClipData):
             frames = frames.gather(-1, order.expand(frames.shape))
         frames = frames.to(torch.float32).sub_(mean).div_(sd).mul_(batch.mask[..., None])
         return batch._replace(frames=frames)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")

@@ -24,6 +24,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
+from btrnn.choices import check_choice
+
 Decoder = Literal["pyav", "skvideo"]
 
 FRAME_HEIGHT = 120
@@ -146,8 +148,7 @@ def require_decoder(decoder: Decoder) -> None:
         DecoderMissingError: it needs programs that are missing; the error names the package to install.
         ValueError: there is no such decoder.
     """
-    if decoder not in get_args(Decoder):
-        raise ValueError(f"decoder is {decoder!r}; known are {', '.join(get_args(Decoder))}")
+    check_choice("decoder", decoder, get_args(Decoder))
     missing = [name for name in ("ffmpeg", "ffprobe") if decoder == "skvideo" and shutil.which(name) is None]
     if missing:
         raise DecoderMissingError(

@@ -18,8 +18,8 @@ from jaxtyping import Float16
 from PIL import Image
 
 from btrnn.data.encoders import EncoderName, load_encoder
-from btrnn.data.fetch import show_progress
 from btrnn.data.pictures import scale_to_square
+from btrnn.data.progress import show_progress
 from btrnn.data.video.decoding import FRAME_HEIGHT, FRAME_WIDTH
 from btrnn.data.video.frame_cache import FrameCache
 from btrnn.storage.atomic import locked, remove_leftovers, replace_file, replacing, reserve

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float16, Int, UInt8
 
-from btrnn.data.fetch import show_progress
+from btrnn.data.progress import show_progress
 from btrnn.data.video.decode_pool import DecodedClip, DecodeTask, decode_clips, row_bytes
 from btrnn.data.video.decoding import VALUES_PER_FRAME, Decoder, VideoError, require_decoder
 from btrnn.storage.atomic import locked, move_file, remove_leftovers, replace_file, reserve

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from btrnn.choices import check_choice
 from btrnn.data import FEWER_STREAM, SPLIT_STREAM, generator
 
 Protocol = Literal["paper", "paper_validated", "grouped", "group_folds"]
@@ -87,8 +88,7 @@ def check_fold(protocol: str, fold: int | None, num_folds: int = NUM_FOLDS) -> N
     Raises:
         ValueError: One of them is not so.
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}; got {protocol!r}")
+    check_choice("protocol", protocol, PROTOCOLS)
     if protocol == "group_folds":
         if fold is None or fold not in range(num_folds):
             raise ValueError(f"protocol 'group_folds' needs fold, 0 to {num_folds - 1}; got {fold}")
