@@ -13,17 +13,22 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-import btrnn
 from btrnn.benchmark.measure.implementations import LARGEST_ERROR, Built, Problem, leaves, relative_error, step
 from btrnn.benchmark.measure.products import contracted, tednet_numbers
 from btrnn.benchmark.measure.timing import Effort, time_interleaved, timer_of
 from btrnn.benchmark.settings import PAPER, Phase, Shape
 from btrnn.nn.factorised import FactorisedLinear
+from btrnn.nn.hierarchical_tucker import HierarchicalTucker
+from btrnn.nn.input_map import BlockTerm, FactorisedMap, Factory, MapPlace, TensorTrain
+from btrnn.nn.kronecker import CanonicalPolyadic, Kronecker
+from btrnn.nn.low_rank import LowRank
+from btrnn.nn.tensor_ring import TensorRing
+from btrnn.nn.tucker import Tucker
 from btrnn.ops.stages import TensorNetwork
 
 LIBRARIES = ("tednet", "tltorch")
 _PHASES: dict[Phase, str] = {"forward": "forward_ms", "forward+backward": "step_ms"}
-_MODES = (PAPER.in_modes, PAPER.out_modes)
+_MODES, _HIDDEN = (PAPER.in_modes, PAPER.out_modes), (PAPER.in_modes, PAPER.hidden_modes)
 _SLOW_ROUNDS = 3  # of a call that takes more than a second
 
 Numbers = Callable[[Any], Sequence[Tensor]]
@@ -60,21 +65,18 @@ class Format(NamedTuple):
     """One format: its layer for a frame, and what other libraries have of it.
 
     label: As it is shown.
-    name: Of the class in `btrnn`.
-    sizes, ranks: Its arguments by place and by name.
+    map: Ours.
     peers: By library.
     """
 
     label: str
-    name: str
-    sizes: tuple[Any, ...]
-    ranks: dict[str, Any]
+    map: FactorisedMap | LowRank
     peers: dict[str, Peer]
 
-    def build(self, device: str = "cpu") -> FactorisedLinear:
-        """Make our layer, without a bias."""
-        layer: FactorisedLinear = getattr(btrnn, self.name)(*self.sizes, **self.ranks, bias=False, device=device)
-        return layer
+    def build(self, shape: Shape = PAPER, device: str = "cpu") -> FactorisedLinear:
+        """Make our layer, which serves four gates, without a bias."""
+        factory: Factory = {"device": device, "dtype": None}
+        return self.map.build(MapPlace(0, 1, 4, shape.in_features, shape.hidden_size, factory))
 
 
 def _tednet(module: str, name: str, *sizes: Any, numbers: Numbers | None = None) -> Peer:
@@ -93,29 +95,29 @@ def _formats() -> Iterator[Format]:
     yield block_terms(PAPER)
     yield tensor_train(PAPER)
     ring = _tednet("tensor_ring", "TRLinear", *_MODES, (6,) * 8, numbers=lambda ours: ours.weights())
-    yield Format("tensor ring", "TRLinear", _MODES, {"tr_rank": 6}, {"tednet": ring})
+    yield Format("tensor ring", TensorRing(*_HIDDEN, rank=6), {"tednet": ring})
     # their vectors for input and output modes apart need four times the rank for as many numbers
     single = {"tednet": _tednet("cp", "CPLinear", *_MODES, 36), "tltorch": _tltorch("cp", _MODES, 36)}
-    yield Format("canonical polyadic", "CPLinear", _MODES, {"cp_rank": 9}, single)
+    yield Format("canonical polyadic", CanonicalPolyadic(*_HIDDEN, rank=9), single)
     # tednet's Tucker-2 leaves all outputs in one mode, and takes three of the input; tensorly-torch's core has 2 d axes
     tucker = {
         "tednet": _tednet("tucker2", "TK2Linear", (240, 15, 16), 1024, (2, 2)),
         "tltorch": _tltorch("tucker", _MODES, (2, 2, 2, 2, 4, 4, 4, 3)),
     }
-    yield Format("Tucker", "TuckerLinear", _MODES, {"tucker_rank": 6}, tucker)
-    yield Format("hierarchical Tucker", "HTLinear", _MODES, {"ht_rank": 7}, {})
+    yield Format("Tucker", Tucker(*_HIDDEN, rank=6), tucker)
+    yield Format("hierarchical Tucker", HierarchicalTucker(*_HIDDEN, rank=7), {})
     two = ((240, 240), (16, 64))  # two matrices have the least numbers that there are for a frame
     train_of_rank_1 = {
         "tednet": _tednet("tensor_train", "TTLinear", *two, (1,), numbers=lambda ours: ours.weights()),
         "tltorch": _tltorch("blocktt", two, 1, lambda ours: [factor.mT for factor in ours.weights()]),
     }
-    yield Format("Kronecker, two matrices", "KroneckerLinear", two, {"num_terms": 1}, train_of_rank_1)
+    yield Format("Kronecker, two matrices", Kronecker((240, 240), (4, 64), num_terms=1), train_of_rank_1)
     flat = ((57_600,), (1024,))
     of_one_mode = {
         "tednet": _tednet("tucker2", "TK2Linear", (57_600,), 1024, (1,), numbers=lambda o: [o.right.mT, o.left.mT]),
         "tltorch": _tltorch("cp", flat, 1, lambda ours: [torch.ones(ours.rank), ours.left, ours.right.mT]),
     }
-    yield Format("low rank", "LowRankLinear", (57_600, 1024), {"rank": 1}, of_one_mode)
+    yield Format("low rank", LowRank(rank=1), of_one_mode)
 
 
 def block_terms(shape: Shape) -> Format:
@@ -126,8 +128,8 @@ def block_terms(shape: Shape) -> Format:
         return [tensor for block in tednet_numbers(ours.weights()) for tensor in block]
 
     peer = _tednet("bt_tucker", "BTTLinear", *modes, (rank,) * shape.order, shape.num_blocks, numbers=numbers)
-    ranks = {"tucker_rank": rank, "num_blocks": shape.num_blocks}
-    return Format("block terms", "BTLinear", modes, ranks, {"tednet": peer})
+    terms = BlockTerm(shape.in_modes, shape.hidden_modes, rank, shape.num_blocks)
+    return Format("block terms", terms, {"tednet": peer})
 
 
 def tensor_train(shape: Shape) -> Format:
@@ -144,7 +146,7 @@ def tensor_train(shape: Shape) -> Format:
         "tednet": _tednet("tensor_train", "TTLinear", *modes, (rank,) * (shape.order - 1), numbers=ranks_last),
         "tltorch": _tltorch("blocktt", modes, rank, modes_turned),
     }
-    return Format("tensor train", "TTLinear", modes, {"tt_rank": rank}, peers)
+    return Format("tensor train", TensorTrain(shape.in_modes, shape.hidden_modes, rank), peers)
 
 
 FORMATS = tuple(_formats())
@@ -245,7 +247,7 @@ def _built(layer: nn.Module) -> Built:
 
 def _products(one: Format, problem: Problem) -> dict[str, Built]:
     """Make a format's products, by the prefix of their columns, and check those that have the same numbers."""
-    layer = one.build()
+    layer = one.build(problem.shape)
     row = {"": _built(layer), "opt_einsum_": optimal_path(layer, problem.shape.rows)}
     same = ["opt_einsum_"]
     for library in one.peers.keys() - missing_libraries():
