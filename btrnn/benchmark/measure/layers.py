@@ -27,14 +27,8 @@ from btrnn.benchmark.measure.implementations import (
     graphed,
     in_one_graph,
 )
-from btrnn.benchmark.measure.products import (
-    fill,
-    fill_tednet,
-    make_map,
-    map_parameters,
-    tednet_gradients,
-    tednet_parameters,
-)
+from btrnn.benchmark.measure.peers import tednet_gradients, tednet_numbers
+from btrnn.benchmark.measure.products import fill, make_map, map_parameters
 from btrnn.benchmark.measure.timing import best_and_median, timer_of
 from btrnn.benchmark.settings import TF32, TINY, Family, Shape, dense_bytes, factored_bytes, mode_by_mode_bytes
 from btrnn.engine.machine import peak_memory_mib, reuse_freed_memory, start_memory_anew
@@ -110,12 +104,12 @@ def tednet(problem: Problem) -> Built:
     shape = problem.shape
     layer = make_tednet(shape, problem.device)
     cell = layer.cell
-    blocks = tednet_parameters(cell.weight_ih, shape)
-    fill_tednet(blocks, problem.operands("BT"))
-    fill([cell.weight_hh, cell.bias_hh], [problem.recurrent_weight, problem.bias])
+    of_map = [parameter for name, parameter in cell.weight_ih.named_parameters() if name != "bias"]  # which is zero
+    numbers = tednet_numbers(problem.operands("BT"))
+    fill([*of_map, cell.weight_hh, cell.bias_hh], [*numbers, problem.recurrent_weight, problem.bias])
 
     def gradients() -> list[Tensor]:
-        return [*tednet_gradients(blocks), gradient(cell.weight_hh), gradient(cell.bias_hh)]
+        return [*tednet_gradients(of_map, shape.num_blocks), gradient(cell.weight_hh), gradient(cell.bias_hh)]
 
     return Built(tednet_call(layer, shape), list(layer.parameters()), gradients)
 
