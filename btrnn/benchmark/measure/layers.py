@@ -30,7 +30,7 @@ from btrnn.benchmark.measure.implementations import (
 from btrnn.benchmark.measure.peers import tednet_gradients, tednet_numbers
 from btrnn.benchmark.measure.products import fill, make_map, map_parameters
 from btrnn.benchmark.measure.timing import best_and_median, timer_of
-from btrnn.benchmark.settings import TF32, TINY, Family, Shape, dense_bytes, factored_bytes, mode_by_mode_bytes
+from btrnn.benchmark.settings import PLAIN, TF32, TINY, Family, Shape, dense_bytes, factored_bytes, mode_by_mode_bytes
 from btrnn.engine.machine import peak_memory_mib, reuse_freed_memory, start_memory_anew
 from btrnn.ops import native
 
@@ -165,10 +165,10 @@ _BT_BYTES, _TT_BYTES = (_with_states(partial(factored_bytes, family=family)) for
 TORCH = Implementation("nn.LSTM", "dense", torch_lstm, _with_adam)
 DENSE = Implementation("btrnn.LSTM", "dense", ours("dense"), _with_adam)
 OURS_BT = Implementation("btrnn.BTLSTM", "BT", ours("BT"), _BT_BYTES)
-PLAIN_BT = Implementation("btrnn.BTLSTM, plain torch", "BT", ours("BT", plain=True), _BT_BYTES)
+PLAIN_BT = Implementation(f"btrnn.BTLSTM{PLAIN}", "BT", ours("BT", plain=True), _BT_BYTES)
 BT_BEFORE_TORCH = Implementation("btrnn.BTLinear, then nn.LSTM", "BT", before_torch, _BT_BYTES)
 OURS_TT = Implementation("btrnn.TTLSTM", "TT", ours("TT"), _TT_BYTES)
-PLAIN_TT = Implementation("btrnn.TTLSTM, plain torch", "TT", ours("TT", plain=True), _TT_BYTES)
+PLAIN_TT = Implementation(f"btrnn.TTLSTM{PLAIN}", "TT", ours("TT", plain=True), _TT_BYTES)
 TEDNET = Implementation("tednet BTTLSTM", "BT", tednet, _with_states(mode_by_mode_bytes), package="tednet")
 
 LAYERS = [TORCH, DENSE, OURS_BT, PLAIN_BT, TEDNET, OURS_TT, PLAIN_TT]

@@ -21,6 +21,7 @@ from btrnn.benchmark.measure.implementations import (
 )
 from btrnn.benchmark.measure.peers import block_terms_of_tednet, tednet_gradients, tltorch_cores, train_of_tltorch
 from btrnn.benchmark.settings import (
+    PLAIN,
     Family,
     Modes,
     Shape,
@@ -186,9 +187,9 @@ def _rebuilt_bytes(shape: Shape, training: bool) -> int:
 _BT_BYTES, _TT_BYTES = (partial(factored_bytes, family=family) for family in ("BT", "TT"))
 DENSE = Implementation("dense nn.Linear", "dense", dense, dense_bytes)
 OURS_BT = Implementation("btrnn BT", "BT", ours("BT"), _BT_BYTES)
-PLAIN_BT = Implementation("btrnn BT, plain torch", "BT", ours("BT", plain=True), _BT_BYTES)
+PLAIN_BT = Implementation(f"btrnn BT{PLAIN}", "BT", ours("BT", plain=True), _BT_BYTES)
 OURS_TT = Implementation("btrnn TT", "TT", ours("TT"), _TT_BYTES)
-PLAIN_TT = Implementation("btrnn TT, plain torch", "TT", ours("TT", plain=True), _TT_BYTES)
+PLAIN_TT = Implementation(f"btrnn TT{PLAIN}", "TT", ours("TT", plain=True), _TT_BYTES)
 OPTIMAL_BT = Implementation("opt_einsum BT", "BT", optimal_path("BT"), _BT_BYTES)
 OPTIMAL_TT = Implementation("opt_einsum TT", "TT", optimal_path("TT"), _TT_BYTES)
 TEDNET = Implementation("tednet BT", "BT", tednet, mode_by_mode_bytes, package="tednet")
