@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from btrnn.benchmark.records import gpu_targets
+from btrnn.benchmark.targets import gpu_targets
 from btrnn.engine.command import exit_status
 from btrnn.reports.render import text_table
 from btrnn.results.store import LOCAL

@@ -20,7 +20,6 @@ from btrnn.benchmark.records import (
     COLUMNS,
     Record,
     RecordFile,
-    gpu_targets,
     note_machine,
     read_machines,
     read_section,
@@ -43,7 +42,8 @@ from btrnn.benchmark.settings import (
     law,
     visits,
 )
-from btrnn.benchmark.tables import TARGETS, Target, compare_sweep, judge, ratios, read_all, slower_cells, verdict
+from btrnn.benchmark.tables import compare_sweep, read_all, slower_cells
+from btrnn.benchmark.targets import GPU_TARGETS, TARGETS, Target, gpu_targets, judge, ratios, verdict
 from btrnn.reports.benchmark import report
 from tests.test_report import load
 
@@ -405,6 +405,9 @@ def test_every_target_names_what_is_measured():
         plain = target.without_native_path()
         assert {plain.numerator, plain.denominator} <= names
         assert (plain.numerator, plain.denominator) != (target.numerator, target.denominator)
+    lists = (products.DEVICE_PRODUCTS, layers.DEVICE_LAYERS, layers.GRAPHED_DEVICE_LAYERS)
+    on_a_gpu = {each.name for some in lists for each in some}
+    assert {name for target in GPU_TARGETS for name in (target.numerator, target.denominator)} <= on_a_gpu
 
 
 def test_the_sweep_is_compared_with_the_slower_and_the_faster():

@@ -8,27 +8,15 @@ from dataclasses import asdict, dataclass, fields
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pandas as pd
 
-from btrnn.benchmark.settings import ONE_GRAPH, Point
+from btrnn.benchmark.settings import Point
 from btrnn.storage.atomic import replace_file
-from btrnn.storage.files import ResultsError, read_csv
+from btrnn.storage.files import read_csv
 
 SECTIONS = ("product", "layer", "memory", "device_sweep", "memory_sweep", "layer_sweep", "sweep")
 REMEDY = "run `make bench`"
-GPU_RUNS = "gpu/runs/*/*/seed0/metrics.csv"  # of Task 1's three models, below the results
-GPU_TESTS = "gpu/tests.xml"  # what pytest says of those on a GPU
-_MODELS, _EPOCHS, _SECONDS = 3, 500, 300  # of those
-_GPU_TARGETS = (  # of the section device_sweep: the larger, the smaller, phase, place, and the least ratio of medians
-    ("dense nn.Linear", "btrnn BT", "forward+backward", Point("batch", 16), 1.0),
-    ("dense nn.Linear", "btrnn BT", "forward+backward", Point("batch", 256), 2.0),
-    ("nn.LSTM", "btrnn.BTLSTM", "training step", Point("batch", 16), 1.0),
-    ("nn.LSTM", "btrnn.BTLSTM", "training step", Point("batch", 256), 2.0),
-    ("nn.LSTM", f"btrnn.BTLSTM{ONE_GRAPH}", "training step", Point("batch", 16), 4.0),
-    ("nn.LSTM", "btrnn.BTLSTM", "training step", Point("allocator", 1), 10.0),  # of which memory is compared
-)
 FORMATS_FILE = "formats.csv"  # of `make formats`, a row for each format of the input map
 
 
@@ -147,39 +135,3 @@ def note_machine(results_dir: Path, section: str, device: str, machine: dict[str
     """Write what a section is measured on, beside what is noted of the others."""
     machines = read_machines(results_dir) | {section_path(results_dir, section, device).stem: machine}
     replace_file(machine_path(results_dir), json.dumps(machines, indent=2, sort_keys=True) + "\n")
-
-
-def gpu_targets(results_dir: Path) -> list[dict[str, str]]:
-    """Return what is asked of a GPU, what was measured there, in full float32, and whether it is met.
-
-    What is missing is not measured; of training that was stopped, the other epochs are taken to last as its median one.
-    """
-    try:
-        table = read_section(results_dir, "device_sweep", "cuda")
-    except ResultsError:
-        table = pd.DataFrame(columns=COLUMNS)
-    table, rows = table.set_index(["factor", "value", "phase", "implementation"]), []
-    for larger, smaller, phase, place, least in _GPU_TARGETS:
-        column = table["peak_mib" if place.factor == "allocator" else "median_ms"]
-        above, below = (float(column.get((*place, phase, name), nan)) for name in (larger, smaller))
-        what = "memory" if place.factor == "allocator" else f"{place.value} clips"
-        target = {"target": f"{larger} / {smaller}, {phase}, {what}", "asked": f"at least {least:g}"}
-        rows.append(target | _judged(above / below, above / below >= least))
-    runs = [pd.read_csv(path)["seconds"] for path in results_dir.glob(GPU_RUNS)]
-    done, asked = sum(map(len, runs)), _MODELS * _EPOCHS
-    expected = [float(run.sum() + run.median() * (_EPOCHS - len(run))) for run in runs]
-    total = sum(expected) if len(runs) == _MODELS else nan
-    what = f"Task 1, three models, {_EPOCHS} epochs, seconds" + (f", by {done:,} of {asked:,}" if done < asked else "")
-    rows.append({"target": what, "asked": f"at most {_SECONDS}"} | _judged(total, total <= _SECONDS))
-    path = results_dir / GPU_TESTS
-    suite = ElementTree.parse(path).getroot().find("testsuite") if path.exists() else None
-    names = ("tests", "skipped", "failures", "errors")
-    tests, skipped, failures, errors = (nan if suite is None else float(suite.get(name, nan)) for name in names)
-    failed = failures + errors if tests > skipped else nan
-    return [*rows, {"target": "failed of the tests on a GPU", "asked": "0"} | _judged(failed, failed == 0)]
-
-
-def _judged(measured: float, met: bool) -> dict[str, str]:
-    if isnan(measured):
-        return {"measured": "-", "verdict": "not measured"}
-    return {"measured": f"{measured:.3g}", "verdict": "met" if met else "not met"}

@@ -13,6 +13,7 @@ import opt_einsum
 Modes = tuple[int, ...]
 # what the name of an implementation ends with: replayed as CUDA graphs, one forward and one backward; each phase as one
 GRAPH, ONE_GRAPH = ", CUDA graph", ", one CUDA graph"
+PLAIN = ", plain torch"  # without the native path
 TF32 = ", TF32"  # what cuDNN does where torch is left as it is; else products of float32 are in float32
 
 

@@ -1,20 +1,17 @@
-"""The benchmark's CSV files as rows of text, for a terminal and for Markdown, and what is asked of them. No torch.
+"""The benchmark's CSV files as rows of text, for a terminal and for Markdown. No torch."""
 
-A target is a ratio of two numbers within one run, and is met or not.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import isnan, nan
+from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from btrnn.benchmark.records import COLUMNS, measured_sections, read_machines, read_section, section_path
 from btrnn.benchmark.settings import GRAPH
+from btrnn.benchmark.settings import PLAIN as PLAIN  # which reports take from here
+from btrnn.benchmark.targets import TARGETS, judge
 
-PLAIN = ", plain torch"
 SLOWER_BY = 1.1
 FACTORS = {  # in the order of tables and figures
     "batch": "batch (clips of 6 frames)",
@@ -29,122 +26,6 @@ _SHORT = {"forward": "fwd", "forward+backward": "fwd+bwd", "training step": "ste
 _DENSE = {"product": "dense nn.Linear", "layer": "nn.LSTM"}
 Tables = Mapping[str, pd.DataFrame]
 Rows = list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A ratio and its threshold.
-
-    Attributes:
-        name: What is asked.
-        section: Of which section the numbers are.
-        numerator, denominator: Implementations whose numbers are divided.
-        phase: Which of their phases.
-        threshold: The ratio must reach it, or with `at_most` stay below it.
-        at_most: See `threshold`.
-        quantity: "ms", of which the best and the median are compared, or "peak_mib".
-        factor, value: The place in a sweep; by default the paper's setting.
-    """
-
-    name: str
-    section: str
-    numerator: str
-    denominator: str
-    phase: str
-    threshold: float
-    at_most: bool = False
-    quantity: Literal["ms", "peak_mib"] = "ms"
-    factor: str = "paper"
-    value: int | None = None
-
-    def without_native_path(self) -> "Target":
-        """Return the same target for our implementations on torch's products alone."""
-        names = (self.numerator, self.denominator)
-        plain = [n + PLAIN if n.startswith("btrnn") and n != "btrnn.LSTM" else n for n in names]
-        return replace(self, numerator=plain[0], denominator=plain[1])
-
-
-def _faster(name: str, section: str, ours: str, other: str, phase: str, threshold: float) -> Target:
-    return Target(name, section, other, ours, phase, threshold)
-
-
-_F, _FB, _STEP = _SHORT
-_BOTH, _BT, _TT = (_F, _FB), ("product", "btrnn BT"), ("product", "btrnn TT")
-TARGETS: Sequence[Target] = (
-    _faster("BT matmul, against dense nn.Linear", *_BT, "dense nn.Linear", _F, 4.0),
-    _faster("BT matmul, against dense nn.Linear", *_BT, "dense nn.Linear", _FB, 3.0),
-    _faster("BT matmul, against dense nn.Linear (stretch)", *_BT, "dense nn.Linear", _FB, 4.0),
-    *(_faster("BT matmul, against tednet", *_BT, "tednet BT", phase, 20.0) for phase in _BOTH),
-    *(_faster("BT matmul, against opt_einsum", *_BT, "opt_einsum BT", phase, 1.5) for phase in _BOTH),
-    *(Target("BT matmul, over the roofline", *_BT, "roofline BT", phase, 3.0, at_most=True) for phase in _BOTH),
-    *(Target("BT matmul, over the roofline (stretch)", *_BT, "roofline BT", each, 1.5, at_most=True) for each in _BOTH),
-    *(_faster("TT matmul, against tltorch", *_TT, "tltorch TT", phase, 1.3) for phase in _BOTH),
-    _faster("BT-LSTM, against dense nn.LSTM", "layer", "btrnn.BTLSTM", "nn.LSTM", _F, 10.0),
-    _faster("BT-LSTM, against dense nn.LSTM", "layer", "btrnn.BTLSTM", "nn.LSTM", _FB, 8.0),
-    _faster("BT-LSTM, against dense nn.LSTM", "layer", "btrnn.BTLSTM", "nn.LSTM", _STEP, 10.0),
-    _faster("BT-LSTM, against the best dense form", "layer", "btrnn.BTLSTM", "btrnn.LSTM", _STEP, 4.0),
-    Target(
-        *("BT-LSTM, against nn.LSTM at T = 1,000 and 1,024 inputs", "layer_sweep", "nn.LSTM", "btrnn.BTLSTM", _FB, 1.0),
-        factor="time",
-        value=1_000,
-    ),
-    Target(
-        *("BT-LSTM, memory of training over the dense layer's", "memory", "btrnn.BTLSTM", "btrnn.LSTM", _STEP, 0.25),
-        at_most=True,
-        quantity="peak_mib",
-        factor="allocator",
-        value=1,
-    ),
-)
-
-
-def judge(targets: Sequence[Target], sections: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Measure targets, each with and without the native path.
-
-    Args:
-        targets: Those of sections that were not measured are left out.
-        sections: The tables of `read_all`.
-
-    Returns:
-        A row a target and path: `target`, `phase`, `path` ("native" or "plain torch"), `asked`, `best`, `median` (the
-        ratios; both the same where the quantity is memory; not a number where a cell was not measured) and `verdict`.
-    """
-    rows = []
-    for target in targets:
-        if target.section not in sections:
-            continue
-        for path, variant in (("native", target), ("plain torch", target.without_native_path())):
-            best, median = ratios(variant, sections[target.section])
-            asked = f"{'at most' if target.at_most else 'at least'} {target.threshold:g}"
-            rows.append(
-                {"target": target.name, "phase": target.phase, "path": path, "asked": asked}
-                | {"best": best, "median": median, "verdict": verdict(target, best, median)}
-            )
-    return pd.DataFrame(rows)
-
-
-def ratios(target: Target, table: pd.DataFrame) -> tuple[float, float]:
-    """Return a target's ratio by the best and by the median rounds."""
-    place = table[(table["factor"] == target.factor) & (table["phase"] == target.phase)]
-    if target.value is not None:
-        place = place[place["value"] == target.value]
-    columns = ["best_ms", "median_ms"] if target.quantity == "ms" else ["peak_mib", "peak_mib"]
-    found = []
-    for column in columns:
-        numbers = place.set_index("implementation")[column]
-        above, below = (float(numbers.get(name, nan)) for name in (target.numerator, target.denominator))
-        found.append(above / below)
-    return found[0], found[1]
-
-
-def verdict(target: Target, best: float, median: float) -> str:
-    """Return whether a target is met, by both of its ratios."""
-    if isnan(best) or isnan(median):
-        return "not measured"
-    met = [ratio <= target.threshold if target.at_most else ratio >= target.threshold for ratio in (best, median)]
-    if all(met):
-        return "met"
-    return "not met" if not any(met) else f"met by the {'best' if met[0] else 'median'} alone"
 
 
 def compare_sweep(sweep: pd.DataFrame, family: str, *, plain: bool = False) -> pd.DataFrame:

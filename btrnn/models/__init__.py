@@ -1,4 +1,4 @@
-"""The networks of the paper's tasks: plain modules that take any of the three recurrent layers."""
+"""The networks of the paper's tasks: plain modules that take any recurrent layer, an LSTM or a GRU of any map."""
 
 from btrnn.models.captioner import Captioner
 from btrnn.models.draw import DRAW

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from btrnn.complexity import check_count, check_modes, one_or_more_ranks
 from btrnn.nn.dense_map import DenseMap
+from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.linear import BTLinear, TTLinear
 
 
@@ -194,14 +195,14 @@ class FactorisedMap(InputMap):
         """Return those of the map that stands there."""
         return self.ranks
 
-    def build(self, place: MapPlace) -> nn.Module:
+    def build(self, place: MapPlace) -> FactorisedLinear:
         """Make a map of the layer's modes, with numbers drawn anew."""
-        made: nn.Module = self.linear(*self.modes(place), **self.ranks_of(place), bias=False, **place.factory)
+        made: FactorisedLinear = self.linear(*self.modes(place), **self.ranks_of(place), bias=False, **place.factory)
         return made
 
-    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> FactorisedLinear:
         """Make the map of the layer's modes that is near to W: see `from_dense` of its kind."""
-        made: nn.Module = self.linear.from_dense(weight, *self.modes(place), **self.ranks_of(place), bias=bias)
+        made: FactorisedLinear = self.linear.from_dense(weight, *self.modes(place), **self.ranks_of(place), bias=bias)
         return made
 
 

@@ -113,11 +113,11 @@ class LowRank(InputMap):
     def __post_init__(self) -> None:
         object.__setattr__(self, "rank", check_count("rank", self.rank))  # the only way to complete what is frozen
 
-    def build(self, place: MapPlace) -> nn.Module:
+    def build(self, place: MapPlace) -> LowRankLinear:
         """Make the matrices of the layer's sizes."""
         return LowRankLinear(place.in_features, place.out_features, rank=self.rank, bias=False, **place.factory)
 
-    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> nn.Module:  # noqa: ARG002
+    def from_dense(self, place: MapPlace, weight: Tensor, bias: Tensor | None = None) -> LowRankLinear:  # noqa: ARG002
         """Make the nearest matrices: see `LowRankLinear.from_dense`."""
         return LowRankLinear.from_dense(weight, rank=self.rank, bias=bias)
 

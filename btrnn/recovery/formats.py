@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from btrnn.recovery.maps import MAPS
+from btrnn.recovery.maps import MAPS, from_dense, make
 from btrnn.recovery.records import EQUAL_MAPS
 from btrnn.recovery.truths import KINDS, make_truth
 
@@ -20,10 +20,10 @@ def fit_errors() -> pd.DataFrame:
         `error_photograph` and so on.
     """
     rows = []
-    for name, one in MAPS.items():
-        row: dict[str, Any] = {"format": EQUAL_MAPS[name], "small_parameters": one.make(device="meta").num_weights}
+    for name in MAPS:
+        row: dict[str, Any] = {"format": EQUAL_MAPS[name], "small_parameters": make(name, "meta").num_weights}
         for kind in KINDS:
             truths = (torch.from_numpy(make_truth(kind, seed)) for seed in range(_NUM_SEEDS))
-            row[f"error_{kind}"] = sum(one.from_dense(truth).relative_error(truth) for truth in truths) / _NUM_SEEDS
+            row[f"error_{kind}"] = sum(from_dense(name, truth).relative_error(truth) for truth in truths) / _NUM_SEEDS
         rows.append(row)
     return pd.DataFrame(rows)

@@ -1,56 +1,40 @@
 """A map of each format for matrices of 64 x 64, all with about 512 numbers."""
 
-from typing import Any, NamedTuple
-
+import torch
 from torch import Tensor
 
-import btrnn
 from btrnn.nn.factorised import FactorisedLinear
+from btrnn.nn.hierarchical_tucker import HierarchicalTucker
+from btrnn.nn.input_map import BlockTerm, FactorisedMap, MapPlace, TensorTrain
+from btrnn.nn.kronecker import CanonicalPolyadic, Kronecker
+from btrnn.nn.low_rank import LowRank
+from btrnn.nn.tensor_ring import TensorRing
+from btrnn.nn.tucker import Tucker
 from btrnn.recovery.records import SIZE
 
 _CUBE = ((4, 4, 4), (4, 4, 4))
-
-
-class EqualMap(NamedTuple):
-    """A format's layer for a matrix of 64 x 64.
-
-    name: Of the class in `btrnn`.
-    sizes, ranks: Its arguments by place and by name.
-    """
-
-    name: str
-    sizes: tuple[Any, ...]
-    ranks: dict[str, Any]
-
-    @property
-    def kind(self) -> Any:
-        """The class."""
-        return getattr(btrnn, self.name)
-
-    def make(self, **options: Any) -> FactorisedLinear:
-        """Make a layer, with its initialisation."""
-        layer: FactorisedLinear = self.kind(*self.sizes, **self.ranks, **options)
-        return layer
-
-    def from_dense(self, weight: Tensor) -> FactorisedLinear:
-        """Make the layer that is close to a matrix of 64 x 64."""
-        sizes = () if self.name == "LowRankLinear" else self.sizes
-        layer: FactorisedLinear = self.kind.from_dense(weight, *sizes, **self.ranks)
-        return layer
-
-
-MAPS = {  # by the names of `btrnn.recovery.records.EQUAL_MAPS`
-    "bt": EqualMap("BTLinear", _CUBE, {"tucker_rank": 4, "num_blocks": 2}),
-    "tt": EqualMap("TTLinear", _CUBE, {"tt_rank": (4, 5)}),
-    "tr": EqualMap("TRLinear", _CUBE, {"tr_rank": (4, 5, 4, 5, 4, 5)}),
-    "cp": EqualMap("CPLinear", _CUBE, {"cp_rank": 10}),
-    "tucker": EqualMap("TuckerLinear", _CUBE, {"tucker_rank": 6}),
-    "ht": EqualMap("HTLinear", _CUBE, {"ht_rank": 6}),
-    "kronecker": EqualMap("KroneckerLinear", ((8, 8), (8, 8)), {"num_terms": 4}),
-    "low_rank": EqualMap("LowRankLinear", (SIZE, SIZE), {"rank": 4}),
+MAPS: dict[str, FactorisedMap | LowRank] = {  # by the names of `btrnn.recovery.records.EQUAL_MAPS`
+    "bt": BlockTerm(*_CUBE, rank=4, num_blocks=2),
+    "tt": TensorTrain(*_CUBE, rank=(4, 5)),
+    "tr": TensorRing(*_CUBE, rank=(4, 5, 4, 5, 4, 5)),
+    "cp": CanonicalPolyadic(*_CUBE, rank=10),
+    "tucker": Tucker(*_CUBE, rank=6),
+    "ht": HierarchicalTucker(*_CUBE, rank=6),
+    "kronecker": Kronecker((8, 8), (8, 8), num_terms=4),
+    "low_rank": LowRank(rank=4),
 }
 
 
-def make(name: str) -> FactorisedLinear:
-    """Make the layer of one of `MAPS`, without a bias."""
-    return MAPS[name].make(bias=False)
+def make(name: str, device: torch.device | str | None = None) -> FactorisedLinear:
+    """Make the layer of one of `MAPS`, with its initialisation and without a bias."""
+    return MAPS[name].build(_place(device))
+
+
+def from_dense(name: str, weight: Tensor) -> FactorisedLinear:
+    """Make the layer of one of `MAPS` that is close to a matrix of 64 x 64."""
+    return MAPS[name].from_dense(_place(weight.device), weight)
+
+
+def _place(device: torch.device | str | None) -> MapPlace:
+    """Return that of a single matrix, which serves one gate."""
+    return MapPlace(0, 1, 1, SIZE, SIZE, {"device": device, "dtype": None})

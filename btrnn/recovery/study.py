@@ -29,7 +29,7 @@ from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.linear import BTLinear, TTLinear
 from btrnn.ops.contraction import contract
 from btrnn.ops.stages import BLOCK
-from btrnn.recovery.maps import MAPS
+from btrnn.recovery import maps
 from btrnn.recovery.records import EQUAL, SAME_SHAPE
 from btrnn.recovery.truths import KINDS, best_rank_error, make_truth
 from btrnn.storage.atomic import locked, remove_leftovers, replace_file
@@ -252,7 +252,7 @@ def _truth(kind: str, seed: int, layer: FactorisedLinear) -> Tensor:
 def _from_dense(layer: FactorisedLinear, config: DictConfig, truth: Tensor) -> FactorisedLinear:
     """Make a map of the layer's shape from the truth itself, without pairs and without training."""
     if config.form == EQUAL:
-        return MAPS[config.map].from_dense(truth)
+        return maps.from_dense(config.map, truth)
     if isinstance(layer, TTLinear):
         return TTLinear.from_dense(truth, layer.in_modes, layer.out_modes, tt_rank=layer.tt_ranks[1:-1])
     assert isinstance(layer, BTLinear)

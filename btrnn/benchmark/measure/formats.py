@@ -1,150 +1,100 @@
 """Every format's product at one size: beside the dense one, opt_einsum's, and those of other libraries."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
-from importlib import import_module
 from importlib.util import find_spec
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import opt_einsum
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-import btrnn
 from btrnn.benchmark.measure.implementations import LARGEST_ERROR, Built, Problem, leaves, relative_error, step
-from btrnn.benchmark.measure.products import contracted, tednet_numbers
+from btrnn.benchmark.measure.peers import (
+    Peer,
+    block_terms_of_tednet,
+    of_tednet,
+    of_tltorch,
+    train_of_tednet,
+    train_of_tltorch,
+)
+from btrnn.benchmark.measure.products import contracted
 from btrnn.benchmark.measure.timing import Effort, time_interleaved, timer_of
 from btrnn.benchmark.settings import PAPER, Phase, Shape
 from btrnn.nn.factorised import FactorisedLinear
+from btrnn.nn.hierarchical_tucker import HierarchicalTucker
+from btrnn.nn.input_map import BlockTerm, FactorisedMap, Factory, MapPlace, TensorTrain
+from btrnn.nn.kronecker import CanonicalPolyadic, Kronecker
+from btrnn.nn.low_rank import LowRank
+from btrnn.nn.tensor_ring import TensorRing
+from btrnn.nn.tucker import Tucker
 from btrnn.ops.stages import TensorNetwork
 
 LIBRARIES = ("tednet", "tltorch")
 _PHASES: dict[Phase, str] = {"forward": "forward_ms", "forward+backward": "step_ms"}
-_MODES = (PAPER.in_modes, PAPER.out_modes)
+_MODES, _HIDDEN = (PAPER.in_modes, PAPER.out_modes), (PAPER.in_modes, PAPER.hidden_modes)
 _SLOW_ROUNDS = 3  # of a call that takes more than a second
-
-Numbers = Callable[[Any], Sequence[Tensor]]
-
-
-class Peer(NamedTuple):
-    """A layer of another library, of the format itself or of what comes near it.
-
-    module, name: Its class.
-    sizes: The arguments by place.
-    options: Those by name, next to `bias`.
-    numbers: Lists those of our layer in the order of its parameters, each in the order of its entries; None where the
-        form is another one, which has numbers of its own.
-    """
-
-    module: str
-    name: str
-    sizes: tuple[Any, ...]
-    options: dict[str, Any]
-    numbers: Numbers | None
-
-    def build(self, layer: FactorisedLinear) -> nn.Module:
-        """Make it, with our layer's numbers if it is of the same form."""
-        with redirect_stdout(io.StringIO()):  # tednet prints its compression
-            made: nn.Module = getattr(import_module(self.module), self.name)(*self.sizes, bias=False, **self.options)
-        if self.numbers is not None:
-            with torch.no_grad():
-                for parameter, values in zip(made.parameters(), self.numbers(layer), strict=True):
-                    parameter.copy_(values.reshape(parameter.shape))
-        return made
 
 
 class Format(NamedTuple):
     """One format: its layer for a frame, and what other libraries have of it.
 
     label: As it is shown.
-    name: Of the class in `btrnn`.
-    sizes, ranks: Its arguments by place and by name.
+    map: Ours.
     peers: By library.
     """
 
     label: str
-    name: str
-    sizes: tuple[Any, ...]
-    ranks: dict[str, Any]
+    map: FactorisedMap | LowRank
     peers: dict[str, Peer]
 
-    def build(self, device: str = "cpu") -> FactorisedLinear:
-        """Make our layer, without a bias."""
-        layer: FactorisedLinear = getattr(btrnn, self.name)(*self.sizes, **self.ranks, bias=False, device=device)
-        return layer
-
-
-def _tednet(module: str, name: str, *sizes: Any, numbers: Numbers | None = None) -> Peer:
-    """Name one of tednet's layers; its sizes are lists."""
-    arguments = tuple(list(size) if isinstance(size, tuple) else size for size in sizes)
-    return Peer(f"tednet.tnn.{module}", name, arguments, {}, numbers)
-
-
-def _tltorch(kind: str, modes: tuple[Any, ...], rank: Any, numbers: Numbers | None = None) -> Peer:
-    """Name tensorly-torch's layer of one kind."""
-    return Peer("tltorch", "FactorizedLinear", modes, {"factorization": kind, "rank": rank}, numbers)
+    def build(self, shape: Shape = PAPER, device: str = "cpu") -> FactorisedLinear:
+        """Make our layer, which serves four gates, without a bias."""
+        factory: Factory = {"device": device, "dtype": None}
+        return self.map.build(MapPlace(0, 1, 4, shape.in_features, shape.hidden_size, factory))
 
 
 def _formats() -> Iterator[Format]:
     """Yield all formats with about 3,400 parameters where they go so low, and their peers with as many."""
     yield block_terms(PAPER)
     yield tensor_train(PAPER)
-    ring = _tednet("tensor_ring", "TRLinear", *_MODES, (6,) * 8, numbers=lambda ours: ours.weights())
-    yield Format("tensor ring", "TRLinear", _MODES, {"tr_rank": 6}, {"tednet": ring})
+    ring = of_tednet("tensor_ring", "TRLinear", *_MODES, (6,) * 8, numbers=lambda ours: ours.weights())
+    yield Format("tensor ring", TensorRing(*_HIDDEN, rank=6), {"tednet": ring})
     # their vectors for input and output modes apart need four times the rank for as many numbers
-    single = {"tednet": _tednet("cp", "CPLinear", *_MODES, 36), "tltorch": _tltorch("cp", _MODES, 36)}
-    yield Format("canonical polyadic", "CPLinear", _MODES, {"cp_rank": 9}, single)
+    single = {"tednet": of_tednet("cp", "CPLinear", *_MODES, 36), "tltorch": of_tltorch("cp", _MODES, 36)}
+    yield Format("canonical polyadic", CanonicalPolyadic(*_HIDDEN, rank=9), single)
     # tednet's Tucker-2 leaves all outputs in one mode, and takes three of the input; tensorly-torch's core has 2 d axes
     tucker = {
-        "tednet": _tednet("tucker2", "TK2Linear", (240, 15, 16), 1024, (2, 2)),
-        "tltorch": _tltorch("tucker", _MODES, (2, 2, 2, 2, 4, 4, 4, 3)),
+        "tednet": of_tednet("tucker2", "TK2Linear", (240, 15, 16), 1024, (2, 2)),
+        "tltorch": of_tltorch("tucker", _MODES, (2, 2, 2, 2, 4, 4, 4, 3)),
     }
-    yield Format("Tucker", "TuckerLinear", _MODES, {"tucker_rank": 6}, tucker)
-    yield Format("hierarchical Tucker", "HTLinear", _MODES, {"ht_rank": 7}, {})
+    yield Format("Tucker", Tucker(*_HIDDEN, rank=6), tucker)
+    yield Format("hierarchical Tucker", HierarchicalTucker(*_HIDDEN, rank=7), {})
     two = ((240, 240), (16, 64))  # two matrices have the least numbers that there are for a frame
     train_of_rank_1 = {
-        "tednet": _tednet("tensor_train", "TTLinear", *two, (1,), numbers=lambda ours: ours.weights()),
-        "tltorch": _tltorch("blocktt", two, 1, lambda ours: [factor.mT for factor in ours.weights()]),
+        "tednet": of_tednet("tensor_train", "TTLinear", *two, (1,), numbers=lambda ours: ours.weights()),
+        "tltorch": of_tltorch("blocktt", two, 1, lambda ours: [factor.mT for factor in ours.weights()]),
     }
-    yield Format("Kronecker, two matrices", "KroneckerLinear", two, {"num_terms": 1}, train_of_rank_1)
+    yield Format("Kronecker, two matrices", Kronecker((240, 240), (4, 64), num_terms=1), train_of_rank_1)
     flat = ((57_600,), (1024,))
     of_one_mode = {
-        "tednet": _tednet("tucker2", "TK2Linear", (57_600,), 1024, (1,), numbers=lambda o: [o.right.mT, o.left.mT]),
-        "tltorch": _tltorch("cp", flat, 1, lambda ours: [torch.ones(ours.rank), ours.left, ours.right.mT]),
+        "tednet": of_tednet("tucker2", "TK2Linear", (57_600,), 1024, (1,), numbers=lambda o: [o.right.mT, o.left.mT]),
+        "tltorch": of_tltorch("cp", flat, 1, lambda ours: [torch.ones(ours.rank), ours.left, ours.right.mT]),
     }
-    yield Format("low rank", "LowRankLinear", (57_600, 1024), {"rank": 1}, of_one_mode)
+    yield Format("low rank", LowRank(rank=1), of_one_mode)
 
 
 def block_terms(shape: Shape) -> Format:
     """Return the block terms of a shape."""
-    modes, rank = (shape.in_modes, shape.out_modes), shape.rank
-
-    def numbers(ours: Any) -> list[Tensor]:
-        return [tensor for block in tednet_numbers(ours.weights()) for tensor in block]
-
-    peer = _tednet("bt_tucker", "BTTLinear", *modes, (rank,) * shape.order, shape.num_blocks, numbers=numbers)
-    ranks = {"tucker_rank": rank, "num_blocks": shape.num_blocks}
-    return Format("block terms", "BTLinear", modes, ranks, {"tednet": peer})
+    terms = BlockTerm(shape.in_modes, shape.hidden_modes, shape.rank, shape.num_blocks)
+    return Format("block terms", terms, {"tednet": block_terms_of_tednet(shape)})
 
 
 def tensor_train(shape: Shape) -> Format:
     """Return the tensor train of a shape."""
-    modes, rank = (shape.in_modes, shape.out_modes), shape.rank
-
-    def ranks_last(ours: Any) -> list[Tensor]:
-        return [core.permute(1, 2, 0, 3) for core in ours.weights()]
-
-    def modes_turned(ours: Any) -> list[Tensor]:
-        return [core.permute(0, 2, 1, 3) for core in ours.weights()]
-
-    peers = {
-        "tednet": _tednet("tensor_train", "TTLinear", *modes, (rank,) * (shape.order - 1), numbers=ranks_last),
-        "tltorch": _tltorch("blocktt", modes, rank, modes_turned),
-    }
-    return Format("tensor train", "TTLinear", modes, {"tt_rank": rank}, peers)
+    peers = {"tednet": train_of_tednet(shape), "tltorch": train_of_tltorch(shape)}
+    return Format("tensor train", TensorTrain(shape.in_modes, shape.hidden_modes, shape.rank), peers)
 
 
 FORMATS = tuple(_formats())
@@ -245,7 +195,7 @@ def _built(layer: nn.Module) -> Built:
 
 def _products(one: Format, problem: Problem) -> dict[str, Built]:
     """Make a format's products, by the prefix of their columns, and check those that have the same numbers."""
-    layer = one.build()
+    layer = one.build(problem.shape)
     row = {"": _built(layer), "opt_einsum_": optimal_path(layer, problem.shape.rows)}
     same = ["opt_einsum_"]
     for library in one.peers.keys() - missing_libraries():

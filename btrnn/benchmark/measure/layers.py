@@ -27,16 +27,10 @@ from btrnn.benchmark.measure.implementations import (
     graphed,
     in_one_graph,
 )
-from btrnn.benchmark.measure.products import (
-    fill,
-    fill_tednet,
-    make_map,
-    map_parameters,
-    tednet_gradients,
-    tednet_parameters,
-)
+from btrnn.benchmark.measure.peers import tednet_gradients, tednet_numbers
+from btrnn.benchmark.measure.products import fill, make_map, map_parameters
 from btrnn.benchmark.measure.timing import best_and_median, timer_of
-from btrnn.benchmark.settings import TF32, TINY, Family, Shape, dense_bytes, factored_bytes, mode_by_mode_bytes
+from btrnn.benchmark.settings import PLAIN, TF32, TINY, Family, Shape, dense_bytes, factored_bytes, mode_by_mode_bytes
 from btrnn.engine.machine import peak_memory_mib, reuse_freed_memory, start_memory_anew
 from btrnn.ops import native
 
@@ -74,7 +68,7 @@ def ours(family: Family, *, plain: bool = False) -> Callable[[Problem], Built]:
             parameters, numbers = map_parameters(input_map), problem.operands(family)
         else:
             parameters, numbers = [input_map.get_parameter("weight")], [problem.dense_weight()]
-        parameters += [layer.weight_hh[0], layer.get_parameter("bias_l0")]
+        parameters += [layer.get_parameter("weight_hh_l0"), layer.get_parameter("bias_l0")]
         fill(parameters, [*numbers, problem.recurrent_weight, problem.bias])
         built = Built(lambda x: layer(x)[0], parameters, lambda: [gradient(parameter) for parameter in parameters])
         if plain:
@@ -110,12 +104,12 @@ def tednet(problem: Problem) -> Built:
     shape = problem.shape
     layer = make_tednet(shape, problem.device)
     cell = layer.cell
-    blocks = tednet_parameters(cell.weight_ih, shape)
-    fill_tednet(blocks, problem.operands("BT"))
-    fill([cell.weight_hh, cell.bias_hh], [problem.recurrent_weight, problem.bias])
+    of_map = [parameter for name, parameter in cell.weight_ih.named_parameters() if name != "bias"]  # which is zero
+    numbers = tednet_numbers(problem.operands("BT"))
+    fill([*of_map, cell.weight_hh, cell.bias_hh], [*numbers, problem.recurrent_weight, problem.bias])
 
     def gradients() -> list[Tensor]:
-        return [*tednet_gradients(blocks), gradient(cell.weight_hh), gradient(cell.bias_hh)]
+        return [*tednet_gradients(of_map, shape.num_blocks), gradient(cell.weight_hh), gradient(cell.bias_hh)]
 
     return Built(tednet_call(layer, shape), list(layer.parameters()), gradients)
 
@@ -171,10 +165,10 @@ _BT_BYTES, _TT_BYTES = (_with_states(partial(factored_bytes, family=family)) for
 TORCH = Implementation("nn.LSTM", "dense", torch_lstm, _with_adam)
 DENSE = Implementation("btrnn.LSTM", "dense", ours("dense"), _with_adam)
 OURS_BT = Implementation("btrnn.BTLSTM", "BT", ours("BT"), _BT_BYTES)
-PLAIN_BT = Implementation("btrnn.BTLSTM, plain torch", "BT", ours("BT", plain=True), _BT_BYTES)
+PLAIN_BT = Implementation(f"btrnn.BTLSTM{PLAIN}", "BT", ours("BT", plain=True), _BT_BYTES)
 BT_BEFORE_TORCH = Implementation("btrnn.BTLinear, then nn.LSTM", "BT", before_torch, _BT_BYTES)
 OURS_TT = Implementation("btrnn.TTLSTM", "TT", ours("TT"), _TT_BYTES)
-PLAIN_TT = Implementation("btrnn.TTLSTM, plain torch", "TT", ours("TT", plain=True), _TT_BYTES)
+PLAIN_TT = Implementation(f"btrnn.TTLSTM{PLAIN}", "TT", ours("TT", plain=True), _TT_BYTES)
 TEDNET = Implementation("tednet BTTLSTM", "BT", tednet, _with_states(mode_by_mode_bytes), package="tednet")
 
 LAYERS = [TORCH, DENSE, OURS_BT, PLAIN_BT, TEDNET, OURS_TT, PLAIN_TT]

@@ -1,8 +1,7 @@
 """The product W x, in all the ways that are compared."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,9 @@ from btrnn.benchmark.measure.implementations import (
     in_one_graph,
     leaves,
 )
+from btrnn.benchmark.measure.peers import block_terms_of_tednet, tednet_gradients, tltorch_cores, train_of_tltorch
 from btrnn.benchmark.settings import (
+    PLAIN,
     Family,
     Modes,
     Shape,
@@ -167,62 +168,16 @@ def rebuilt(problem: Problem) -> Built:
 
 def tednet(problem: Problem) -> Built:
     """BTTLinear of tednet."""
-    from tednet.tnn.bt_tucker import BTTLinear
-
-    shape = problem.shape
-    with redirect_stdout(io.StringIO()):  # it prints its compression
-        layer = BTTLinear(
-            list(shape.in_modes), list(shape.out_modes), [shape.rank] * shape.order, shape.num_blocks, bias=False
-        ).to(problem.device)
-    parameters = tednet_parameters(layer, shape)
-    fill_tednet(parameters, problem.operands("BT"))
-    flat = [parameter for block in parameters for parameter in block]
-    return Built(layer, flat, lambda: tednet_gradients(parameters))
-
-
-def tednet_parameters(layer: Any, shape: Shape) -> list[list[Tensor]]:
-    """Return for each block of a BTTLinear its core and its factors."""
-    return [
-        [getattr(layer, f"core_block{n}"), *(getattr(layer, f"factor{k}_block{n}") for k in range(shape.order))]
-        for n in range(shape.num_blocks)
-    ]
-
-
-def _reversed_axes(tensor: Tensor) -> Tensor:
-    """Turn a core around: tednet reads the ranks from the last to the first."""
-    return tensor.permute(*reversed(range(tensor.dim())))
-
-
-def tednet_numbers(operands: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Lay our core and factors out as a BTTLinear's: for each block its core and its factors."""
-    core, *factors = operands
-    return [[_reversed_axes(core[n]), *(factor[n] for factor in factors)] for n in range(len(core))]
-
-
-def fill_tednet(parameters: list[list[Tensor]], operands: Sequence[Tensor]) -> None:
-    """Copy our core and factors into tednet's parameters."""
-    for block, numbers in zip(parameters, tednet_numbers(operands), strict=True):
-        fill(block, numbers)
-
-
-def tednet_gradients(parameters: list[list[Tensor]]) -> list[Tensor]:
-    """Return the gradients as of our core and factors."""
-    cores = torch.stack([_reversed_axes(gradient(block[0])) for block in parameters])
-    count = len(parameters[0])
-    return [cores, *(torch.stack([gradient(block[k]) for block in parameters]) for k in range(1, count))]
+    layer = block_terms_of_tednet(problem.shape).build(make_map(problem, "BT")).to(problem.device)
+    parameters = list(layer.parameters())
+    return Built(layer, parameters, lambda: tednet_gradients(parameters, problem.shape.num_blocks))
 
 
 def tltorch(problem: Problem) -> Built:
     """tensorly-torch's factorised linear layer as a tensor train, whose einsum is torch's with opt_einsum."""
-    from tltorch import FactorizedLinear
-
-    shape = problem.shape
-    layer = FactorizedLinear(
-        shape.in_modes, shape.out_modes, bias=False, factorization="blocktt", rank=shape.rank, device=problem.device
-    )
-    parameters: list[Tensor] = list(layer.weight.factors)
-    fill(parameters, [core.permute(0, 2, 1, 3) for core in problem.operands("TT")])
-    return Built(layer, parameters, lambda: [gradient(parameter).permute(0, 2, 1, 3) for parameter in parameters])
+    layer = train_of_tltorch(problem.shape).build(make_map(problem, "TT")).to(problem.device)
+    parameters = list(layer.parameters())
+    return Built(layer, parameters, lambda: tltorch_cores([gradient(parameter) for parameter in parameters]))
 
 
 def _rebuilt_bytes(shape: Shape, training: bool) -> int:
@@ -232,9 +187,9 @@ def _rebuilt_bytes(shape: Shape, training: bool) -> int:
 _BT_BYTES, _TT_BYTES = (partial(factored_bytes, family=family) for family in ("BT", "TT"))
 DENSE = Implementation("dense nn.Linear", "dense", dense, dense_bytes)
 OURS_BT = Implementation("btrnn BT", "BT", ours("BT"), _BT_BYTES)
-PLAIN_BT = Implementation("btrnn BT, plain torch", "BT", ours("BT", plain=True), _BT_BYTES)
+PLAIN_BT = Implementation(f"btrnn BT{PLAIN}", "BT", ours("BT", plain=True), _BT_BYTES)
 OURS_TT = Implementation("btrnn TT", "TT", ours("TT"), _TT_BYTES)
-PLAIN_TT = Implementation("btrnn TT, plain torch", "TT", ours("TT", plain=True), _TT_BYTES)
+PLAIN_TT = Implementation(f"btrnn TT{PLAIN}", "TT", ours("TT", plain=True), _TT_BYTES)
 OPTIMAL_BT = Implementation("opt_einsum BT", "BT", optimal_path("BT"), _BT_BYTES)
 OPTIMAL_TT = Implementation("opt_einsum TT", "TT", optimal_path("TT"), _TT_BYTES)
 TEDNET = Implementation("tednet BT", "BT", tednet, mode_by_mode_bytes, package="tednet")
