@@ -318,8 +318,24 @@ def test_one_seed_tells_nothing(tmp_path):
     for model in ("lstm", "bt_lstm"):
         write_run(results_dir, model, 0, experiment="ucf11")
     keep(results_dir, "ucf11")
-    assert found(results_dir, "better_than_lstm")["verdict"] == "not reproduced"
+    for key in ("accuracy", "better_than_lstm", "convergence"):
+        assert found(results_dir, key)["verdict"] == "not tested"
+        assert found(results_dir, key)["n"] == "1"
     assert found(results_dir, "better_than_tt_lstm")["verdict"] == "not run"
+
+
+@pytest.mark.parametrize(("ahead", "verdict"), [(0.1, "reproduced"), (-0.1, "not reproduced")])
+def test_a_setting_of_one_seed_does_not_count_beside_one_of_several(tmp_path, ahead, verdict):
+    results_dir = results_folder(tmp_path)
+    for model, scaling in product(("lstm", "bt_lstm"), ("raw", "normalized")):
+        for seed in range(3 if scaling == "raw" else 1):  # of the second setting's one seed the other way round
+            more = (ahead + 0.001 * seed if scaling == "raw" else -ahead) if model == "bt_lstm" else 0.0
+            changes = {"test/accuracy": 0.6 + more, "seconds_per_epoch": 5}
+            write_run(results_dir, model, seed, experiment="ucf11", scaling=scaling, changes=changes)
+    keep(results_dir, "ucf11")
+    claim = found(results_dir, "better_than_lstm")
+    assert (claim["verdict"], claim["n"]) == (verdict, "1 to 3")
+    assert f"{-ahead:+.3f} (normalized input)" in claim["ours"], "it is shown"
 
 
 def draw_run(model: str, seed: int, bound: float, experiment: str) -> dict[str, Any]:
