@@ -60,13 +60,30 @@ def test_what_tests_nothing_is_not_counted() -> None:
     assert math.isnan(equivalence_p(one, 0.03))
 
 
-def test_values_that_are_all_alike() -> None:
-    found = mean_interval([0.01, 0.01, 0.01])
+@pytest.mark.parametrize("value", [0.0, 0.01, 0.1])  # of 0.1 three have a mean that is not 0.1
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_few_values_that_are_all_alike_tell_nothing_of_others(value: float, count: int) -> None:
+    found = mean_interval([value] * count)
+    assert (found.mean, found.sd, found.n) == (value, 0.0, count)
+    assert np.isnan([found.low, found.high, difference_p(found), equivalence_p(found, 0.03)]).all()
+    assert np.isnan(holm([difference_p(found)])).all()
+
+
+def test_many_values_that_are_all_alike_are_certain() -> None:
+    found = mean_interval([0.01] * 5)
+    assert (found.low, found.mean, found.high) == (0.01, 0.01, 0.01)
     assert difference_p(found) < 1e-6
     assert equivalence_p(found, 0.03) < 1e-6
     assert equivalence_p(found, 0.005) > 0.999
-    nothing = mean_interval([0.0, 0.0])
+    nothing = mean_interval([0.0] * 5)
     assert (difference_p(nothing), equivalence_p(nothing, 0.03)) == (1.0, 0.0)
+
+
+def test_two_accuracies_are_alike_by_chance_five_are_not() -> None:
+    """Counts of clips whose differences have a standard deviation of three clips, as on the random split."""
+    counts = np.rint(np.random.default_rng(0).normal(0.5, 3.0, (100_000, 5)))
+    assert 0.08 < (counts[:, 0] == counts[:, 1]).mean() < 0.11
+    assert (counts == counts[:, :1]).all(axis=1).mean() < 5e-4
 
 
 def test_wrong_arguments_are_named() -> None:

@@ -18,6 +18,8 @@ from btrnn.results.summary import Row, by_unit, panels, rows_of
 from btrnn.storage.files import ResultsError
 
 BETTER, WORSE, SAME, ONE_SEED = "better", "worse", "no significant difference", "one seed, no verdict"
+ALIKE = "all alike, no verdict"  # the differences, of too few seeds to tell how others vary
+NO_VERDICT = (ONE_SEED, ALIKE)
 CORRECTED = "not significant after Holm's correction"  # an interval without 0, one of many
 EQUIVALENT = "equivalent within"  # a margin that stands behind it
 _LEVEL = 0.05
@@ -38,8 +40,18 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
         raise ValueError("a seed stands in two rows; give the runs of one setting")
     values = [runs.set_index(unit)[column] for runs in pair]
     differences = (values[0] - values[1]).dropna()
+    return difference_interval(by_unit(differences.reset_index(), [column])[column])
+
+
+def difference_interval(differences: "pd.Series[float]") -> MeanInterval:
+    """Compute the mean of differences, one a seed or fold, with its 95 % interval; what is rounding is no difference.
+
+    Nor does it make those vary that are all alike.
+    """
     differences = differences.where(differences.abs() > _ROUNDING, 0.0)
-    return mean_interval(by_unit(differences.reset_index(), [column])[column])
+    if differences.max() - differences.min() <= _ROUNDING:
+        differences = pd.Series(differences.mean(), index=differences.index)
+    return mean_interval(differences)
 
 
 def outcome(mean: float, different: float, equivalent: float, schema: Schema, alone: float = 1.0) -> str:
@@ -60,11 +72,14 @@ def outcome(mean: float, different: float, equivalent: float, schema: Schema, al
 
 
 def outcomes(family: Sequence[MeanInterval], schema: Schema) -> list[str]:
-    """Return the `outcome` of each mean difference of a family, corrected for their number by Holm's rule."""
+    """Return the `outcome` of each mean difference of a family, corrected for their number by Holm's rule.
+
+    That of few seeds whose differences are all alike is `ALIKE`.
+    """
     alone = [difference_p(found) for found in family]
     equivalent = holm([equivalence_p(found, schema.margin) for found in family])
     return [
-        outcome(found.mean, of_zero, of_margin, schema, before)
+        ALIKE if found.n > 1 and isnan(before) else outcome(found.mean, of_zero, of_margin, schema, before)
         for found, of_zero, of_margin, before in zip(family, holm(alone), equivalent, alone, strict=True)
     ]
 
@@ -84,7 +99,7 @@ def model_differences(
     Returns:
         A row for each pair that has a seed in common: the panel's columns, origin, first, second (labels), first_model,
         second_model, compression and compression_total (of the first), n (seeds), mean, low, high, and `verdict`, see
-        `outcome`. At n = 1 low and high are NaN.
+        `outcomes`. Low and high are NaN where there is no interval.
 
     Raises:
         ResultsError: Two models were not tested on the same examples with one seed.

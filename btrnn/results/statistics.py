@@ -11,9 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t
 
+# Accuracies are counts of clips, so that differences are alike by chance: where they vary with a standard deviation of
+# three clips, two of them in 1 of 11 cases, five in 1 of 7,000. Fewer that are alike tell nothing of how others vary.
+_FEWEST_ALIKE = 5
+
 
 class MeanInterval(NamedTuple):
-    """Mean, standard deviation (n - 1 in the denominator), count, interval; sd and interval NaN at n = 1."""
+    """Mean, standard deviation (n - 1 in the denominator), count, interval.
+
+    `sd` is NaN at n = 1; the interval too, and where fewer than five values are all alike, `sd` then being 0.
+    """
 
     mean: float
     sd: float
@@ -28,7 +35,8 @@ def mean_interval(
     """Compute the mean of independent values and its two-sided interval by Student's t (n - 1 degrees).
 
     `values` are (n,) numbers, one a seed; NaN means "not measured" and is left out. `bounds` is where the mean can lie
-    at all, e.g. (0, 1) for an accuracy: the interval is cut there, which takes nothing from its coverage.
+    at all, e.g. (0, 1) for an accuracy: the interval is cut there, which takes nothing from its coverage. There is none
+    for a single value, nor for fewer than five that are all alike, which would have one of no width.
 
     Raises:
         ValueError: `level`, the coverage, is not inside (0, 1).
@@ -40,20 +48,23 @@ def mean_interval(
     count, nan = int(array.size), float("nan")
     if count < 2:
         return MeanInterval(float(array[0]) if count else nan, nan, count, nan, nan)
+    if (array == array[0]).all():  # of which a computed mean may differ by a rounding
+        ends = (float(array[0]),) * 2 if count >= _FEWEST_ALIKE else (nan, nan)
+        return MeanInterval(float(array[0]), 0.0, count, *ends)
     mean, sd = float(array.mean()), float(array.std(ddof=1))
     half = float(t.ppf(0.5 + level / 2, count - 1)) * sd / np.sqrt(count)
     return MeanInterval(mean, sd, count, max(mean - half, bounds[0]), min(mean + half, bounds[1]))
 
 
 def difference_p(found: MeanInterval) -> float:
-    """Compute the two-sided p-value of a mean difference being zero; NaN at n = 1."""
+    """Compute the two-sided p-value of a mean difference being zero; NaN where there is no interval."""
     return 2 * _tail(found, abs(found.mean))
 
 
 def equivalence_p(found: MeanInterval, margin: float) -> float:
     """Compute the p-value of a mean difference being outside (-margin, margin): the larger of two one-sided ones.
 
-    It is below .05 exactly where the 90 % interval lies inside the margin; NaN at n = 1.
+    It is below .05 exactly where the 90 % interval lies inside the margin; NaN where there is none.
 
     Raises:
         ValueError: The margin is not positive.
@@ -64,8 +75,8 @@ def equivalence_p(found: MeanInterval, margin: float) -> float:
 
 
 def _tail(found: MeanInterval, distance: float) -> float:
-    """Compute how probable a mean at least so far above the true one is; NaN at n = 1."""
-    if found.n < 2:
+    """Compute how probable a mean at least so far above the true one is; NaN where there is no interval."""
+    if found.n < 2 or (found.sd == 0 and found.n < _FEWEST_ALIKE):
         return float("nan")
     if found.sd == 0:
         return float(np.heaviside(-distance, 0.5))  # what the tail tends to
