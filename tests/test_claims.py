@@ -1,5 +1,6 @@
 """What is said of the paper's claims: nothing that the committed tables do not bear out."""
 
+import math
 import re
 from itertools import product
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from btrnn.benchmark.records import RecordFile, record, section_path
 from btrnn.benchmark.settings import Point
@@ -23,6 +25,7 @@ from btrnn.reports.claims.rules import VERDICTS, Claim, at_most, claim_texts, in
 from btrnn.reports.view import view_of
 from btrnn.results.differences import convergence, paired_difference
 from btrnn.results.schema import model_of, schema_of
+from btrnn.results.statistics import holm
 from btrnn.results.store import collect, write_results
 from tests.caption_folders import write_run as write_caption_run
 from tests.run_folders import write_folds, write_run
@@ -150,6 +153,57 @@ def test_the_gap_is_attributed_by_differences_of_paired_seeds(known):
             assert said[scaling]["n"] == len(known_ones)
     scaled = [accuracies("lstm", scaling, own["LSTM", scaling]) for scaling in ("raw", "normalized")]
     assert known["changes"]["scaled"]["LSTM"]["mean"] == pytest.approx((scaled[1] - scaled[0]).mean())
+
+
+def test_p_values_are_corrected_for_splits_that_overlap_as_nadeau_and_bengio_do(known):
+    runs = pd.read_csv(ROOT / "results" / "ucf101_rates.csv")
+    rates = {model["label"]: float(model["rate"]) for model in known["studies"][0]["models"]}
+    chosen = [runs[(runs["model"] == "lstm") & np.isclose(runs["learning_rate"], rates["LSTM"])]]
+    for name, label in (("tt_lstm", "TT-LSTM"), ("bt_lstm", "BT-LSTM")):
+        chosen.append(runs[(runs["model"] == name) & np.isclose(runs["learning_rate"], rates[label])])
+    dense, *others = (rows.set_index("seed")["test/accuracy"] for rows in chosen)
+    differences = [(other - dense).dropna() for other in others]  # the family, BT-LSTM second
+    share = (chosen[2]["num_test"] / chosen[2]["num_train"]).mean()
+    (first, *_) = known["settings"]
+    for overlap, name in ((0.0, ""), (share, "overlap_")):
+        p_values: dict[str, list[float]] = {"different": [], "equivalent": []}
+        for found in differences:
+            error = math.sqrt((1 / len(found) + overlap) * found.var(ddof=1))
+            p_values["different"].append(2 * stats.t.sf(abs(found.mean()) / error, len(found) - 1))
+            p_values["equivalent"].append(stats.t.sf((0.03 - abs(found.mean())) / error, len(found) - 1))
+        for kind, values in p_values.items():
+            assert first["ours"][f"{name}p_{kind}"] == pytest.approx(holm(values)[1])
+    assert first["ours"]["test_per_training"] == pytest.approx(282 / 1013)
+
+
+def test_the_page_says_which_verdicts_stand_where_splits_overlap(known):
+    (text,) = claim_pages.page_texts(ROOT / "results", known=known).values()
+    compared = rows(re.search(r"(?:^\|.*\n)+", text.split("### Splits that overlap")[1], flags=re.MULTILINE)[0])
+    ours = [row["ours"] for row in known["settings"]]
+    assert [cells[-2] for cells in compared] == [row["verdict"] for row in ours]
+    stand = [row["overlap_verdict"] == row["verdict"] for row in ours]
+    assert [cells[-1] == "the same" for cells in compared] == stand
+    assert ("do not stand" in text) == (not all(stand))
+    assert "Of the other settings nothing is claimed" in text
+    (first, *_) = known["settings"]
+    lost = {"overlap_verdict": "no significant difference"}  # as if the correction took the first verdict
+    settings = [first | {"ours": first["ours"] | lost}, *known["settings"][1:]]
+    (study, *studies) = known["studies"]
+    otherwise = known | {"settings": settings, "studies": [study | {"ours": study["ours"] | lost}, *studies]}
+    (text,) = claim_pages.page_texts(ROOT / "results", known=otherwise).values()
+    place = "UCF101-11, random split, normalized input; with overlap: no significant difference"
+    assert f"**These verdicts do not stand**: equivalent within 0.03 ({place})." in text
+    said = "equivalent within 0.03, but with a correction for splits that overlap: no significant difference)"
+    assert said in readme_block(ROOT / "results", "readme_answer", otherwise)
+    assert "but with a correction" not in readme_block(ROOT / "results", "readme_answer", known)
+
+
+def test_a_difference_the_other_way_round_has_its_verdicts_turned(known):
+    row = known["rivals"]["rows"][0] | {"verdict": "worse", "overlap_verdict": "no significant difference"}
+    turned = claim_pages._turned(row)
+    assert (turned["verdict"], turned["overlap_verdict"]) == ("better", "no significant difference")
+    assert (turned["mean"], turned["low"], turned["high"]) == (-row["mean"], -row["high"], -row["low"])
+    assert turned["overlap_p_different"] == row["overlap_p_different"]
 
 
 def test_the_figures_of_claims_show_what_their_tables_say(known):

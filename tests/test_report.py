@@ -18,7 +18,7 @@ from btrnn.reports.pages import page_of
 from btrnn.reports.rates import RATES
 from btrnn.reports.render import render
 from btrnn.reports.view import view_of
-from btrnn.results.store import collect, write_results
+from btrnn.results.store import collect, collected_experiments, read_results, write_results
 from btrnn.storage.files import ResultsError
 from tests.run_folders import write_run, write_study
 
@@ -406,6 +406,36 @@ def test_models_are_compared_each_at_its_chosen_rate(reported: Path) -> None:
     (file,) = RATES.figures(view)
     assert file.path == Path("figures", f"{RATE_CURVES}.png")
     assert set(file.data["x"]) == {1e-5, 1e-4, 1e-3}
+
+
+# ---- splits that overlap
+
+
+@pytest.mark.parametrize("experiment", collected_experiments(ROOT / "results"))
+def test_every_page_says_so_where_the_seed_or_the_fold_draws_the_split(experiment: str) -> None:
+    text = (ROOT / "results" / "tables" / f"{experiment}.md").read_text()
+    runs = read_results(ROOT / "results", experiment).runs
+    folds = "protocol" in runs and (runs["protocol"] == "group_folds").any()
+    seeds = "protocol" in runs and (runs["protocol"] != "group_folds").any()
+    assert ("\n- Folds share most of their training clips" in text) == folds
+    assert ("plits that the seed draws have clips in common" in text) == seeds
+    assert text.count("(Nadeau and Bengio, Machine Learning 52, 2003)") == (folds or seeds)
+
+
+def test_a_page_names_the_verdicts_that_a_correction_does_not_leave(tmp_path: Path) -> None:
+    workspace(tmp_path)
+    results_dir = tmp_path / "results"
+    gained = {"tt_lstm": [0.10, 0.11, 0.12], "bt_lstm": [0.10, 0.14, 0.18]}
+    for model, seed in product(("lstm", *gained), range(3)):
+        accuracy = 0.5 + (gained[model][seed] if model in gained else 0.0)
+        changes = {"test/accuracy": accuracy, "num_train": 440, "num_test": 220}
+        write_run(results_dir, model, seed, scale="default", epochs=2, changes=changes)
+    collect_all(results_dir)
+    rows = {row["first_model"]: row for row in page_of(EXPERIMENT).differences(view_of(results_dir, EXPERIMENT))}
+    assert {model: row["verdict"] for model, row in rows.items()} == {"tt_lstm": "better", "bt_lstm": "better"}
+    assert [rows[model]["overlap_verdict"] for model in gained] == ["better", "no significant difference"]
+    said = "below it leaves 1 of 2, not that of BT-LSTM, R = 4 - LSTM.\n"
+    assert said in page_text(results_dir)
 
 
 # ---- sentences

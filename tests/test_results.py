@@ -18,7 +18,7 @@ from scipy import stats
 from btrnn.complexity import bt_parameters
 from btrnn.reports.render import difference_text
 from btrnn.reports.view import view_of
-from btrnn.results.differences import model_differences, outcome, outcomes, paired_difference
+from btrnn.results.differences import judge, model_differences, outcome, paired_difference
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, model_position, schema_of
 from btrnn.results.schema import MODELS as MODELS_TABLE
 from btrnn.results.statistics import MeanInterval, difference_p, equivalence_p, mean_interval
@@ -475,7 +475,7 @@ def test_of_few_seeds_that_differ_alike_there_is_no_verdict() -> None:
     alike = paired_difference(*runs, "test/accuracy")
     assert (alike.mean, alike.sd, alike.n) == (pytest.approx(-0.1), 0.0, 2)
     others = [mean_interval(values) for values in ([0.1], [0.0, 0.001, 0.002], [0.1, 0.101, 0.102])]
-    verdicts = outcomes([alike, *others], VIDEO)
+    verdicts = [said.verdict for said in judge([alike, *others], VIDEO)]
     assert verdicts == ["all alike, no verdict", "one seed, no verdict", "equivalent within 0.03", "better"]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from btrnn.results.statistics import difference_p, equivalence_p, holm, mean_interval
+from btrnn.results.statistics import corrected_for_overlap, difference_p, equivalence_p, holm, mean_interval
 
 PROBABILITIES = st.floats(0, 1, allow_nan=False)
 
@@ -39,6 +39,34 @@ def test_errors_are_as_rare_as_they_say() -> None:
         equivalent += equivalence_p(at_the_margin, margin) < 0.05
     for errors in (different, equivalent, family):
         assert 0.03 < errors / trials < 0.07  # three standard errors are .02
+
+
+def test_the_correction_for_overlap_is_nadeau_and_bengio_s() -> None:
+    values, n_train, n_test = np.array([0.02, 0.05, -0.01, 0.03, 0.04]), 1013, 282
+    found = corrected_for_overlap(mean_interval(values), n_test / n_train)
+    error = math.sqrt((1 / 5 + n_test / n_train) * values.var(ddof=1))
+    assert (found.mean, found.n) == (pytest.approx(values.mean()), 5)
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 4, values.mean(), error))
+    assert difference_p(found) == pytest.approx(2 * stats.t.sf(abs(values.mean()) / error, 4))
+    assert equivalence_p(found, 0.03) == pytest.approx(stats.t.sf((0.03 - values.mean()) / error, 4))
+    apart = mean_interval(values)
+    assert corrected_for_overlap(apart, 0.0) == pytest.approx(apart)
+    assert np.isnan(corrected_for_overlap(mean_interval([0.1, 0.1]), 0.3)[3:]).all()
+    with pytest.raises(ValueError, match="n_test / n_train must not be negative, got nan"):
+        corrected_for_overlap(apart, math.nan)
+
+
+def test_errors_over_random_splits_are_as_rare_as_they_say_after_the_correction() -> None:
+    """Two models whose difference on a clip is fixed, and 0 on average, tested on a fifth of the clips a seed."""
+    rng, trials, clips = np.random.default_rng(0), 1000, 100
+    plain, corrected = 0, 0
+    for _ in range(trials):
+        of_clips = rng.normal(0, 1, clips)
+        found = mean_interval([rng.choice(of_clips, clips // 5, replace=False).mean() for _ in range(5)])
+        plain += difference_p(found) < 0.05
+        corrected += difference_p(corrected_for_overlap(found, 0.2 / 0.8)) < 0.05
+    assert plain / trials > 0.12
+    assert 0.03 < corrected / trials < 0.07
 
 
 @given(st.lists(PROBABILITIES, min_size=1, max_size=6))

@@ -110,6 +110,11 @@ def interval_text(low: float, high: float, form: str) -> str:
     return "" if math.isnan(low) else f" [{low:{form}}, {high:{form}}]"
 
 
+def probability(value: float) -> str:
+    """Write a p-value, NaN as a dash; below .001 it is only said that it is."""
+    return "< 0.001" if value < 0.001 else number(value, ".3f")
+
+
 def marked(value: str, mark: str) -> str:
     """Write a number of the paper with its mark; what is known from memory alone is only "reported"."""
     return f"reported {value} [{mark}]" if "M" in mark else f"{value} [{mark}]"
@@ -131,7 +136,7 @@ def _environment() -> Environment:
         autoescape=False,  # Markdown, made of our own tables
     )
     environment.filters |= {"count": count, "number": number, "ratio": ratio}
-    environment.filters |= {"data_name": data_name, "table": text_table}
+    environment.filters |= {"data_name": data_name, "table": text_table, "probability": probability}
     environment.globals |= {"interval": interval_text, "no_verdict": NO_VERDICT}
     return environment
 

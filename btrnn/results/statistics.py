@@ -1,4 +1,7 @@
-"""Uncertainty of what is reported: Student's t for a mean of independent values, over seeds or folds.
+"""Uncertainty of what is reported: Student's t for a mean over seeds or folds.
+
+It takes these as independent. They are not where splits of one data set overlap, as folds do, and splits that the seed
+draws: `corrected_for_overlap` says what becomes of a result then.
 
 Equivalence (Schuirmann, 1987: two one-sided tests) is a claim of its own, with a margin that is fixed beforehand; no
 significant difference does not show it.
@@ -54,6 +57,26 @@ def mean_interval(
     mean, sd = float(array.mean()), float(array.std(ddof=1))
     half = float(t.ppf(0.5 + level / 2, count - 1)) * sd / np.sqrt(count)
     return MeanInterval(mean, sd, count, max(mean - half, bounds[0]), min(mean + half, bounds[1]))
+
+
+def corrected_for_overlap(found: MeanInterval, test_per_training: float) -> MeanInterval:
+    """Widen the interval of a mean difference as Nadeau and Bengio do for splits that overlap.
+
+    Splits of one data set have examples in common, so that their differences are not independent: the variance of the
+    mean of n is estimated as (1/n + n_test / n_train) sd^2, in place of sd^2 / n, and the tests keep n - 1 degrees.
+    Source: "Inference for the Generalization Error", Machine Learning 52, 2003; its corrected resampled t-test.
+
+    `found` is an interval without bounds, `test_per_training` is n_test / n_train of a split. The `sd` of the result is
+    the one with which the mean of n independent values would vary as much: `difference_p` and `equivalence_p` take it.
+
+    Raises:
+        ValueError: `test_per_training` is negative, or no number.
+    """
+    if not test_per_training >= 0:
+        raise ValueError(f"n_test / n_train must not be negative, got {test_per_training}")
+    factor = float(np.sqrt(1 + found.n * test_per_training))
+    low, high = (found.mean + factor * (end - found.mean) for end in (found.low, found.high))
+    return found._replace(sd=factor * found.sd, low=low, high=high)
 
 
 def difference_p(found: MeanInterval) -> float:
