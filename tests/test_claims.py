@@ -1,5 +1,6 @@
 """What is said of the paper's claims: nothing that the committed tables do not bear out."""
 
+import math
 import re
 from itertools import product
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from btrnn.benchmark.records import RecordFile, record, section_path
 from btrnn.benchmark.settings import Point
@@ -23,6 +25,7 @@ from btrnn.reports.claims.rules import VERDICTS, Claim, at_most, claim_texts, in
 from btrnn.reports.view import view_of
 from btrnn.results.differences import convergence, paired_difference
 from btrnn.results.schema import model_of, schema_of
+from btrnn.results.statistics import holm
 from btrnn.results.store import collect, write_results
 from tests.caption_folders import write_run as write_caption_run
 from tests.run_folders import write_folds, write_run
@@ -143,10 +146,64 @@ def test_the_gap_is_attributed_by_differences_of_paired_seeds(known):
         for said, differences in zip(found.values(), expected, strict=True):
             known_ones = differences.dropna()
             assert said[scaling]["mean"] == pytest.approx(known_ones.mean())
-            assert said[scaling]["text"].startswith(f"{known_ones.mean():+.3f} [")
+            alike = len(known_ones) == 2 and known_ones.max() - known_ones.min() < 1e-6
+            behind = "(the same in both), n = 2" if alike else "["
+            assert said[scaling]["text"].startswith(f"{known_ones.mean():+.3f} {behind}")
+            assert np.isnan(said[scaling]["low"]) == alike
             assert said[scaling]["n"] == len(known_ones)
     scaled = [accuracies("lstm", scaling, own["LSTM", scaling]) for scaling in ("raw", "normalized")]
     assert known["changes"]["scaled"]["LSTM"]["mean"] == pytest.approx((scaled[1] - scaled[0]).mean())
+
+
+def test_p_values_are_corrected_for_splits_that_overlap_as_nadeau_and_bengio_do(known):
+    runs = pd.read_csv(ROOT / "results" / "ucf101_rates.csv")
+    rates = {model["label"]: float(model["rate"]) for model in known["studies"][0]["models"]}
+    chosen = [runs[(runs["model"] == "lstm") & np.isclose(runs["learning_rate"], rates["LSTM"])]]
+    for name, label in (("tt_lstm", "TT-LSTM"), ("bt_lstm", "BT-LSTM")):
+        chosen.append(runs[(runs["model"] == name) & np.isclose(runs["learning_rate"], rates[label])])
+    dense, *others = (rows.set_index("seed")["test/accuracy"] for rows in chosen)
+    differences = [(other - dense).dropna() for other in others]  # the family, BT-LSTM second
+    share = (chosen[2]["num_test"] / chosen[2]["num_train"]).mean()
+    (first, *_) = known["settings"]
+    for overlap, name in ((0.0, ""), (share, "overlap_")):
+        p_values: dict[str, list[float]] = {"different": [], "equivalent": []}
+        for found in differences:
+            error = math.sqrt((1 / len(found) + overlap) * found.var(ddof=1))
+            p_values["different"].append(2 * stats.t.sf(abs(found.mean()) / error, len(found) - 1))
+            p_values["equivalent"].append(stats.t.sf((0.03 - abs(found.mean())) / error, len(found) - 1))
+        for kind, values in p_values.items():
+            assert first["ours"][f"{name}p_{kind}"] == pytest.approx(holm(values)[1])
+    assert first["ours"]["test_per_training"] == pytest.approx(282 / 1013)
+
+
+def test_the_page_says_which_verdicts_stand_where_splits_overlap(known):
+    (text,) = claim_pages.page_texts(ROOT / "results", known=known).values()
+    compared = rows(re.search(r"(?:^\|.*\n)+", text.split("### Splits that overlap")[1], flags=re.MULTILINE)[0])
+    ours = [row["ours"] for row in known["settings"]]
+    assert [cells[-2] for cells in compared] == [row["verdict"] for row in ours]
+    stand = [row["overlap_verdict"] == row["verdict"] for row in ours]
+    assert [cells[-1] == "the same" for cells in compared] == stand
+    assert ("do not stand" in text) == (not all(stand))
+    assert "Of the other settings nothing is claimed" in text
+    (first, *_) = known["settings"]
+    lost = {"overlap_verdict": "no significant difference"}  # as if the correction took the first verdict
+    settings = [first | {"ours": first["ours"] | lost}, *known["settings"][1:]]
+    (study, *studies) = known["studies"]
+    otherwise = known | {"settings": settings, "studies": [study | {"ours": study["ours"] | lost}, *studies]}
+    (text,) = claim_pages.page_texts(ROOT / "results", known=otherwise).values()
+    place = "UCF101-11, random split, normalized input; with overlap: no significant difference"
+    assert f"**These verdicts do not stand**: equivalent within 0.03 ({place})." in text
+    said = "equivalent within 0.03, but with a correction for splits that overlap: no significant difference)"
+    assert said in readme_block(ROOT / "results", "readme_answer", otherwise)
+    assert "but with a correction" not in readme_block(ROOT / "results", "readme_answer", known)
+
+
+def test_a_difference_the_other_way_round_has_its_verdicts_turned(known):
+    row = known["rivals"]["rows"][0] | {"verdict": "worse", "overlap_verdict": "no significant difference"}
+    turned = claim_pages._turned(row)
+    assert (turned["verdict"], turned["overlap_verdict"]) == ("better", "no significant difference")
+    assert (turned["mean"], turned["low"], turned["high"]) == (-row["mean"], -row["high"], -row["low"])
+    assert turned["overlap_p_different"] == row["overlap_p_different"]
 
 
 def test_the_figures_of_claims_show_what_their_tables_say(known):
@@ -158,7 +215,9 @@ def test_the_figures_of_claims_show_what_their_tables_say(known):
         assert f"{row['mean']:.3f}" == settings[row["row"]][labels[row["label"]]]
     changes = known["changes"]["changes"].values()
     assert gap["mean"].tolist() == [by[scaling]["mean"] for by in changes for scaling in ("raw", "normalized")]
-    assert (gap["low"] <= gap["mean"]).all()
+    wide = gap.dropna(subset="low")
+    assert (wide["low"] < wide["mean"]).all()
+    assert 0 < len(wide) < len(gap), "two seeds differ alike, and have no interval"
 
 
 def test_a_number_of_the_paper_that_differs_is_not_reproduced(tmp_path):
@@ -193,6 +252,7 @@ def write_ucf11(results_dir: Path, experiment: str, **accuracies: float) -> None
     for model, accuracy in accuracies.items():
         for seed in range(3):
             changes = {"test/accuracy": accuracy + 0.001 * seed, "seconds_per_epoch": 40 if model == "lstm" else 5}
+            changes["test/accuracy"] += 0.001 * (seed - 1) * (model == "bt_lstm")  # differences must vary
             write_run(results_dir, model, seed, experiment=experiment, changes=changes)
     keep(results_dir, experiment)
 
@@ -218,30 +278,32 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
                 for seed in range(3):
                     changes = {"source": "ucf101", "stand_in": False, "learning_rate": rate, "val/loss": 1 - accuracy}
                     changes["test/accuracy"] = accuracy + 0.001 * seed - worse * (model == "bt_lstm")
+                    changes["test/accuracy"] += 0.001 * (seed - 1) * (model == "bt_lstm")  # differences must vary
                     place = {"protocol": "paper_validated", "scaling": "raw" if worse else "normalized"}
                     write_run(results_dir, model, seed, experiment=experiment, changes=changes, **place)
         keep(results_dir, experiment)
     for model, order, fold in product(reached, ("time", "shuffled"), range(3)):  # equal where frames are in order
         accuracy = 0.5 + 0.01 * fold - 0.1 * (model == "lstm" and order == "shuffled")  # no claim of the paper
+        accuracy += 0.001 * (fold - 1) * ((model, order) == ("bt_lstm", "time"))
         changes = {"source": "ucf101", "stand_in": False, "test/accuracy": accuracy}
         where: dict[str, Any] = {"experiment": "ucf101_groups", "scaling": "normalized", "frame_order": order}
         write_folds(results_dir, [fold], [0], models=[model], changes=changes, **where)
     keep(results_dir, "ucf101_groups")
-    for model in ("lstm", "bt_lstm", "averaged_lstm"):
+    for model, fold in product(("lstm", "bt_lstm", "averaged_lstm"), range(3)):
         label = {"model_label": model_of(model).label, "scaled": True}
-        label["test/accuracy"] = accuracy - 0.1 * (model == "lstm")
+        label["test/accuracy"] = 0.52 - 0.1 * (model == "lstm") + 0.001 * (fold - 1) * (model == "bt_lstm")
         where = {"experiment": "ucf101_rivals", "scaling": "normalized", "changes": changes | label}
-        write_folds(results_dir, range(3), [0], models=[model], **where)
+        write_folds(results_dir, [fold], [0], models=[model], **where)
     keep(results_dir, "ucf101_rivals")
-    for model, accuracy in (("lstm", 0.8), ("bt_lstm", 0.7)):
+    for (model, accuracy), fold in product((("lstm", 0.8), ("bt_lstm", 0.7)), range(3)):
         of_features = {
             "source": "ucf101_efficientnet_lite0",
             "stand_in": False,
-            "test/accuracy": accuracy,
+            "test/accuracy": accuracy + 0.001 * (fold - 1) * (model == "bt_lstm"),
             "scaled": True,
         }
         where = {"experiment": "ucf101_features", "scaling": "normalized", "changes": of_features}
-        write_folds(results_dir, range(3), [0], models=[model], **where)
+        write_folds(results_dir, [fold], [0], models=[model], **where)
     keep(results_dir, "ucf101_features")
     claim = found(results_dir, "accuracy")  # shown, but no test of numbers that are of other data
     assert (claim["verdict"], claim["n"]) == ("not testable here", "3")
@@ -250,10 +312,10 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
     claim = found(results_dir, "better_than_lstm")
     assert claim["verdict"] == "partly"
     assert claim["ours"].split("; ") == [
-        "UCF101-11: +0.100 [+0.100, +0.100] (normalized input)",
-        "UCF101-11: -0.250 [-0.250, -0.250] (raw input)",
-        "UCF101-11: +0.000 [+0.000, +0.000] (unseen groups)",
-        "UCF101-11: +0.100 [+0.100, +0.100] (unseen groups, rates scaled by layer)",
+        "UCF101-11: +0.100 [+0.098, +0.102] (normalized input)",
+        "UCF101-11: -0.250 [-0.252, -0.248] (raw input)",
+        "UCF101-11: +0.000 [-0.002, +0.002] (unseen groups)",
+        "UCF101-11: +0.100 [+0.098, +0.102] (unseen groups, rates scaled by layer)",
     ]
     for experiment, shift in (("ucf101_rates", -10.0), ("ucf101_groups", 10.0)):  # of BT-LSTM's losses
         path = results_dir / f"{experiment}_epochs.csv"
@@ -271,20 +333,20 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
     lines = readme_block(results_dir, "readme_results").splitlines()
     of_video = [[cell.strip() for cell in line.split("|")[2:-1]] for line in lines if line.startswith("| [UCF101-11")]
     assert of_video == [
-        ["0.701", "-", "0.801", "-", "+0.100 [+0.100, +0.100], n = 3: better"],
-        ["0.701", "-", "0.451", "-", "-0.250 [-0.250, -0.250], n = 3: worse"],
-        ["0.510", "-", "0.510", "-", "+0.000 [+0.000, +0.000], n = 3: equivalent within 0.03"],
-        ["0.420", "-", "0.520", "-", "+0.100 [+0.100, +0.100], n = 3: better"],
-        ["0.800", "-", "0.700", "-", "-0.100 [-0.100, -0.100], n = 3: worse"],
+        ["0.701", "-", "0.801", "-", "+0.100 [+0.098, +0.102], n = 3: better"],
+        ["0.701", "-", "0.451", "-", "-0.250 [-0.252, -0.248], n = 3: worse"],
+        ["0.510", "-", "0.510", "-", "+0.000 [-0.002, +0.002], n = 3: equivalent within 0.03"],
+        ["0.420", "-", "0.520", "-", "+0.100 [+0.098, +0.102], n = 3: better"],
+        ["0.800", "-", "0.700", "-", "-0.100 [-0.102, -0.098], n = 3: worse"],
     ]
     place = next(index for index, line in enumerate(lines) if "Controls on unseen groups" in line)
-    assert lines[place].endswith(": shuffled frames +0.000 [+0.000, +0.000]")
+    assert lines[place].endswith(": shuffled frames +0.000 [-0.002, +0.002]")
     assert lines[place + 1].startswith("  (each: equivalent within 0.03). On the same folds: ")
     (answer, *_) = readme_block(results_dir, "readme_answer").splitlines()
     said = "**On real video, its input normalised, BT-LSTM is more accurate than an LSTM"
     assert answer.startswith(said), "as these rows say"
     page = claim_pages.page_texts(results_dir)[Path("README.md")]  # rivals are compared with block terms
-    said = "LSTM on averaged pixels, values = 5 minus BT-LSTM, R = 4 +0.000 [+0.000, +0.000] (equivalent within 0.03)."
+    said = "LSTM on averaged pixels, values = 5 minus BT-LSTM, R = 4 +0.000 [-0.002, +0.002] (equivalent within 0.03)."
     assert f"neither is shown to be better: {said}\n" in page
 
 
@@ -309,7 +371,7 @@ def test_accuracies_of_the_paper_s_own_data_are_compared(tmp_path):
     assert found(right, "accuracy")["verdict"] == "reproduced"
     assert found(wrong, "accuracy")["verdict"] == "partly"
     assert found(right, "better_than_lstm")["verdict"] == "reproduced"
-    assert found(right, "better_than_lstm")["ours"] == "UCF11: +0.156 [+0.156, +0.156] (raw input)"
+    assert found(right, "better_than_lstm")["ours"] == "UCF11: +0.156 [+0.154, +0.158] (raw input)"
     assert found(wrong, "better_than_lstm")["verdict"] == "not reproduced"
 
 
@@ -318,8 +380,34 @@ def test_one_seed_tells_nothing(tmp_path):
     for model in ("lstm", "bt_lstm"):
         write_run(results_dir, model, 0, experiment="ucf11")
     keep(results_dir, "ucf11")
-    assert found(results_dir, "better_than_lstm")["verdict"] == "not reproduced"
+    for key in ("accuracy", "better_than_lstm", "convergence"):
+        assert found(results_dir, key)["verdict"] == "not tested"
+        assert found(results_dir, key)["n"] == "1"
     assert found(results_dir, "better_than_tt_lstm")["verdict"] == "not run"
+
+
+@pytest.mark.parametrize(("ahead", "verdict"), [(0.1, "reproduced"), (-0.1, "not reproduced")])
+def test_a_setting_of_one_seed_does_not_count_beside_one_of_several(tmp_path, ahead, verdict):
+    results_dir = results_folder(tmp_path)
+    for model, scaling in product(("lstm", "bt_lstm"), ("raw", "normalized")):
+        for seed in range(3 if scaling == "raw" else 1):  # of the second setting's one seed the other way round
+            more = (ahead + 0.001 * seed if scaling == "raw" else -ahead) if model == "bt_lstm" else 0.0
+            changes = {"test/accuracy": 0.6 + more, "seconds_per_epoch": 5}
+            write_run(results_dir, model, seed, experiment="ucf11", scaling=scaling, changes=changes)
+    keep(results_dir, "ucf11")
+    claim = found(results_dir, "better_than_lstm")
+    assert (claim["verdict"], claim["n"]) == (verdict, "1 to 3")
+    assert f"{-ahead:+.3f} (normalized input)" in claim["ours"], "it is shown"
+
+
+def test_two_seeds_that_differ_alike_tell_nothing(tmp_path):
+    results_dir = results_folder(tmp_path)
+    for (model, accuracy), seed in product((("lstm", 0.5), ("bt_lstm", 0.8)), range(2)):
+        write_run(results_dir, model, seed, experiment="ucf11", changes={"test/accuracy": accuracy + 0.1 * seed})
+    keep(results_dir, "ucf11")
+    claim = found(results_dir, "better_than_lstm")
+    assert (claim["verdict"], claim["n"]) == ("not tested", "2")
+    assert claim["ours"] == "UCF11: +0.300 (the same in both) (raw input)"
 
 
 def draw_run(model: str, seed: int, bound: float, experiment: str) -> dict[str, Any]:
@@ -380,11 +468,13 @@ def test_captions_are_proper_where_they_beat_the_constant_one(tmp_path, experime
     [
         ([0.010, 0.011, 0.012], "reproduced"),
         ([0.010, 0.020, 0.030], "partly"),
-        ([0.04] * 3, "not reproduced"),
+        ([0.04, 0.041, 0.042], "not reproduced"),
         ([-0.02, -0.021, -0.022], "reproduced"),
         ([-0.01, -0.02, -0.03], "partly"),
-        ([-0.04] * 3, "not reproduced"),
+        ([-0.04, -0.041, -0.042], "not reproduced"),
         ([-0.01], "not tested"),  # one seed tells nothing
+        ([0.01] * 3, "not tested"),  # nor do three that are alike
+        ([0.04] * 3, "not tested"),
     ],
 )
 def test_little_improvement_is_no_change_beyond_the_margin_and_real_captions_come_first(tmp_path, better, verdict):

@@ -20,7 +20,7 @@ from btrnn.reports.rates import RATES
 from btrnn.reports.render import render
 from btrnn.reports.view import view_of
 from btrnn.reports.writing import report_own
-from btrnn.results.store import collect, write_results
+from btrnn.results.store import collect, collected_experiments, read_results, write_results
 from btrnn.storage.files import ResultsError
 from tests.run_folders import write_run, write_study
 
@@ -84,7 +84,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for rate, accuracy in accuracies.items():
             changes = {"learning_rate": rate, "val/loss": abs(rate - 1e-3)}
             for seed in range(2):
-                change = changes | {"test/accuracy": accuracy + 0.01 * seed}
+                later = 1 - seed if model == "lstm" else seed  # so that their differences vary
+                change = changes | {"test/accuracy": accuracy + 0.01 * later}
                 write_run(results_dir, model, seed, experiment=RATE_CURVES, changes=change)
             untested = changes | {"test/accuracy": None}
             write_run(results_dir, model, 100, experiment="ucf11_rates_motions", changes=untested)
@@ -285,11 +286,12 @@ def test_models_begun_with_a_trained_one_are_compared_with_themselves(tmp_path: 
     for start, rate, accuracy in (("lstm", 3e-3, 0.4), ("", 1e-3, 0.5)):
         for seed in range(3):
             changes = {"start": start, "learning_rate": rate, "test/accuracy": accuracy + 0.01 * seed}
+            changes["test/accuracy"] += 0.001 * (seed - 1) * bool(start)  # differences must vary
             write_run(tmp_path, "bt_lstm", seed, changes=changes | {"start_error": 0.9 if start else None})
     collect_all(tmp_path)
     text = page_text(tmp_path)
     sentence = next(line for line in text.splitlines() if line.startswith("Test accuracy on"))
-    assert "BT-LSTM, R = 4 (begun with the trained LSTM) minus BT-LSTM, R = 4 -0.100 [-0.100, -0.100]" in sentence
+    assert "BT-LSTM, R = 4 (begun with the trained LSTM) minus BT-LSTM, R = 4 -0.100 [-0.102, -0.098]" in sentence
     plain, begun = text.split("#### ")[1:]
     assert "error of W at the start" not in plain
     assert "0.900 ± 0.000 (3)" in begun
@@ -426,6 +428,36 @@ def test_models_are_compared_each_at_its_chosen_rate(reported: Path) -> None:
     (file,) = RATES.figures(view)
     assert file.path == Path("figures", f"{RATE_CURVES}.png")
     assert set(file.data["x"]) == {1e-5, 1e-4, 1e-3}
+
+
+# ---- splits that overlap
+
+
+@pytest.mark.parametrize("experiment", collected_experiments(ROOT / "results"))
+def test_every_page_says_so_where_the_seed_or_the_fold_draws_the_split(experiment: str) -> None:
+    text = (ROOT / "results" / "tables" / f"{experiment}.md").read_text()
+    runs = read_results(ROOT / "results", experiment).runs
+    folds = "protocol" in runs and (runs["protocol"] == "group_folds").any()
+    seeds = "protocol" in runs and (runs["protocol"] != "group_folds").any()
+    assert ("\n- Folds share most of their training clips" in text) == folds
+    assert ("plits that the seed draws have clips in common" in text) == seeds
+    assert text.count("(Nadeau and Bengio, Machine Learning 52, 2003)") == (folds or seeds)
+
+
+def test_a_page_names_the_verdicts_that_a_correction_does_not_leave(tmp_path: Path) -> None:
+    workspace(tmp_path)
+    results_dir = tmp_path / "results"
+    gained = {"tt_lstm": [0.10, 0.11, 0.12], "bt_lstm": [0.10, 0.14, 0.18]}
+    for model, seed in product(("lstm", *gained), range(3)):
+        accuracy = 0.5 + (gained[model][seed] if model in gained else 0.0)
+        changes = {"test/accuracy": accuracy, "num_train": 440, "num_test": 220}
+        write_run(results_dir, model, seed, scale="default", epochs=2, changes=changes)
+    collect_all(results_dir)
+    rows = {row["first_model"]: row for row in page_of(EXPERIMENT).differences(view_of(results_dir, EXPERIMENT))}
+    assert {model: row["verdict"] for model, row in rows.items()} == {"tt_lstm": "better", "bt_lstm": "better"}
+    assert [rows[model]["overlap_verdict"] for model in gained] == ["better", "no significant difference"]
+    said = "below it leaves 1 of 2, not that of BT-LSTM, R = 4 - LSTM.\n"
+    assert said in page_text(results_dir)
 
 
 # ---- sentences

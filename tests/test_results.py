@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from btrnn.complexity import bt_parameters
+from btrnn.reports.render import difference_text
 from btrnn.reports.view import view_of
-from btrnn.results.differences import model_differences, outcome, paired_difference
+from btrnn.results.differences import judge, model_differences, outcome, paired_difference
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, model_position, schema_of
 from btrnn.results.schema import MODELS as MODELS_TABLE
 from btrnn.results.statistics import MeanInterval, difference_p, equivalence_p, mean_interval
@@ -476,6 +477,30 @@ def test_an_outcome_claims_no_more_than_the_interval(low: float, high: float, ve
     turned = {"worse": "better", "better": "worse"}.get(verdict, verdict)
     assert outcome(mean, different, equivalent, GENERATION) == turned
     assert outcome(mean, math.nan, math.nan, VIDEO) == "one seed, no verdict"
+
+
+def test_of_few_seeds_that_differ_alike_there_is_no_verdict() -> None:
+    runs = [pd.DataFrame({"seed": [0, 1], "test/accuracy": np.float32([0.7, 0.3]) + more}) for more in (0.0, 0.1)]
+    runs[0].loc[1, "test/accuracy"] += 6e-8  # what single precision rounds away makes no spread
+    alike = paired_difference(*runs, "test/accuracy")
+    assert (alike.mean, alike.sd, alike.n) == (pytest.approx(-0.1), 0.0, 2)
+    others = [mean_interval(values) for values in ([0.1], [0.0, 0.001, 0.002], [0.1, 0.101, 0.102])]
+    verdicts = [said.verdict for said in judge([alike, *others], VIDEO)]
+    assert verdicts == ["all alike, no verdict", "one seed, no verdict", "equivalent within 0.03", "better"]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([0.5], "+50.0%"),
+        ([0.5, 0.5], "+50.0% (the same in both)"),
+        ([0.5, 0.5, 0.5], "+50.0% (the same in all 3)"),
+        ([0.49, 0.5, 0.51], "+50.0% [+47.5, +52.5]"),
+        ([0.5] * 5, "+50.0% [+50.0, +50.0]"),
+    ],
+)
+def test_a_difference_is_written_with_its_interval_or_why_there_is_none(values: list[float], text: str) -> None:
+    assert difference_text(mean_interval(values)._asdict(), ".1f", 100, "%") == text
 
 
 def test_an_outcome_is_equivalence_where_that_is_shown_and_no_direction_is() -> None:

@@ -153,6 +153,10 @@ def test_each_letter_is_judged_by_shapes_that_differ_in_it_alone(results_dir: Pa
     for key, difference in expected.items():
         assert found[key]["difference"].mean == pytest.approx(difference, abs=2e-3)
         assert found[key]["verdict"] == "better"
+    overlapping = {(row["letter"], row["value"]): row for row in effects(part.assign(num_train=1, num_test=1e6))}
+    for key in expected:  # splits that have nearly all clips in common
+        assert found[key]["overlap_verdict"] == overlapping[key]["verdict"] == "better"
+        assert overlapping[key]["overlap_verdict"] == "no significant difference"
     for lowest in (("d", 2), ("R", 1), ("N", 1)):
         assert found[lowest]["difference"] is None
 

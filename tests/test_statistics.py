@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from btrnn.results.statistics import difference_p, equivalence_p, holm, mean_interval
+from btrnn.results.statistics import corrected_for_overlap, difference_p, equivalence_p, holm, mean_interval
 
 PROBABILITIES = st.floats(0, 1, allow_nan=False)
 
@@ -41,6 +41,34 @@ def test_errors_are_as_rare_as_they_say() -> None:
         assert 0.03 < errors / trials < 0.07  # three standard errors are .02
 
 
+def test_the_correction_for_overlap_is_nadeau_and_bengio_s() -> None:
+    values, n_train, n_test = np.array([0.02, 0.05, -0.01, 0.03, 0.04]), 1013, 282
+    found = corrected_for_overlap(mean_interval(values), n_test / n_train)
+    error = math.sqrt((1 / 5 + n_test / n_train) * values.var(ddof=1))
+    assert (found.mean, found.n) == (pytest.approx(values.mean()), 5)
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 4, values.mean(), error))
+    assert difference_p(found) == pytest.approx(2 * stats.t.sf(abs(values.mean()) / error, 4))
+    assert equivalence_p(found, 0.03) == pytest.approx(stats.t.sf((0.03 - values.mean()) / error, 4))
+    apart = mean_interval(values)
+    assert corrected_for_overlap(apart, 0.0) == pytest.approx(apart)
+    assert np.isnan(corrected_for_overlap(mean_interval([0.1, 0.1]), 0.3)[3:]).all()
+    with pytest.raises(ValueError, match="n_test / n_train must not be negative, got nan"):
+        corrected_for_overlap(apart, math.nan)
+
+
+def test_errors_over_random_splits_are_as_rare_as_they_say_after_the_correction() -> None:
+    """Two models whose difference on a clip is fixed, and 0 on average, tested on a fifth of the clips a seed."""
+    rng, trials, clips = np.random.default_rng(0), 1000, 100
+    plain, corrected = 0, 0
+    for _ in range(trials):
+        of_clips = rng.normal(0, 1, clips)
+        found = mean_interval([rng.choice(of_clips, clips // 5, replace=False).mean() for _ in range(5)])
+        plain += difference_p(found) < 0.05
+        corrected += difference_p(corrected_for_overlap(found, 0.2 / 0.8)) < 0.05
+    assert plain / trials > 0.12
+    assert 0.03 < corrected / trials < 0.07
+
+
 @given(st.lists(PROBABILITIES, min_size=1, max_size=6))
 def test_holm_is_the_closure_of_bonferroni(p_values: list[float]) -> None:
     members = range(len(p_values))
@@ -60,13 +88,30 @@ def test_what_tests_nothing_is_not_counted() -> None:
     assert math.isnan(equivalence_p(one, 0.03))
 
 
-def test_values_that_are_all_alike() -> None:
-    found = mean_interval([0.01, 0.01, 0.01])
+@pytest.mark.parametrize("value", [0.0, 0.01, 0.1])  # of 0.1 three have a mean that is not 0.1
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_few_values_that_are_all_alike_tell_nothing_of_others(value: float, count: int) -> None:
+    found = mean_interval([value] * count)
+    assert (found.mean, found.sd, found.n) == (value, 0.0, count)
+    assert np.isnan([found.low, found.high, difference_p(found), equivalence_p(found, 0.03)]).all()
+    assert np.isnan(holm([difference_p(found)])).all()
+
+
+def test_many_values_that_are_all_alike_are_certain() -> None:
+    found = mean_interval([0.01] * 5)
+    assert (found.low, found.mean, found.high) == (0.01, 0.01, 0.01)
     assert difference_p(found) < 1e-6
     assert equivalence_p(found, 0.03) < 1e-6
     assert equivalence_p(found, 0.005) > 0.999
-    nothing = mean_interval([0.0, 0.0])
+    nothing = mean_interval([0.0] * 5)
     assert (difference_p(nothing), equivalence_p(nothing, 0.03)) == (1.0, 0.0)
+
+
+def test_two_accuracies_are_alike_by_chance_five_are_not() -> None:
+    """Counts of clips whose differences have a standard deviation of three clips, as on the random split."""
+    counts = np.rint(np.random.default_rng(0).normal(0.5, 3.0, (100_000, 5)))
+    assert 0.08 < (counts[:, 0] == counts[:, 1]).mean() < 0.11
+    assert (counts == counts[:, :1]).all(axis=1).mean() < 5e-4
 
 
 def test_wrong_arguments_are_named() -> None:

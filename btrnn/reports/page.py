@@ -17,6 +17,7 @@ from btrnn.reports.render import (
     count,
     data_name,
     difference_text,
+    interval_text,
     number,
     paper_values,
     ratio,
@@ -41,7 +42,7 @@ def value(column: str, form: str = "") -> Cell:
 
 
 def mean(column: str, form: str, *, times: int = 1, interval: bool = True) -> Cell:
-    """Write mean ± sd (n) [95 % interval] of a row of a summary; at n = 1 the number alone."""
+    """Write mean ± sd (n) [95 % interval], where there is one, of a row of a summary; at n = 1 the number alone."""
 
     def write(row: Row) -> str:
         if math.isnan(row.get(column, math.nan)):
@@ -49,7 +50,7 @@ def mean(column: str, form: str, *, times: int = 1, interval: bool = True) -> Ce
         mean, sd, low, high = (times * row[f"{column}{part}"] for part in ("", "_sd", "_low", "_high"))
         if math.isnan(sd):
             return f"{mean:{form}} (n = 1)"
-        return f"{mean:{form}} ± {sd:{form}} ({row['n']})" + (f" [{low:{form}}, {high:{form}}]" if interval else "")
+        return f"{mean:{form}} ± {sd:{form}} ({row['n']})" + (interval_text(low, high, form) if interval else "")
 
     return write
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tabulate import tabulate
 
 from btrnn.figures.file import FigureFile
+from btrnn.results.differences import NO_VERDICT
 from btrnn.results.summary import read_paper
 
 _DATA = {
@@ -95,9 +96,23 @@ def setting_text(column: str, value: Any) -> str:
 
 
 def difference_text(row: Mapping[Any, Any], form: str, times: int = 1, unit: str = "") -> str:
-    """Write `mean`, its unit, and the 95 % interval from `low` to `high`, where there is one, each multiplied."""
+    """Write `mean`, its unit, and the 95 % interval from `low` to `high`, each multiplied.
+
+    In place of an interval that there is not, it says of several differences, `n`, that they are all alike.
+    """
     mean, low, high = (times * float(row[name]) for name in ("mean", "low", "high"))
-    return f"{mean:+{form}}{unit}" + ("" if math.isnan(low) else f" [{low:+{form}}, {high:+{form}}]")
+    alike = {1: "", 2: " (the same in both)"}.get(row["n"], f" (the same in all {row['n']})")
+    return f"{mean:+{form}}{unit}" + (interval_text(low, high, f"+{form}") or alike)
+
+
+def interval_text(low: float, high: float, form: str) -> str:
+    """Write an interval as it stands behind a number, with a space before it; "" where there is none."""
+    return "" if math.isnan(low) else f" [{low:{form}}, {high:{form}}]"
+
+
+def probability(value: float) -> str:
+    """Write a p-value, NaN as a dash; below .001 it is only said that it is."""
+    return "< 0.001" if value < 0.001 else number(value, ".3f")
 
 
 def marked(value: str, mark: str) -> str:
@@ -121,7 +136,8 @@ def _environment() -> Environment:
         autoescape=False,  # Markdown, made of our own tables
     )
     environment.filters |= {"count": count, "number": number, "ratio": ratio}
-    environment.filters |= {"data_name": data_name, "table": text_table}
+    environment.filters |= {"data_name": data_name, "table": text_table, "probability": probability}
+    environment.globals |= {"interval": interval_text, "no_verdict": NO_VERDICT}
     return environment
 
 

@@ -12,9 +12,9 @@ from btrnn.reports.page import RUN, SIZE, TESTED, WHOLE, Page, value
 from btrnn.reports.rates import with_choice
 from btrnn.reports.render import difference_text
 from btrnn.reports.view import View, view_of
-from btrnn.results.differences import outcomes
+from btrnn.results.differences import difference_interval, judge
 from btrnn.results.schema import VIDEO
-from btrnn.results.statistics import mean_interval
+from btrnn.results.statistics import corrected_for_overlap, mean_interval
 from btrnn.results.summary import Row, with_folds
 
 _SHAPE = {"order": "d", "rank": "R", "num_blocks": "N"}
@@ -30,8 +30,9 @@ def effects(runs: pd.DataFrame) -> list[Row]:
 
     Returns:
         A row for each value: letter ("d", "R" or "N"), value, shapes (how many it rests on), mean, sd, n, low, high,
-        and, None at the lowest value, difference (a `MeanInterval` over the seeds) and verdict (see
-        `btrnn.results.differences.outcome`). The differences of all letters are one family.
+        and, None at the lowest value, difference (a `MeanInterval` over the seeds), verdict (see
+        `btrnn.results.differences.judge`), and overlap_verdict, as it is where splits that overlap are corrected for.
+        The differences of all letters are one family.
     """
     chosen = _of_one_origin(runs)
     chosen = chosen[chosen["num_blocks"].notna()]
@@ -45,10 +46,14 @@ def effects(runs: pd.DataFrame) -> list[Row]:
             interval = mean_interval(levels[level], bounds=(0.0, 1.0))
             row = {"letter": letter, "value": level, "shapes": shapes} | interval._asdict()
             higher = level != (lowest := levels.columns[0])
-            found.append(row | {"difference": mean_interval(levels[level] - levels[lowest]) if higher else None})
+            found.append(row | {"difference": difference_interval(levels[level] - levels[lowest]) if higher else None})
     compared = [row["difference"] for row in found if row["difference"]]
-    verdicts = iter(outcomes(compared, VIDEO))
-    return [row | {"verdict": next(verdicts) if row["difference"] else None} for row in found]
+    share = (whole["num_test"] / whole["num_train"]).mean()
+    overlapping = [corrected_for_overlap(difference, share) for difference in compared]
+    for name, family in (("verdict", compared), ("overlap_verdict", overlapping)):
+        judged = iter(judge(family, VIDEO))
+        found = [row | {name: next(judged).verdict if row["difference"] else None} for row in found]
+    return found
 
 
 def _of_one_origin(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,20 +8,41 @@ the cases where seeds vary. Verdicts are of families: the comparisons of one pan
 from collections.abc import Sequence
 from itertools import product
 from math import isnan
+from typing import NamedTuple
 
 import pandas as pd
 
 from btrnn.results.schema import DENSE_MODELS, FLOORS, Schema, schema_of
-from btrnn.results.statistics import MeanInterval, difference_p, equivalence_p, holm, mean_interval
+from btrnn.results.statistics import (
+    MeanInterval,
+    corrected_for_overlap,
+    difference_p,
+    equivalence_p,
+    holm,
+    mean_interval,
+)
 from btrnn.results.store import Results
 from btrnn.results.summary import Row, by_unit, panels, rows_of
 from btrnn.storage.files import ResultsError
 
 BETTER, WORSE, SAME, ONE_SEED = "better", "worse", "no significant difference", "one seed, no verdict"
+ALIKE = "all alike, no verdict"  # the differences, of too few seeds to tell how others vary
+NO_VERDICT = (ONE_SEED, ALIKE)
 CORRECTED = "not significant after Holm's correction"  # an interval without 0, one of many
 EQUIVALENT = "equivalent within"  # a margin that stands behind it
 _LEVEL = 0.05
 _ROUNDING = 1e-6  # of metrics, which are means in single precision: it is no difference
+
+
+class Judgement(NamedTuple):
+    """What is claimed of a mean difference, see `judge`, and its p-values, as Holm's rule corrects them.
+
+    `p_different` is that of its being zero, `p_equivalent` that of its being outside the margin; NaN without a verdict.
+    """
+
+    verdict: str
+    p_different: float
+    p_equivalent: float
 
 
 def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) -> MeanInterval:
@@ -38,8 +59,18 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame, column: str) ->
         raise ValueError("a seed stands in two rows; give the runs of one setting")
     values = [runs.set_index(unit)[column] for runs in pair]
     differences = (values[0] - values[1]).dropna()
+    return difference_interval(by_unit(differences.reset_index(), [column])[column])
+
+
+def difference_interval(differences: "pd.Series[float]") -> MeanInterval:
+    """Compute the mean of differences, one a seed or fold, with its 95 % interval; what is rounding is no difference.
+
+    Nor does it make those vary that are all alike.
+    """
     differences = differences.where(differences.abs() > _ROUNDING, 0.0)
-    return mean_interval(by_unit(differences.reset_index(), [column])[column])
+    if differences.max() - differences.min() <= _ROUNDING:
+        differences = pd.Series(differences.mean(), index=differences.index)
+    return mean_interval(differences)
 
 
 def outcome(mean: float, different: float, equivalent: float, schema: Schema, alone: float = 1.0) -> str:
@@ -59,14 +90,18 @@ def outcome(mean: float, different: float, equivalent: float, schema: Schema, al
     return CORRECTED if alone < _LEVEL else SAME
 
 
-def outcomes(family: Sequence[MeanInterval], schema: Schema) -> list[str]:
-    """Return the `outcome` of each mean difference of a family, corrected for their number by Holm's rule."""
+def judge(family: Sequence[MeanInterval], schema: Schema) -> list[Judgement]:
+    """Judge each mean difference of a family by its `outcome`, corrected for their number by Holm's rule.
+
+    That of few seeds whose differences are all alike is `ALIKE`.
+    """
     alone = [difference_p(found) for found in family]
     equivalent = holm([equivalence_p(found, schema.margin) for found in family])
-    return [
-        outcome(found.mean, of_zero, of_margin, schema, before)
-        for found, of_zero, of_margin, before in zip(family, holm(alone), equivalent, alone, strict=True)
-    ]
+    judged = []
+    for found, of_zero, of_margin, before in zip(family, holm(alone), equivalent, alone, strict=True):
+        said = ALIKE if found.n > 1 and isnan(before) else outcome(found.mean, of_zero, of_margin, schema, before)
+        judged.append(Judgement(said, of_zero, of_margin))
+    return judged
 
 
 def model_differences(
@@ -83,8 +118,10 @@ def model_differences(
 
     Returns:
         A row for each pair that has a seed in common: the panel's columns, origin, first, second (labels), first_model,
-        second_model, compression and compression_total (of the first), n (seeds), mean, low, high, and `verdict`, see
-        `outcome`. At n = 1 low and high are NaN.
+        second_model, compression and compression_total (of the first), n (seeds), mean, low, high (NaN where there is
+        no interval), and a `Judgement`. Of videos also `test_per_training`, n_test / n_train of a split, and with
+        `overlap_` before their names what the judgement is where splits that overlap are corrected for, see
+        `btrnn.results.statistics.corrected_for_overlap`: nothing but this comparison rests on it.
 
     Raises:
         ResultsError: Two models were not tested on the same examples with one seed.
@@ -123,17 +160,26 @@ def _compared(pairs: list[tuple[Row, Row]], results: Results, metric: str = "") 
     for first, second in pairs:
         schema = schema_of(first["experiment"])
         _check_examples(first, second, results)
-        found = paired_difference(rows_of(first, results.runs), rows_of(second, results.runs), metric or schema.main)
+        ours, others = (rows_of(row, results.runs) for row in (first, second))
+        found = paired_difference(ours, others, metric or schema.main)
         row = {name: first[name] for name in (*schema.panel, "origin", "compression", "compression_total")}
         row |= {"first": first["label"], "second": second["label"]}
         row |= {"first_model": first["model"], "second_model": second["model"], "plain": first["plain"]}
         row |= {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high}
         row |= {"paper": first["paper"] - second["paper"]} if "paper" in first else {}
+        row["test_per_training"] = (ours["num_test"] / ours["num_train"]).mean()
         family += [(row, found)] if found.n else []
     if not family:
         return []
-    verdicts = outcomes([found for _, found in family], schema)
-    return [row | {"verdict": verdict} for (row, _), verdict in zip(family, verdicts, strict=True)]
+    judged = judge([found for _, found in family], schema)
+    rows = [row | said._asdict() for (row, _), said in zip(family, judged, strict=True)]
+    if "protocol" in schema.data:  # the seed or the fold draws the split
+        wider = [corrected_for_overlap(found, row["test_per_training"]) for row, found in family]
+        rows = [
+            row | {f"overlap_{name}": value for name, value in said._asdict().items()}
+            for row, said in zip(rows, judge(wider, schema), strict=True)
+        ]
+    return rows
 
 
 def _check_examples(first: Row, second: Row, results: Results) -> None:

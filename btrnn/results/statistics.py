@@ -1,4 +1,7 @@
-"""Uncertainty of what is reported: Student's t for a mean of independent values, over seeds or folds.
+"""Uncertainty of what is reported: Student's t for a mean over seeds or folds.
+
+It takes these as independent. They are not where splits of one data set overlap, as folds do, and splits that the seed
+draws: `corrected_for_overlap` says what becomes of a result then.
 
 Equivalence (Schuirmann, 1987: two one-sided tests) is a claim of its own, with a margin that is fixed beforehand; no
 significant difference does not show it.
@@ -11,9 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t
 
+# Accuracies are counts of clips, so that differences are alike by chance: where they vary with a standard deviation of
+# three clips, two of them in 1 of 11 cases, five in 1 of 7,000. Fewer that are alike tell nothing of how others vary.
+_FEWEST_ALIKE = 5
+
 
 class MeanInterval(NamedTuple):
-    """Mean, standard deviation (n - 1 in the denominator), count, interval; sd and interval NaN at n = 1."""
+    """Mean, standard deviation (n - 1 in the denominator), count, interval.
+
+    `sd` is NaN at n = 1; the interval too, and where fewer than five values are all alike, `sd` then being 0.
+    """
 
     mean: float
     sd: float
@@ -28,7 +38,8 @@ def mean_interval(
     """Compute the mean of independent values and its two-sided interval by Student's t (n - 1 degrees).
 
     `values` are (n,) numbers, one a seed; NaN means "not measured" and is left out. `bounds` is where the mean can lie
-    at all, e.g. (0, 1) for an accuracy: the interval is cut there, which takes nothing from its coverage.
+    at all, e.g. (0, 1) for an accuracy: the interval is cut there, which takes nothing from its coverage. There is none
+    for a single value, nor for fewer than five that are all alike, which would have one of no width.
 
     Raises:
         ValueError: `level`, the coverage, is not inside (0, 1).
@@ -40,20 +51,43 @@ def mean_interval(
     count, nan = int(array.size), float("nan")
     if count < 2:
         return MeanInterval(float(array[0]) if count else nan, nan, count, nan, nan)
+    if (array == array[0]).all():  # of which a computed mean may differ by a rounding
+        ends = (float(array[0]),) * 2 if count >= _FEWEST_ALIKE else (nan, nan)
+        return MeanInterval(float(array[0]), 0.0, count, *ends)
     mean, sd = float(array.mean()), float(array.std(ddof=1))
     half = float(t.ppf(0.5 + level / 2, count - 1)) * sd / np.sqrt(count)
     return MeanInterval(mean, sd, count, max(mean - half, bounds[0]), min(mean + half, bounds[1]))
 
 
+def corrected_for_overlap(found: MeanInterval, test_per_training: float) -> MeanInterval:
+    """Widen the interval of a mean difference as Nadeau and Bengio do for splits that overlap.
+
+    Splits of one data set have examples in common, so that their differences are not independent: the variance of the
+    mean of n is estimated as (1/n + n_test / n_train) sd^2, in place of sd^2 / n, and the tests keep n - 1 degrees.
+    Source: "Inference for the Generalization Error", Machine Learning 52, 2003; its corrected resampled t-test.
+
+    `found` is an interval without bounds, `test_per_training` is n_test / n_train of a split. The `sd` of the result is
+    the one with which the mean of n independent values would vary as much: `difference_p` and `equivalence_p` take it.
+
+    Raises:
+        ValueError: `test_per_training` is negative, or no number.
+    """
+    if not test_per_training >= 0:
+        raise ValueError(f"n_test / n_train must not be negative, got {test_per_training}")
+    factor = float(np.sqrt(1 + found.n * test_per_training))
+    low, high = (found.mean + factor * (end - found.mean) for end in (found.low, found.high))
+    return found._replace(sd=factor * found.sd, low=low, high=high)
+
+
 def difference_p(found: MeanInterval) -> float:
-    """Compute the two-sided p-value of a mean difference being zero; NaN at n = 1."""
+    """Compute the two-sided p-value of a mean difference being zero; NaN where there is no interval."""
     return 2 * _tail(found, abs(found.mean))
 
 
 def equivalence_p(found: MeanInterval, margin: float) -> float:
     """Compute the p-value of a mean difference being outside (-margin, margin): the larger of two one-sided ones.
 
-    It is below .05 exactly where the 90 % interval lies inside the margin; NaN at n = 1.
+    It is below .05 exactly where the 90 % interval lies inside the margin; NaN where there is none.
 
     Raises:
         ValueError: The margin is not positive.
@@ -64,8 +98,8 @@ def equivalence_p(found: MeanInterval, margin: float) -> float:
 
 
 def _tail(found: MeanInterval, distance: float) -> float:
-    """Compute how probable a mean at least so far above the true one is; NaN at n = 1."""
-    if found.n < 2:
+    """Compute how probable a mean at least so far above the true one is; NaN where there is no interval."""
+    if found.n < 2 or (found.sd == 0 and found.n < _FEWEST_ALIKE):
         return float("nan")
     if found.sd == 0:
         return float(np.heaviside(-distance, 0.5))  # what the tail tends to

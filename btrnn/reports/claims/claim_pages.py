@@ -17,10 +17,14 @@ from btrnn.reports.rates import RATES
 from btrnn.reports.render import difference_text, marked, paper_values, render, text_table
 from btrnn.reports.sensitivity import SENSITIVITY
 from btrnn.reports.view import published_view, view_of
-from btrnn.results.differences import BETTER, WORSE
+from btrnn.results.differences import BETTER, EQUIVALENT, WORSE
 from btrnn.results.schema import BT_LSTM, VIDEO
 from btrnn.results.store import collected_experiments
 from btrnn.results.summary import Row, read_paper
+
+_EITHER_WAY = (  # what a difference has in common with that of the second minus the first
+    *("n", "test_per_training", "p_different", "p_equivalent", "overlap_p_different", "overlap_p_equivalent"),
+)
 
 
 def all_claims(results_dir: Path) -> list[Claim]:
@@ -46,6 +50,8 @@ def page_texts(
         marked=marked,
         rules=rules,
         recovered=records.RECOVERED,
+        margin=VIDEO.margin,
+        claimed=_claimed(known["settings"]),
         **{"modes": modes, "bt": bt_parameters, "tt": tt_parameters, "dense": dense_parameters},
         **paper_values(results_dir),
         **{"place": ""} | known,
@@ -93,10 +99,19 @@ def all_known(results_dir: Path) -> dict[str, Any]:
     return known | {"settings": headline_rows(known)} | made_on(results_dir)
 
 
+def _claimed(settings: list[Row]) -> dict[bool, list[Row]]:
+    """Return the settings in which something is claimed of BT-LSTM and LSTM, by whether overlapping splits leave it."""
+    claiming = (BETTER, WORSE, EQUIVALENT)
+    rows = [row for row in settings if row["ours"] and row["ours"]["verdict"].startswith(claiming)]
+    stand = [row["ours"]["overlap_verdict"] == row["ours"]["verdict"] for row in rows]
+    return {stands: [row for row, one in zip(rows, stand, strict=True) if one == stands] for stands in (True, False)}
+
+
 def _turned(row: Row) -> Row:
     """Return a difference as the second minus the first."""
-    verdict = {BETTER: WORSE, WORSE: BETTER}.get(row["verdict"], row["verdict"])
-    turned = {"first": row["second"], "second": row["first"], "n": row["n"], "verdict": verdict}
+    turned = {"first": row["second"], "second": row["first"]} | {name: row[name] for name in _EITHER_WAY}
+    for name in ("verdict", "overlap_verdict"):
+        turned[name] = {BETTER: WORSE, WORSE: BETTER}.get(row[name], row[name])
     turned |= {"mean": 0 - row["mean"], "low": 0 - row["high"], "high": 0 - row["low"]}  # no -0.0
     return turned | {"text": difference_text(turned, VIDEO.form)}
 

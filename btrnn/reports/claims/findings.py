@@ -1,7 +1,7 @@
 """What was found of the paper's claims, each from the CSV files in results/."""
 
 from collections.abc import Callable
-from itertools import chain
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +16,7 @@ from btrnn.reports.claims.rules import Finding, Verdict, in_share
 from btrnn.reports.rates import RATES
 from btrnn.reports.render import count, difference_text, span, split_name
 from btrnn.reports.view import View, published_view
-from btrnn.results.differences import BETTER, convergence, model_differences, paired_difference
+from btrnn.results.differences import BETTER, NO_VERDICT, convergence, model_differences, paired_difference
 from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM
 from btrnn.results.summary import MAIN_MODELS, Row, panels, read_paper
 
@@ -68,7 +68,8 @@ def _recognition(view: View) -> Findings:
     if summary.empty:
         return {}
     first = panels(summary)[0].to_dict("records")
-    inside = [row["test/accuracy_low"] <= row["paper"] <= row["test/accuracy_high"] for row in first]
+    known = [row for row in first if not isnan(row["test/accuracy_low"])]  # without an interval nothing is inside it
+    inside = [row["test/accuracy_low"] <= row["paper"] <= row["test/accuracy_high"] for row in known]
     return {"accuracy": Finding(in_share(inside), str(first[0]["n"]), _accuracies(view, first))}
 
 
@@ -115,7 +116,7 @@ def _orderings(studied: Studied) -> Findings:
             pair = panel[panel["model"].isin([other.name, BT_LSTM.name])]
             classes = int(pair["num_classes"].fillna(_NUM_CLASSES).iloc[0])
             for row in model_differences(pair, view.results, references=(other.name,)).to_dict("records"):
-                if rules.tells_apart(list(pair["test/accuracy"]), classes):
+                if rules.tells_apart(list(pair["test/accuracy"]), classes) and row["verdict"] not in NO_VERDICT:
                     better.append(row["verdict"] == BETTER)
                 said.append(f"{view.data}: {difference_text(row, '.3f')} ({place})")
                 seeds.append(row["n"])
@@ -128,6 +129,7 @@ def _orderings(studied: Studied) -> Findings:
 def _convergence(studied: Studied) -> Findings:
     """Find in which runs BT-LSTM reaches the dense model's best loss in fewer epochs and less time."""
     sooner: dict[str, list[bool]] = {}
+    judged: list[bool] = []
     said, runs = [], []
     for view, panel, place in studied:
         times = convergence(panel, view.results.epochs).query("model == @BT_LSTM.name")
@@ -138,11 +140,12 @@ def _convergence(studied: Studied) -> Findings:
             epochs = f"{ours:.0f} instead of {dense:.0f} epochs" if ours < float("inf") else never
             said.append(f"{view.data}: in {faster.sum()} of {len(times)} runs, {epochs} ({place})")
             sooner[view.data] = [*sooner.get(view.data, []), *faster]
+            judged += [*faster] if len(times) > 1 else []  # one run says nothing about others
             runs.append(len(times))
     if not said:
         return {}
     counts = [f"{sum(faster)} of {len(faster)} runs on {data}" for data, faster in sooner.items()]
-    verdict = in_share(chain.from_iterable(sooner.values()))
+    verdict = in_share(judged)
     values = {"runs": said, "counts": counts}
     return {"convergence": Finding(verdict, span(pd.Series(runs)), values, studied[0][0].experiment)}
 

@@ -68,8 +68,8 @@ def in_share(holding: Iterable[Any]) -> Verdict:
 def at_most(mean: float, far: float, limit: float) -> Verdict:
     """Judge a claim that a difference is no more than a limit: partly where its mean alone is not.
 
-    `mean` is the difference, worse or either way as the claim has it, `far` the far end of its 95 % interval, NaN at
-    one seed, which tests nothing.
+    `mean` is the difference, worse or either way as the claim has it, `far` the far end of its 95 % interval, NaN where
+    there is none, which tests nothing.
     """
     if isnan(far):
         return "not tested"
