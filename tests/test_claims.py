@@ -343,11 +343,11 @@ def test_who_is_more_accurate_is_judged_on_real_video_at_each_model_s_best_rate(
     assert lines[place].endswith(": shuffled frames +0.000 [-0.002, +0.002]")
     assert lines[place + 1].startswith("  (each: equivalent within 0.03). On the same folds: ")
     (answer, *_) = readme_block(results_dir, "readme_answer").splitlines()
-    said = "**On real video, its input normalised, BT-LSTM is more accurate than an LSTM"
+    said = "**On real video with normalised input, BT-LSTM is more accurate than an LSTM"
     assert answer.startswith(said), "as these rows say"
     page = claim_pages.page_texts(results_dir)[Path("README.md")]  # rivals are compared with block terms
     said = "LSTM on averaged pixels, values = 5 minus BT-LSTM, R = 4 +0.000 [-0.002, +0.002] (equivalent within 0.03)."
-    assert f"neither is shown to be better: {said}\n" in page
+    assert f"neither was shown to be better: {said}\n" in page
 
 
 @pytest.mark.parametrize(
