@@ -16,6 +16,7 @@ PLACES = {  # where the parameters of each kind of layer are, as torch's functio
     "U": ("dense tt bt gru", lambda layer: (layer, "weight_hh_l1_reverse")),
     "a factor of U": ("bt-hidden gru-hidden", lambda layer: (layer.hidden_maps[3].factors, "1")),
     "the core of U": ("bt-hidden gru-hidden", lambda layer: (layer.hidden_maps[0], "core")),
+    "U by number": ("dense tt bt", lambda layer: (layer.weight_hh, "3")),
     "bias": ("dense tt bt gru", lambda layer: (layer, "bias_l0")),
     "W": ("dense", lambda layer: (layer.input_maps[0], "weight")),
     "a TT-core": ("tt", lambda layer: (layer.input_maps[0].cores, "1")),
@@ -84,6 +85,11 @@ def test_hooks_compute_what_the_layer_computes_with(kind, place, hook):
 def test_parametrizations_compute_what_the_layer_computes_with(kind, place):
     layer, x = make(kind), torch.randn(5, 3, 16)
     expected, find = layer(x)[0], PLACES[place][1]
+    if place == "U by number":
+        with pytest.raises(TypeError, match="weight_hh_l0"):
+            parametrizations.weight_norm(*find(layer))
+        assert torch.equal(layer(x)[0], expected)
+        return
     parametrizations.weight_norm(*find(layer))
     torch.testing.assert_close(layer(x)[0], expected)
     with torch.no_grad():
@@ -91,6 +97,27 @@ def test_parametrizations_compute_what_the_layer_computes_with(kind, place):
             if name.endswith("original0"):
                 parameter.mul_(3)
     assert not torch.allclose(layer(x)[0], expected)
+
+
+def test_u_by_number_is_what_the_layer_holds_and_nothing_more():
+    layer = make("bt")
+    named = dict(layer.named_parameters())
+    assert len(layer.weight_hh) == 4
+    assert [id(weight) for weight in layer.weight_hh] == [id(p) for name, p in named.items() if "weight_hh" in name]
+    assert layer.weight_hh[-1] is layer.weight_hh_l1_reverse
+    prune.l1_unstructured(layer.weight_hh, "1", amount=0.5)
+    prune.l1_unstructured(layer, "weight_hh_l0", amount=0.5)
+    assert {"1_orig", "0_orig"} < {name for name, _ in layer.weight_hh.named_parameters()}
+    assert {"1_mask", "0_mask"} == {name for name, _ in layer.weight_hh.named_buffers()}
+    assert [name for name in layer.state_dict() if name[:1].isdigit() or name.startswith("weight_hh.")] == []
+    assert prune.is_pruned(layer.weight_hh)
+    prune.remove(layer.weight_hh, "1")
+    assert isinstance(layer.weight_hh_l0_reverse, nn.Parameter)
+    assert len(layer._forward_pre_hooks) == 1
+    layer.weight_hh.requires_grad_(False)
+    assert not layer.weight_hh_l1.requires_grad
+    assert not hasattr(layer.weight_hh, "4")
+    assert "0" not in vars(layer.weight_hh)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in LAYERS if "hidden" not in kind])

@@ -50,7 +50,7 @@ class GRU(Recurrent):
         device, dtype: Of the parameters.
 
     Attributes:
-        input_maps, hidden_maps, weight_hh_l0, ..: As of `btrnn.LSTM`, with three gates.
+        input_maps, hidden_maps, weight_hh_l0, .., weight_hh: As of `btrnn.LSTM`, with three gates.
         bias_l0, bias_l0_reverse, bias_l1, ..: The bias of each layer and direction, (3 H,): nn.GRU's bias_ih, and added
             to it the first 2 H numbers of bias_hh.
         bias_hn_l0, bias_hn_l0_reverse, bias_hn_l1, ..: b_hn of each, (H,): the last H numbers of nn.GRU's bias_hh.

@@ -78,6 +78,7 @@ class LSTM(Recurrent):
         hidden_maps: U of each, a linear map from (.., H) to (.., 4 H), where `hidden_map` is given; else empty.
         weight_hh_l0, weight_hh_l0_reverse, weight_hh_l1, ..: U of each, (4 H, H), where it is dense.
         bias_l0, bias_l0_reverse, bias_l1, ..: The bias of each, (4 H,): nn.LSTM's bias_ih + bias_hh.
+        weight_hh: U of each by number, for code that takes parameters from a list.
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, mode: As nn.LSTM's.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The parameters of layers: how they are filled anew and listed, and which other names are taken.
+"""The parameters of layers: how they are filled anew, named and listed, and which other names are taken.
 
 The lists are ones on which hooks work, such as those of pruning and weight normalisation.
 
@@ -6,13 +6,14 @@ Such a hook computes a tensor anew before each call of the module that it was re
 never called, so there it would run once and never again.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
+from torch.utils.hooks import RemovableHandle
 
 
 @contextmanager
@@ -85,6 +86,134 @@ class CalledParameters(nn.ParameterList):
     def forward(self) -> tuple[Tensor, ...]:
         """Return the tensors in their order, as a tuple, which hooks on the backward pass need."""
         return tuple(self)
+
+
+class NumberedParameters(nn.Module):
+    """Some parameters of a layer by number, as nn.ParameterList has them; the layer alone holds them.
+
+    What is done to `(numbered, "0")` is done to `(layer, names[0])`: to the parameter and to what hooks make of it
+    ("0_mask"). A hook that is registered on `numbered` runs when the layer is called.
+
+    Args:
+        layer: What holds the parameters. It returns such an object as its attribute `attribute`.
+        attribute: The attribute's name.
+        names: The parameters' names on the layer.
+    """
+
+    def __init__(self, layer: nn.Module, attribute: str, names: Sequence[str]) -> None:
+        super().__init__()
+        vars(self).update(
+            _layer=layer,
+            _attribute=attribute,
+            _names=names,
+            _parameters=_Renamed(layer._parameters, names),
+            _buffers=_Renamed(layer._buffers, names),
+            _forward_pre_hooks=_Hooks(layer._forward_pre_hooks, attribute),
+            training=layer.training,
+        )
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Tensor:
+        tensor: Tensor = getattr(self._layer, self._names[index])
+        return tensor
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[k] for k in range(len(self)))
+
+    def __getattr__(self, name: str) -> Any:
+        if name[:1].isdigit():
+            return getattr(self._layer, _name_on_layer(name, self._names))
+        return super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._layer, _name_on_layer(name, self._names), value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._layer, _name_on_layer(name, self._names))
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any], **options: Any) -> RemovableHandle:
+        """Let the layer call the hook, with this object in the layer's place."""
+        layer: nn.Module = self._layer
+        return layer.register_forward_pre_hook(_Hook(hook, self._attribute), **options)
+
+    @property
+    def parametrizations(self) -> NoReturn:
+        """Refuse what must be told to the layer: a parametrization changes the class of the module that it is given."""
+        raise TypeError(
+            f"a parametrization is registered on the layer itself: give ({type(self._layer).__name__}, "
+            f"{self._names[0]!r}) rather than ({self._attribute}, '0')"
+        )
+
+
+class _Hook:
+    """A hook that was registered on a layer's `NumberedParameters`, as the layer calls it."""
+
+    def __init__(self, hook: Callable[..., Any], attribute: str) -> None:
+        self.hook, self.attribute = hook, attribute
+
+    def __call__(self, layer: nn.Module, *arguments: Any) -> Any:
+        return self.hook(getattr(layer, self.attribute), *arguments)
+
+
+class _Hooks(MutableMapping[int, Callable[..., Any]]):
+    """The hooks of a layer that were registered on its `NumberedParameters`."""
+
+    def __init__(self, of_layer: MutableMapping[int, Callable[..., Any]], attribute: str) -> None:
+        self._of_layer, self._attribute = of_layer, attribute
+
+    def __getitem__(self, key: int) -> Callable[..., Any]:
+        hook = self._of_layer[key]
+        if isinstance(hook, _Hook) and hook.attribute == self._attribute:
+            return hook.hook
+        raise KeyError(key)
+
+    def __setitem__(self, key: int, hook: Callable[..., Any]) -> None:
+        self._of_layer[key] = _Hook(hook, self._attribute)
+
+    def __delitem__(self, key: int) -> None:
+        del self._of_layer[key]
+
+    def __iter__(self) -> Iterator[int]:
+        hooks = list(self._of_layer.items())
+        return (key for key, hook in hooks if isinstance(hook, _Hook) and hook.attribute == self._attribute)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class _Renamed(MutableMapping[str, Any]):
+    """The entries of a layer's dictionary that belong to numbered parameters, under their numbers."""
+
+    def __init__(self, of_layer: MutableMapping[str, Any], names: Sequence[str]) -> None:
+        self._of_layer, self._names = of_layer, names
+
+    def __getitem__(self, name: str) -> Any:
+        return self._of_layer[_name_on_layer(name, self._names)]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._of_layer[_name_on_layer(name, self._names)] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._of_layer[_name_on_layer(name, self._names)]
+
+    def __iter__(self) -> Iterator[str]:
+        for key in list(self._of_layer):
+            begins = [name for name in self._names if key == name or key.startswith(f"{name}_")]
+            if begins:  # the longest: weight_hh_l0_reverse begins with weight_hh_l0 too
+                name = max(begins, key=len)
+                yield f"{self._names.index(name)}{key.removeprefix(name)}"
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _name_on_layer(name: str, names: Sequence[str]) -> str:
+    """Turn "0" or "0_mask" into the layer's name; what has no such number stays."""
+    number, underscore, rest = name.partition("_")
+    known = number.isdigit() and int(number) < len(names)
+    return f"{names[int(number)]}{underscore}{rest}" if known else name
 
 
 def accept_other_keys(module: Any, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from btrnn.complexity import check_count
 from btrnn.nn.checks import check_choice, check_probability
 from btrnn.nn.input_map import DENSE, Dense, Factory, InputMap, MapPlace, check_map
-from btrnn.nn.parameters import accept_other_keys, matrix_of, reset
+from btrnn.nn.parameters import NumberedParameters, accept_other_keys, matrix_of, reset
 from btrnn.ops import shared_batch
 from btrnn.ops.steps import ActivationName, Steps
 
@@ -147,6 +147,11 @@ class RecurrentStack(nn.Module):
 
     def flatten_parameters(self) -> None:
         """Do nothing: torch's method lays the parameters out for cuDNN's layers, which this one does not call."""
+
+    @property
+    def weight_hh(self) -> NumberedParameters:
+        """U of each layer and direction by number; `(layer.weight_hh, "0")` is `(layer, "weight_hh_l0")`."""
+        return NumberedParameters(self, "weight_hh", [f"weight_hh{suffix}" for suffix in self._suffixes])
 
     @property
     def all_weights(self) -> list[list[Tensor]]:

@@ -68,7 +68,7 @@ def ours(family: Family, *, plain: bool = False) -> Callable[[Problem], Built]:
             parameters, numbers = map_parameters(input_map), problem.operands(family)
         else:
             parameters, numbers = [input_map.get_parameter("weight")], [problem.dense_weight()]
-        parameters += [layer.get_parameter("weight_hh_l0"), layer.get_parameter("bias_l0")]
+        parameters += [layer.weight_hh[0], layer.get_parameter("bias_l0")]
         fill(parameters, [*numbers, problem.recurrent_weight, problem.bias])
         built = Built(lambda x: layer(x)[0], parameters, lambda: [gradient(parameter) for parameter in parameters])
         if plain:
