@@ -35,7 +35,7 @@ class MeanInterval(NamedTuple):
 def mean_interval(
     values: npt.ArrayLike, *, level: float = 0.95, bounds: tuple[float, float] = (-np.inf, np.inf)
 ) -> MeanInterval:
-    """Compute the mean of independent values and its two-sided interval by Student's t (n - 1 degrees).
+    """Compute the mean of values, and its two-sided interval by Student's t (n - 1 degrees) as if independent.
 
     `values` are (n,) numbers, one a seed; NaN means "not measured" and is left out. `bounds` is where the mean can lie
     at all, e.g. (0, 1) for an accuracy: the interval is cut there, which takes nothing from its coverage. There is none

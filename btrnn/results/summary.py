@@ -44,10 +44,12 @@ def with_folds(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_unit(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Compute metrics of one setting's runs, with `fold`, once for each of the units that count as independent.
+    """Compute metrics of one setting's runs, with `fold`, once for each of the units over which intervals are taken.
 
-    Units are seeds. Where there are folds it is these, and seeds of one fold are averaged: they share its test clips,
-    so that counting each by itself would claim more than the data tell.
+    Units are seeds. Where there are folds it is these, and seeds of one fold are averaged: they share all its clips, so
+    that counting each by itself would claim more than the data tell. The units themselves are not independent either
+    where their splits overlap: folds share training clips, and splits that the seed draws share any, see
+    `btrnn.results.statistics.corrected_for_overlap`.
     """
     return runs.groupby("fold" if (runs["fold"] != "").any() else "seed")[columns].mean()
 
