@@ -17,7 +17,7 @@ from torch import nn
 from btrnn.data.encoders import Encoder, load_encoder
 from btrnn.data.video import features
 from btrnn.data.video.clips import UCF101_CLASSES
-from btrnn.data.video.dataset import UCF11
+from btrnn.data.video.dataset import VideoClips
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
 from btrnn.engine import run
 from btrnn.engine.floors import add_baseline
@@ -141,8 +141,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root.parent
 
 
-def module(videos: Path, cache_dir: Path, **options: Any) -> UCF11:
-    data = UCF11(
+def module(videos: Path, cache_dir: Path, **options: Any) -> VideoClips:
+    data = VideoClips(
         source="ucf101",
         root=videos / "UCF-101",
         cache_dir=cache_dir,

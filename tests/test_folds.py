@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig
 
 from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER
-from btrnn.data.video.dataset import UCF11
+from btrnn.data.video.dataset import VideoClips
 from btrnn.data.video.frame_cache import FrameCache
 from btrnn.data.video.frames import CachedClips, order_of_values
 from btrnn.data.video.protocols import NUM_FOLDS, keep_training, split_clips
@@ -84,7 +84,7 @@ def test_a_fold_must_be_one_of_five(protocol: Any, fold: int | None, tmp_path: P
     with pytest.raises(ValueError, match=rf"needs fold, 0 to 4; got {fold}"):
         split_clips(pd.DataFrame({"label": [0], "group": ["a/1"]}), protocol, 0, fold)
     with pytest.raises(ValueError, match=rf"needs fold, 0 to 4; got {fold}"):
-        UCF11(source="ucf11", root=tmp_path, cache_dir=tmp_path, protocol=protocol, fold=fold)
+        VideoClips(source="ucf11", root=tmp_path, cache_dir=tmp_path, protocol=protocol, fold=fold)
 
 
 def test_other_protocols_have_no_folds_and_few_groups_make_none() -> None:
@@ -144,8 +144,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data_dir
 
 
-def module_of(videos: Path, **options: Any) -> UCF11:
-    data = UCF11(source="ucf11", root=videos / UCF11_FOLDER, cache_dir=videos / "cache", batch_size=4, **options)
+def module_of(videos: Path, **options: Any) -> VideoClips:
+    data = VideoClips(source="ucf11", root=videos / UCF11_FOLDER, cache_dir=videos / "cache", batch_size=4, **options)
     data.prepare_data()
     data.setup("fit")
     return data

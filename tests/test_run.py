@@ -747,7 +747,7 @@ def test_floors_see_each_clip_once_and_miss_a_class_without_clips(make_config):
 def test_a_network_or_device_that_cannot_be_fails_before_data_is_touched(
     make_config, monkeypatch, override, error, message
 ):
-    monkeypatch.setattr("btrnn.data.video.dataset.UCF11.prepare_data", lambda _: pytest.fail("touched the data"))
+    monkeypatch.setattr("btrnn.data.video.dataset.VideoClips.prepare_data", lambda _: pytest.fail("touched the data"))
     with pytest.raises(error, match=message):
         run.train(make_config(override))
 

@@ -15,13 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from btrnn.engine.config import ConfigError
+from btrnn.engine.renamed import with_current_names
 
 _MODULES = ("btrnn.nn.", "btrnn.models.", "btrnn.tasks.", "btrnn.data.")  # whose own classes may be made
 _OTHERS = ("btrnn.models.released_code.initialised", "lightning.Trainer")
 
 
 def read_foreign_config(text: str, path: Path) -> DictConfig:
-    """Read the configuration in the header of a file of weights.
+    """Read the configuration in the header of a file of weights, its classes under the names of today.
 
     Args:
         text: The configuration, in YAML.
@@ -37,6 +38,7 @@ def read_foreign_config(text: str, path: Path) -> DictConfig:
         raise ConfigError(f"{path} holds no readable configuration ({error}); restore it, or export it again") from None
     if not isinstance(config, DictConfig) or "experiment" not in config:
         raise ConfigError(f"{path} holds no run's configuration; restore it, or export it again")
+    config = with_current_names(config)
     for place, value in _leaves(OmegaConf.to_container(config, resolve=False), ""):
         if isinstance(value, str) and "${" in value:
             raise ConfigError(f"{path}: {place} is {value}: an exported configuration refers to nothing else")
