@@ -76,6 +76,6 @@ def at_most(mean: float, far: float, limit: float) -> Verdict:
     return in_share([True, far <= limit]) if mean <= limit else "not reproduced"
 
 
-def tells_apart(accuracies: Collection[float], num_classes: int) -> bool:
+def are_comparable(accuracies: Collection[float], num_classes: int) -> bool:
     """Return whether accuracies can be compared at all: not where all are at the ceiling, or all near chance."""
     return min(accuracies) < CEILING and max(accuracies) > FLOOR / num_classes
