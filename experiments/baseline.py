@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from btrnn.engine.command import exit_status, mendable
+from btrnn.engine.command import exit_status, user_errors
 from btrnn.engine.floors import add_baseline
 
 
@@ -20,4 +20,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, *mendable()))
+    sys.exit(exit_status(main, *user_errors()))

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from btrnn.engine.command import exit_status, mendable, run_script
+from btrnn.engine.command import exit_status, run_script, user_errors
 from btrnn.engine.config import ConfigError
 from btrnn.engine.floors import add_baseline
 from btrnn.engine.overrides import checked_command, has_options
@@ -28,4 +28,4 @@ def main(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(lambda: main(sys.argv[1:]), *mendable()))
+    sys.exit(exit_status(lambda: main(sys.argv[1:]), *user_errors()))

@@ -1,4 +1,4 @@
-"""A configuration that came with a file of weights, from anybody: it may name networks and data of this project alone.
+"""Configurations that are not trusted, as they came with a file of weights: they may name this project's classes alone.
 
 Hydra calls whatever `_target_` names. Of a run's own folder that is the user's affair; a file of weights is handed
 around, and must be no way to have code of its maker's choice called.
@@ -21,7 +21,7 @@ _MODULES = ("btrnn.nn.", "btrnn.models.", "btrnn.tasks.", "btrnn.data.")  # whos
 _OTHERS = ("btrnn.models.released_code.initialised", "lightning.Trainer")
 
 
-def read_foreign_config(text: str, path: Path) -> DictConfig:
+def read_untrusted_config(text: str, path: Path) -> DictConfig:
     """Read the configuration in the header of a file of weights, its classes under the names of today.
 
     Args:
