@@ -20,7 +20,7 @@ from btrnn.data.video.clips import UCF101_CLASSES
 from btrnn.data.video.dataset import VideoClips
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
 from btrnn.engine import run
-from btrnn.engine.floors import add_baseline
+from btrnn.engine.baselines import add_baselines
 from btrnn.results.store import read_run
 
 from .clips import write_clip
@@ -179,7 +179,7 @@ def test_batches_are_those_of_the_pixels_with_features_of_mean_0_and_sd_1(
     assert (values.std(0, correction=0) - 1).abs().max() < 1e-3
 
 
-def test_a_run_reads_the_features_and_so_do_its_floors(
+def test_a_run_reads_the_features_and_so_do_its_baselines(
     videos: Path, network: Corners, make_config: Callable[..., DictConfig]
 ) -> None:
     config = make_config("experiment=ucf101_features", "scale=smoke", "model=bt_lstm", f"data_dir={videos}")
@@ -187,9 +187,9 @@ def test_a_run_reads_the_features_and_so_do_its_floors(
     assert (summary["source"], summary["in_modes"]) == ("ucf101_efficientnet_lite0", "4x4x4x5")
     assert summary["num_test"] == 11
     experiment_dir = Path(config.run_dir).parents[1]
-    add_baseline(experiment_dir)
-    for floor in ("logistic_regression", "nearest_neighbour"):
-        name = f"{floor}-group_folds-normalized-smoke-ucf101_efficientnet_lite0-fold0"
+    add_baselines(experiment_dir)
+    for baseline in ("logistic_regression", "nearest_neighbour"):
+        name = f"{baseline}-group_folds-normalized-smoke-ucf101_efficientnet_lite0-fold0"
         fitted = read_run(experiment_dir / name / "seed0").runs.iloc[0]
         assert (fitted["source"], fitted["precision"], fitted["start"]) == (summary["source"], "32-true", "")
         assert 0 <= fitted["test/accuracy"] <= 1

@@ -85,7 +85,7 @@ def _shape_figures(view: View) -> list[FigureFile]:
 
 
 def _at_best_rates(view: View) -> View:
-    """Return the runs of each shape at the rate that validation chooses, and those of floors, which have none."""
+    """Return the runs of each shape at the rate that validation chooses, and those of baselines, which have none."""
     rates = with_choice(view)
     names = set(rates.loc[rates["best"] | rates["learning_rate"].isna(), "name"])
     runs = view.results.runs

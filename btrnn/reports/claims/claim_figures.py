@@ -9,9 +9,9 @@ import pandas as pd
 from btrnn.figures.dots import draw_dots
 from btrnn.figures.file import FigureFile, Look
 from btrnn.reports.render import span
-from btrnn.results.schema import BASELINE, BT_LSTM, LSTM, NEIGHBOUR, RED, SKY, TT_LSTM
+from btrnn.results.schema import BT_LSTM, LOGISTIC_REGRESSION, LSTM, NEAREST_NEIGHBOUR, RED, SKY, TT_LSTM
 
-_MODELS = (LSTM, TT_LSTM, BT_LSTM, BASELINE, NEIGHBOUR)
+_MODELS = (LSTM, TT_LSTM, BT_LSTM, LOGISTIC_REGRESSION, NEAREST_NEIGHBOUR)
 _INPUTS = {"raw": Look(RED, "s", ""), "normalized": Look(SKY, "o", "")}
 _SHOWN = (-0.3, 0.5)  # of differences; two seeds have intervals that reach further
 
