@@ -75,7 +75,7 @@ _OTHER_COLORS, _OTHER_MARKERS = ("#882255", "#44AA99", "#CC6677"), ("8", "H", "1
 
 
 def model_of(name: str, label: str = "") -> Model:
-    """Return a model's row of the table; one that is not in it has its label, or name, and a look made of its name."""
+    """Return a model's row of the table; one that is not in it has its label, or name, and a marker by its name."""
     for model in MODELS:
         if model.name == name:
             return model
