@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from btrnn.engine.caption_pictures import caption_pictures, last_captioning_run
-from btrnn.engine.command import exit_status, mendable
+from btrnn.engine.command import exit_status, user_errors
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,4 +26,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, *mendable()))
+    sys.exit(exit_status(main, *user_errors()))

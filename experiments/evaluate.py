@@ -9,7 +9,7 @@ import logging
 import sys
 from pathlib import Path
 
-from btrnn.engine.command import exit_status, mendable
+from btrnn.engine.command import exit_status, user_errors
 from btrnn.engine.run import evaluate
 from btrnn.engine.weights import read_weights
 
@@ -28,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, *mendable()))
+    sys.exit(exit_status(main, *user_errors()))

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from btrnn.engine.command import exit_status, mendable, run_script
+from btrnn.engine.command import exit_status, run_script, user_errors
 from btrnn.engine.sweeps import words_of_run
 from btrnn.reports.publishing import chosen
 from btrnn.results import repeated
@@ -50,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, *mendable()))
+    sys.exit(exit_status(main, *user_errors()))

@@ -5,7 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
-from btrnn.data.captions.coco import COCO, SOURCES, AnnotationError, features_dir
+from btrnn.data.captions.coco import SOURCES, AnnotationError, CaptionedImages, features_dir
 from btrnn.data.captions.features import FeatureError
 from btrnn.data.encoders import ENCODERS, EncoderError
 from btrnn.data.standins.scenes import NUM_TRAIN, SPLITS
@@ -25,7 +25,7 @@ def main() -> int:
     cache_dir = features_dir(arguments.data_dir, arguments.source, arguments.encoder, arguments.grid)
 
     def work() -> None:
-        data = COCO(
+        data = CaptionedImages(
             source=arguments.source,
             root=arguments.data_dir / arguments.source,
             cache_dir=cache_dir,

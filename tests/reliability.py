@@ -453,7 +453,7 @@ def train_on_many_clips(count: int, seed: int, folder: Path) -> Counter[str]:
 
     training_step = Task.training_step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset.UCF11, "_open_cache", lambda _: cache)
+        patch.setattr(dataset.VideoClips, "_open_cache", lambda _: cache)
         patch.setattr(dataset, "files_digest", lambda *_: "none")
         patch.setattr(Task, "training_step", noted)
         run.train(small_run(folder, folder / "results", *words, *limits))

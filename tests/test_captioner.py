@@ -57,11 +57,11 @@ def test_what_the_decoder_sees_is_a_map_of_the_mean_of_standardised_cells():
     weight, bias = network.feature_map.weight, network.feature_map.bias
     scaled = (features.float() - mean) / torch.where(sd > 0, sd, 1.0)
     expected = torch.stack([scaled[:, cell] @ weight.T + bias for cell in range(6)]).mean(dim=0)
-    torch.testing.assert_close(network.see(features), expected)
-    torch.testing.assert_close(network.see(features[:, torch.randperm(6)]), network.see(features))
+    torch.testing.assert_close(network.encode(features), expected)
+    torch.testing.assert_close(network.encode(features[:, torch.randperm(6)]), network.encode(features))
     again = captioner(seed=1)
     again.load_state_dict(network.state_dict())
-    assert torch.equal(again.see(features), network.see(features))
+    assert torch.equal(again.encode(features), network.encode(features))
 
 
 def every_caption(network: Captioner, feature: torch.Tensor, max_length: int, penalty: float) -> dict:

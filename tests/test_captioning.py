@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from btrnn import BTLSTM, LSTM
-from btrnn.data.captions.coco import COCO, CaptionBatch
+from btrnn.data.captions.coco import CaptionBatch, CaptionedImages
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, Vocabulary
 from btrnn.data.pictures import ImageError
 from btrnn.engine import run
@@ -47,11 +47,11 @@ CAPTIONS = [
 ]
 
 
-class EightImages(COCO):
+class EightImages(CaptionedImages):
     """Eight images with random features, which stand in all splits, each with one caption; no files but pictures."""
 
     def __init__(self, folder: Path) -> None:
-        super(COCO, self).__init__()
+        super(CaptionedImages, self).__init__()
         self.folder, self.vocabulary = folder, Vocabulary.from_captions(CAPTIONS, 1)
         splits = ["train"] * 8 + ["val"] * 8 + ["test"] * 8
         self.splits = pd.DataFrame({"image_id": 500 + np.arange(24), "file": "x.png", "split": splits})

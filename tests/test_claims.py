@@ -21,7 +21,7 @@ from btrnn.reports.claims import claim_pages, findings
 from btrnn.reports.claims.claim_figures import claim_figures
 from btrnn.reports.claims.claim_pages import readme_block
 from btrnn.reports.claims.findings import all_findings
-from btrnn.reports.claims.rules import VERDICTS, Claim, at_most, claim_texts, in_share, tells_apart
+from btrnn.reports.claims.rules import VERDICTS, Claim, are_comparable, at_most, claim_texts, in_share
 from btrnn.reports.view import view_of
 from btrnn.results.differences import convergence, paired_difference
 from btrnn.results.schema import model_of, schema_of
@@ -556,10 +556,10 @@ def test_a_wide_interval_is_no_reproduction_and_no_refutation():
 
 
 def test_accuracies_at_the_ceiling_or_near_chance_tell_nothing():
-    assert tells_apart([0.7, 1.0], 11)
-    assert not tells_apart([0.98, 1.0], 11)
-    assert not tells_apart([0.05, 0.13], 11)
-    assert tells_apart([0.05, 0.14], 11)
+    assert are_comparable([0.7, 1.0], 11)
+    assert not are_comparable([0.98, 1.0], 11)
+    assert not are_comparable([0.05, 0.13], 11)
+    assert are_comparable([0.05, 0.14], 11)
 
 
 def test_settings_that_tell_nothing_do_not_count(tmp_path):

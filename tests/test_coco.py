@@ -16,7 +16,7 @@ from torch import nn
 
 from btrnn.data.captions import annotations, features
 from btrnn.data.captions.annotations import AnnotationError, read_annotations
-from btrnn.data.captions.coco import COCO, MAX_WORDS, CaptionBatch
+from btrnn.data.captions.coco import MAX_WORDS, CaptionBatch, CaptionedImages
 from btrnn.data.captions.features import FeatureError
 from btrnn.data.captions.vocabulary import BOS, EOS, PAD, UNK
 from btrnn.data.encoders import Encoder
@@ -66,7 +66,7 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def module(root: Path, **options: Any) -> COCO:
+def module(root: Path, **options: Any) -> CaptionedImages:
     defaults = {
         "source": "coco",
         "root": root,
@@ -75,17 +75,17 @@ def module(root: Path, **options: Any) -> COCO:
         "word_threshold": 1,
         "batch_size": 8,
     }
-    return COCO(**(defaults | options))
+    return CaptionedImages(**(defaults | options))
 
 
-def ready(root: Path, **options: Any) -> COCO:
+def ready(root: Path, **options: Any) -> CaptionedImages:
     data = module(root, **options)
     data.prepare_data()
     data.setup("fit")
     return data
 
 
-def sentences(data: COCO, batches: list[CaptionBatch]) -> list[tuple[int, str]]:
+def sentences(data: CaptionedImages, batches: list[CaptionBatch]) -> list[tuple[int, str]]:
     """Return (row, words) of every caption."""
     return [
         (int(row), data.vocabulary.decode(tokens[1:].tolist()))
@@ -199,7 +199,7 @@ def test_tokens_are_bos_words_eos_padding(root: Path) -> None:
 
 
 def test_the_order_is_a_function_of_seed_and_epoch(root: Path) -> None:
-    def order(data: COCO, epoch: int) -> list[tuple[int, str]]:
+    def order(data: CaptionedImages, epoch: int) -> list[tuple[int, str]]:
         loader = data.train_dataloader()
         loader.sampler.set_epoch(epoch)
         return sentences(data, list(loader))

@@ -10,11 +10,12 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from btrnn.data.captions.coco import COCO
+from btrnn.data.captions.coco import CaptionedImages
 from btrnn.data.mnist import MNIST
-from btrnn.data.video.dataset import UCF11
-from btrnn.engine.config import ConfigError, check_targets, refuse_other_run, register, science
+from btrnn.data.video.dataset import VideoClips
+from btrnn.engine.config import ConfigError, check_targets, read_config, refuse_other_run, register, science
 from btrnn.engine.overrides import check_overrides, checked_command, first_job, first_of_each, group_choices
+from btrnn.engine.renamed import RENAMED
 from btrnn.engine.run import train
 from btrnn.engine.weights import read_weights
 from btrnn.storage.stand_ins import STAND_INS
@@ -291,6 +292,17 @@ def test_what_a_model_does_not_look_up_is_no_science(words):
     assert science(composed(*used)) != science(composed(used[0]))
 
 
+@pytest.mark.parametrize("experiment", ["ucf11", "captioning"])
+def test_a_run_whose_data_had_an_earlier_name_is_known_again(tmp_path, experiment):
+    config = composed(f"experiment={experiment}", "model=lstm")
+    older = OmegaConf.to_container(config, resolve=True)
+    (old,) = (old for old, new in RENAMED.items() if new == older["data"]["_target_"])
+    older["data"]["_target_"] = old
+    OmegaConf.save(older, tmp_path / "config.yaml")
+    refuse_other_run(config, tmp_path / "config.yaml")
+    assert read_config(tmp_path / "config.yaml").data == config.data
+
+
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "results" / "weights").glob("*.safetensors")), ids=lambda path: path.stem
 )
@@ -354,7 +366,8 @@ def test_a_stand_in_takes_the_place_of_missing_data_and_the_names_tell(experimen
 
 @pytest.mark.parametrize("name", names("data"))
 def test_data_say_that_they_are_a_stand_in_where_the_tables_take_them_for_one(name):
-    experiment = {MNIST: "draw", COCO: "captioning", UCF11: "ucf11"}[get_class(member("data", name).data._target_)]
+    experiments = {MNIST: "draw", CaptionedImages: "captioning", VideoClips: "ucf11"}
+    experiment = experiments[get_class(member("data", name).data._target_)]
     config = composed(f"experiment={experiment}", f"data={name}", "model=lstm")
     facts = instantiate(config.data).facts()
     assert facts["stand_in"] == (facts["source"] in STAND_INS) == config.experiment.endswith(STAND_INS)

@@ -17,10 +17,10 @@ from torch import nn
 from btrnn.data.encoders import Encoder, load_encoder
 from btrnn.data.video import features
 from btrnn.data.video.clips import UCF101_CLASSES
-from btrnn.data.video.dataset import UCF11
+from btrnn.data.video.dataset import VideoClips
 from btrnn.data.video.frame_cache import FrameCache, build_frame_cache
 from btrnn.engine import run
-from btrnn.engine.floors import add_baseline
+from btrnn.engine.baselines import add_baselines
 from btrnn.results.store import read_run
 
 from .clips import write_clip
@@ -141,8 +141,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root.parent
 
 
-def module(videos: Path, cache_dir: Path, **options: Any) -> UCF11:
-    data = UCF11(
+def module(videos: Path, cache_dir: Path, **options: Any) -> VideoClips:
+    data = VideoClips(
         source="ucf101",
         root=videos / "UCF-101",
         cache_dir=cache_dir,
@@ -179,7 +179,7 @@ def test_batches_are_those_of_the_pixels_with_features_of_mean_0_and_sd_1(
     assert (values.std(0, correction=0) - 1).abs().max() < 1e-3
 
 
-def test_a_run_reads_the_features_and_so_do_its_floors(
+def test_a_run_reads_the_features_and_so_do_its_baselines(
     videos: Path, network: Corners, make_config: Callable[..., DictConfig]
 ) -> None:
     config = make_config("experiment=ucf101_features", "scale=smoke", "model=bt_lstm", f"data_dir={videos}")
@@ -187,9 +187,9 @@ def test_a_run_reads_the_features_and_so_do_its_floors(
     assert (summary["source"], summary["in_modes"]) == ("ucf101_efficientnet_lite0", "4x4x4x5")
     assert summary["num_test"] == 11
     experiment_dir = Path(config.run_dir).parents[1]
-    add_baseline(experiment_dir)
-    for floor in ("logistic_regression", "nearest_neighbour"):
-        name = f"{floor}-group_folds-normalized-smoke-ucf101_efficientnet_lite0-fold0"
+    add_baselines(experiment_dir)
+    for baseline in ("logistic_regression", "nearest_neighbour"):
+        name = f"{baseline}-group_folds-normalized-smoke-ucf101_efficientnet_lite0-fold0"
         fitted = read_run(experiment_dir / name / "seed0").runs.iloc[0]
         assert (fitted["source"], fitted["precision"], fitted["start"]) == (summary["source"], "32-true", "")
         assert 0 <= fitted["test/accuracy"] <= 1

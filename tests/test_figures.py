@@ -14,7 +14,7 @@ from PIL import Image
 
 from btrnn.figures import file as figure_file
 from btrnn.figures.dots import draw_dots
-from btrnn.figures.file import FigureFile, Look, png_bytes
+from btrnn.figures.file import Appearance, FigureFile, png_bytes
 from btrnn.figures.pictures import Tile, draw_animation, draw_heat_maps, draw_tiles, sheet
 from btrnn.figures.series import draw_series
 from btrnn.reports.pages import page_of
@@ -88,10 +88,10 @@ def test_curves_are_the_means_over_seeds_of_every_model(study: View, loss: pd.Da
 
 def test_each_model_has_the_look_of_its_row_in_the_table_in_every_panel(loss: pd.DataFrame) -> None:
     figure = draw_series(loss, **OPTIONS)
-    looks = [[(line.get_color(), line.get_linestyle()) for line in axis.lines] for axis in figure.axes]
-    assert all(look == looks[0] for look in looks)
-    assert looks[0][:3] == [(model.color, model.line) for model in TABLE[:3]]
-    assert len({color for color, _ in looks[0]}) == 4
+    appearances = [[(line.get_color(), line.get_linestyle()) for line in axis.lines] for axis in figure.axes]
+    assert all(appearance == appearances[0] for appearance in appearances)
+    assert appearances[0][:3] == [(model.color, model.line) for model in TABLE[:3]]
+    assert len({color for color, _ in appearances[0]}) == 4
 
 
 def test_accuracy_against_parameters_shows_every_model_where_it_belongs(
@@ -121,8 +121,8 @@ def test_lines_of_one_model_are_told_apart() -> None:
     rows = [(f"R = {rank}", x, 0.1 * rank) for rank in (1, 2) for x in (2.0, 3.0)]
     table = pd.DataFrame(rows, columns=["label", "x", "mean"]).assign(panel="", model="bt_lstm", low=0.0, high=1.0)
     same, styled = (
-        draw_series(table, **OPTIONS, looks=looks).axes[0].lines
-        for looks in (None, {"R = 1": Look("red", "o", ":"), "R = 2": Look("blue", "s", "-")})
+        draw_series(table, **OPTIONS, appearances=appearances).axes[0].lines
+        for appearances in (None, {"R = 1": Appearance("red", "o", ":"), "R = 2": Appearance("blue", "s", "-")})
     )
     assert [line.get_color() for line in same] == [model_of("bt_lstm").color] * 2
     assert len({(line.get_linestyle(), line.get_markerfacecolor()) for line in same}) == 2
@@ -138,7 +138,9 @@ def test_dots_stand_in_their_rows_with_bars_as_far_as_is_known() -> None:
         ],
         columns=["row", "label", "model", "mean", "low", "high"],
     )
-    figure = draw_dots(table, title=TITLE, x_label="accuracy", looks={"BT": Look("red", "x", "")}, vertical=0.0)
+    figure = draw_dots(
+        table, title=TITLE, x_label="accuracy", appearances={"BT": Appearance("red", "x", "")}, vertical=0.0
+    )
     (axis,) = figure.axes
     dense, ours = (container.lines[0] for container in axis.containers)
     assert [line.get_xdata().tolist() for line in (dense, ours)] == [[0.5], [0.75, 0.25]]
@@ -182,7 +184,9 @@ def test_a_figure_is_stale_where_its_data_or_its_texts_change(file: FigureFile, 
     other = file.data.assign(mean=file.data["mean"] + 1e-6)
     assert not replace(file, data=other).is_current(tmp_path)
     assert not replace(file, options=OPTIONS | {"title": "Another title"}).is_current(tmp_path)
-    assert not replace(file, options=OPTIONS | {"looks": {"LSTM": Look("red", "o", ":")}}).is_current(tmp_path)
+    assert not replace(file, options=OPTIONS | {"appearances": {"LSTM": Appearance("red", "o", ":")}}).is_current(
+        tmp_path
+    )
 
 
 @pytest.mark.parametrize("changed", ["btrnn.figures.series", "btrnn.figures.file", "btrnn.figures.pictures"])

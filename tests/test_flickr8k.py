@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from btrnn.data.captions.annotations import AnnotationError
-from btrnn.data.captions.coco import COCO
+from btrnn.data.captions.coco import CaptionedImages
 from btrnn.data.captions.flickr8k import CAPTIONS_FILE, FOLDER, LISTS, read_flickr8k
 from btrnn.reports.publishing import collect, publish
 from btrnn.reports.writing import own_report, published_report
@@ -56,8 +56,8 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-def ready(root: Path, **options: int) -> COCO:
-    data = COCO(source="flickr8k", root=root, cache_dir=root.parent / "cache", word_threshold=1, **options)
+def ready(root: Path, **options: int) -> CaptionedImages:
+    data = CaptionedImages(source="flickr8k", root=root, cache_dir=root.parent / "cache", word_threshold=1, **options)
     data.prepare_data()
     data.setup("fit")
     return data

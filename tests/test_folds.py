@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig
 
 from btrnn.data.video.clips import UCF11_CLASSES, UCF11_FOLDER
-from btrnn.data.video.dataset import UCF11
+from btrnn.data.video.dataset import VideoClips
 from btrnn.data.video.frame_cache import FrameCache
 from btrnn.data.video.frames import CachedClips, order_of_values
 from btrnn.data.video.protocols import NUM_FOLDS, keep_training, split_clips
 from btrnn.engine import run
+from btrnn.engine.baselines import add_baselines
 from btrnn.engine.config import ConfigError
-from btrnn.engine.floors import add_baseline
 from btrnn.reports.page import _heading
 from btrnn.results.differences import control_differences, convergence, model_differences, paired_difference
 from btrnn.results.statistics import mean_interval
@@ -84,7 +84,7 @@ def test_a_fold_must_be_one_of_five(protocol: Any, fold: int | None, tmp_path: P
     with pytest.raises(ValueError, match=rf"needs fold, 0 to 4; got {fold}"):
         split_clips(pd.DataFrame({"label": [0], "group": ["a/1"]}), protocol, 0, fold)
     with pytest.raises(ValueError, match=rf"needs fold, 0 to 4; got {fold}"):
-        UCF11(source="ucf11", root=tmp_path, cache_dir=tmp_path, protocol=protocol, fold=fold)
+        VideoClips(source="ucf11", root=tmp_path, cache_dir=tmp_path, protocol=protocol, fold=fold)
 
 
 def test_other_protocols_have_no_folds_and_few_groups_make_none() -> None:
@@ -144,8 +144,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data_dir
 
 
-def module_of(videos: Path, **options: Any) -> UCF11:
-    data = UCF11(source="ucf11", root=videos / UCF11_FOLDER, cache_dir=videos / "cache", batch_size=4, **options)
+def module_of(videos: Path, **options: Any) -> VideoClips:
+    data = VideoClips(source="ucf11", root=videos / UCF11_FOLDER, cache_dir=videos / "cache", batch_size=4, **options)
     data.prepare_data()
     data.setup("fit")
     return data
@@ -189,7 +189,7 @@ def test_a_run_s_name_and_row_say_its_fold_and_orders(videos: Path, make_config:
     assert summary.items() >= expected.items()
     assert "test/accuracy_last" in summary
     experiment_dir = Path(config.run_dir).parent.parent
-    add_baseline(experiment_dir)  # a floor of ordered frames stands for shuffled ones too
+    add_baselines(experiment_dir)  # a baseline of ordered frames stands for shuffled ones too
     assert [path.name for path in experiment_dir.iterdir()] == [config.name]
     row = read_run(Path(config.run_dir)).runs.iloc[0]
     assert (row["fold"], row["frame_order"], row["pixel_order"], row["num_groups"]) == ("3", "shuffled", "random", 55)
@@ -206,16 +206,16 @@ def test_a_run_of_an_older_version_goes_on(videos: Path, make_config: Callable[.
     config = make_config(*small)
     run.train(config)
     experiment_dir = Path(config.run_dir).parent.parent
-    add_baseline(experiment_dir)
-    for path in (floor for floor in experiment_dir.iterdir() if floor.name != config.name):
-        floor = read_run(path / "seed0").runs.iloc[0]
-        assert (floor["num_groups"], floor["frame_order"], floor["num_test"]) == (55, "time", 11)
-    fewer = experiment_dir / f"{config.name},data.num_clips=44"  # floors of all clips do not stand for these
+    add_baselines(experiment_dir)
+    for path in (baseline for baseline in experiment_dir.iterdir() if baseline.name != config.name):
+        baseline = read_run(path / "seed0").runs.iloc[0]
+        assert (baseline["num_groups"], baseline["frame_order"], baseline["num_test"]) == (55, "time", 11)
+    fewer = experiment_dir / f"{config.name},data.num_clips=44"  # baselines of all clips do not stand for these
     shutil.copytree(experiment_dir / config.name, fewer)
     summary_path = fewer / "seed0" / "summary.json"
     summary_path.write_text(json.dumps(json.loads(summary_path.read_text()) | {"name": fewer.name}))
     before = {path.name for path in experiment_dir.iterdir()}
-    add_baseline(experiment_dir)
+    add_baselines(experiment_dir)
     added = {path.name for path in experiment_dir.iterdir()} - before
     assert len(added) == 2
     assert all(name.endswith(",data.num_clips=44") for name in added)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from btrnn.engine import run
-from btrnn.engine.floors import fit_baseline
+from btrnn.engine.baselines import fit_baseline
 from btrnn.engine.overrides import checked_command
 from btrnn.reports.publishing import collect
 from btrnn.reports.writing import own_report, write

@@ -394,8 +394,8 @@ def test_simple_baselines_stand_beside_the_rates_without_a_choice(tmp_path: Path
     write_run(tmp_path, "logistic_regression", 0, experiment=RATE_CURVES, changes={"val/loss": 0.1})
     collect_all(tmp_path, RATE_CURVES)
     view = view_of(tmp_path, RATE_CURVES)
-    (floor,) = RATES.rows(view).query("model == 'logistic_regression'").to_dict("records")
-    assert (floor["best"], floor["edge"], floor["chosen"], floor["stage"]) == (False, False, "", "")
+    (baseline,) = RATES.rows(view).query("model == 'logistic_regression'").to_dict("records")
+    assert (baseline["best"], baseline["edge"], baseline["chosen"], baseline["stage"]) == (False, False, "", "")
     assert {model["label"] for model in RATES.values(view)["models"]} == {"LSTM", "BT-LSTM"}
     assert RATES.values(view)["stages"] == [6]
     assert not RATES.values(view)["few"]
@@ -477,7 +477,7 @@ def test_a_sentence_says_of_few_differences_what_each_is(verdict: str) -> None:
 def test_a_sentence_counts_many_differences_and_names_the_smallest_that_is_not_worse() -> None:
     rows = [row(first=name, verdict="worse", compression=9.0) for name in "CDE"]
     rows[0] |= {"verdict": "not significant after Holm's correction", "compression": 10.0}
-    rows += [row(first="F", compression=3.0, compression_total=2.0), row(first="a floor", compression=math.nan)]
+    rows += [row(first="F", compression=3.0, compression_total=2.0), row(first="a baseline", compression=math.nan)]
     rows += [row(first="G", verdict="no significant difference", compression=4.0)]
     text = " ".join(render("compared", rows=rows).split())
     assert "Worse in 2 of 6 comparisons with B." in text

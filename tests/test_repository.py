@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from btrnn.engine.floors import INVERSE_PENALTIES
-from btrnn.results.schema import BASELINE, schema_of
+from btrnn.engine.baselines import INVERSE_PENALTIES
+from btrnn.results.schema import LOGISTIC_REGRESSION, schema_of
 from btrnn.results.store import collected_experiments, read_results
 
 from .conftest import ROOT
@@ -114,7 +114,7 @@ CHOSEN_BY = {  # the study that chose the rates of an experiment, for all its mo
 @cache
 def searches(study: str) -> pd.DataFrame:
     """Return the models of a study, in each of their settings: the rate chosen, and the lowest and highest tried."""
-    runs = read_results(RESULTS, study).runs.dropna(subset=["learning_rate"])  # floors have none
+    runs = read_results(RESULTS, study).runs.dropna(subset=["learning_rate"])  # baselines have none
     settings = ("scaling", "attention", "scaled", "start", "in_modes", "rank", "num_blocks", "order")
     known = ["model", *(name for name in settings if name in runs)]
     spans = runs.groupby(known, dropna=False)["learning_rate"].agg(["min", "max"]).reset_index()
@@ -143,10 +143,10 @@ def test_no_published_choice_of_a_rate_is_at_the_edge_of_what_was_tried(study: s
     assert not edge.any(), f"widen the grid of {found.loc[edge, 'model'].tolist()}"
 
 
-def test_no_published_floor_has_its_penalty_at_the_edge_of_what_was_tried() -> None:
+def test_no_published_baseline_has_its_penalty_at_the_edge_of_what_was_tried() -> None:
     tables = [read_results(RESULTS, name).runs for name in collected_experiments(RESULTS)]
-    floors = [table[table["model"] == BASELINE.name] for table in tables if "model" in table]
-    chosen = {value for table in floors if len(table) for value in table["inverse_penalty"]}
+    baselines = [table[table["model"] == LOGISTIC_REGRESSION.name] for table in tables if "model" in table]
+    chosen = {value for table in baselines if len(table) for value in table["inverse_penalty"]}
     assert len(chosen) > 1
     assert min(INVERSE_PENALTIES) < min(chosen) <= max(chosen) < max(INVERSE_PENALTIES)
 
@@ -154,7 +154,7 @@ def test_no_published_floor_has_its_penalty_at_the_edge_of_what_was_tried() -> N
 @pytest.mark.parametrize("experiment", sorted({*CHOSEN_BY} & {*collected_experiments(RESULTS)}))
 def test_published_runs_have_the_rate_that_was_chosen_for_their_model_and_shape(experiment: str) -> None:
     known = ["model", "start", "rank", "num_blocks", "order"]
-    runs = read_results(RESULTS, experiment).runs.dropna(subset=["learning_rate"])  # floors have none
+    runs = read_results(RESULTS, experiment).runs.dropna(subset=["learning_rate"])  # baselines have none
     found = {
         rate: table.reindex(columns=[*known, rate]).fillna(0).groupby(known)[rate].agg(set)
         for rate, table in (("chosen", searches(CHOSEN_BY[experiment])), ("learning_rate", runs))

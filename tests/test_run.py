@@ -20,8 +20,8 @@ from wandb.sdk.mailbox.mailbox_handle import HandleAbandonedError
 
 from btrnn.data.video.clips import UCF11_FOLDER
 from btrnn.engine import run
+from btrnn.engine.baselines import add_baselines, fit_baseline
 from btrnn.engine.config import ConfigError
-from btrnn.engine.floors import add_baseline, fit_baseline
 from btrnn.engine.weights import WholeCheckpointIO, epoch_of, previous_checkpoint
 from btrnn.results.schema import model_of
 from btrnn.storage.atomic import move_file
@@ -574,7 +574,7 @@ def test_a_run_that_another_version_wrote_is_named(finished, key, value, said):
         run.evaluate(run_dir)
     if key.startswith("data"):
         with pytest.raises(ConfigError, match=rf"(?s)^{run_dir}: .*{said}.*another version of btrnn"):
-            add_baseline(run_dir.parent.parent)
+            add_baselines(run_dir.parent.parent)
 
 
 def test_the_seed_draws_split_and_weights(make_config):
@@ -720,14 +720,14 @@ def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, 
     assert (again.returncode, again.stdout) == (0, "")
 
 
-def test_floors_where_no_run_is_finished_end_with_the_folder_s_name(tmp_path):
+def test_baselines_where_no_run_is_finished_end_with_the_folder_s_name(tmp_path):
     for folder in (tmp_path / "nowhere", tmp_path):
         outcome = run_script(ROOT / "experiments" / "baseline.py", folder)
         assert (outcome.returncode, outcome.stdout) == (1, "")
         assert outcome.stderr.startswith(f"error: {folder} holds no finished run")
 
 
-def test_floors_see_each_clip_once_and_miss_a_class_without_clips(make_config):
+def test_baselines_see_each_clip_once_and_miss_a_class_without_clips(make_config):
     words = ["data.protocol=grouped", "data.num_train=6"]  # of eleven classes
     (once, _, _), (thrice, _, _) = (fit_baseline(make_config(*words, f"data.passes={passes}")) for passes in (1, 3))
     assert once["test/accuracy"] < 0.7
@@ -747,7 +747,7 @@ def test_floors_see_each_clip_once_and_miss_a_class_without_clips(make_config):
 def test_a_network_or_device_that_cannot_be_fails_before_data_is_touched(
     make_config, monkeypatch, override, error, message
 ):
-    monkeypatch.setattr("btrnn.data.video.dataset.UCF11.prepare_data", lambda _: pytest.fail("touched the data"))
+    monkeypatch.setattr("btrnn.data.video.dataset.VideoClips.prepare_data", lambda _: pytest.fail("touched the data"))
     with pytest.raises(error, match=message):
         run.train(make_config(override))
 

@@ -150,7 +150,7 @@ def test_processes_that_cannot_be_are_refused_before_any_work(make_config, monke
 
 
 def test_a_batch_too_small_for_the_devices_is_refused_before_data_are_touched(make_config, monkeypatch):
-    monkeypatch.setattr("btrnn.data.video.dataset.UCF11.prepare_data", lambda _: pytest.fail("touched the data"))
+    monkeypatch.setattr("btrnn.data.video.dataset.VideoClips.prepare_data", lambda _: pytest.fail("touched the data"))
     with pytest.raises(ConfigError, match=r"data\.batch_size=4 .* at most 4 devices"):
         run._make(make_config("data.batch_size=4"), 5)
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from btrnn import LSTM, TTLSTM
 from btrnn.data.module import DataModule, VideoBatch
-from btrnn.data.video.dataset import UCF11
+from btrnn.data.video.dataset import VideoClips
 from btrnn.models import VideoClassifier
 from btrnn.tasks import NonFiniteLossError, Task, VideoClassification
 
@@ -91,7 +91,7 @@ def test_test_keeps_the_predictions_of_the_last_test_only(monkeypatch):
     module.on_test_start()
     data = batch()
     module.test_step(data)
-    outputs = module.outputs(UCF11(source="ucf11", root="", cache_dir=""))
+    outputs = module.outputs(VideoClips(source="ucf11", root="", cache_dir=""))
     assert outputs["rows"].tolist() == [5, 7]
     assert outputs["predicted"].tolist() == module.network(data.frames, data.mask).argmax(-1).tolist()
 

@@ -14,7 +14,7 @@ from btrnn.data.module import VideoBatch
 from btrnn.data.standins.motions import MOTION_CLASSES
 from btrnn.data.video import dataset as module
 from btrnn.data.video.clips import UCF11_CLASSES
-from btrnn.data.video.dataset import UCF11
+from btrnn.data.video.dataset import VideoClips
 from btrnn.data.video.frame_cache import FrameCache
 from btrnn.data.video.frames import CachedClips, channel_statistics
 from btrnn.data.video.protocols import split_clips
@@ -130,9 +130,9 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def data_module(videos: Path, cache_dir: Path, **options: Any) -> UCF11:
+def data_module(videos: Path, cache_dir: Path, **options: Any) -> VideoClips:
     all_options: dict[str, Any] = {"protocol": "grouped", "batch_size": 4, **options}
-    data = UCF11(source="ucf11", root=videos, cache_dir=cache_dir, **all_options)
+    data = VideoClips(source="ucf11", root=videos, cache_dir=cache_dir, **all_options)
     data.prepare_data()
     data.setup("fit")
     return data
@@ -188,7 +188,7 @@ def test_channel_that_never_changes_gives_no_nan(
     assert batch.frames.isfinite().all()
 
 
-def transferred(data: UCF11, split: str) -> VideoBatch:
+def transferred(data: VideoClips, split: str) -> VideoBatch:
     loader = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}[split]()
     batches = [data.on_after_batch_transfer(batch, 0) for batch in loader]
     return VideoBatch(*(torch.cat(part) for part in zip(*(batch[:4] for batch in batches), strict=True)))
@@ -272,7 +272,7 @@ def test_lightning_gives_the_model_scaled_frames(videos: Path, cache_dir: Path) 
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    data = UCF11(source="ucf11", root=videos, cache_dir=cache_dir, protocol="grouped", batch_size=4)
+    data = VideoClips(source="ucf11", root=videos, cache_dir=cache_dir, protocol="grouped", batch_size=4)
     trainer.fit(Model(), data)
     assert len(seen) == 3
     assert isinstance(seen[0], VideoBatch)
@@ -290,13 +290,13 @@ def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monk
             write_video(root / class_name / f"{stem}_01" / f"{stem}_01_01.mpg", 2, rng)
 
     monkeypatch.setattr("btrnn.data.standins.motions.make_motions", make)
-    data = UCF11(source="motions", root=tmp_path / "motions", cache_dir=tmp_path / "cache", num_clips=11)
+    data = VideoClips(source="motions", root=tmp_path / "motions", cache_dir=tmp_path / "cache", num_clips=11)
     data.prepare_data()
     data.setup()
     assert asked == [(tmp_path / "motions", 11)]
     assert data.class_names == list(MOTION_CLASSES)
     assert len(data.splits) == 11
-    assert UCF11(source="motions", root=tmp_path, cache_dir=tmp_path).num_clips is None
+    assert VideoClips(source="motions", root=tmp_path, cache_dir=tmp_path).num_clips is None
 
 
 @pytest.mark.parametrize(
@@ -320,11 +320,11 @@ def test_stand_in_is_made_where_it_is_missing(videos: Path, tmp_path: Path, monk
 def test_bad_options(unchecked: None, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     all_options: dict[str, Any] = {"source": "ucf11", "root": tmp_path, "cache_dir": tmp_path, **options}
     with pytest.raises(ValueError, match=message):
-        UCF11(**all_options)
+        VideoClips(**all_options)
 
 
 def test_missing_videos_and_early_loader(tmp_path: Path) -> None:
-    data = UCF11(source="ucf11", root=tmp_path / "UCF11_updated_mpg", cache_dir=tmp_path / "cache")
+    data = VideoClips(source="ucf11", root=tmp_path / "UCF11_updated_mpg", cache_dir=tmp_path / "cache")
     with pytest.raises(FileNotFoundError, match="make data-ucf11"):
         data.prepare_data()
     with pytest.raises(RuntimeError, match="prepare_data"):

@@ -18,7 +18,7 @@ from btrnn.engine.weights import _digest, export_weights, moved, read_weights
 from btrnn.reports.writing import card_texts
 from btrnn.results.store import collect, write_results
 from btrnn.storage.files import LARGEST_BYTES, ResultsError, add_to_index, weights_dir
-from tests.run_folders import write_run
+from tests.run_folders import change_config, write_run
 
 from .conftest import ROOT
 from .processes import run_script
@@ -63,6 +63,21 @@ def test_exported_weights_give_the_reported_numbers_bit_for_bit(trained, videos_
     assert f'"test/accuracy": {summary["test/accuracy"]}' in outcome.stderr
     assert str(results_dir) not in header(path)["config"]  # no folder of this machine goes along
     assert str(videos_dir) not in header(path)["config"]
+
+
+def test_a_run_whose_data_had_an_earlier_name_gives_its_numbers_again(trained, tmp_path, videos_dir):
+    run_dir = Path(trained.run_dir)
+    change_config(run_dir, "data._target_", "btrnn.data.video.dataset.UCF11")
+    reported = json.loads((run_dir / "summary.json").read_text())["test/accuracy"]
+    assert run.evaluate(run_dir)["test/accuracy"] == reported
+    saved = OmegaConf.load(run_dir / "config.yaml")
+    saved.logger = None
+    parts = {"config": OmegaConf.to_yaml(saved), "reported": "{}", "vocabulary": ""}
+    assert "dataset.UCF11" in parts["config"]
+    state = read_weights(run_dir).state
+    path = tmp_path / "old.safetensors"
+    save_file(state, path, parts | {"sha256": _digest([*parts.values()], state)})
+    assert read_weights(path).config.data._target_ == "btrnn.data.video.dataset.VideoClips"
 
 
 def test_the_card_says_what_the_committed_table_says(trained):

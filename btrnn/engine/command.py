@@ -75,7 +75,7 @@ def stopped_by(number: int) -> int:
     return 128 + number
 
 
-def mendable() -> tuple[type[Exception], ...]:
+def user_errors() -> tuple[type[Exception], ...]:
     """Return what can fail in a run because of the machine, the data or a setting, so that its user can mend it.
 
     The messages say what is wrong, where, and the way on; anything else is a defect, and ends with its traceback.

@@ -16,6 +16,8 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from btrnn.engine.renamed import with_current_names
+
 
 class ConfigError(ValueError):
     """The configuration asks for something that does not exist or does not fit."""
@@ -241,7 +243,7 @@ def science(config: DictConfig) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> DictConfig:
-    """Read the configuration that a run saved.
+    """Read the configuration that a run saved, its classes under the names of today.
 
     Raises:
         ConfigError: The file is damaged.
@@ -253,7 +255,7 @@ def read_config(path: Path) -> DictConfig:
         raise ConfigError(f"{path} is damaged: restore it, or delete {path.parent} ({error})") from None
     if not isinstance(config, DictConfig) or "experiment" not in config:
         raise ConfigError(f"{path} does not hold a run's configuration: restore it, or delete {path.parent}")
-    return config
+    return with_current_names(config)
 
 
 def refuse_other_run(config: DictConfig, saved_path: Path) -> None:

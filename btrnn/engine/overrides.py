@@ -225,10 +225,10 @@ def ending_in_one_line(*errors: type[Exception]) -> Iterator[None]:
         errors: What a user can mend, beside a configuration that does not compose. HYDRA_FULL_ERROR=1 brings the
             traceback.
     """
-    mendable: tuple[type[Exception], ...] = (*errors, HydraException, OmegaConfBaseException)
+    user_errors: tuple[type[Exception], ...] = (*errors, HydraException, OmegaConfBaseException)
     try:
         yield
-    except mendable as error:
+    except user_errors as error:
         if wants_traceback():
             raise
         launched = os.getpid() not in _failed  # a process of a launcher's, which counts exceptions alone

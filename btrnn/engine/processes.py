@@ -28,7 +28,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.rendezvous import rendezvous
 
-from btrnn.engine.command import ProcessError, explain, mendable, stopped_by
+from btrnn.engine.command import ProcessError, explain, stopped_by, user_errors
 from btrnn.engine.config import ConfigError
 
 T = TypeVar("T")
@@ -177,7 +177,7 @@ def _said(error: ChildFailedError) -> str:
     if not isinstance(said, dict):  # of a signal, or nothing
         return f"one of the run's processes ended: {said}; the same command goes on from the last checkpoint"
     kind, _, message = str(said["message"]).partition(": ")
-    if kind not in {known.__name__ for known in mendable()}:
+    if kind not in {known.__name__ for known in user_errors()}:
         log.error("%s", said["extraInfo"]["py_callstack"])
     return message
 
@@ -224,7 +224,7 @@ def stopped_with_its_status(trainer: Trainer) -> Iterator[None]:
         sys.exit(stopped_by(signal.SIGINT if by_ctrl_c else signal.SIGTERM))
 
 
-def join(trainer: Trainer) -> None:
+def join_process_group(trainer: Trainer) -> None:
     """Meet the other processes of the run, in a group that ends with its training; a sweep's next run has its own.
 
     All but the first are silent from here on, but for warnings.
@@ -243,13 +243,13 @@ def join(trainer: Trainer) -> None:
     )
 
 
-def leave() -> None:
+def leave_process_group() -> None:
     """Leave the group, if there is one: what comes then is done by one process, and Lightning would wait for all."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
-def first_alone(work: Callable[[], T], num_processes: int) -> T | None:
+def run_on_first(work: Callable[[], T], num_processes: int) -> T | None:
     """Let the first process work while the others wait; where it fails all do.
 
     Returns:
@@ -266,13 +266,13 @@ def first_alone(work: Callable[[], T], num_processes: int) -> T | None:
             done = work()
         except Exception as error:
             failure = error
-    message = told_by_first(None if failure is None else explain(failure), num_processes)
+    message = broadcast_from_first(None if failure is None else explain(failure), num_processes)
     if message is not None:
         raise failure or ProcessError(message)
     return done
 
 
-def told_by_first(value: T, num_processes: int) -> T:
+def broadcast_from_first(value: T, num_processes: int) -> T:
     """Return what the first process calls this with; `value` where there is one process."""
     if num_processes == 1:
         return value

@@ -65,13 +65,13 @@ def train(config: DictConfig) -> dict[str, Any]:
         if number > 1 and not processes.started():
             return processes.launch(train, config, number)
         if number > 1:
-            processes.join(_trainer(config, [], None, number))
-        done = processes.told_by_first(processes.first_alone(lambda: _begin(config, run_dir, held), number), number)
-        if done is not None:
+            processes.join_process_group(_trainer(config, [], None, number))
+        begun = processes.run_on_first(lambda: _begin(config, run_dir, held), number)
+        if (done := processes.broadcast_from_first(begun, number)) is not None:
             return done
         reuse_freed_memory()
         with ExitStack() as opened:
-            logger = processes.first_alone(lambda: opened.enter_context(callbacks.logged(config)), number)
+            logger = processes.run_on_first(lambda: opened.enter_context(callbacks.logged(config)), number)
             summary = _train(config, run_dir, logger, number)
         if processes.rank() == 0:
             replace_file(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
@@ -130,7 +130,7 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number
             f"weights can be chosen. A lower task.learning_rate than {task.learning_rate} may help"
         )
     task.graphed = None  # and the GPU's memory is free
-    processes.leave()
+    processes.leave_process_group()
     if not trainer.is_global_zero:
         return {}
     summary = summarise(config, task, data, trainer, history.rows, history.best) | begun_with
@@ -246,7 +246,7 @@ def _make(config: DictConfig, number: int = 1) -> tuple[DataModule, Task]:
 
 def _prepare(data: DataModule, task: Task, number: int = 1) -> None:
     """Make the data ready, once the trainer, too, has found what it needs, such as its GPU."""
-    processes.first_alone(data.prepare_data, number)
+    processes.run_on_first(data.prepare_data, number)
     data.setup("fit")
     task.complete(data)
 

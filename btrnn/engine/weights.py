@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from btrnn.engine.config import ConfigError, read_config
-from btrnn.engine.foreign import read_foreign_config
+from btrnn.engine.untrusted import read_untrusted_config
 from btrnn.storage.atomic import move_file, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 
@@ -214,7 +214,7 @@ def _read_file(path: Path) -> Weights:
             f"{path} is not what was exported: the digest of its content is {found}, its header says "
             f"{header['sha256']}; restore the file, or export the run again"
         )
-    config = read_foreign_config(header["config"], path)
+    config = read_untrusted_config(header["config"], path)
     return Weights(config, state, json.loads(header["reported"]), header["vocabulary"])
 
 

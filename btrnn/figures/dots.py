@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from btrnn.figures.file import Look, drawing
+from btrnn.figures.file import Appearance, drawing
 from btrnn.results.schema import GREY, model_of
 
 _SPREAD = 0.6  # of a row's height, over which its dots stand below one another
@@ -19,13 +19,14 @@ def draw_dots(
     title: str,
     x_label: str,
     limits: tuple[float, float] | None = None,
-    looks: Mapping[str, Look] | None = None,
+    appearances: Mapping[str, Appearance] | None = None,
     vertical: float | None = None,
 ) -> Figure:
     """Draw a dot, and a bar from low to high where they are known, for each line of a table, in the order of its rows.
 
-    `table` has the columns row and label (texts), model (its look, unless `looks` have one by the label), mean, low and
-    high. `limits` are of the numbers; bars that reach further are cut. `vertical` is the place of a vertical line.
+    `table` has the columns row and label (texts), model (its appearance, unless `appearances` have one by the label),
+    mean, low and high. `limits` are of the numbers; bars that reach further are cut. `vertical` is the place of a
+    vertical line.
     """
     rows, labels = table["row"].unique().tolist(), table["label"].unique().tolist()
     with drawing():
@@ -34,12 +35,12 @@ def draw_dots(
         axis = figure.subplots()
         for place, label in enumerate(labels):
             line = table[table["label"] == label]
-            look = (looks or {}).get(label) or model_of(line["model"].iloc[0])
+            appearance = (appearances or {}).get(label) or model_of(line["model"].iloc[0])
             y = np.array([rows.index(row) for row in line["row"]]) + _SPREAD * ((place + 0.5) / len(labels) - 0.5)
             spread = np.nan_to_num(np.array([line["mean"] - line["low"], line["high"] - line["mean"]]))
             shown: dict[str, Any] = {
-                "color": look.color,
-                "marker": look.marker,
+                "color": appearance.color,
+                "marker": appearance.marker,
                 "ms": 8,
                 "ls": "",
                 "elinewidth": 1.5,

@@ -38,7 +38,7 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-class Look(NamedTuple):
+class Appearance(NamedTuple):
     """Colour, marker, line and whether hollow, as in the table of models (`btrnn.results.schema.Model`)."""
 
     color: str
@@ -47,11 +47,11 @@ class Look(NamedTuple):
     hollow: bool = False
 
 
-RANK_LOOKS = {  # by the label, where lines differ in nothing but the rank
-    "R = 1": Look(SKY, "o", ":"),
-    "R = 2": Look(BLUE, "s", "--"),
-    "R = 3": Look(ORANGE, "^", "-."),
-    "R = 4": Look(RED, "D", "-"),
+RANK_APPEARANCES = {  # by the label, where lines differ in nothing but the rank
+    "R = 1": Appearance(SKY, "o", ":"),
+    "R = 2": Appearance(BLUE, "s", "--"),
+    "R = 3": Appearance(ORANGE, "^", "-."),
+    "R = 4": Appearance(RED, "D", "-"),
 }
 
 
@@ -76,7 +76,7 @@ class FigureFile:
         path: Below that folder.
         function: Draws it from the data, with the options as keywords.
         data: A table, arrays and texts, in lists and mappings.
-        options: Texts, numbers, looks.
+        options: Texts, numbers, appearances.
     """
 
     path: Path
@@ -90,7 +90,7 @@ class FigureFile:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of data and options (numbers of tables as in CSV files), the looks of their models and the code."""
+        """SHA-256 of data and options (numbers of tables as in CSV files), their models' appearances and the code."""
         names = self.data["model"].unique() if "model" in getattr(self.data, "columns", ()) else ()
         code = [inspect.getsource(module) for module in (sys.modules[self.function.__module__], sys.modules[__name__])]
         return hashlib.sha256(b"\0".join(_bytes([self.data, self.options, [*map(model_of, names)], code]))).hexdigest()

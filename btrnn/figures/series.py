@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from btrnn.figures.file import Look, drawing
+from btrnn.figures.file import Appearance, drawing
 from btrnn.results.schema import GREY, Model, model_of
 
 _FADED = 0.7  # all lines of a model but its first, which have one colour and hollow marks
@@ -30,16 +30,16 @@ def draw_series(
     log_y: bool = False,
     limits: tuple[float, float] | None = None,
     own_axes: bool = False,
-    looks: Mapping[str, Look] | None = None,
+    appearances: Mapping[str, Appearance] | None = None,
     vertical: tuple[float, str] | None = None,
 ) -> Figure:
     """Draw a line for each label, in a panel for each value of `panel`.
 
     `table` has `COLUMNS`, in the order of panels and legend; where x is NaN, a horizontal line; where it has a column
     `note`, this stands beside each point. From low to high there are bars, or else a band. With `own_axes` each panel
-    has axes of its own, with a tick at each x and nowhere else. `looks` are by label, where they are not those of the
-    models; `vertical` is the place and the label of a vertical line in all panels. Among several panels that without a
-    name is the one whose settings the others change.
+    has axes of its own, with a tick at each x and nowhere else. `appearances` are by label, where they are not those of
+    the models; `vertical` is the place and the label of a vertical line in all panels. Among several panels that
+    without a name is the one whose settings the others change.
     """
     names = table["panel"].unique().tolist()
     columns = min(3 if len(names) in (3, 5, 6) else 2, len(names))
@@ -58,9 +58,9 @@ def draw_series(
                 axis.axvline(vertical[0], color=GREY, lw=1.5)
                 handles[vertical[1]] = Line2D([], [], color=GREY, ls="", marker="|", ms=16, mew=1.5)
             for label, line in panel.groupby("label", sort=False):
-                look = (looks or {}).get(str(label)) or model_of(line["model"].iloc[0])
-                further = 0 if looks and label in looks else _further(table, str(label))
-                handles.setdefault(str(label), _draw(axis, line.sort_values("x"), look, further, bars))
+                appearance = (appearances or {}).get(str(label)) or model_of(line["model"].iloc[0])
+                further = 0 if appearances and label in appearances else _further(table, str(label))
+                handles.setdefault(str(label), _draw(axis, line.sort_values("x"), appearance, further, bars))
             axis.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
             if limits:
                 axis.set_ylim(limits)
@@ -87,14 +87,14 @@ def _set_ticks(axis: Axes, places: list[float], *, every: bool) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
-def _draw(axis: Axes, line: pd.DataFrame, look: Look | Model, further: int, bars: bool) -> Any:
+def _draw(axis: Axes, line: pd.DataFrame, appearance: Appearance | Model, further: int, bars: bool) -> Any:
     """Draw one label's line and return what stands for it in the legend."""
-    opacity, dashes = (_FADED, _FURTHER[(further - 1) % len(_FURTHER)]) if further else (1.0, look.line)
-    shown: dict[str, Any] = {"color": look.color, "ls": dashes, "lw": 2, "alpha": opacity}
+    opacity, dashes = (_FADED, _FURTHER[(further - 1) % len(_FURTHER)]) if further else (1.0, appearance.line)
+    shown: dict[str, Any] = {"color": appearance.color, "ls": dashes, "lw": 2, "alpha": opacity}
     if line["x"].isna().all():
         return axis.axhline(line["mean"].iloc[0], **shown)
-    shown |= {"marker": look.marker if len(line) <= _MARKED or not look.line else "", "ms": 8}
-    if look.hollow and (len(line) == 1 or not look.line):
+    shown |= {"marker": appearance.marker if len(line) <= _MARKED or not appearance.line else "", "ms": 8}
+    if appearance.hollow and (len(line) == 1 or not appearance.line):
         shown |= {"ms": 13, "mfc": "none", "mew": 1.6}
     elif further:
         shown |= {"ms": 8 + 2 * further, "mfc": "none", "mew": 1.6}
@@ -103,7 +103,7 @@ def _draw(axis: Axes, line: pd.DataFrame, look: Look | Model, further: int, bars
         handle: Any = axis.errorbar(line["x"], line["mean"], spread, capsize=4, elinewidth=1.5, **shown)
     else:
         (handle,) = axis.plot(line["x"], line["mean"], **shown)
-        axis.fill_between(line["x"], line["low"], line["high"], color=look.color, alpha=0.18 * opacity, lw=0)
+        axis.fill_between(line["x"], line["low"], line["high"], color=appearance.color, alpha=0.18 * opacity, lw=0)
     if "note" in line:
         for x, y, note in zip(line["x"], line["mean"], line["note"], strict=True):
             shift = (4, -13) if further else (4, 5)  # two lines may have a point in common

@@ -65,7 +65,7 @@ class Captioner(nn.Module):
         self.feature_mean.copy_(mean)
         self.feature_sd.copy_(torch.where(sd > 0, sd, 1.0))
 
-    def see(self, features: Float[Tensor, "batch cells channels"]) -> Float[Tensor, "batch embedding"]:
+    def encode(self, features: Float[Tensor, "batch cells channels"]) -> Float[Tensor, "batch embedding"]:
         """Return the vector that stands for each image before its words."""
         standard = (features.to(self.feature_mean.dtype) - self.feature_mean) / self.feature_sd
         mapped: Tensor = self.feature_map(standard.mean(dim=1))
@@ -89,7 +89,7 @@ class Captioner(nn.Module):
         Returns:
             (next words, V), a row for each of `next_words(tokens)`.
         """
-        inputs = torch.cat([self.see(features).unsqueeze(1), self.embedding(tokens[:, :-1])], dim=1)
+        inputs = torch.cat([self.encode(features).unsqueeze(1), self.embedding(tokens[:, :-1])], dim=1)
         # the image and all words but <eos>: as many inputs as numbers in the row
         packed = pack_padded_sequence(self._drop(inputs), lengths.cpu(), batch_first=True, enforce_sorted=False)
         hidden, _ = self.recurrent(packed)
@@ -104,7 +104,7 @@ class Captioner(nn.Module):
 
     def start(self, features: Float[Tensor, "batch cells channels"]) -> Float[Tensor, "parts layers batch hidden"]:
         """Return the decoder's state after it has seen the images: h, and an LSTM's c behind it."""
-        _, state = self.recurrent(self.see(features).unsqueeze(1))
+        _, state = self.recurrent(self.encode(features).unsqueeze(1))
         return _stacked(state)
 
     def step(

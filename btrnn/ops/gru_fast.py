@@ -19,7 +19,16 @@ from btrnn.ops import dispatch, native, recurrence
 from btrnn.ops.gru import Operands, Unrolled, plain_unroll
 from btrnn.ops.matmul import repeated_linear
 from btrnn.ops.native.recurrence import serves as native_serves
-from btrnn.ops.recurrence import Cell, Gradients, Passed, Tensors, chunks_from_the_end, seen, sequences_of, started
+from btrnn.ops.recurrence import (
+    Cell,
+    ForwardPass,
+    Gradients,
+    Tensors,
+    chunks_from_the_end,
+    gradient_buffer,
+    recurrent_inputs,
+    sequences_of,
+)
 from btrnn.ops.steps import ActivationName, Steps, activation_in_place, gate_slopes
 
 
@@ -58,7 +67,7 @@ def unroll(
     return hidden, final
 
 
-def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, keep: bool) -> Passed:
+def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, keep: bool) -> ForwardPass:
     """Run the recurrence by kernels, of CUDA's or of this package, where they serve, else in place."""
     if activation == "sigmoid" and dispatch.has_fused_steps(operands.weight):
         return _fused_forward(steps, operands, keep)
@@ -66,7 +75,7 @@ def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, 
     kept = GRUKept(*(gates.new_empty(rows, size * parts) for parts in (1, 3, 1))) if keep else None
     served = native_serves(len(steps.sizes), weight, [tensor for tensor in operands if tensor is not None])
     results = (_forward_by_kernel if served else _forward)(steps, operands, activation, kept)
-    return Passed(results, kept or (), partial(_backward, _back_by_kernel if served else _back))
+    return ForwardPass(results, kept or (), partial(_backward, _back_by_kernel if served else _back))
 
 
 def _forward_by_kernel(steps: Steps, operands: Operands, activation: ActivationName, kept: GRUKept | None) -> Unrolled:
@@ -97,7 +106,7 @@ def _forward(steps: Steps, operands: Operands, activation: ActivationName, kept:
     kept_by_step = [steps.split(tensor) for tensor in kept or ()]
     for t in steps.order():
         before = steps.before(hidden, t, hidden_0)
-        sums = linear(recurrence.seen_at(steps, hidden, t, hidden_0, mask), added[t])
+        sums = linear(recurrence.recurrent_input_at(steps, hidden, t, hidden_0, mask), added[t])
         both = activate(sums[:, : 2 * size])
         new = torch.addcmul(new_gates[t], both[:, :size], sums[:, 2 * size :]).tanh_()
         torch.lerp(new, before, both[:, size:], out=hidden[t])
@@ -106,7 +115,7 @@ def _forward(steps: Steps, operands: Operands, activation: ActivationName, kept:
     return outputs, steps.final(hidden)
 
 
-def _fused_forward(steps: Steps, operands: Operands, keep: bool) -> Passed:
+def _fused_forward(steps: Steps, operands: Operands, keep: bool) -> ForwardPass:
     """Run the recurrence by CUDA's kernel of a step, which torch's own cells call."""
     gates, hidden_0, weight, bias, mask = operands
     by_step, weight_t = steps.split(gates), weight.t()
@@ -114,14 +123,14 @@ def _fused_forward(steps: Steps, operands: Operands, keep: bool) -> Passed:
     hidden: dict[int, Tensor] = {}
     slopes: dict[int, Tensor] = {}
     for t in steps.order():
-        multiplied = recurrence.seen_at(steps, hidden, t, hidden_0, mask)
+        multiplied = recurrence.recurrent_input_at(steps, hidden, t, hidden_0, mask)
         product = torch.mm(multiplied, weight_t) if addend is None else torch.addmm(addend, multiplied, weight_t)
         hidden[t], slope = dispatch.gru_step(by_step[t], product, steps.before(hidden, t, hidden_0))
         if keep:
             slopes[t] = slope
     outputs = torch.cat([hidden[t] for t in range(len(hidden))])
     kept = [by_number[t] for by_number in (hidden, slopes) for t in range(len(by_number))] if keep else []
-    return Passed((outputs, steps.final(hidden)), tuple(kept), _fused_backward)
+    return ForwardPass((outputs, steps.final(hidden)), tuple(kept), _fused_backward)
 
 
 def _fused_backward(
@@ -140,11 +149,11 @@ def _fused_backward(
         to_gates[t], to_product, beside = dispatch.gru_step_back(state[0], kept[count + t])
         return to_product, beside, []
 
-    into = [started(grads[1], hidden_0)]
+    into = [gradient_buffer(grads[1], hidden_0)]
     grad_sums, (first,) = recurrence.fused_backward(steps, weight, mask, grads[0], into, back, needed[1])
     grad_gates = torch.cat([to_gates[t] for t in range(count)]) if needed[0] else None
     hidden = dict(enumerate(kept[:count]))
-    grad_weight = torch.mm(grad_sums.t(), seen(steps, hidden, hidden_0, mask)) if needed[2] else None
+    grad_weight = torch.mm(grad_sums.t(), recurrent_inputs(steps, hidden, hidden_0, mask)) if needed[2] else None
     return grad_gates, first, grad_weight, grad_sums[:, 2 * weight.shape[1] :].sum(0) if needed[3] else None
 
 
@@ -160,11 +169,11 @@ def _backward(
     """Compute the gradients of the gates, hidden_0, U and b_hn, in place and without a graph."""
     hidden_0, size = operands.hidden_0, operands.weight.shape[1]
     grad_outputs, into_hidden = grads
-    grad_hidden = started(into_hidden, hidden_0)
+    grad_hidden = gradient_buffer(into_hidden, hidden_0)
     grad_sums, grad_new = back(steps, operands, activation, GRUKept(*kept), grad_outputs, grad_hidden, needed[1])
     grad_weight = None
     if needed[2]:
-        multiplied = seen(steps, steps.split(kept[0]), hidden_0, operands.mask)
+        multiplied = recurrent_inputs(steps, steps.split(kept[0]), hidden_0, operands.mask)
         grad_weight = torch.mm(grad_sums.t(), multiplied)
     grad_gates = torch.cat([grad_sums[:, : 2 * size], grad_new], dim=1) if needed[0] else None
     return grad_gates, grad_hidden, grad_weight, grad_sums[:, 2 * size :].sum(0) if needed[3] else None

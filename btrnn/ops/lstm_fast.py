@@ -16,7 +16,16 @@ from btrnn.ops.lstm import Operands, Unrolled, plain_unroll
 from btrnn.ops.matmul import repeated_linear
 from btrnn.ops.native import recurrence as native_recurrence
 from btrnn.ops.native.recurrence import LSTMKept
-from btrnn.ops.recurrence import Cell, Gradients, Passed, Tensors, chunks_from_the_end, seen, sequences_of, started
+from btrnn.ops.recurrence import (
+    Cell,
+    ForwardPass,
+    Gradients,
+    Tensors,
+    chunks_from_the_end,
+    gradient_buffer,
+    recurrent_inputs,
+    sequences_of,
+)
 from btrnn.ops.steps import ActivationName, Steps, activation_in_place, gate_slopes
 
 
@@ -47,7 +56,7 @@ def unroll(
     return hidden, final[0], final[1]
 
 
-def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, keep: bool) -> Passed:
+def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, keep: bool) -> ForwardPass:
     """Run the recurrence by kernels, of CUDA's or of this package, where they serve, else in place."""
     gates, weight, size = operands.gates, operands.weight, operands.weight.shape[1]
     if activation == "sigmoid" and dispatch.has_fused_steps(weight):
@@ -55,12 +64,12 @@ def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, 
     kept = LSTMKept(gates.new_empty(gates.shape[0], size), gates.new_empty(gates.shape)) if keep else None
     if native_recurrence.serves(len(steps.sizes), weight, [tensor for tensor in operands if tensor is not None]):
         results = native_recurrence.forward(sequences_of(steps, activation), *operands, kept)
-        return Passed(results, kept or (), _backward_by_kernel)
+        return ForwardPass(results, kept or (), _backward_by_kernel)
     if kept is not None:
-        return Passed(_forward(steps, operands, activation, *map(steps.split, kept)), kept, _backward)
+        return ForwardPass(_forward(steps, operands, activation, *map(steps.split, kept)), kept, _backward)
     cell = torch.empty_like(operands.cell_0)
     results = _forward(steps, operands, activation, {t: cell[:rows] for t, rows in enumerate(steps.sizes)})
-    return Passed(results, (), _backward)
+    return ForwardPass(results, (), _backward)
 
 
 def _forward(
@@ -80,7 +89,7 @@ def _forward(
     outputs = hidden_0.new_empty(operands.gates.shape[0], weight.shape[1])
     gates, hidden, linear = steps.split(operands.gates), steps.split(outputs), repeated_linear(weight, steps.sizes)
     for t in steps.order():
-        active = linear(recurrence.seen_at(steps, hidden, t, hidden_0, mask), gates[t])
+        active = linear(recurrence.recurrent_input_at(steps, hidden, t, hidden_0, mask), gates[t])
         input_gate, forget_gate, candidate, output_gate = active.chunk(4, dim=1)
         activate(input_gate)
         activate(forget_gate)
@@ -93,7 +102,7 @@ def _forward(
     return outputs, steps.final(hidden), steps.final(cells)
 
 
-def _fused_forward(steps: Steps, operands: Operands, keep: bool) -> Passed:
+def _fused_forward(steps: Steps, operands: Operands, keep: bool) -> ForwardPass:
     """Run the recurrence by CUDA's kernel of a step, which torch's own cells call."""
     gates, hidden_0, cell_0, weight, mask = operands
     by_step, weight_t = steps.split(gates), weight.t()
@@ -101,13 +110,13 @@ def _fused_forward(steps: Steps, operands: Operands, keep: bool) -> Passed:
     cell: dict[int, Tensor] = {}
     active: dict[int, Tensor] = {}
     for t in steps.order():
-        product = torch.mm(recurrence.seen_at(steps, hidden, t, hidden_0, mask), weight_t)
+        product = torch.mm(recurrence.recurrent_input_at(steps, hidden, t, hidden_0, mask), weight_t)
         hidden[t], cell[t], activated = dispatch.lstm_step(by_step[t], product, steps.before(cell, t, cell_0))
         if keep:
             active[t] = activated
     outputs = torch.cat([hidden[t] for t in range(len(hidden))])
     kept = [by_number[t] for by_number in (hidden, cell, active) for t in range(len(by_number))] if keep else []
-    return Passed((outputs, steps.final(hidden), steps.final(cell)), tuple(kept), _fused_backward)
+    return ForwardPass((outputs, steps.final(hidden), steps.final(cell)), tuple(kept), _fused_backward)
 
 
 # ---- the backward pass, in three ways that agree
@@ -135,7 +144,7 @@ def _backward(
     cells, activations = kept
     size = weight.shape[1]
     wanted, into_hidden, into_cell = grads
-    grad_hidden, grad_cell = started(into_hidden, hidden_0), started(into_cell, cell_0)
+    grad_hidden, grad_cell = gradient_buffer(into_hidden, hidden_0), gradient_buffer(into_cell, cell_0)
     grad_outputs = None if wanted is None else steps.split(wanted)
     grad_gates, hidden = torch.empty_like(activations), torch.empty_like(cells)
     cell_by_step, gates_by_step = steps.split(cells), steps.split(grad_gates)
@@ -165,7 +174,7 @@ def _backward(
                     grad_h.mul_(mask[:rows_t])
     grad_weight = None
     if needed[3]:
-        grad_weight = torch.mm(grad_gates.t(), seen(steps, steps.split(hidden), hidden_0, mask))
+        grad_weight = torch.mm(grad_gates.t(), recurrent_inputs(steps, steps.split(hidden), hidden_0, mask))
     return grad_gates if needed[0] else None, grad_hidden, grad_cell, grad_weight
 
 
@@ -183,7 +192,7 @@ def _backward_by_kernel(
     found = native_recurrence.backward(sequences, LSTMKept(*kept), cell_0, weight, mask, grads, to_hidden_0=needed[1])
     grad_weight = None
     if needed[3]:
-        grad_weight = torch.mm(found.gates.t(), seen(steps, steps.split(found.hidden), hidden_0, mask))
+        grad_weight = torch.mm(found.gates.t(), recurrent_inputs(steps, steps.split(found.hidden), hidden_0, mask))
     return found.gates if needed[0] else None, found.hidden_0, found.cell_0, grad_weight
 
 
@@ -199,7 +208,7 @@ def _fused_backward(
     _, hidden_0, cell_0, weight, mask = operands
     count = len(steps.sizes)
     hidden, cell, active = (dict(enumerate(kept[k * count : (k + 1) * count])) for k in range(3))
-    into = [started(grad, first) for grad, first in zip(grads[1:], (hidden_0, cell_0), strict=True)]
+    into = [gradient_buffer(grad, first) for grad, first in zip(grads[1:], (hidden_0, cell_0), strict=True)]
 
     def back(t: int, state: list[Tensor]) -> tuple[Tensor, None, list[Tensor]]:
         before = steps.before(cell, t, cell_0)
@@ -207,7 +216,7 @@ def _fused_backward(
         return to_gates, None, [to_cell]
 
     grad_gates, first = recurrence.fused_backward(steps, weight, mask, grads[0], into, back, needed[1])
-    grad_weight = torch.mm(grad_gates.t(), seen(steps, hidden, hidden_0, mask)) if needed[3] else None
+    grad_weight = torch.mm(grad_gates.t(), recurrent_inputs(steps, hidden, hidden_0, mask)) if needed[3] else None
     return grad_gates if needed[0] else None, *first, grad_weight
 
 

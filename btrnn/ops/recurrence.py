@@ -21,7 +21,7 @@ Tensors = tuple[Tensor, ...]
 Gradients = tuple[Tensor | None, ...]
 
 
-class Passed(NamedTuple):
+class ForwardPass(NamedTuple):
     """What a forward pass in place gives.
 
     results: h of every step, and the state after each sequence's last step.
@@ -46,7 +46,7 @@ class Cell(NamedTuple):
 
     operands: Callable[..., Any]
     plain: Callable[[Steps, Any, Any], Tensors]
-    forward: Callable[[Steps, Any, Any, bool], Passed]
+    forward: Callable[[Steps, Any, Any, bool], ForwardPass]
 
 
 def unroll(cell: Cell, steps: Steps, operands: tuple[Tensor | None, ...], activation: str) -> Tensors:
@@ -80,12 +80,12 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, cell: Cell, steps: Steps, activation: str, *operands: Tensor | None) -> Tensors:
-        passed = cell.forward(steps, cell.operands(*operands), activation, True)
+        forward = cell.forward(steps, cell.operands(*operands), activation, True)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*operands, *passed.kept)
-        ctx.cell, ctx.steps, ctx.activation, ctx.back = cell, steps, activation, passed.backward
+        ctx.save_for_backward(*operands, *forward.kept)
+        ctx.cell, ctx.steps, ctx.activation, ctx.back = cell, steps, activation, forward.backward
         ctx.num_operands = len(operands)
-        return passed.results
+        return forward.results
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Gradients:
@@ -142,18 +142,20 @@ def sequences_of(steps: Steps, activation: str) -> Sequences:
     return Sequences(steps.sizes, reverse=steps.reverse, hard=activation == "hard_sigmoid")
 
 
-def started(grad: Tensor | None, like: Tensor) -> Tensor:
+def gradient_buffer(grad: Tensor | None, like: Tensor) -> Tensor:
     """Return a buffer that holds the gradient of a final state, to go back through the steps in it."""
     return torch.zeros_like(like) if grad is None else grad.clone(memory_format=torch.contiguous_format)
 
 
-def seen_at(steps: Steps, hidden: Mapping[int, Tensor], t: int, hidden_0: Tensor, mask: Tensor | None) -> Tensor:
+def recurrent_input_at(
+    steps: Steps, hidden: Mapping[int, Tensor], t: int, hidden_0: Tensor, mask: Tensor | None
+) -> Tensor:
     """Return what U multiplies at a step, from the hidden states of the steps before it."""
     before = steps.before(hidden, t, hidden_0)
     return before if mask is None else before * mask[: steps.sizes[t]]
 
 
-def seen(steps: Steps, hidden: Mapping[int, Tensor], hidden_0: Tensor, mask: Tensor | None) -> Tensor:
+def recurrent_inputs(steps: Steps, hidden: Mapping[int, Tensor], hidden_0: Tensor, mask: Tensor | None) -> Tensor:
     """Return what U multiplied at every step, (rows, H), from the hidden states of every step."""
     before = torch.cat([steps.before(hidden, t, hidden_0) for t in range(len(steps.sizes))])
     return before if mask is None else before.mul_(torch.cat([mask[:size] for size in steps.sizes]))

@@ -10,7 +10,7 @@ from btrnn.benchmark import counting, exponents, tables
 from btrnn.benchmark.exponents import FACTORS, FAMILIES, LAYERS, PRODUCTS, QUANTITIES, WORDS, overall
 from btrnn.benchmark.records import device_suffix, read_machines
 from btrnn.benchmark.tables import PLAIN
-from btrnn.figures.file import FigureFile, Look
+from btrnn.figures.file import Appearance, FigureFile
 from btrnn.figures.series import COLUMNS, draw_series
 from btrnn.reports.render import Report, paper_values, render, text_table
 from btrnn.results.schema import BT_LSTM, GREY, LSTM, PURPLE, RED, SKY, TT_LSTM
@@ -19,16 +19,16 @@ from btrnn.results.summary import Row
 _LETTERS = {"input": "I", "rank": "R", "blocks": "N", "order": "d"}
 _MODELS = {"dense": LSTM, "TT": TT_LSTM, "BT": BT_LSTM}
 _OURS = {name: _MODELS[family] for names in (PRODUCTS, LAYERS) for family, name in names.items()}
-_PLAIN = {name: Look(model.color, model.marker, "-") for name, model in _OURS.items()} | {
-    "opt_einsum BT": Look(SKY, "v", "-"),
-    "tednet BT": Look(PURPLE, "D", "-"),
-    "opt_einsum TT": Look(GREY, "<", "-"),
-    "tltorch TT": Look(RED, ">", "-"),
-    "nn.LSTM": Look("#000000", "*", "-"),
-    "btrnn.LSTM": Look("#332288", "p", "-"),
+_PLAIN = {name: Appearance(model.color, model.marker, "-") for name, model in _OURS.items()} | {
+    "opt_einsum BT": Appearance(SKY, "v", "-"),
+    "tednet BT": Appearance(PURPLE, "D", "-"),
+    "opt_einsum TT": Appearance(GREY, "<", "-"),
+    "tltorch TT": Appearance(RED, ">", "-"),
+    "nn.LSTM": Appearance("#000000", "*", "-"),
+    "btrnn.LSTM": Appearance("#332288", "p", "-"),
 }
-_LOOKS = {f"{name}{PLAIN}": look._replace(line=":") for name, look in _PLAIN.items()} | _PLAIN
-_LOOKS |= {f"the law, {family}": Look(model.color, "", "--") for family, model in _MODELS.items()}
+_APPEARANCES = {f"{name}{PLAIN}": appearance._replace(line=":") for name, appearance in _PLAIN.items()} | _PLAIN
+_APPEARANCES |= {f"the law, {family}": Appearance(model.color, "", "--") for family, model in _MODELS.items()}
 _FIGURES = {"time": ("median_ms", "ms, forward and backward"), "memory": ("peak_mib", "growth of peak memory, MiB")}
 _README_LAYERS = ("nn.LSTM", "btrnn.LSTM", "btrnn.TTLSTM", "btrnn.BTLSTM")
 _README_PHASES = ("forward", "training step")
@@ -83,7 +83,7 @@ def _figures(device: str, sections: tables.Tables) -> list[FigureFile]:
                 "x_label": "",
                 "y_label": y_label,
             }
-            options |= {"log_x": True, "log_y": True, "own_axes": True, "looks": _LOOKS}
+            options |= {"log_x": True, "log_y": True, "own_axes": True, "appearances": _APPEARANCES}
             path = Path("figures", f"benchmark_{name}{device_suffix(device)}.png")
             files.append(FigureFile(path, draw_series, table, options))
     return files

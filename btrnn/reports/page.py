@@ -28,7 +28,7 @@ from btrnn.reports.render import (
 )
 from btrnn.reports.view import View, unusual, view_of, views_of
 from btrnn.results.differences import control_differences, model_differences
-from btrnn.results.schema import BT_LSTM, DENSE_MODELS, FLOORS, VIDEO, schema_of
+from btrnn.results.schema import BASELINES, BT_LSTM, DENSE_MODELS, VIDEO, schema_of
 from btrnn.results.store import collected_experiments
 from btrnn.results.summary import Row, panels
 
@@ -167,7 +167,7 @@ def _provenance(runs: pd.DataFrame) -> dict[str, str]:
         "commits": list(runs["git_commit"].str[:10] + dirty),
     }
     known = {name: sorted({text for text in texts if text[:1].strip()}) for name, texts in said.items()}
-    fits = int(runs["model"].isin([floor.name for floor in FLOORS]).sum())
+    fits = int(runs["model"].isin([baseline.name for baseline in BASELINES]).sum())
     number_of = f"{len(runs) - fits} runs" + (f" and {fits} fits of simple baselines" if fits else "")
     return {"runs": number_of} | {name: ", ".join(texts) or "unknown" for name, texts in known.items()}
 

@@ -20,7 +20,7 @@ def with_choice(view: View) -> pd.DataFrame:
 
     `chosen` says so in words, and where the rate is the lowest or highest tried, or as low as the chosen one. Of a
     search by successive halving the longest runs choose, and `final` are these. A rate with fewer seeds than others of
-    its model is no fair choice. Floors, which have no rate, are rows without a choice.
+    its model is no fair choice. Baselines, which have no rate, are rows without a choice.
     """
     rates, score = view.summary.assign(searched=_searched(view)), f"val/{view.schema.monitor}"
     rates = rates.sort_values(["epochs", "learning_rate"])
@@ -58,7 +58,7 @@ def _models_by_rate(view: View) -> dict[str, Any]:
     models = []
     for _, rows in with_choice(view).groupby([*view.varied, "searched", "origin"], sort=False, dropna=False):
         rows = rows[rows["final"]]
-        if rows.empty:  # a floor
+        if rows.empty:  # a baseline
             continue
         (best,) = rows[rows["best"]].to_dict("records")
         reached = {"best": best[column], "lowest": rows[column].min(), "highest": rows[column].max()}
@@ -98,7 +98,7 @@ def _rates_figure(view: View) -> list[FigureFile]:
         return ", ".join(filter(None, (view.place(row), f"{count(row['epochs'])} epochs" if stages else "")))
 
     table = view.points("learning_rate", value("model_label"), panel).assign(label=_searched(view))
-    if stages:  # floors belong to none of them
+    if stages:  # baselines belong to none of them
         epochs = view.summary["epochs"].to_numpy()
         table = table.assign(epochs=epochs)[table["x"].notna()].sort_values("epochs", kind="stable")[COLUMNS]
     scaling = "" if "scaling" in view.varied else str(view.first.get("scaling", ""))

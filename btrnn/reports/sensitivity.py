@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from btrnn.figures.file import RANK_LOOKS, FigureFile
+from btrnn.figures.file import RANK_APPEARANCES, FigureFile
 from btrnn.figures.pictures import draw_heat_maps
 from btrnn.figures.series import draw_series
 from btrnn.reports.page import RUN, SIZE, TESTED, WHOLE, Page, value
@@ -74,7 +74,7 @@ def _shape_figures(view: View) -> list[FigureFile]:
     ]
     panels = parts[0]["panel"].unique()
     parts += [lines[other].assign(panel=panel, x=float("nan")) for panel in panels]
-    options = {"bars": True, "limits": WHOLE, "looks": RANK_LOOKS, "y_label": view.metric.label}
+    options = {"bars": True, "limits": WHOLE, "appearances": RANK_APPEARANCES, "y_label": view.metric.label}
     maps = {
         f"N = {blocks:g}": rows.pivot_table(index="order", columns="rank", values="test/accuracy")
         for blocks, rows in _of_one_origin(view.summary).groupby("num_blocks")
@@ -85,7 +85,7 @@ def _shape_figures(view: View) -> list[FigureFile]:
 
 
 def _at_best_rates(view: View) -> View:
-    """Return the runs of each shape at the rate that validation chooses, and those of floors, which have none."""
+    """Return the runs of each shape at the rate that validation chooses, and those of baselines, which have none."""
     rates = with_choice(view)
     names = set(rates.loc[rates["best"] | rates["learning_rate"].isna(), "name"])
     runs = view.results.runs

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from btrnn.complexity import bt_parameters, dense_parameters, factorize
-from btrnn.figures.file import RANK_LOOKS, FigureFile, Look
+from btrnn.figures.file import RANK_APPEARANCES, Appearance, FigureFile
 from btrnn.figures.pictures import Tile, draw_tiles
 from btrnn.figures.series import COLUMNS, draw_series
 from btrnn.recovery import records
@@ -22,9 +22,9 @@ DENSE = dense_parameters([INPUT_SIZE], [OUTPUT_SIZE])
 _TITLE = f"I = {INPUT_SIZE:,}, J = {OUTPUT_SIZE:,}, N = {NUM_BLOCKS}"
 
 _FORMS = {"bt_n1": ("BT, N = 1", GREEN, "o"), "bt_n2": ("BT, N = 2", BLUE, "s"), "tt": ("TT", ORANGE, "^")}
-_LOOKS = {name: Look(color, marker, "") for name, color, marker in _FORMS.values()}
-_LOOKS |= {f"{name}, from_dense": look._replace(hollow=True) for name, look in _LOOKS.items()}
-_LOOKS |= {"best rank (SVD)": Look(GREY, "_", "")}
+_APPEARANCES = {name: Appearance(color, marker, "") for name, color, marker in _FORMS.values()}
+_APPEARANCES |= {f"{name}, from_dense": appearance._replace(hollow=True) for name, appearance in _APPEARANCES.items()}
+_APPEARANCES |= {"best rank (SVD)": Appearance(GREY, "_", "")}
 _ENDS = ["mean", "low", "high"]
 _PANELS_TITLE = "64 x 64 matrices and what is recovered of them from y = W x; P parameters, relative error"
 _DARKEST = 2.5 / 64  # grey levels reach to 2.5 root mean squares of a truth, which all have norm 1
@@ -68,9 +68,9 @@ def parameters_report(results_dir: Path) -> Report:
     dense = {"panel": "", "label": f"dense, {DENSE:,}", "model": LSTM.name, "x": float("nan")}
     dense |= dict.fromkeys(("mean", "low", "high"), DENSE)
     data = pd.concat([lines, pd.DataFrame([dense])], ignore_index=True)[COLUMNS]
-    looks = RANK_LOOKS | {dense["label"]: Look(GREY, "", "--")}
+    appearances = RANK_APPEARANCES | {dense["label"]: Appearance(GREY, "", "--")}
     options: Row = {"title": f"Block-term parameters, {_TITLE}", "x_label": "core order d"}
-    options |= {"y_label": "parameters of W", "log_y": True, "looks": looks}
+    options |= {"y_label": "parameters of W", "log_y": True, "appearances": appearances}
     figure = FigureFile(Path("figures/parameters.png"), draw_series, data, options)
     return Report({Path("tables/parameters.md"): text}, [figure])
 
@@ -87,7 +87,13 @@ def recovery_report(results_dir: Path) -> Report:
     text = _text(results_dir, recovery.rows, table, equal)
     panels = {"title": _PANELS_TITLE, "inches": 1.95, "grey": (-_DARKEST, _DARKEST)}
     title = f"Recovery of 64 x 64 matrices, n = {table['n'].max()}; errors below {RECOVERED:g} drawn at {RECOVERED:g}"
-    options: Row = {"title": title, "x_label": "parameters", "y_label": "relative error", "bars": True, "looks": _LOOKS}
+    options: Row = {
+        "title": title,
+        "x_label": "parameters",
+        "y_label": "relative error",
+        "bars": True,
+        "appearances": _APPEARANCES,
+    }
     options |= {"log_x": True, "log_y": True, "limits": (RECOVERED / 1.3, 1.4)}
     figures = [
         FigureFile(Path("figures/recovery_panels.png"), draw_tiles, _panels(recovery), panels),

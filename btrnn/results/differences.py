@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from btrnn.results.schema import DENSE_MODELS, FLOORS, Schema, schema_of
+from btrnn.results.schema import BASELINES, DENSE_MODELS, Schema, schema_of
 from btrnn.results.statistics import (
     MeanInterval,
     corrected_for_overlap,
@@ -141,12 +141,12 @@ def control_differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame
     """Compare each model under a control, as shuffled frames, with itself without one: control minus plain.
 
     The rows are as those of `model_differences`, one family, and `second` is the same model. A control is not asked of
-    floors: they stand in the tables.
+    baselines: they stand in the tables.
     """
     if summary.empty:
         return pd.DataFrame()
     schema = schema_of(summary["experiment"].iloc[0])
-    summary = summary[~summary["model"].isin([floor.name for floor in FLOORS])]
+    summary = summary[~summary["model"].isin([baseline.name for baseline in BASELINES])]
     alike = ["label", "origin", *(name for name in schema.panel if name not in schema.controls)]
     cut = summary.groupby(alike, dropna=False, sort=False)
     groups = [rows.to_dict("records") for _, rows in cut if not rows["plain"].all()]
@@ -238,7 +238,7 @@ def cost_of_accuracy(summary: pd.DataFrame, results: Results, share: float) -> l
         that a run took, the mean over runs), and the panel's columns. Empty where no dense model is there to compare.
     """
     found: list[Row] = []
-    plain = summary[summary["plain"] & summary["learning_rate"].notna()]  # floors have no epochs
+    plain = summary[summary["plain"] & summary["learning_rate"].notna()]  # baselines have no epochs
     for panel in panels(plain) if len(plain) and len(results.epochs) else ():
         for _, rows in panel.groupby("origin", sort=False):
             times = convergence(rows, results.epochs, "val/accuracy", share)

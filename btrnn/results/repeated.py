@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from btrnn.results.schema import FLOORS, schema_of
+from btrnn.results.schema import BASELINES, schema_of
 from btrnn.results.store import collected_experiments, read_results
 from btrnn.results.summary import Row, with_folds
 from btrnn.storage.files import RUN_AGAIN, ResultsError, read_csv, read_json
@@ -30,7 +30,7 @@ def candidates(results_dir: Path) -> pd.DataFrame:
     for experiment in collected_experiments(results_dir):
         schema, runs = schema_of(experiment), read_results(results_dir, experiment).runs
         kept = ~runs["stand_in"].astype(bool) & (runs["start"] == "")
-        kept &= ~runs["model"].isin([floor.name for floor in FLOORS])
+        kept &= ~runs["model"].isin([baseline.name for baseline in BASELINES])
         validated = schema.main.replace("test/", "val/")
         validated = validated if validated in runs else f"val/{schema.monitor}"
         runs = runs.assign(metric=schema.main, value=runs[schema.main])

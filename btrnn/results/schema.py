@@ -51,26 +51,31 @@ LOW_RANK_LSTM = Model("low_rank_lstm", "low-rank LSTM", "#000000", "*", (0, (2, 
 GRU = Model("gru", "GRU", "#332288", "p", (0, (6, 2, 1, 2)), dense=True, shape=())
 TT_GRU = Model("tt_gru", "TT-GRU", "#AA4499", "d", (0, (2, 1)), shape=TT_LSTM.shape)
 BT_GRU = Model("bt_gru", "BT-GRU", "#117733", "h", (0, (9, 1)), shape=_BT_SHAPE)
-BASELINE = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", shape=())
-NEIGHBOUR = Model("nearest_neighbour", "1-nearest neighbour on mean frames", "#BBBBBB", "x", (0, (1, 3)), shape=())
+LOGISTIC_REGRESSION = Model("logistic_regression", "logistic regression on mean frames", GREY, "D", ":", shape=())
+NEAREST_NEIGHBOUR = Model(
+    "nearest_neighbour", "1-nearest neighbour on mean frames", "#BBBBBB", "x", (0, (1, 3)), shape=()
+)
 _VALUES = (("values", "rank", None),)
 AVERAGED_LSTM = Model("averaged_lstm", "LSTM on averaged pixels", "#4477AA", "3", (0, (6, 1)), shape=_VALUES)
 PROJECTED_LSTM = Model("projected_lstm", "LSTM on a random projection", "#EE6677", "4", (0, (4, 2)), shape=_VALUES)
 FROZEN_BT_LSTM = Model("frozen_bt_lstm", "BT-LSTM, W frozen", "#AAAA00", "+", (0, (1, 2)), shape=_BT_SHAPE)
-FLOORS = (BASELINE, NEIGHBOUR)  # fitted in one go to mean frames, without a training loop
+BASELINES = (LOGISTIC_REGRESSION, NEAREST_NEIGHBOUR)  # fitted in one go to mean frames, without a training loop
 _OTHER_MAPS = (TR_LSTM, CP_LSTM, TUCKER_LSTM, HT_LSTM, KRONECKER_LSTM, LOW_RANK_LSTM)
 BLIND_LSTM = Model("blind_lstm", "LSTM, blind", "#999999", "|", (0, (1, 5)), shape=())
 _UNITS = (("units", "hidden_size", None),)
 SMALL_LSTM = Model("small_lstm", "small LSTM", "#882255", "1", (0, (7, 3)), shape=_UNITS)
 _FIXED_MAPS = (AVERAGED_LSTM, PROJECTED_LSTM, FROZEN_BT_LSTM, BLIND_LSTM)  # of which a part is never trained
 # in the order of tables and legends
-MODELS = (LSTM, TT_LSTM, BT_LSTM, DOUBLE_BT_LSTM, SMALL_LSTM, *_OTHER_MAPS, *_FIXED_MAPS, GRU, TT_GRU, BT_GRU, *FLOORS)
+MODELS = (
+    *(LSTM, TT_LSTM, BT_LSTM, DOUBLE_BT_LSTM, SMALL_LSTM, *_OTHER_MAPS, *_FIXED_MAPS, GRU, TT_GRU, BT_GRU),
+    *BASELINES,
+)
 DENSE_MODELS = tuple(model.name for model in MODELS if model.dense)
 _OTHER_COLORS, _OTHER_MARKERS = ("#882255", "#44AA99", "#CC6677"), ("8", "H", "1", "2")
 
 
 def model_of(name: str, label: str = "") -> Model:
-    """Return a model's row of the table; one that is not in it has its label, or name, and a look made of its name."""
+    """Return a model's row of the table; one that is not in it has its label, or name, and a marker by its name."""
     for model in MODELS:
         if model.name == name:
             return model

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from btrnn.results.schema import (
-    FLOORS,
+    BASELINES,
     LATER_COLUMNS,
     RUN_KEY,
     TEXT_COLUMNS,
@@ -28,7 +28,7 @@ from btrnn.storage.files import RUN_AGAIN, ResultsError
 from btrnn.storage.stand_ins import STAND_INS
 
 PUBLISHED, LOCAL = "published", "local"  # values of the column `origin`; the latter is also the folder
-_FLOORS = tuple(model.name for model in FLOORS)
+_BASELINES = tuple(model.name for model in BASELINES)
 _COLLECT_AGAIN = "collect the runs again, or restore the committed file"
 
 
@@ -99,7 +99,7 @@ def read_run(run_dir: Path) -> Results:
         prefix = f"{summary['name']}/" if schema.pictures == "of the run" else ""
         arrays = files.read_pictures(run_dir / "arrays.npz", RUN_AGAIN)
         pictures = {f"{prefix}{name}": array for name, array in arrays.items()}
-    if summary["model"] not in _FLOORS or (run_dir / "metrics.csv").exists():  # which is fitted in one go
+    if summary["model"] not in _BASELINES or (run_dir / "metrics.csv").exists():  # which is fitted in one go
         epochs = files.read_csv(run_dir / "metrics.csv", ["epoch"], RUN_AGAIN)
         epochs = epochs.rename(columns={"gradient_norm": "first_gradient_norm"})  # its name in runs of older versions
     runs = _tidy(pd.DataFrame([summary | texts]), schema)

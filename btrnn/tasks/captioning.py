@@ -14,7 +14,7 @@ from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from btrnn.data import SHOWN_STREAM, generator
-from btrnn.data.captions.coco import COCO, CaptionBatch
+from btrnn.data.captions.coco import CaptionBatch, CaptionedImages
 from btrnn.data.captions.vocabulary import PAD, Vocabulary
 from btrnn.data.pictures import read_picture
 from btrnn.models.captioner import Captioner, beam_search, caption_loss
@@ -76,10 +76,10 @@ class Captioning(Task):
         """The decoder."""
         return self.network.recurrent
 
-    def check_data(self, data: COCO) -> None:
+    def check_data(self, data: CaptionedImages) -> None:
         """The network is made to fit the data."""
 
-    def complete(self, data: COCO) -> None:
+    def complete(self, data: CaptionedImages) -> None:
         """Make the network for the data's words and features."""
         self.make_network(len(data.vocabulary), data.feature_shape[1])
         self.network.standardise(*map(torch.from_numpy, data.channel_statistics()))
@@ -114,7 +114,8 @@ class Captioning(Task):
 
     def on_test_epoch_end(self) -> None:
         """Caption the test images, and log the scores."""
-        data: COCO = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning's Trainer sets it when it runs
+        # Lightning's Trainer sets it when it runs
+        data: CaptionedImages = self.trainer.datamodule  # type: ignore[attr-defined]
         rows, total = _rows(data, "test"), sum(words for _, words in self._losses)
         references = data.references(rows)
         log.info("searching captions of %d test images, %d beams", len(rows), self.beam_size)
@@ -149,8 +150,8 @@ class Captioning(Task):
         ]
         return [vocabulary.decode(caption.words) for part in found for caption in part]
 
-    def outputs(self, data: COCO) -> Outputs:
-        """Return the last test's rows of `COCO.splits` with caption and CIDEr, (images,) each, and some pictures.
+    def outputs(self, data: CaptionedImages) -> Outputs:
+        """Return the last test's rows of the data's `splits` with caption and CIDEr, (images,) each, and some pictures.
 
         image_ids, images: (shown,) and (shown, 160, 160, 3) uint8, of test images drawn by a seed of their own.
         """
@@ -164,7 +165,7 @@ class Captioning(Task):
             "images": np.stack([_picture(data.image_path(row)) for row in drawn]),
         }
 
-    def write_outputs(self, run_dir: Path, data: COCO, chosen: Outputs, last: Outputs) -> None:  # noqa: ARG002
+    def write_outputs(self, run_dir: Path, data: CaptionedImages, chosen: Outputs, last: Outputs) -> None:  # noqa: ARG002
         """Write captions.csv, a row for each test image, vocabulary.json, and arrays.npz with the pictures."""
         table = pd.DataFrame({"image": data.splits.loc[chosen["rows"], "image_id"].to_numpy()})
         table = table.assign(caption=chosen["caption"], cider=chosen["cider"])
@@ -173,7 +174,7 @@ class Captioning(Task):
         replace_file(run_dir / "arrays.npz", arrays_bytes(pictures))
         data.vocabulary.save(run_dir / "vocabulary.json")
 
-    def media(self, data: COCO, chosen: Outputs) -> dict[str, Any]:
+    def media(self, data: CaptionedImages, chosen: Outputs) -> dict[str, Any]:
         """Return a table of test images, their captions and references."""
         import wandb
 
@@ -193,7 +194,7 @@ def _num_words(batch: CaptionBatch) -> int:
     return int((batch.lengths - 1).sum())
 
 
-def _rows(data: COCO, split: str) -> np.ndarray:
+def _rows(data: CaptionedImages, split: str) -> np.ndarray:
     return np.flatnonzero(data.splits["split"] == split)
 
 

@@ -26,7 +26,7 @@ from btrnn.data.encoders import ENCODERS, EncoderName
 from btrnn.data.module import DataModule, Item, files_digest, stand_in
 from btrnn.storage.stand_ins import STAND_INS
 
-__all__ = ["COCO", "MAX_WORDS", "SOURCES", "AnnotationError", "CaptionBatch", "Captions", "features_dir"]
+__all__ = ["MAX_WORDS", "SOURCES", "AnnotationError", "CaptionBatch", "CaptionedImages", "Captions", "features_dir"]
 
 Source = Literal["coco", "scenes", "flickr8k"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -41,7 +41,7 @@ class CaptionBatch(NamedTuple):
     features: (B, P, C) float16, C numbers for each of P cells of the image.
     tokens: (B, W) int64, rows <bos>, the words, <eos>, padding (0).
     lengths: (B,) int64, numbers before the padding.
-    rows: (B,) int64, row of the image in `COCO.splits`.
+    rows: (B,) int64, row of the image in `CaptionedImages.splits`.
     """
 
     features: Tensor
@@ -87,7 +87,7 @@ def features_dir(data_dir: Path, source: Source, encoder: EncoderName, grid: int
     return data_dir / "cache" / f"{source}-{encoder}-{grid}x{grid}"
 
 
-class COCO(DataModule):
+class CaptionedImages(DataModule):
     """Captions of images, with a feature for each image.
 
     Args:

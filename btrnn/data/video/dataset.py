@@ -1,6 +1,6 @@
-"""UCF11 (YouTube Action) as a Lightning data module.
+"""A folder of video clips with classes and groups as a Lightning data module.
 
-The stand-in data set has the same layout of folders and goes the same way, and so do eleven classes of UCF101.
+UCF11 (YouTube Action), its stand-in, eleven classes of UCF101 and Weizmann differ in classes and layout alone.
 """
 
 from dataclasses import replace
@@ -48,8 +48,8 @@ FOLDS = {"weizmann": 9}  # people, of whom each is left out in turn; `NUM_FOLDS`
 FULL_SIZE = 1600
 
 
-class UCF11(ClipData):
-    """UCF11, eleven classes of UCF101, or the stand-in, as batches of a few frames a clip.
+class VideoClips(ClipData):
+    """Clips with classes and groups as batches of a few frames a clip.
 
     Args:
         source: "ucf11", "ucf101", "weizmann" or "motions" (the stand-in, made where files are missing).

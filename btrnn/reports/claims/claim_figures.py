@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 
 from btrnn.figures.dots import draw_dots
-from btrnn.figures.file import FigureFile, Look
+from btrnn.figures.file import Appearance, FigureFile
 from btrnn.reports.render import span
-from btrnn.results.schema import BASELINE, BT_LSTM, LSTM, NEIGHBOUR, RED, SKY, TT_LSTM
+from btrnn.results.schema import BT_LSTM, LOGISTIC_REGRESSION, LSTM, NEAREST_NEIGHBOUR, RED, SKY, TT_LSTM
 
-_MODELS = (LSTM, TT_LSTM, BT_LSTM, BASELINE, NEIGHBOUR)
-_INPUTS = {"raw": Look(RED, "s", ""), "normalized": Look(SKY, "o", "")}
+_MODELS = (LSTM, TT_LSTM, BT_LSTM, LOGISTIC_REGRESSION, NEAREST_NEIGHBOUR)
+_INPUTS = {"raw": Appearance(RED, "s", ""), "normalized": Appearance(SKY, "o", "")}
 _SHOWN = (-0.3, 0.5)  # of differences; two seeds have intervals that reach further
 
 
@@ -34,7 +34,7 @@ def claim_figures(known: dict[str, Any]) -> list[FigureFile]:
         for scaling, found in by.items()
     ).dropna(subset="mean")
     view = known["studies"][0]["view"]
-    looks = {f"{scaling} input": look for scaling, look in _INPUTS.items()}
+    appearances = {f"{scaling} input": appearance for scaling, appearance in _INPUTS.items()}
     options: dict[str, Any] = {"title": "Each model at the rate that validation chose", "x_label": "test accuracy"}
     options |= {"limits": (0.0, 1.0)}
     gap = {"title": f"{view.data}, random split: what each change does"}
@@ -42,6 +42,9 @@ def claim_figures(known: dict[str, Any]) -> list[FigureFile]:
     return [
         FigureFile(Path("figures", "accuracy_by_setting.png"), draw_dots, scores, options),
         FigureFile(
-            Path("figures", "gap.png"), draw_dots, changes, gap | {"limits": _SHOWN, "looks": looks, "vertical": 0.0}
+            Path("figures", "gap.png"),
+            draw_dots,
+            changes,
+            gap | {"limits": _SHOWN, "appearances": appearances, "vertical": 0.0},
         ),
     ]

@@ -116,7 +116,7 @@ def _orderings(studied: Studied) -> Findings:
             pair = panel[panel["model"].isin([other.name, BT_LSTM.name])]
             classes = int(pair["num_classes"].fillna(_NUM_CLASSES).iloc[0])
             for row in model_differences(pair, view.results, references=(other.name,)).to_dict("records"):
-                if rules.tells_apart(list(pair["test/accuracy"]), classes) and row["verdict"] not in NO_VERDICT:
+                if rules.are_comparable(list(pair["test/accuracy"]), classes) and row["verdict"] not in NO_VERDICT:
                     better.append(row["verdict"] == BETTER)
                 said.append(f"{view.data}: {difference_text(row, '.3f')} ({place})")
                 seeds.append(row["n"])

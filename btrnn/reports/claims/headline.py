@@ -7,7 +7,7 @@ from btrnn.reports.rates import with_choice
 from btrnn.reports.render import difference_text, number
 from btrnn.reports.view import View
 from btrnn.results.differences import model_differences
-from btrnn.results.schema import BT_LSTM, FLOORS, LSTM, NEIGHBOUR, TT_LSTM, VIDEO
+from btrnn.results.schema import BASELINES, BT_LSTM, LSTM, NEAREST_NEIGHBOUR, TT_LSTM, VIDEO
 from btrnn.results.summary import Row
 
 _SHOWN = (LSTM, TT_LSTM, BT_LSTM)
@@ -38,11 +38,13 @@ def _random_split(studies: list[Row]) -> Iterator[Row]:
         if not study["ours"]:  # a control of one model
             continue
         summary = study["view"].summary.set_index("model")["test/accuracy"]
-        floors = {floor.name: number(summary[floor.name], VIDEO.form) for floor in FLOORS if floor.name in summary}
+        baselines = {
+            name: number(summary[name], VIDEO.form) for name in (one.name for one in BASELINES) if name in summary
+        }
         scores = {names[model["label"]]: model["best"] for model in study["models"]}
         yield {
             **{"name": "", "data": study["view"].data, "experiment": study["view"].experiment, "simple": False},
-            **{"setting": f"random split, {study['first']['scaling']} input", "scores": scores | floors},
+            **{"setting": f"random split, {study['first']['scaling']} input", "scores": scores | baselines},
             **{"ours": study["ours"]},
             "copied": _beside_neighbour(study["view"]) if study is studies[0] else None,
         }
@@ -51,12 +53,12 @@ def _random_split(studies: list[Row]) -> Iterator[Row]:
 def _beside_neighbour(view: View) -> Row | None:
     """Compare BT-LSTM, at its chosen rate, with the nearest neighbour on mean frames; None where that is not there.
 
-    The verdict is one of a family: the comparisons with all floors.
+    The verdict is one of a family: the comparisons with all baselines.
     """
-    rates, floors = with_choice(view), tuple(floor.name for floor in FLOORS)
-    chosen = rates[(rates["best"] & (rates["model"] == BT_LSTM.name)) | rates["model"].isin(floors)]
-    rows = model_differences(chosen, view.results, references=floors).to_dict("records")
-    rows = [row for row in rows if row["second_model"] == NEIGHBOUR.name]
+    rates, baselines = with_choice(view), tuple(baseline.name for baseline in BASELINES)
+    chosen = rates[(rates["best"] & (rates["model"] == BT_LSTM.name)) | rates["model"].isin(baselines)]
+    rows = model_differences(chosen, view.results, references=baselines).to_dict("records")
+    rows = [row for row in rows if row["second_model"] == NEAREST_NEIGHBOUR.name]
     return rows[0] | {"text": difference_text(rows[0], VIDEO.form)} if rows else None
 
 
@@ -71,7 +73,7 @@ def _folds(known: dict[str, Any]) -> Iterator[Row]:
         reached, simple = plain.loc[networks, "test/accuracy"], plain.loc[~networks, "test/accuracy"]
         ours = known["turned"] if name == "rivals" else [row for row in rows if row["first_model"] == BT_LSTM.name]
         by_model = plain.drop_duplicates("model").set_index("model")["test/accuracy"]  # of several shapes the first
-        shown = by_model.reindex([model.name for model in (*_SHOWN, *FLOORS)]).dropna()
+        shown = by_model.reindex([model.name for model in (*_SHOWN, *BASELINES)]).dropna()
         yield {
             **{"name": name, "copied": None, "data": view.data, "experiment": view.experiment, "setting": setting},
             **{"scores": shown.map(f"{{:{VIDEO.form}}}".format).to_dict(), "ours": ours[0] if ours else None},

@@ -9,7 +9,7 @@ import pandas as pd
 from btrnn.benchmark.records import read_machines
 from btrnn.reports.render import count, data_name, span
 from btrnn.results.repeated import read_repeated
-from btrnn.results.schema import FLOORS
+from btrnn.results.schema import BASELINES
 from btrnn.results.store import collected_experiments, read_results
 from btrnn.results.summary import Row
 
@@ -23,7 +23,7 @@ def made_on(results_dir: Path) -> dict[str, Any]:
     """
     tables = [read_results(results_dir, name).runs for name in collected_experiments(results_dir)]
     runs = pd.concat([table for table in tables if len(table)] or [pd.DataFrame(columns=["model", "device"])])
-    fits = runs["model"].isin([floor.name for floor in FLOORS])
+    fits = runs["model"].isin([baseline.name for baseline in BASELINES])
     clocks: dict[str, str] = {}
     for section, machine in read_machines(results_dir).items():
         if "memory" not in section:

@@ -1,6 +1,6 @@
 """A claim of the paper: the rules by which a verdict is found, and its texts filled with what was found.
 
-Ceiling and floor: where two accuracies are both at one of them, their
+Ceiling and chance: where two accuracies are both at the ceiling, or both near chance, their
 difference tells nothing. A stand-in gives no verdict: what holds of it, holds of other data than the claim is about.
 """
 
@@ -16,7 +16,7 @@ from btrnn.reports.render import fill, paper_values
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "not testable here", "not tested", "not run"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-CEILING, FLOOR = 0.98, 1.5  # of an accuracy; of chance, as a multiple of it
+CEILING, NEAR_CHANCE = 0.98, 1.5  # an accuracy; a multiple of chance
 Claim = dict[str, Any]
 
 
@@ -76,6 +76,6 @@ def at_most(mean: float, far: float, limit: float) -> Verdict:
     return in_share([True, far <= limit]) if mean <= limit else "not reproduced"
 
 
-def tells_apart(accuracies: Collection[float], num_classes: int) -> bool:
+def are_comparable(accuracies: Collection[float], num_classes: int) -> bool:
     """Return whether accuracies can be compared at all: not where all are at the ceiling, or all near chance."""
-    return min(accuracies) < CEILING and max(accuracies) > FLOOR / num_classes
+    return min(accuracies) < CEILING and max(accuracies) > NEAR_CHANCE / num_classes

@@ -1,4 +1,4 @@
-"""Floors beside finished runs: what logistic regression and the nearest training clip make of the mean frame.
+"""Simple baselines beside finished runs: what logistic regression and the nearest training clip make of the mean frame.
 
 They say how much of a video data set is scenery, and how much is near-duplicates. No motion and no order of frames is
 left in a mean frame, so what is scored here needs no recurrent network.
@@ -25,12 +25,12 @@ from btrnn.data.module import ClipData
 from btrnn.engine.config import read_config
 from btrnn.engine.machine import git_state
 from btrnn.engine.saved import check_saved, naming_the_run
-from btrnn.results.schema import BASELINE, FLOORS, LATER_COLUMNS, NEIGHBOUR, Model
+from btrnn.results.schema import BASELINES, LATER_COLUMNS, LOGISTIC_REGRESSION, NEAREST_NEIGHBOUR, Model
 from btrnn.storage.atomic import locked, remove_leftovers, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 
 _OTHER_DATA = ("data.num_clips=", "data.num_frames=", "data.sampling=")  # in a run's name: it read others than is usual
-_UNSEEN = ("frame_order", "pixel_order", "start", "precision")  # by any floor
+_UNSEEN = ("frame_order", "pixel_order", "start", "precision")  # by any baseline
 INVERSE_PENALTIES = tuple(float(f"1e{power}") for power in range(-8, 2))  # C of logistic regression, a decade apart
 _COPIED = (  # of a run's summary that also hold for the baseline on the same data
     *("experiment", "seed", "source", "stand_in", "data_digest", "protocol", "fold", "scaling", "sampling", "scale"),
@@ -40,11 +40,11 @@ _COPIED = (  # of a run's summary that also hold for the baseline on the same da
 )
 
 
-def add_baseline(experiment_dir: Path) -> None:
-    """Fit the floors on the very splits and frames of an experiment's finished runs.
+def add_baselines(experiment_dir: Path) -> None:
+    """Fit the baselines on the very splits and frames of an experiment's finished runs.
 
     Each gets one run folder for each protocol, fold, scaling, scale, choice of clips and frames, and seed; those that
-    exist are left. Runs that are controls by what no floor sees, such as the order of frames, add none.
+    exist are left. Runs that are controls by what no baseline sees, such as the order of frames, add none.
 
     Args:
         experiment_dir: Folder of the experiment's runs.
@@ -60,7 +60,7 @@ def add_baseline(experiment_dir: Path) -> None:
         )
     for path in found:
         summary = read_json(path, RUN_AGAIN)
-        fitted = summary["model"] in (floor.name for floor in FLOORS)
+        fitted = summary["model"] in (baseline.name for baseline in BASELINES)
         plain = all(summary.get(key, LATER_COLUMNS[key]) == LATER_COLUMNS[key] for key in _UNSEEN)
         if fitted or not plain or "test/accuracy" not in summary:
             continue
@@ -68,8 +68,8 @@ def add_baseline(experiment_dir: Path) -> None:
         read = "" if summary.get("encoder") is None else f"-{summary['source']}"
         fold = "" if summary.get("fold") is None else f"-fold{summary['fold']}"
         others = "".join(f",{change}" for change in summary["name"].split(",") if change.startswith(_OTHER_DATA))
-        for floor in FLOORS:
-            known = "-".join([floor.name, summary["protocol"], summary["scaling"], summary["scale"]])
+        for baseline in BASELINES:
+            known = "-".join([baseline.name, summary["protocol"], summary["scaling"], summary["scale"]])
             name = known + read + fewer + fold + others
             run_dir = experiment_dir / name / path.parent.name
             if (run_dir / "summary.json").exists():
@@ -78,22 +78,22 @@ def add_baseline(experiment_dir: Path) -> None:
             with locked(run_dir):
                 remove_leftovers(run_dir)
                 if not (run_dir / "summary.json").exists():  # another process may have fitted it meanwhile
-                    _add(floor, path.parent, run_dir, common)
+                    _add(baseline, path.parent, run_dir, common)
 
 
-def _add(floor: Model, source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
+def _add(baseline: Model, source_dir: Path, run_dir: Path, common: dict[str, object]) -> None:
     """Fit on the data of the run in `source_dir`, and write the files of a finished run."""
     print(f"fitting {run_dir}", flush=True)
     started = time.perf_counter()
     config = read_config(source_dir / "config.yaml")
     check_saved(config, ["data"], source_dir)
     with naming_the_run(source_dir):
-        metrics, data, predictions = fit_baseline(config, floor)
+        metrics, data, predictions = fit_baseline(config, baseline)
     summary = {  # what a linear model does not have stays None
         **common,
         **metrics,
-        "model": floor.name,
-        "model_label": floor.label,
+        "model": baseline.name,
+        "model_label": baseline.label,
         "seconds": time.perf_counter() - started,
         "command": f"python experiments/baseline.py results/runs/{run_dir.parent.parent.name}",
         **git_state(),
@@ -104,8 +104,10 @@ def _add(floor: Model, source_dir: Path, run_dir: Path, common: dict[str, object
     replace_file(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
-def fit_baseline(config: DictConfig, floor: Model = BASELINE) -> tuple[dict[str, Any], ClipData, pd.DataFrame]:
-    """Fit a floor to the mean frames of the training clips that `config.data` draws, and test it.
+def fit_baseline(
+    config: DictConfig, baseline: Model = LOGISTIC_REGRESSION
+) -> tuple[dict[str, Any], ClipData, pd.DataFrame]:
+    """Fit a baseline to the mean frames of the training clips that `config.data` draws, and test it.
 
     Returns:
         The metrics of training and test, the data module, and a row of predictions for each test clip.
@@ -117,7 +119,8 @@ def fit_baseline(config: DictConfig, floor: Model = BASELINE) -> tuple[dict[str,
     _, once = np.unique(rows, return_index=True)  # where an epoch passes over the clips several times
     features, labels = features[np.sort(once)], labels[np.sort(once)]
     test_features, test_labels, test_rows = _mean_frames(data, data.test_dataloader())
-    if floor == NEIGHBOUR:  # it learns nothing: it keeps the training frames, finds them again, gives no probabilities
+    if baseline == NEAREST_NEIGHBOUR:
+        # it learns nothing: it keeps the training frames, finds them again, gives no probabilities
         model: Any = KNeighborsClassifier(n_neighbors=1).fit(features, labels)
         metrics: dict[str, Any] = {"parameters_total": 0}
     else:

@@ -1,4 +1,4 @@
-"""A configuration that came with a file of weights, from anybody: it may name networks and data of this project alone.
+"""Configurations that are not trusted, as they came with a file of weights: they may name this project's classes alone.
 
 Hydra calls whatever `_target_` names. Of a run's own folder that is the user's affair; a file of weights is handed
 around, and must be no way to have code of its maker's choice called.
@@ -15,13 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from btrnn.engine.config import ConfigError
+from btrnn.engine.renamed import with_current_names
 
 _MODULES = ("btrnn.nn.", "btrnn.models.", "btrnn.tasks.", "btrnn.data.")  # whose own classes may be made
 _OTHERS = ("btrnn.models.released_code.initialised", "lightning.Trainer")
 
 
-def read_foreign_config(text: str, path: Path) -> DictConfig:
-    """Read the configuration in the header of a file of weights.
+def read_untrusted_config(text: str, path: Path) -> DictConfig:
+    """Read the configuration in the header of a file of weights, its classes under the names of today.
 
     Args:
         text: The configuration, in YAML.
@@ -37,6 +38,7 @@ def read_foreign_config(text: str, path: Path) -> DictConfig:
         raise ConfigError(f"{path} holds no readable configuration ({error}); restore it, or export it again") from None
     if not isinstance(config, DictConfig) or "experiment" not in config:
         raise ConfigError(f"{path} holds no run's configuration; restore it, or export it again")
+    config = with_current_names(config)
     for place, value in _leaves(OmegaConf.to_container(config, resolve=False), ""):
         if isinstance(value, str) and "${" in value:
             raise ConfigError(f"{path}: {place} is {value}: an exported configuration refers to nothing else")
