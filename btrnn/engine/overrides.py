@@ -121,7 +121,7 @@ def first_job(words: list[str], config_dir: Path, name: str) -> DictConfig:
         raise ConfigError(f"{said}{cause}{_known_values(error, config)}") from error
     check_values(config)
     source = OmegaConf.select(config, "data.source")
-    if source and not is_named_for(config.experiment, source):
+    if source and not is_named_for(config.experiment, source, source in STAND_INS):
         raise ConfigError(
             f"experiment={config.experiment} cannot have data={source}: rows of a stand-in, and only those, stand in "
             f"an experiment whose name ends in the stand-in's ({', '.join(STAND_INS)})"

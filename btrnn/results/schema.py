@@ -266,7 +266,8 @@ def schema_of(experiment: str) -> Schema:
     raise ResultsError(f"the name of experiment {experiment!r} does not begin with that of a task: {prefixes}")
 
 
-def is_named_for(experiment: str, source: str) -> bool:
+def is_named_for(experiment: str, source: str, stand_in: bool) -> bool:
     """Return whether an experiment's name ends in that of its stand-in; on other data, in that of none."""
-    ends = {name for name in STAND_INS if experiment.endswith(f"_{name}")}
-    return ends == {source} & set(STAND_INS)
+    if stand_in:
+        return experiment.endswith(f"_{source}")
+    return not experiment.endswith(tuple(f"_{name}" for name in STAND_INS))

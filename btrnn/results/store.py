@@ -73,7 +73,7 @@ def _read_summary(run_dir: Path) -> dict[str, Any]:
     stands = (name, run_dir.parent.name, int(run_dir.name.removeprefix("seed")))
     if said != stands:
         raise ResultsError(f"{path} says experiment, name, seed = {said}, but its folder says {stands}")
-    if bool(summary["stand_in"]) != (summary["source"] in STAND_INS) or not is_named_for(name, summary["source"]):
+    if not is_named_for(name, summary["source"], bool(summary["stand_in"])):
         raise ResultsError(
             f"{path} has stand_in = {summary['stand_in']} and source = {summary['source']} in experiment {name!r}: the "
             f"names of experiments on a stand-in ({', '.join(STAND_INS)}), and only those, end in its name"
