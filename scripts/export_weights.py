@@ -16,8 +16,9 @@ from btrnn.engine.command import exit_status
 from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import SUFFIX, export_weights
 from btrnn.reports.writing import card_texts
+from btrnn.results.exported import LARGEST_BYTES, add_to_index, stem, weights_dir
 from btrnn.storage.atomic import replace_file
-from btrnn.storage.files import LARGEST_BYTES, RUN_AGAIN, ResultsError, add_to_index, read_json, stem, weights_dir
+from btrnn.storage.files import RUN_AGAIN, ResultsError, read_json
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

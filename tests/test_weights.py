@@ -16,8 +16,9 @@ from btrnn.engine import run
 from btrnn.engine.config import ConfigError
 from btrnn.engine.weights import _digest, export_weights, moved, read_weights
 from btrnn.reports.writing import card_texts
+from btrnn.results.exported import LARGEST_BYTES, add_to_index, weights_dir
 from btrnn.results.store import collect, write_results
-from btrnn.storage.files import LARGEST_BYTES, ResultsError, add_to_index, weights_dir
+from btrnn.storage.files import ResultsError
 from tests.run_folders import change_config, write_run
 
 from .conftest import ROOT

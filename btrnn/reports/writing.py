@@ -13,11 +13,12 @@ from btrnn.reports.pages import page_of
 from btrnn.reports.publishing import chosen
 from btrnn.reports.render import Report, render, setting_text
 from btrnn.reports.view import unusual
+from btrnn.results.exported import LARGEST_BYTES, read_index, stem, weights_dir
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, schema_of
 from btrnn.results.store import LOCAL, collected_experiments, read_results
 from btrnn.results.summary import summarise
 from btrnn.storage.atomic import replace_file
-from btrnn.storage.files import LARGEST_BYTES, ResultsError, read_index, stem, weights_dir
+from btrnn.storage.files import ResultsError
 
 _TASKS = {VIDEO: "action recognition", GENERATION: "image generation by DRAW", CAPTIONING: "image captioning"}
 OTHER_PAGES: dict[str, Callable[[Path], Report]] = {  # of no experiment with runs

@@ -1,4 +1,4 @@
-"""Files of results: the same bytes each time, a clear error for a bad one; and the index of exported weights."""
+"""Files of results: the same bytes each time, and a clear error for a bad one."""
 
 import io
 import json
@@ -9,11 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from btrnn.storage.atomic import replace_file
-
 RUN_AGAIN = "delete the run's folder and run it again"
-LARGEST_BYTES = 10_000_000  # of a file of weights that is committed
-_INDEX_COLUMNS = ("experiment", "name", "seed", "file", "bytes")
 
 
 class ResultsError(Exception):
@@ -144,31 +140,3 @@ def read_arrays(path: Path) -> pd.DataFrame:
     if "predicted_last" in table:  # a missing class is -1 in files of older versions
         table["predicted_last"] = table["predicted_last"].where(table["predicted_last"] >= 0)
     return table
-
-
-def weights_dir(results_dir: Path) -> Path:
-    """Return where exported weights are committed."""
-    return results_dir / "weights"
-
-
-def read_index(results_dir: Path) -> pd.DataFrame:
-    """Read weights/index.csv: a row for each exported run, its file ("" where it was too large) and its bytes."""
-    path = weights_dir(results_dir) / "index.csv"
-    if not path.exists():
-        return pd.DataFrame(columns=list(_INDEX_COLUMNS))
-    index = read_csv(path, list(_INDEX_COLUMNS), "export the runs again")
-    return index.assign(file=index["file"].astype("object").fillna(""))  # a column of no files reads as numbers
-
-
-def add_to_index(results_dir: Path, row: dict[Any, Any]) -> None:
-    """Write a row into the index, in the place of another run of the same experiment and name."""
-    index = read_index(results_dir)
-    others = index[(index["experiment"] != row["experiment"]) | (index["name"] != row["name"])]
-    rows = [*others.to_dict("records"), {column: row[column] for column in _INDEX_COLUMNS}]
-    table = pd.DataFrame(rows).sort_values(["experiment", "name"])
-    replace_file(weights_dir(results_dir) / "index.csv", table.to_csv(index=False, lineterminator="\n"))
-
-
-def stem(row: dict[Any, Any]) -> str:
-    """Return the name that a run's file and card have, without its ending."""
-    return f"{row['experiment']}-{row['name']}-seed{row['seed']}"
