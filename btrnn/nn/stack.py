@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from btrnn.choices import check_choice
 from btrnn.complexity import check_count
-from btrnn.nn.checks import check_choice, check_probability
+from btrnn.nn.checks import check_probability
 from btrnn.nn.input_map import DENSE, Dense, Factory, InputMap, MapPlace, check_map
 from btrnn.nn.parameters import NumberedParameters, accept_other_keys, matrix_of, reset
 from btrnn.ops import shared_batch
