@@ -38,7 +38,7 @@ def main() -> None:
     configs = TRAIN.parent.parent / "configs"
     words_of = [words_of_run(row["command"], row["name"], row["seed"], configs) for row in drawn]
     for row in drawn:
-        took = f"took {row['seconds'] / 60:.0f} minutes on {row['device']}"
+        took = f"took {row['seconds'] / 60:.0f} min on {row['device']}"
         print(f"drawn: {row['experiment']}, {row['name']}, seed {row['seed']}: {took}", flush=True)
     for row, words in zip(drawn, words_of, strict=True):
         run_script(TRAIN, *words, f"results_dir={own / 'repeated'}", f"data_dir={options.data_dir}")
