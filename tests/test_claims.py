@@ -213,11 +213,12 @@ def test_the_figures_of_claims_show_what_their_tables_say(known):
     labels = {"LSTM": "lstm", "BT-LSTM": "bt_lstm", "TT-LSTM": "tt_lstm"}
     for row in scores[scores["label"].isin(labels)].to_dict("records"):
         assert f"{row['mean']:.3f}" == settings[row["row"]][labels[row["label"]]]
-    changes = known["changes"]["changes"].values()
-    assert gap["mean"].tolist() == [by[scaling]["mean"] for by in changes for scaling in ("raw", "normalized")]
+    found = [by[scaling] for by in known["changes"]["changes"].values() for scaling in ("raw", "normalized")]
+    for column in ("mean", "low", "high"):  # NaN where a few seeds differ alike, and have no interval
+        np.testing.assert_array_equal(gap[column], [row[column] for row in found])
     wide = gap.dropna(subset="low")
     assert (wide["low"] < wide["mean"]).all()
-    assert 0 < len(wide) < len(gap), "two seeds differ alike, and have no interval"
+    assert len(wide)
 
 
 def test_a_number_of_the_paper_that_differs_is_not_reproduced(tmp_path):
