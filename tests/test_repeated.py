@@ -8,6 +8,7 @@ import pytest
 
 from btrnn.engine.config import ConfigError
 from btrnn.engine.sweeps import words_of_run
+from btrnn.reports.publishing import publish
 from btrnn.results import repeated
 from btrnn.results.store import collect, write_results
 from btrnn.storage.files import ResultsError
@@ -95,3 +96,17 @@ def test_rows_of_several_draws_stand_together_and_the_newest_of_one_run(tmp_path
     assert old["name"].tolist() == ["a", "b"]
     merged = repeated.merge(old, [rows[0] | {"again": 3}])
     assert merged["again"].tolist() == [2, 3]
+
+
+def test_what_was_run_again_is_published_where_its_code_was_committed(tmp_path):
+    row = {"experiment": "weizmann", "name": "a", "seed": 0, "metric": "test/accuracy", "published": 0.5, "again": 0.5}
+    own = tmp_path / "local"
+    own.mkdir()
+    for dirty in (True, False):
+        table = pd.DataFrame([row | {"sd": 0.1, "git_commit": "1" * 40, "git_dirty": dirty}])
+        table.to_csv(own / repeated.FILE, index=False)
+        if dirty:
+            with pytest.raises(ResultsError, match="not committed"):
+                publish(tmp_path, ["repeated"])
+    assert publish(tmp_path, ["repeated"]) == [tmp_path / repeated.FILE]
+    assert repeated.read_repeated(tmp_path)["again"].tolist() == [0.5]
