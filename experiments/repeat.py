@@ -41,7 +41,8 @@ def main() -> None:
         took = f"took {row['seconds'] / 60:.0f} min on {row['device']}"
         print(f"drawn: {row['experiment']}, {row['name']}, seed {row['seed']}: {took}", flush=True)
     for row, words in zip(drawn, words_of, strict=True):
-        run_script(TRAIN, *words, f"results_dir={own / 'repeated'}", f"data_dir={options.data_dir}")
+        places = (f'results_dir="{own / "repeated"}"', f'data_dir="{options.data_dir}"')  # quoted, as Hydra reads them
+        run_script(TRAIN, *words, *places)
         run_dir = own / "repeated" / "runs" / row["experiment"] / row["name"] / f"seed{row['seed']}"
         table = repeated.merge(repeated.read_repeated(own), [repeated.compare(row, run_dir)])
         replace_file(own / repeated.FILE, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))

@@ -42,8 +42,9 @@ def test_a_draw_follows_from_its_seed_and_repeats_no_row(published):
     )
     assert first == same != other
     assert len(set(first)) == 40
-    with pytest.raises(ResultsError, match="are published"):
-        repeated.draw(published, len(published) + 1, 0)
+    for count in (len(published) + 1, 0, -1):
+        with pytest.raises(ResultsError, match="ask for 1 to"):
+            repeated.draw(published, count, 0)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,8 @@ def test_a_run_that_no_command_makes_any_more_is_named():
 
 
 def test_a_row_that_is_run_again_is_the_same(videos_dir, tmp_path):
-    folders = [f"results_dir={tmp_path}", f"data_dir={videos_dir}"]
+    tmp_path /= "a place (of mine)"
+    folders = [f'results_dir="{tmp_path}"', f'data_dir="{videos_dir}"']
     sweep = ["model=tt_lstm", "seed=0,1", "scale.video.max_epochs=1", "logger=none", "trainer.accelerator=cpu"]
     first = run_script(ROOT / "experiments" / "train.py", *sweep, *folders)
     assert first.returncode == 0, first.stderr

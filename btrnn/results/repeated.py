@@ -47,10 +47,10 @@ def draw(rows: pd.DataFrame, count: int, seed: int) -> list[Row]:
     """Draw rows at random, without repetition; the same seed and rows give the same.
 
     Raises:
-        ResultsError: There are fewer.
+        ResultsError: There are fewer, or none is asked for.
     """
-    if count > len(rows):
-        raise ResultsError(f"{count} rows are to be run again, but {len(rows)} are published that can be")
+    if not 1 <= count <= len(rows):
+        raise ResultsError(f"{count} rows are to be run again: ask for 1 to {len(rows)}, of those that are published")
     chosen = random.Random(seed).sample(range(len(rows)), count)
     return rows.iloc[chosen].to_dict("records")
 
