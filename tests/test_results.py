@@ -305,6 +305,16 @@ def test_the_commands_of_sweeps_become_one_of_all_their_runs(tmp_path: Path) -> 
     assert row["command"] == "python experiments/train.py -m model=tt_lstm seed=0,1,2"
 
 
+@pytest.mark.parametrize("first", ["-m model=tt_lstm,bt_lstm", "model=tt_lstm seed=0"])
+def test_a_command_of_runs_by_different_ones_has_all_seeds(tmp_path: Path, first: str) -> None:
+    for seed, words in enumerate([first, "model=tt_lstm seed=1 logger=none", "model=tt_lstm seed=2"]):
+        write_run(tmp_path, "tt_lstm", seed, changes={"command": f"python experiments/train.py {words}"})
+    collect_all(tmp_path)
+    (row,) = summarise(read_results(tmp_path, EXPERIMENT).runs).to_dict("records")
+    sweep = first.removeprefix("-m ").removesuffix(" seed=0")
+    assert row["command"] == f"python experiments/train.py -m {sweep} seed=0,1,2"
+
+
 def test_texts_that_look_like_numbers_stay_texts(tmp_path: Path) -> None:
     run = write_run(tmp_path, "bt_lstm", 0)
     run.parent.rename(run.parent.with_name("7"))

@@ -115,12 +115,19 @@ def _several(values: "pd.Series[Any]") -> str:
 
 
 def _command(group: pd.DataFrame) -> str:
-    """Return one command for all runs where theirs differ in seed and fold alone, else the first run's."""
+    """Return one command for all runs: the first's, with the seeds and folds of all.
+
+    Where the runs' commands differ in nothing but these, and the first names none, it runs them all as it is. Else it
+    would run a part of them, and they are added.
+    """
     first = str(group["command"].iloc[0])
-    if len(group) == 1 or len({_OF_UNIT.sub("", command) for command in group["command"]}) > 1:
+    if len(group) == 1:
         return first
     values = {"seed": _several(group["seed"]), "data.fold": _several(group["fold"])}
     several = _OF_UNIT.sub(lambda found: f"{found[1]}={values[found[1]]}", first)
+    if len({_OF_UNIT.sub("", command) for command in group["command"]}) > 1:
+        missing = {key: text for key, text in values.items() if "," in text and f" {key}=" not in first}
+        several += "".join(f" {key}={text}" for key, text in missing.items())
     return several if " -m " in first or several == first else several.replace(".py ", ".py -m ", 1)
 
 
