@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
@@ -323,6 +324,28 @@ def test_a_stand_in_is_refused_where_its_rows_would_stand_among_those_of_real_da
     with pytest.raises(ConfigError, match=words[1]):
         first_job(words, CONFIGS, "train")
     assert first_job(["experiment=draw", "data=mnist_5k"], CONFIGS, "train").experiment == "draw_mnist_5k"
+
+
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [
+        ("cell={recurrent_dropout: 0.0}", ",cell={recurrent_dropout: 0.0}"),
+        ("rates={smoke: {any: 0.5}}", ",rates={smoke: {any: 0.5}}"),
+        ("modes={input: [8, 20, 20, 18], hidden: [4, 4, 4, 4]}", ""),  # whose order the model's label has
+        ("logger={project: mine}", ""),
+    ],
+)
+def test_a_runs_name_says_what_a_mapping_changes(word, part, monkeypatch):
+    register()
+    job = HydraConfig.instance()
+    monkeypatch.setattr(job, "cfg", job.cfg)  # to be put back
+    found = []
+    for words in ([], [word]):
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = compose("train", ["experiment=ucf11", "scale=smoke", *words], return_hydra_config=True)
+        job.set_config(config)
+        found.append(str(config.name))
+    assert found[1] == found[0] + part
 
 
 @pytest.mark.parametrize(

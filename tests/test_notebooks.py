@@ -73,7 +73,9 @@ def test_a_notebook_opens_with_its_number_and_names_no_path_of_one_machine(path)
 def test_a_notebook_on_a_claim_ends_with_what_became_of_it(path):
     *_, heading, last = cells(path)
     assert heading.source == "## What was and was not reproduced"
-    assert re.search(r"\*\*(reproduced|partly|not reproduced|not testable here|not run)\*\*", str(last.outputs))
+    assert re.search(
+        r"\*\*(reproduced|partly|not reproduced|not testable here|not tested|not run)\*\*", str(last.outputs)
+    )
 
 
 def test_an_executed_notebook_has_no_times_and_is_the_same_each_time(tmp_path):

@@ -147,7 +147,9 @@ def _variant() -> str:
     changes = sorted(
         override
         for override in HydraConfig.get().overrides.task
-        if not _covers((*NOT_SCIENCE, *NAMED), override.split("=")[0].lstrip("+~"))
+        for key, _, value in [override.lstrip("+~").partition("=")]
+        # a mapping changes keys below its own, of which the name says the modes alone
+        if not _covers((*NOT_SCIENCE, *NAMED), key) or (value.startswith("{") and key not in ("modes", "logger"))
     )
     return "".join(f",{change}".replace("/", "_") for change in changes)
 
