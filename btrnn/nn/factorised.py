@@ -71,6 +71,7 @@ class FactorisedLinear(nn.Module):
             make_plan(self.network, TRACED_BATCH_SIZE, 4, training=True, native=False, device=kind)
             for kind in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]
         ]
+        self.network = self._traced_plans[0].network  # an equal one, which has worked out what tracing cannot
         self.reset_parameters()
 
     def weights(self) -> list[Tensor]:

@@ -143,8 +143,10 @@ def sequences_of(steps: Steps, activation: str) -> Sequences:
 
 
 def gradient_buffer(grad: Tensor | None, like: Tensor) -> Tensor:
-    """Return a buffer that holds the gradient of a final state, to go back through the steps in it."""
-    return torch.zeros_like(like) if grad is None else grad.clone(memory_format=torch.contiguous_format)
+    """Return a buffer that holds the gradient of a final state, row-major, to go back through the steps in it."""
+    if grad is None:
+        return torch.zeros_like(like, memory_format=torch.contiguous_format)
+    return grad.clone(memory_format=torch.contiguous_format)
 
 
 def recurrent_input_at(
