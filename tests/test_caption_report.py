@@ -55,6 +55,16 @@ def test_the_table_is_what_the_csv_gives(results_dir: Path) -> None:
     assert "The best single caption for all images has 20.0, reference captions against one another 90.0." in text
 
 
+def test_other_scores_are_compared_too(tmp_path: Path) -> None:
+    workspace(tmp_path)
+    for seed, more in enumerate((0.5, 0.6, 0.7)):
+        write_run(tmp_path / "results", "lstm", seed)
+        write_run(tmp_path / "results", "bt_lstm", seed, changes={"test/perplexity": 2.01 + more})
+    collect_all(tmp_path / "results", EXPERIMENT)
+    section = page_text(tmp_path / "results", EXPERIMENT).split("### Other scores")[1]
+    assert cells(section, "BT-LSTM, R = 2, d = 3 - LSTM")[-1] == "+0.60 [+0.35, +0.85]"
+
+
 def test_published_scores_stand_on_the_page_with_their_marks(results_dir: Path) -> None:
     text = page_text(results_dir, EXPERIMENT)
     assert "BLEU-4 27.7 [S], METEOR reported 23.7 [M], CIDEr reported 85.5 [M]." in text

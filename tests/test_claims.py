@@ -155,6 +155,14 @@ def test_the_gap_is_attributed_by_differences_of_paired_seeds(known):
     assert known["changes"]["scaled"]["LSTM"]["mean"] == pytest.approx((scaled[1] - scaled[0]).mean())
 
 
+def test_the_difference_with_fewer_clips_is_of_means_over_their_numbers_by_fold(known):
+    runs = pd.read_csv(ROOT / "results" / "ucf101_groups.csv").query("train_limit > 0")
+    accuracies = runs.pivot_table("test/accuracy", ["train_limit", "fold"], ["model", "rank"], dropna=False)
+    of_fold = (accuracies["bt_lstm"][4.0] - accuracies["lstm"].mean(axis=1)).groupby("fold").mean()
+    ends = stats.t.interval(0.95, len(of_fold) - 1, of_fold.mean(), of_fold.sem())
+    assert known["apart"]["over_sizes"] == f"{of_fold.mean():+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}]"
+
+
 def test_p_values_are_corrected_for_splits_that_overlap_as_nadeau_and_bengio_do(known):
     runs = pd.read_csv(ROOT / "results" / "ucf101_rates.csv")
     rates = {model["label"]: float(model["rate"]) for model in known["studies"][0]["models"]}
@@ -484,13 +492,14 @@ def test_little_improvement_is_no_change_beyond_the_margin_and_real_captions_com
         source = {"source": experiment.removeprefix("captioning_")}
         for seed, gained in enumerate(of_bt):
             for model, more in (("lstm", 0.0), ("bt_lstm", gained)):
-                changes = source | {"test/cider": 0.4 + more}
+                changes = source | {"test/cider": 0.4 + more, "test/perplexity": 13.0 + 10 * more}
                 write_caption_run(results_dir, model, seed, experiment=experiment, changes=changes)
         keep(results_dir, experiment)
     claim = found(results_dir, "captions_improvement")
     assert claim["verdict"] == verdict
     assert claim["ours"].startswith(f"CIDEr {100 * np.mean(better):+.1f}")
-    assert " over 40.0 on Flickr8k, " in claim["ours"]
+    assert f" over 40.0, perplexity {10 * np.mean(better):+.2f}" in claim["ours"]
+    assert " over 13.00, on Flickr8k, " in claim["ours"]
 
 
 def write_recovery(results_dir: Path, errors: dict[str, float], truth: str = "same_shape") -> None:

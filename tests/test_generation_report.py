@@ -60,14 +60,14 @@ def test_encoders_are_compared_with_the_dense_one_and_a_lower_bound_is_better(re
 def test_parts_of_the_bound_and_what_a_test_was_asked_for_are_compared_too(results_dir: Path) -> None:
     path = results_dir / f"{EXPERIMENT}.csv"
     runs = pd.read_csv(path)
-    assert list(page_of(EXPERIMENT).values(shown(results_dir))["parts"][0]["by"]) == ["reconstruction", "KL"]
+    assert list(page_of(EXPERIMENT).values(shown(results_dir))["others"][0]["by"]) == ["reconstruction", "KL"]
     dense = runs["model"] == "lstm"
     varied = runs["seed"] + 0.1 * (runs["seed"] - 1) * ~dense
     runs["test/kl"] = (25.0 + 4 * ~dense) + varied
     runs["test/nll_importance"] = (98.0 - 2 * ~dense) + varied
     runs["test/digit_score"], runs["test/digit_score_true"] = 7.0 + 0.5 * runs["seed"], 9.5
     runs.to_csv(path, index=False)
-    (tt, bt) = page_of(EXPERIMENT).values(shown(results_dir))["parts"]
+    (tt, bt) = page_of(EXPERIMENT).values(shown(results_dir))["others"]
     assert (tt["first"], bt["first"], bt["second"]) == ("TT-LSTM", "BT-LSTM, R = 4, N = 1", "LSTM")
     assert bt["by"]["KL"] == "+4.00 [+3.75, +4.25]"
     assert bt["by"]["importance-weighted"] == "-2.00 [-2.25, -1.75]"

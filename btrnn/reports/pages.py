@@ -1,5 +1,6 @@
 """Which page shows which experiment: those of the tasks, and of the studies of rates and of shapes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -146,17 +147,22 @@ def _not_converged(view: View) -> dict[str, Any]:
 _PARTS = {"reconstruction": "test/reconstruction", "KL": "test/kl", "importance-weighted": "test/nll_importance"}
 
 
-def _generation_values(view: View) -> dict[str, Any]:
-    """Return what has not converged, the differences of the bound's parts, and the score of the test images."""
+def _differences_of(view: View, columns: Mapping[str, tuple[str, str, int]]) -> dict[str, Any]:
+    """Return the differences of further metrics, each a column, the form of its numbers, and what multiplies them."""
     known: dict[tuple[str, ...], Row] = {}
-    for head, column in _PARTS.items():
+    for head, (column, form, times) in columns.items():
         for row in model_differences(view.summary, view.results, metric=column).to_dict("records"):
             key = (view.place(row), row["origin"], row["first"], row["second"])
             shown = known.setdefault(key, {"place": key[0], "first": row["first"], "second": row["second"], "by": {}})
-            shown["by"][head] = difference_text(row, view.metric.form)
-    true_score = view.results.runs["test/digit_score_true"].mean()
-    heads = [head for head in _PARTS if any(head in row["by"] for row in known.values())]
-    return _not_converged(view) | {"parts": list(known.values()), "heads": heads, "true_score": true_score}
+            shown["by"][head] = difference_text(row, form, times)
+    heads = [head for head in columns if any(head in row["by"] for row in known.values())]
+    return {"others": list(known.values()), "heads": heads}
+
+
+def _generation_values(view: View) -> dict[str, Any]:
+    """Return what has not converged, the differences of the bound's parts, and the score of the test images."""
+    parts = _differences_of(view, {head: (column, view.metric.form, 1) for head, column in _PARTS.items()})
+    return _not_converged(view) | parts | {"true_score": view.results.runs["test/digit_score_true"].mean()}
 
 
 _GENERATION = Page(
@@ -200,6 +206,10 @@ def _examples_of_captions(view: View) -> dict[str, Any]:
 
 
 _SCORES = {"METEOR": "meteor", "ROUGE-L": "rouge_l"}
+_OTHER_SCORES = {
+    **{head: (f"test/{name}", ".1f", 100) for head, name in ({"BLEU-4": "bleu_4"} | _SCORES).items()},
+    "perplexity": ("test/perplexity", ".2f", 1),
+}
 _CAPTIONING = Page(
     template="captioning",
     columns={
@@ -210,6 +220,6 @@ _CAPTIONING = Page(
         **{"perplexity": mean("test/perplexity", ".2f", interval=False), **RUN},
     },
     figures=_captioning_figures,
-    values=_examples_of_captions,
+    values=lambda view: _examples_of_captions(view) | _differences_of(view, _OTHER_SCORES),
 )
 _TASKS = {VIDEO.prefixes: _VIDEO, GENERATION.prefixes: _GENERATION, CAPTIONING.prefixes: _CAPTIONING}

@@ -128,9 +128,8 @@ def _orderings(studied: Studied) -> Findings:
 
 def _convergence(studied: Studied) -> Findings:
     """Find in which runs BT-LSTM reaches the dense model's best loss in fewer epochs and less time."""
-    sooner: dict[str, list[bool]] = {}
     judged: list[bool] = []
-    said, runs = [], []
+    said, counts, runs = [], [], []
     for view, panel, place in studied:
         times = convergence(panel, view.results.epochs).query("model == @BT_LSTM.name")
         if len(times):
@@ -139,22 +138,24 @@ def _convergence(studied: Studied) -> Findings:
             never = f"never in {times['epochs'].isna().sum()}"
             epochs = f"{ours:.0f} instead of {dense:.0f} epochs" if ours < float("inf") else never
             said.append(f"{view.data}: in {faster.sum()} of {len(times)} runs, {epochs} ({place})")
-            sooner[view.data] = [*sooner.get(view.data, []), *faster]
+            counts.append(f"{view.data}: {faster.sum()} of {len(times)} ({place})")
             judged += [*faster] if len(times) > 1 else []  # one run says nothing about others
             runs.append(len(times))
     if not said:
         return {}
-    counts = [f"{sum(faster)} of {len(faster)} runs on {data}" for data, faster in sooner.items()]
-    verdict = in_share(judged)
     values = {"runs": said, "counts": counts}
-    return {"convergence": Finding(verdict, span(pd.Series(runs)), values, studied[0][0].experiment)}
+    return {"convergence": Finding(in_share(judged), span(pd.Series(runs)), values, studied[0][0].experiment)}
+
+
+def _block_terms_and_dense(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the runs of BT-LSTM and of LSTM, of several settings the first."""
+    ours, dense = (runs[runs["model"] == model.name] for model in (BT_LSTM, LSTM))
+    return ours[ours["name"] == ours["name"].min()], dense[dense["name"] == dense["name"].min()]
 
 
 def _near_dense(view: View, *, or_better: bool) -> Finding | None:
     """Judge whether the block-term model is as good as the dense one, or better where it may be, up to the margin."""
-    runs, schema = view.results.runs, view.schema
-    dense, ours = runs[runs["model"] == LSTM.name], runs[runs["model"] == BT_LSTM.name]
-    dense, ours = (rows[rows["name"] == rows["name"].min()] for rows in (dense, ours))  # of several settings the first
+    schema, (ours, dense) = view.schema, _block_terms_and_dense(view.results.runs)
     difference = paired_difference(ours, dense, schema.main)
     if difference.n == 0:
         return None
@@ -181,7 +182,12 @@ def _captioning(view: View) -> Findings:
     ends |= {"true_captions": runs[f"{main}_true"].mean()}
     values = {name: _shown(view, value) for name, value in ends.items()} | {"data": view.data}
     found = {"captions_proper": Finding(in_share(proper), span(runs.groupby("model")["seed"].nunique()), values)}
-    return found | ({"captions_improvement": near} if (near := _near_dense(view, or_better=False)) else {})
+    if near := _near_dense(view, or_better=False):
+        ours, dense = _block_terms_and_dense(runs)
+        perplexity = difference_text(paired_difference(ours, dense, "test/perplexity")._asdict(), ".2f")
+        values = {"perplexity": perplexity, "dense_perplexity": f"{dense['test/perplexity'].mean():.2f}"}
+        found["captions_improvement"] = near._replace(values=dict(near.values) | values)
+    return found
 
 
 def _shown(view: View, value: float) -> str:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+import pandas as pd
+
 from btrnn.reports.rates import with_choice
 from btrnn.reports.render import difference_text, number
 from btrnn.reports.view import View
-from btrnn.results.differences import model_differences
+from btrnn.results.differences import model_differences, paired_difference
 from btrnn.results.schema import BASELINES, BT_LSTM, LSTM, NEAREST_NEIGHBOUR, TT_LSTM, VIDEO
-from btrnn.results.summary import Row
+from btrnn.results.summary import Row, rows_of
 
 _SHOWN = (LSTM, TT_LSTM, BT_LSTM)
 _FOLDS = {  # in words, by the name that `claim_pages.all_known` gives a study
@@ -60,6 +62,21 @@ def _beside_neighbour(view: View) -> Row | None:
     rows = model_differences(chosen, view.results, references=baselines).to_dict("records")
     rows = [row for row in rows if row["second_model"] == NEAREST_NEIGHBOUR.name]
     return rows[0] | {"text": difference_text(rows[0], VIDEO.form)} if rows else None
+
+
+def over_sizes(view: View) -> str:
+    """Write BT-LSTM minus LSTM with fewer training clips: the mean over their numbers, paired by folds; "" without."""
+    fewer = view.summary[view.summary["train_limit"] > 0]
+
+    def means(label: str) -> pd.DataFrame:
+        rows = fewer[fewer["label"] == label].to_dict("records")
+        runs = [rows_of(row, view.results.runs).set_index(["fold", "seed"])[VIDEO.main] for row in rows]
+        return pd.concat(runs, axis=1).mean(axis=1, skipna=False).rename(VIDEO.main).reset_index()
+
+    pair = ("BT-LSTM, R = 4", LSTM.label)
+    if not set(pair) <= set(fewer["label"]):
+        return ""
+    return difference_text(paired_difference(means(pair[0]), means(pair[1]), VIDEO.main)._asdict(), VIDEO.form)
 
 
 def _folds(known: dict[str, Any]) -> Iterator[Row]:
