@@ -268,7 +268,8 @@ def test_hard_sigmoid_is_flat_on_its_bounds_in_both_ways(cell):
     for function in (fast, plain):
         results = function(operands, [1, 1], "hard_sigmoid", False)
         found.append(torch.autograd.grad(loss_of(results), gates))
-    assert_close(*found, 0)
+    assert_close(*found)
+    assert torch.equal(*(gradient == 0 for (gradient,) in found))
 
 
 @every_way
@@ -378,6 +379,27 @@ def test_numbers_that_are_none_and_gates_that_are_full():
     outputs, _, cell = lstm_fast.unroll(gates[2:].repeat(2, 1), steps, state, state, weight, None, "sigmoid")
     torch.testing.assert_close(cell, torch.ones(2, 1))
     torch.testing.assert_close(outputs, torch.full((4, 1), 1.0).tanh())
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@each_cell
+def test_small_and_large_numbers_keep_their_digits_in_the_native_kernel(cell, dtype):
+    """One number of each gate: tanh goes into an empty state alone where i is full, or z is none."""
+    limits, powers = torch.finfo(dtype), torch.arange(-149 if dtype == torch.float32 else -1074, 7)
+    numbers = torch.cat([torch.logspace(-9, 2, 20_000, dtype=dtype), torch.ldexp(torch.ones((), dtype=dtype), powers)])
+    numbers = torch.cat([numbers, torch.tensor([0.0, 1e30, limits.max, torch.inf], dtype=dtype)])
+    numbers = torch.cat([numbers, -numbers]).unsqueeze(1)
+    empty, full = torch.zeros_like(numbers), torch.full_like(numbers, 1e4)
+    gates = [full, full, numbers, full] if cell == "lstm" else [full, -full, numbers]
+    operands = make_operands(cell, [len(numbers)] * 2, 1, False, dtype=dtype)
+    changed = {"gates": torch.cat(gates, dim=1).repeat(2, 1), "weight": torch.zeros_like(operands.weight)}
+    changed |= {"hidden_0": empty} | ({"cell_0": empty} if cell == "lstm" else {"bias": torch.zeros(1, dtype=dtype)})
+    outputs, *_ = fast(operands._replace(**changed), [len(numbers)] * 2, "sigmoid", False)
+    wanted = numbers.double().tanh()
+    if cell == "lstm":
+        wanted = wanted.tanh()
+    torch.testing.assert_close(outputs[: len(numbers)].double(), wanted, rtol=8 * limits.eps, atol=0)
 
 
 @pytest.mark.parametrize("wrong", [None, *FUSED])

@@ -48,8 +48,16 @@ struct Exponent<double> {
   static constexpr int degree = 13, bias = 1023, mantissa_bits = 52;
 };
 
+// exp(x) as power (1 + growth): near 0 the power is 1, and the growth keeps the digits that 1 + growth loses.
 template <typename T>
-inline V<T> exponential(V<T> x) {
+struct Exponential {
+  V<T> power, growth;
+  V<T> value() const { return (growth + T(1)) * power; }
+  V<T> less_one() const { return growth * power + (power - T(1)); }
+};
+
+template <typename T>
+inline Exponential<T> exponential(V<T> x) {
   using E = Exponent<T>;
   using Places = typename Vector<T>::places;
   const V<T> zero = {}, high = zero + E::high, low = zero + E::low, magic = zero + E::magic;
@@ -58,19 +66,20 @@ inline V<T> exponential(V<T> x) {
   const V<T> shifted = x * T(1.44269504088896340736) + magic, whole = shifted - magic;
   const V<T> rest = (x - whole * E::ln2_high) - whole * E::ln2_low;
   V<T> sum = zero + T(1);
-  for (int k = E::degree; k > 0; --k) sum = sum * rest * (T(1) / T(k)) + T(1);  // 1 + r (1 + r / 2 (1 + r / 3 ..
+  for (int k = E::degree; k > 1; --k) sum = sum * rest * (T(1) / T(k)) + T(1);  // 1 + r / 2 (1 + r / 3 ..
   const Places power = (Places(shifted) - Places(magic) + E::bias) << E::mantissa_bits;
-  return sum * V<T>(power);
+  return {V<T>(power), sum * rest};
 }
 
 template <typename T>
 inline V<T> hyperbolic_tangent(V<T> x) {
-  return T(1) - T(2) / (T(1) + exponential<T>(x + x));
+  const V<T> less_one = exponential<T>(x + x).less_one();
+  return less_one / (less_one + T(2));
 }
 
 template <typename T, bool Hard>
 inline V<T> gate(V<T> x) {
-  if (!Hard) return T(1) / (T(1) + exponential<T>(-x));
+  if (!Hard) return T(1) / (T(1) + exponential<T>(-x).value());
   const V<T> zero = {}, one = zero + T(1), line = x * T(0.2) + T(0.5);
   const V<T> above = line < zero ? zero : line;
   return above > one ? one : above;
