@@ -1,5 +1,8 @@
 """What code around nn.LSTM or nn.GRU calls, reads and gives, and may expect of ours; torch's are the reference."""
 
+import copy
+import gc
+import pickle
 import subprocess
 import sys
 import warnings
@@ -242,6 +245,18 @@ def test_earlier_names_load(make):
     other.load_state_dict(earlier)
     x = torch.randn(5, 3, 16)
     assert torch.equal(other(x)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize("kind", ["dense", "gru"])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_a_copy_loads_torchs_names_after_the_original_is_gone(kind, copied):
+    layer = LAYERS[kind](num_layers=2, bidirectional=True)
+    reference = getattr(nn, layer.mode)(16, 8, num_layers=2, bidirectional=True)
+    other, x = copied(layer), torch.randn(5, 3, 16)
+    del layer
+    gc.collect()
+    other.load_state_dict(reference.state_dict())
+    torch.testing.assert_close(other(x)[0], reference(x)[0])
 
 
 @pytest.mark.parametrize("kind", ["dense", "gru"])

@@ -216,7 +216,7 @@ def _name_on_layer(name: str, names: Sequence[str]) -> str:
     return f"{names[int(number)]}{underscore}{rest}" if known else name
 
 
-def accept_other_keys(module: Any, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+def accept_other_keys(module: Any, state_dict: dict[str, Any], prefix: str) -> None:
     """Rename parameters in `state_dict` that have torch's names, or this layer's earlier ones (weight_hh.0, bias.0).
 
     Torch's two bias vectors become what the layer makes of them. A factorised map has nothing of the name that its

@@ -83,7 +83,6 @@ class RecurrentStack(nn.Module):
             for suffix in self._suffixes:
                 self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self._draw_parameters()  # the maps have drawn theirs
-        self.register_load_state_dict_pre_hook(accept_other_keys)  # type: ignore[no-untyped-call]
 
     # ---- parameters
 
@@ -95,6 +94,11 @@ class RecurrentStack(nn.Module):
             MapPlace(layer, self.num_directions, self.num_gates, size, self.hidden_size, factory)
             for layer, size in enumerate(sizes)
         ]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Load as every module, from torch's names too. A hook would not do: it is gone for a copy once the original is."""
+        accept_other_keys(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     @property
     def _has_dense_hidden_map(self) -> bool:
