@@ -12,9 +12,8 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from btrnn.nn.conversion import convert, count, input_weights, is_dense_layer, kind_of, kinds_text, outline
 from btrnn.nn.input_map import InputMap, check_map
+from btrnn.nn.parameters import has_hooks
 from btrnn.nn.recurrent import Recurrent
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")  # torch lists them nowhere
 
 
 class CompressedLayer(NamedTuple):
@@ -206,7 +205,7 @@ def _check(choice: _Choice, module: nn.Module) -> None:
             f"another one, holder = nn.ModuleList([layer]), give that and the key '0', and take holder[0]"
         )
     parts = list(layer.modules())
-    if any(getattr(part, hooks) for part in parts for hooks in _HOOKS):
+    if any(has_hooks(part) for part in parts):
         raise ValueError(
             f"{choice} is called through hooks, which would be lost: remove them (those of pruning and of weight "
             f"normalisation too, by their own functions), and register them on the new layer"

@@ -56,15 +56,20 @@ def reset(module: nn.Module) -> None:
             reset(part)
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether calling a module does more than its `forward`; torch lists its kinds of hooks nowhere."""
+    kinds = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+    return any(getattr(module, kind) for kind in kinds)
+
+
 def matrix_of(linear_map: nn.Module, in_features: int) -> Tensor:
     """Return the matrix (out_features, in_features) that a linear map without a bias stands for; differentiable.
 
     A map that says it itself, by `to_dense()`, is asked, unless it has hooks: those run where a module is called, so it
     is called then, with the identity.
     """
-    hooks = (linear_map._forward_pre_hooks, linear_map._forward_hooks, linear_map._backward_hooks)
     to_dense: Callable[[], Tensor] | None = getattr(linear_map, "to_dense", None)
-    if to_dense is not None and not any(hooks):
+    if to_dense is not None and not has_hooks(linear_map):
         return to_dense()
     parameter = next(linear_map.parameters())
     mapped: Tensor = linear_map(torch.eye(in_features, dtype=parameter.dtype, device=parameter.device))

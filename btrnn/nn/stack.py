@@ -96,7 +96,7 @@ class RecurrentStack(nn.Module):
         ]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        """Load as every module, from torch's names too. A hook would not do: it is gone for a copy once the original is."""
+        """Load from torch's names too: here, as a hook that did it would end with the object it was registered on."""
         accept_other_keys(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
