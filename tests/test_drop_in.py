@@ -35,7 +35,7 @@ from btrnn import (
     TTLinear,
     TuckerLinear,
 )
-from btrnn.nn.input_map import BlockTerm
+from btrnn.nn.input_map import BlockTerm, InputMap, MapPlace
 from btrnn.ops import native
 
 from .conftest import ROOT
@@ -503,7 +503,45 @@ def test_an_exported_layer_is_saved_and_loaded(make, tmp_path):
     torch.testing.assert_close(exported(x)[0], layer(x)[0])
 
 
-@each_layer
+class Fixed(InputMap):
+    """A matrix that is no parameter, or with `learnt` one, and does not say what it is."""
+
+    def __init__(self, learnt: bool = False) -> None:
+        self.learnt = learnt
+
+    def build(self, place: MapPlace) -> nn.Module:
+        made = nn.Linear(place.in_features, place.out_features, bias=False, **place.factory)
+        if not self.learnt:
+            weight = made.weight.detach()
+            del made.weight
+            made.register_buffer("weight", weight)
+        return made
+
+
+@pytest.mark.parametrize("make", [LSTM, GRU])
+@pytest.mark.parametrize("bias", [False, True])
+def test_u_may_be_a_map_without_parameters(make, bias):
+    """Fixed, or of a kind that lists none, such as a quantised one."""
+    options = {"bias": bias, "num_layers": 2, "dtype": torch.float64}
+    layer, dense = make(16, 8, hidden_map=Fixed(), **options), make(16, 8, **options)
+    state = layer.state_dict()
+    for k in range(2):
+        state[f"weight_hh_l{k}"] = state.pop(f"hidden_maps.{k}.weight")
+    dense.load_state_dict(state)
+    x = torch.randn(5, 3, 16, dtype=torch.float64)
+    torch.testing.assert_close(layer(x)[0], dense(x)[0], rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"float64.*float32"):
+        layer(x.float())
+
+
+OWN_HIDDEN = {
+    "own-hidden": lambda: LSTM(16, 8, hidden_map=Fixed(learnt=True)),
+    "own-hidden-gru": lambda: GRU(16, 8, hidden_map=Fixed(learnt=True)),
+    "own-hidden-without-bias": lambda: LSTM(16, 8, bias=False, hidden_map=Fixed(learnt=True)),
+}
+
+
+@pytest.mark.parametrize("make", (LAYERS | OWN_HIDDEN).values(), ids=LAYERS | OWN_HIDDEN)
 def test_a_replica_of_data_parallel_computes_what_the_layer_does(make):
     layer, x = make(), torch.randn(5, 3, 16)
     replica = layer._replicate_for_data_parallel()

@@ -108,9 +108,9 @@ class GRU(Recurrent):
             raise ValueError(f"hx must be one tensor, h before the first step, got {type(hx).__name__}")
         return (hx,)
 
-    def _recurrent_tensors(self, k: int) -> tuple[Any, ...]:
+    def _recurrent_tensors(self, k: int, hidden_0: Tensor) -> tuple[Any, ...]:
         """Return U and b_hn."""
-        return *super()._recurrent_tensors(k), getattr(self, f"bias_hn{self._suffixes[k]}", None)
+        return *super()._recurrent_tensors(k, hidden_0), getattr(self, f"bias_hn{self._suffixes[k]}", None)
 
     def _unroll(
         self, gates: Tensor, steps: Steps, initial: States, tensors: tuple[Any, ...], mask: Tensor | None

@@ -62,17 +62,16 @@ def has_hooks(module: nn.Module) -> bool:
     return any(getattr(module, kind) for kind in kinds)
 
 
-def matrix_of(linear_map: nn.Module, in_features: int) -> Tensor:
+def matrix_of(linear_map: nn.Module, in_features: int, like: Tensor) -> Tensor:
     """Return the matrix (out_features, in_features) that a linear map without a bias stands for; differentiable.
 
     A map that says it itself, by `to_dense()`, is asked, unless it has hooks: those run where a module is called, so it
-    is called then, with the identity.
+    is called then, with the identity, which has the device and type of `like`.
     """
     to_dense: Callable[[], Tensor] | None = getattr(linear_map, "to_dense", None)
     if to_dense is not None and not has_hooks(linear_map):
         return to_dense()
-    parameter = next(linear_map.parameters())
-    mapped: Tensor = linear_map(torch.eye(in_features, dtype=parameter.dtype, device=parameter.device))
+    mapped: Tensor = linear_map(torch.eye(in_features, dtype=like.dtype, device=like.device))
     return mapped.t()
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.input_map import InputMap
 from btrnn.nn.stack import RecurrentInit, RecurrentStack, States
 from btrnn.ops.dispatch import check_dtype, is_tracing
@@ -87,18 +86,18 @@ class Recurrent(RecurrentStack):
         output = PackedSequence(outputs, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
         return output, _reorder(final, packed.unsorted_indices)
 
-    def _any_parameter(self) -> Tensor:
-        """Return a tensor of the type that all parameters have."""
-        if self._has_dense_hidden_map:
-            return self._hidden_weight(0)
-        hidden_map = self.hidden_maps[0]
-        if isinstance(hidden_map, FactorisedLinear):  # asked itself: a replica of nn.DataParallel lists no parameters
-            return hidden_map.weights()[0]
-        return next(hidden_map.parameters())
+    def _any_parameter(self) -> Tensor | None:
+        """Return a tensor of the type that all parameters have; None where none can be found."""
+        name = next(iter(self._parameter_shapes()), None)
+        if name is None:
+            return next(self.parameters(), None)
+        parameter: Tensor = getattr(self, f"{name}_l0")  # which a replica of nn.DataParallel has, and does not list
+        return parameter
 
     def _check_input(self, data: Tensor, layout: str, dims: tuple[int, ...]) -> None:
         name = type(self).__name__
-        check_dtype(name, data, self._any_parameter())
+        parameter = self._any_parameter()
+        check_dtype(name, data, data if parameter is None else parameter)
         if is_tracing():  # a comparison of sizes would be recorded as a constant, with a warning
             return
         if data.dim() not in dims or data.shape[-1] != self.input_size:

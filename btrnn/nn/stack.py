@@ -194,8 +194,8 @@ class RecurrentStack(nn.Module):
         """Entries of the dense matrices that U stands for, over all layers and directions."""
         return len(self._suffixes) * self.num_gates * self.hidden_size**2
 
-    def _hidden_weight(self, k: int) -> Tensor:
-        """Return U of one layer and direction, (gates x H, H).
+    def _hidden_weight(self, k: int, hidden_0: Tensor) -> Tensor:
+        """Return U of one layer and direction, (gates x H, H), for states of the device and type of `hidden_0`.
 
         A factorised U is reconstructed once for all steps. That costs less than to apply it at every step, whose few
         rows leave its many small products idle, and the recurrence is that of the dense layer, exactly.
@@ -203,13 +203,13 @@ class RecurrentStack(nn.Module):
         if self._has_dense_hidden_map:
             weight: Tensor = getattr(self, f"weight_hh{self._suffixes[k]}")
             return weight
-        return matrix_of(self.hidden_maps[k], self.hidden_size)
+        return matrix_of(self.hidden_maps[k], self.hidden_size, hidden_0)
 
     # ---- one pass
 
-    def _recurrent_tensors(self, k: int) -> tuple[Any, ...]:
+    def _recurrent_tensors(self, k: int, hidden_0: Tensor) -> tuple[Any, ...]:
         """Return what all steps of one layer and direction need: U, (gates x H, H), and of some cells more."""
-        return (self._hidden_weight(k),)
+        return (self._hidden_weight(k, hidden_0),)
 
     def _unroll(
         self, gates: Tensor, steps: Steps, initial: States, tensors: tuple[Any, ...], mask: Tensor | None
@@ -251,7 +251,8 @@ class RecurrentStack(nn.Module):
                 k = layer * self.num_directions + direction
                 start, steps = tuple(part[k] for part in initial), Steps(batch_sizes, reverse=direction == 1)
                 mask = self._mask(start[0], self.recurrent_dropout, order)
-                output, final = self._unroll(self._gates(k, data), steps, start, self._recurrent_tensors(k), mask)
+                tensors = self._recurrent_tensors(k, start[0])
+                output, final = self._unroll(self._gates(k, data), steps, start, tensors, mask)
                 outputs.append(output)
                 finals.append(final)
             data = outputs[0] if self.num_directions == 1 else torch.cat(outputs, dim=-1)
