@@ -117,6 +117,12 @@ def test_a_batch_is_searched_as_its_images_alone():
         assert alone.words == caption.words
 
 
+@pytest.mark.parametrize("cell", [LSTM, GRU])
+def test_a_batch_of_no_images_gives_no_captions(cell):
+    network, features = captioner(cell=cell), torch.randn(0, 2, 5)
+    assert greedy(network, features, max_length=6) == beam_search(network, features, beam_size=3, max_length=6) == []
+
+
 @pytest.mark.parametrize("kind", ["lstm", "tt", "bt", "gru"])
 def test_eight_captions_are_learnt_by_heart(kind):
     torch.manual_seed(0)

@@ -37,6 +37,17 @@ def test_layout_of_the_recurrent_layer_makes_no_difference():
     assert torch.equal(classifier(True)(frames, mask), classifier(False)(frames, mask))
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("mask", [None, torch.ones(0, 5, dtype=torch.bool)])
+def test_a_batch_of_no_clips_gives_no_scores(batch_first, bidirectional, mask):
+    network = classifier(batch_first, bidirectional)
+    scores = network(torch.randn(0, 5, 6), mask)
+    assert scores.shape == (0, 3)
+    scores.sum().backward()
+    assert all((parameter.grad == 0).all() for parameter in network.parameters())
+
+
 def task(**options) -> VideoClassification:
     values = {"learning_rate": 1e-3, "learning_rate_decay": 0.5, "classifier_l2": 0.01} | options
     return VideoClassification(VideoClassifier(LSTM(6, 4, batch_first=True), num_classes=3), **values)

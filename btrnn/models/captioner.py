@@ -225,7 +225,7 @@ def beam_search(
     beams = _first_beams(captioner, features, beam_size)
     for length in range(1, max_length + 2):  # with <eos>
         log_probability, state = _next_words(captioner, beams.last, beams.state)
-        next_words = log_probability.view(*beams.log_probability.shape, -1)
+        next_words = log_probability.view(*beams.log_probability.shape, log_probability.shape[1])
         total = beams.log_probability.unsqueeze(2) + next_words
         ends = total[:, :, _EOS]
         if length <= max_length:

@@ -30,12 +30,12 @@ class VideoClassifier(nn.Module):
             frames: (B, T, I), T frames a clip. A shorter clip has padding in front.
             mask: (B, T), true where a frame is real. Each clip has at least one; None where all are.
         """
-        batch, time, _ = frames.shape
         batch_axis = 0 if self.recurrent.batch_first else 1
         if mask is None or bool(mask.all()):
             _, state = self.recurrent(frames if batch_axis == 0 else frames.transpose(0, 1))
         else:  # a masked step leaves the state as it is, so the real frames are moved to the front and the rest is cut
             lengths = mask.sum(dim=1)
+            time = frames.shape[1]
             order = (torch.arange(time, device=mask.device) + (time - lengths).unsqueeze(1)) % time
             moved = frames.gather(1, order.unsqueeze(-1).expand_as(frames))
             _, state = self.recurrent(
@@ -43,5 +43,5 @@ class VideoClassifier(nn.Module):
             )
         hidden = state if isinstance(state, Tensor) else state.hidden
         last = hidden[-self.recurrent.num_directions :]
-        scores: Tensor = self.classifier(last.transpose(0, 1).reshape(batch, -1))
+        scores: Tensor = self.classifier(last.transpose(0, 1).flatten(1))
         return scores
