@@ -55,8 +55,7 @@ def plain(operands, sizes, activation, reverse):
 
 
 def fast(operands, sizes, activation, reverse):
-    gates, *others = operands
-    return FAST[cell_of(operands)].unroll(gates, Steps(sizes, reverse), *others, activation)
+    return recurrence.unroll(FAST[cell_of(operands)].CELL, Steps(sizes, reverse), operands, activation)
 
 
 def sources_of(operands):
@@ -372,11 +371,11 @@ def test_numbers_that_are_none_and_gates_that_are_full():
     """NaN stays NaN, and far beyond its range the exponential neither overflows nor loses the sign."""
     gates = torch.tensor([[torch.nan, 1e4, 1e30, 1e4], [-1e30, 1e30, -1e4, 1e30]]).repeat_interleave(2, dim=0)
     state, weight = torch.ones(2, 1), torch.zeros(4, 1)
-    steps = Steps([2, 2], reverse=False)
-    (_, hidden, cell) = lstm_fast.unroll(gates, steps, state, state, weight, None, "sigmoid")
+    operands = lstm.Operands(gates, state, state, weight, None)
+    (_, hidden, cell) = fast(operands, [2, 2], "sigmoid", False)
     assert cell.isnan().all()
     assert hidden.isnan().all()
-    outputs, _, cell = lstm_fast.unroll(gates[2:].repeat(2, 1), steps, state, state, weight, None, "sigmoid")
+    outputs, _, cell = fast(operands._replace(gates=gates[2:].repeat(2, 1)), [2, 2], "sigmoid", False)
     torch.testing.assert_close(cell, torch.ones(2, 1))
     torch.testing.assert_close(outputs, torch.full((4, 1), 1.0).tanh())
 

@@ -26,8 +26,7 @@ from btrnn.nn.recurrent import Recurrent, RecurrentOptions
 from btrnn.nn.stack import States
 from btrnn.nn.tensor_ring import TensorRing
 from btrnn.nn.tucker import Tucker
-from btrnn.ops.gru_fast import unroll
-from btrnn.ops.steps import Steps
+from btrnn.ops.gru_fast import CELL
 
 
 class GRU(Recurrent):
@@ -66,6 +65,7 @@ class GRU(Recurrent):
     """
 
     mode = "GRU"
+    cell = CELL
     num_gates = 3
     num_states = 1
     proj_size = 0
@@ -111,14 +111,6 @@ class GRU(Recurrent):
     def _recurrent_tensors(self, k: int, hidden_0: Tensor) -> tuple[Any, ...]:
         """Return U and b_hn."""
         return *super()._recurrent_tensors(k, hidden_0), getattr(self, f"bias_hn{self._suffixes[k]}", None)
-
-    def _unroll(
-        self, gates: Tensor, steps: Steps, initial: States, tensors: tuple[Any, ...], mask: Tensor | None
-    ) -> tuple[Tensor, States]:
-        """Run one layer in one direction over all steps: see `btrnn.ops.gru_fast.unroll`."""
-        (hidden_0,), (weight, bias) = initial, tensors
-        output, final = unroll(gates, steps, hidden_0, weight, bias, mask, self.gate_activation)
-        return output, (final,)
 
 
 class TTGRU(GRU):

@@ -26,8 +26,8 @@ from btrnn.complexity import check_count, one_or_more_ranks
 from btrnn.nn.input_map import DENSE, BlockTerm, InputMap, TensorTrain
 from btrnn.nn.recurrent import Recurrent, RecurrentOptions
 from btrnn.nn.stack import RecurrentInit, States
-from btrnn.ops.lstm_fast import unroll
-from btrnn.ops.steps import ActivationName, Steps
+from btrnn.ops.lstm_fast import CELL
+from btrnn.ops.steps import ActivationName
 
 
 class LSTMState(NamedTuple):
@@ -91,6 +91,7 @@ class LSTM(Recurrent):
     """
 
     mode = "LSTM"
+    cell = CELL
     num_gates = 4
     num_states = 2
 
@@ -181,14 +182,6 @@ class LSTM(Recurrent):
         if not isinstance(hx, tuple | list) or len(hx) != 2 or not all(isinstance(part, Tensor) for part in hx):
             raise ValueError(f"hx must be two tensors, h and c before the first step, got {type(hx).__name__}")
         return tuple(hx)
-
-    def _unroll(
-        self, gates: Tensor, steps: Steps, initial: States, tensors: tuple[Any, ...], mask: Tensor | None
-    ) -> tuple[Tensor, States]:
-        """Run one layer in one direction over all steps: see `btrnn.ops.lstm_fast.unroll`."""
-        (hidden_0, cell_0), (weight,) = initial, tensors
-        output, *final = unroll(gates, steps, hidden_0, cell_0, weight, mask, self.gate_activation)
-        return output, tuple(final)
 
 
 class TTLSTM(LSTM):

@@ -36,7 +36,8 @@ class RecurrentOptions(TypedDict, total=False):
 class Recurrent(RecurrentStack):
     """A stack of recurrent layers, in one direction or two, with the call of torch's.
 
-    A subclass sets the three constants, and defines `_states` and `_unroll`; `btrnn.LSTM` says what the arguments are.
+    A subclass sets the class attributes, and defines `_states`; in place of `cell` it may define `_unroll`.
+    `btrnn.LSTM` says what the arguments are.
 
     Raises:
         ValueError: A size below 1, a probability outside [0, 1), an unknown choice, or a map that does not fit.

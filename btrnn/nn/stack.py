@@ -14,7 +14,7 @@ from btrnn.complexity import check_count
 from btrnn.nn.checks import check_probability
 from btrnn.nn.input_map import DENSE, Dense, Factory, InputMap, MapPlace, check_map
 from btrnn.nn.parameters import NumberedParameters, accept_other_keys, matrix_of, reset
-from btrnn.ops import shared_batch
+from btrnn.ops import recurrence, shared_batch
 from btrnn.ops.steps import ActivationName, Steps
 
 RecurrentInit = Literal["uniform", "orthogonal"]
@@ -26,6 +26,7 @@ class RecurrentStack(nn.Module):
 
     Attributes:
         mode: Torch's name of the kind of layer.
+        cell: The ways through its steps.
         num_gates: How many gates W serves.
         num_states: How many tensors are carried from step to step.
         input_maps: W of each layer and direction: layer 0, layer 0 reversed, layer 1, and so on.
@@ -35,6 +36,7 @@ class RecurrentStack(nn.Module):
     """
 
     mode: ClassVar[str]
+    cell: ClassVar[recurrence.Cell]
     num_gates: ClassVar[int]
     num_states: ClassVar[int]
 
@@ -226,7 +228,9 @@ class RecurrentStack(nn.Module):
         Returns:
             h of every step, rows as in `gates`, and the state after each sequence's last step.
         """
-        raise NotImplementedError
+        operands = self.cell.operands(gates, *initial, *tensors, mask)
+        output, *final = recurrence.unroll(self.cell, steps, operands, self.gate_activation)
+        return output, tuple(final)
 
     def _run_layers(
         self, data: Tensor, batch_sizes: list[int], initial: States, order: Tensor | None = None

@@ -12,13 +12,12 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from btrnn.ops import dispatch, native, recurrence
 from btrnn.ops.gru import Operands, Unrolled, plain_unroll
 from btrnn.ops.matmul import repeated_linear
-from btrnn.ops.native.recurrence import serves as native_serves
+from btrnn.ops.native.recurrence import sequences_of, serves
 from btrnn.ops.recurrence import (
     Cell,
     ForwardPass,
@@ -27,7 +26,6 @@ from btrnn.ops.recurrence import (
     chunks_from_the_end,
     gradient_buffer,
     recurrent_inputs,
-    sequences_of,
 )
 from btrnn.ops.steps import ActivationName, Steps, activation_in_place, gate_slopes
 
@@ -40,40 +38,13 @@ class GRUKept(NamedTuple):
     new: Tensor
 
 
-def unroll(
-    gates: Float[Tensor, "rows gates"],
-    steps: Steps,
-    hidden_0: Float[Tensor, "batch hidden"],
-    weight: Float[Tensor, "gates hidden"],
-    bias: Float[Tensor, " hidden"] | None,
-    mask: Float[Tensor, "batch hidden"] | None,
-    activation: ActivationName,
-) -> Unrolled:
-    """Run the recurrence over whole sequences: see `btrnn.ops.recurrence.unroll`.
-
-    Args:
-        gates: (rows of all steps, 3 H), W x + b of every step, step below step; gate order r, z, n.
-        steps: Which rows each step has.
-        hidden_0: h before the first step, (B, H).
-        weight: U, (3 H, H).
-        bias: b_hn, (H,), which the reset gate scales with U's product; None for none.
-        mask: Multiplied with h_{t-1} where it enters U, at every step; None for no mask.
-        activation: Of the gates r and z.
-
-    Returns:
-        h of every step, rows as in `gates`, (rows, H); h after each sequence's last step, (B, H).
-    """
-    hidden, final = recurrence.unroll(CELL, steps, Operands(gates, hidden_0, weight, bias, mask), activation)
-    return hidden, final
-
-
 def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, keep: bool) -> ForwardPass:
     """Run the recurrence by kernels, of CUDA's or of this package, where they serve, else in place."""
     if activation == "sigmoid" and dispatch.has_fused_steps(operands.weight):
         return _fused_forward(steps, operands, keep)
     gates, weight, rows, size = operands.gates, operands.weight, operands.gates.shape[0], operands.weight.shape[1]
     kept = GRUKept(*(gates.new_empty(rows, size * parts) for parts in (1, 3, 1))) if keep else None
-    served = native_serves(len(steps.sizes), weight, [tensor for tensor in operands if tensor is not None])
+    served = serves(len(steps.sizes), weight, [tensor for tensor in operands if tensor is not None])
     results = (_forward_by_kernel if served else _forward)(steps, operands, activation, kept)
     return ForwardPass(results, kept or (), partial(_backward, _back_by_kernel if served else _back))
 
@@ -86,7 +57,7 @@ def _forward_by_kernel(steps: Steps, operands: Operands, activation: ActivationN
     outputs = gates.new_empty(gates.shape[0], weight.shape[1])
     sums, new = (kept.sums, kept.new) if kept else (None, None)
     native.function("gru_forward", gates.dtype)(
-        sequences_of(steps, activation).argument(weight.shape[1]),
+        sequences_of(steps, weight.shape[1], activation),
         *map(native.address, (*read, hidden, outputs, sums, new)),
         ctypes.c_int(torch.get_num_threads()),
     )
@@ -193,7 +164,7 @@ def _back_by_kernel(
     read = [None if tensor is None else tensor.contiguous() for tensor in (hidden_0, weight, mask, grad_outputs)]
     grad_sums, grad_new = torch.empty_like(kept.sums), torch.empty_like(kept.new)
     native.function("gru_backward", weight.dtype)(
-        sequences_of(steps, activation).argument(weight.shape[1]),
+        sequences_of(steps, weight.shape[1], activation),
         *map(native.address, (*kept, *read, grad_hidden, grad_sums, grad_new)),
         ctypes.c_int(to_hidden_0),
         ctypes.c_int(torch.get_num_threads()),

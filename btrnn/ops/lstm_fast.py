@@ -5,17 +5,18 @@ product over all steps rather than a sum of one product a step. The steps themse
 it serves, on a GPU by CUDA's kernel for a step, else one operation of torch after the other.
 """
 
-from collections.abc import Mapping, Sequence
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from btrnn.ops import dispatch, recurrence
+from btrnn.ops import dispatch, native, recurrence
 from btrnn.ops.lstm import Operands, Unrolled, plain_unroll
 from btrnn.ops.matmul import repeated_linear
-from btrnn.ops.native import recurrence as native_recurrence
-from btrnn.ops.native.recurrence import LSTMKept
+from btrnn.ops.native.recurrence import sequences_of, serves
 from btrnn.ops.recurrence import (
     Cell,
     ForwardPass,
@@ -24,36 +25,15 @@ from btrnn.ops.recurrence import (
     chunks_from_the_end,
     gradient_buffer,
     recurrent_inputs,
-    sequences_of,
 )
 from btrnn.ops.steps import ActivationName, Steps, activation_in_place, gate_slopes
 
 
-def unroll(
-    gates: Float[Tensor, "rows gates"],
-    steps: Steps,
-    hidden_0: Float[Tensor, "batch hidden"],
-    cell_0: Float[Tensor, "batch hidden"],
-    weight: Float[Tensor, "gates hidden"],
-    mask: Float[Tensor, "batch hidden"] | None,
-    activation: ActivationName,
-) -> Unrolled:
-    """Run the recurrence over whole sequences: see `btrnn.ops.recurrence.unroll`.
+class LSTMKept(NamedTuple):
+    """What the backward pass needs of every step: c (rows, H) and the activated gates (rows, 4 H)."""
 
-    Args:
-        gates: (rows of all steps, 4 H), W x + b of every step, step below step; gate order i, f, g, o.
-        steps: Which rows each step has.
-        hidden_0: h before the first step, (B, H).
-        cell_0: c before the first step, (B, H).
-        weight: U, (4 H, H).
-        mask: Multiplied with h_{t-1} where it enters U, at every step; None for no mask.
-        activation: Of the gates i, f and o.
-
-    Returns:
-        h of every step, rows as in `gates`, (rows, H); h and c after each sequence's last step, (B, H).
-    """
-    hidden, *final = recurrence.unroll(CELL, steps, Operands(gates, hidden_0, cell_0, weight, mask), activation)
-    return hidden, final[0], final[1]
+    cells: Tensor
+    activations: Tensor
 
 
 def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, keep: bool) -> ForwardPass:
@@ -62,29 +42,33 @@ def _forward_pass(steps: Steps, operands: Operands, activation: ActivationName, 
     if activation == "sigmoid" and dispatch.has_fused_steps(weight):
         return _fused_forward(steps, operands, keep)
     kept = LSTMKept(gates.new_empty(gates.shape[0], size), gates.new_empty(gates.shape)) if keep else None
-    if native_recurrence.serves(len(steps.sizes), weight, [tensor for tensor in operands if tensor is not None]):
-        results = native_recurrence.forward(sequences_of(steps, activation), *operands, kept)
-        return ForwardPass(results, kept or (), _backward_by_kernel)
-    if kept is not None:
-        return ForwardPass(_forward(steps, operands, activation, *map(steps.split, kept)), kept, _backward)
-    cell = torch.empty_like(operands.cell_0)
-    results = _forward(steps, operands, activation, {t: cell[:rows] for t, rows in enumerate(steps.sizes)})
-    return ForwardPass(results, (), _backward)
+    served = serves(len(steps.sizes), weight, [tensor for tensor in operands if tensor is not None])
+    results = (_forward_by_kernel if served else _forward)(steps, operands, activation, kept)
+    return ForwardPass(results, kept or (), partial(_backward, _back_by_kernel if served else _back))
 
 
-def _forward(
-    steps: Steps,
-    operands: Operands,
-    activation: ActivationName,
-    cells: Mapping[int, Tensor],
-    activations: Mapping[int, Tensor] | None = None,
-) -> Unrolled:
-    """Run the recurrence in place, unseen by autograd.
+def _forward_by_kernel(steps: Steps, operands: Operands, activation: ActivationName, kept: LSTMKept | None) -> Unrolled:
+    """Do what `_forward` does by the native kernel of `native/recurrence.cpp`."""
+    gates, hidden_0, cell_0, weight, mask = operands
+    read = [None if tensor is None else tensor.contiguous() for tensor in (gates, weight, mask)]
+    hidden, cell = (state.clone(memory_format=torch.contiguous_format) for state in (hidden_0, cell_0))
+    outputs = gates.new_empty(gates.shape[0], weight.shape[1])
+    native.function("recurrence_forward", gates.dtype)(
+        sequences_of(steps, weight.shape[1], activation),
+        *map(native.address, (*read, hidden, cell, outputs, *(kept or (None, None)))),
+        ctypes.c_int(torch.get_num_threads()),
+    )
+    return outputs, hidden, cell
 
-    `cells` is where each step's cell (size, H) goes: a place for each step if the backward needs them, else one for
-    all. `activations` is where each step's activated gates (size, 4 H) are kept, if they are.
-    """
+
+def _forward(steps: Steps, operands: Operands, activation: ActivationName, kept: LSTMKept | None) -> Unrolled:
+    """Run the recurrence in place, unseen by autograd."""
     _, hidden_0, cell_0, weight, mask = operands
+    if kept is None:
+        cell, activations = torch.empty_like(cell_0), None
+        cells = {t: cell[:rows] for t, rows in enumerate(steps.sizes)}  # one place for all steps
+    else:
+        cells, activations = map(steps.split, kept)
     activate = activation_in_place(activation)
     outputs = hidden_0.new_empty(operands.gates.shape[0], weight.shape[1])
     gates, hidden, linear = steps.split(operands.gates), steps.split(outputs), repeated_linear(weight, steps.sizes)
@@ -123,6 +107,7 @@ def _fused_forward(steps: Steps, operands: Operands, keep: bool) -> ForwardPass:
 
 
 def _backward(
+    back: Callable[..., tuple[Tensor, Tensor]],
     steps: Steps,
     operands: Operands,
     activation: ActivationName,
@@ -130,22 +115,58 @@ def _backward(
     grads: Sequence[Tensor | None],
     needed: Sequence[bool],
 ) -> Gradients:
-    """Compute the gradients of the gates, hidden_0, cell_0 and U, in place and without a graph.
+    """Compute the gradients of the gates, hidden_0, cell_0 and U, in place and without a graph."""
+    _, hidden_0, cell_0, _, mask = operands
+    grad_outputs, into_hidden, into_cell = grads
+    first = gradient_buffer(into_hidden, hidden_0), gradient_buffer(into_cell, cell_0)
+    grad_gates, hidden = back(steps, operands, activation, LSTMKept(*kept), grad_outputs, first, needed[1])
+    grad_weight = None
+    if needed[3]:
+        grad_weight = torch.mm(grad_gates.t(), recurrent_inputs(steps, steps.split(hidden), hidden_0, mask))
+    return grad_gates if needed[0] else None, *first, grad_weight
 
-    Args:
-        steps: Which rows each step has.
-        operands: As the forward pass had them.
-        activation: Of the gates i, f and o.
-        kept: What the forward pass kept.
-        grads: Of the three results of `unroll`; None where nothing follows from one.
-        needed: Which of the four are wanted; what is returned for another is None, or means nothing.
+
+def _back_by_kernel(
+    steps: Steps,
+    operands: Operands,
+    activation: ActivationName,
+    kept: LSTMKept,
+    grad_outputs: Tensor | None,
+    grad_state: tuple[Tensor, Tensor],
+    to_hidden_0: bool,
+) -> tuple[Tensor, Tensor]:
+    """Do what `_back` does by the native kernel."""
+    _, _, cell_0, weight, mask = operands
+    read = [None if tensor is None else tensor.contiguous() for tensor in (cell_0, weight, mask, grad_outputs)]
+    grad_gates, hidden = torch.empty_like(kept.activations), torch.empty_like(kept.cells)
+    native.function("recurrence_backward", weight.dtype)(
+        sequences_of(steps, weight.shape[1], activation),
+        *map(native.address, (kept.activations, kept.cells, *read, *grad_state, grad_gates, hidden)),
+        ctypes.c_int(to_hidden_0),
+        ctypes.c_int(torch.get_num_threads()),
+    )
+    return grad_gates, hidden
+
+
+def _back(
+    steps: Steps,
+    operands: Operands,
+    activation: ActivationName,
+    kept: LSTMKept,
+    grad_outputs: Tensor | None,
+    grad_state: tuple[Tensor, Tensor],
+    to_hidden_0: bool,
+) -> tuple[Tensor, Tensor]:
+    """Go back through the steps; `grad_state` becomes the gradients of the first h and c.
+
+    Returns:
+        The gradient of the gates, (rows, 4 H), and h of every step, (rows, H), computed again.
     """
-    _, hidden_0, cell_0, weight, mask = operands
+    _, _, cell_0, weight, mask = operands
     cells, activations = kept
     size = weight.shape[1]
-    wanted, into_hidden, into_cell = grads
-    grad_hidden, grad_cell = gradient_buffer(into_hidden, hidden_0), gradient_buffer(into_cell, cell_0)
-    grad_outputs = None if wanted is None else steps.split(wanted)
+    grad_hidden, grad_cell = grad_state
+    wanted = None if grad_outputs is None else steps.split(grad_outputs)
     grad_gates, hidden = torch.empty_like(activations), torch.empty_like(cells)
     cell_by_step, gates_by_step = steps.split(cells), steps.split(grad_gates)
     first_step, linear = steps.order()[0], repeated_linear(weight.t(), steps.sizes)
@@ -162,38 +183,17 @@ def _backward(
         for t in chunk:
             k, rows_t = t - low, steps.sizes[t]
             grad_h, grad_c = grad_hidden[:rows_t], grad_cell[:rows_t]
-            if grad_outputs is not None:
-                grad_h.add_(grad_outputs[t])
+            if wanted is not None:
+                grad_h.add_(wanted[t])
             grad_c.addcmul_(grad_h, slopes[k])
             cell_part[k].mul_(grad_c.unsqueeze(1))
             output_part[k].mul_(grad_h)
             grad_c.mul_(forgets[k])
-            if t != first_step or needed[1]:
+            if t != first_step or to_hidden_0:
                 grad_h.copy_(linear(gates_by_step[t], None))
                 if mask is not None:
                     grad_h.mul_(mask[:rows_t])
-    grad_weight = None
-    if needed[3]:
-        grad_weight = torch.mm(grad_gates.t(), recurrent_inputs(steps, steps.split(hidden), hidden_0, mask))
-    return grad_gates if needed[0] else None, grad_hidden, grad_cell, grad_weight
-
-
-def _backward_by_kernel(
-    steps: Steps,
-    operands: Operands,
-    activation: ActivationName,
-    kept: Tensors,
-    grads: Sequence[Tensor | None],
-    needed: Sequence[bool],
-) -> Gradients:
-    """Return what `_backward` does, with the steps done by the native kernel."""
-    _, hidden_0, cell_0, weight, mask = operands
-    sequences = sequences_of(steps, activation)
-    found = native_recurrence.backward(sequences, LSTMKept(*kept), cell_0, weight, mask, grads, to_hidden_0=needed[1])
-    grad_weight = None
-    if needed[3]:
-        grad_weight = torch.mm(found.gates.t(), recurrent_inputs(steps, steps.split(found.hidden), hidden_0, mask))
-    return found.gates if needed[0] else None, found.hidden_0, found.cell_0, grad_weight
+    return grad_gates, hidden
 
 
 def _fused_backward(

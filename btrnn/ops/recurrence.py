@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from btrnn.ops.dispatch import is_batched, is_eager
-from btrnn.ops.native.recurrence import Sequences
 from btrnn.ops.steps import Steps
 
 CHUNK_ROWS = 256  # a backward prepares so many rows at a time, few enough to stay in the processor's cache
@@ -135,11 +134,6 @@ def chunks_from_the_end(steps: Steps) -> Iterator[tuple[range, slice]]:
     count = max(1, CHUNK_ROWS // max(1, max(steps.sizes)))
     for chunk in (order[k : k + count] for k in range(0, len(order), count)):
         yield chunk, slice(starts[min(chunk)], starts[max(chunk) + 1])
-
-
-def sequences_of(steps: Steps, activation: str) -> Sequences:
-    """Return the steps as the native kernel is told them."""
-    return Sequences(steps.sizes, reverse=steps.reverse, hard=activation == "hard_sigmoid")
 
 
 def gradient_buffer(grad: Tensor | None, like: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
-// The recurrence of an LSTM over whole sequences: btrnn/ops/lstm_fast.py says what it computes, btrnn/ops/native/recurrence.py calls
-// this. Gates are i, f, g, o.
+// The recurrence of an LSTM over whole sequences: btrnn/ops/lstm_fast.py says what it computes, and calls this.
+// Gates are i, f, g, o.
 
 #include "recurrence.h"
 
