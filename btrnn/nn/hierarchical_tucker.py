@@ -16,7 +16,7 @@ from torch import Tensor
 
 from btrnn.complexity import balanced_tree, check_count, check_modes
 from btrnn.nn.factorised import FactorisedLinear, filled
-from btrnn.nn.input_map import FactorisedMap, MapFacts
+from btrnn.nn.input_map import FactorisedMap
 from btrnn.nn.lstm import LSTM, LSTMOptions
 from btrnn.nn.parameters import CalledParameters
 from btrnn.nn.tensors import leading_vectors, multiply, project, share_scale, tensorise, unfold
@@ -183,10 +183,6 @@ class HierarchicalTucker(FactorisedMap):
     def ranks(self) -> dict[str, Any]:
         """The ranks of nodes and of leaves."""
         return {"ht_rank": self.rank, "leaf_rank": self.leaf_rank}
-
-    def facts(self) -> MapFacts:
-        """Return modes and rank."""
-        return MapFacts(self.in_modes, self.hidden_modes, self.rank)
 
 
 class HTLSTM(LSTM):

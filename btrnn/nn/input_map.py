@@ -205,6 +205,11 @@ class FactorisedMap(InputMap):
         made: FactorisedLinear = self.linear.from_dense(weight, *self.modes(place), **self.ranks_of(place), bias=bias)
         return made
 
+    def facts(self) -> MapFacts:
+        """Return modes, and rank and blocks where the map has them."""
+        rank, num_blocks = (getattr(self, name, None) for name in ("rank", "num_blocks"))
+        return MapFacts(self.in_modes, self.hidden_modes, rank, num_blocks)
+
 
 @dataclass(frozen=True)
 class TensorTrain(FactorisedMap):
@@ -230,10 +235,6 @@ class TensorTrain(FactorisedMap):
     def ranks(self) -> dict[str, Any]:
         """The TT-ranks."""
         return {"tt_rank": self.rank}
-
-    def facts(self) -> MapFacts:
-        """Return modes and ranks."""
-        return MapFacts(self.in_modes, self.hidden_modes, self.rank)
 
 
 @dataclass(frozen=True)
@@ -263,10 +264,6 @@ class BlockTerm(FactorisedMap):
     def ranks(self) -> dict[str, Any]:
         """R and N."""
         return {"tucker_rank": self.rank, "num_blocks": self.num_blocks}
-
-    def facts(self) -> MapFacts:
-        """Return modes, rank and blocks."""
-        return MapFacts(self.in_modes, self.hidden_modes, self.rank, self.num_blocks)
 
 
 DENSE = Dense()

@@ -207,10 +207,6 @@ class CanonicalPolyadic(FactorisedMap):
         """R."""
         return {"cp_rank": self.rank}
 
-    def facts(self) -> MapFacts:
-        """Return modes and rank."""
-        return MapFacts(self.in_modes, self.hidden_modes, self.rank)
-
 
 @dataclass(frozen=True)
 class Kronecker(FactorisedMap):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from btrnn.complexity import all_ranks, check_modes, one_or_more_ranks
 from btrnn.nn.factorised import FactorisedLinear, filled
-from btrnn.nn.input_map import FactorisedMap, MapFacts, MapPlace
+from btrnn.nn.input_map import FactorisedMap, MapPlace
 from btrnn.nn.lstm import LSTM, LSTMOptions
 from btrnn.nn.parameters import CalledParameters
 from btrnn.nn.tensors import check_weight, resize, share_scale
@@ -254,10 +254,6 @@ class TensorRing(FactorisedMap):
             of_hidden = rank[len(self.in_modes) :]
             rank = (rank[0], *of_hidden[1:], *of_hidden)
         return {"tr_rank": rank}
-
-    def facts(self) -> MapFacts:
-        """Return modes and ranks."""
-        return MapFacts(self.in_modes, self.hidden_modes, self.rank)
 
 
 class TRLSTM(LSTM):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from btrnn.complexity import all_ranks, check_modes, one_or_more_ranks
 from btrnn.nn.decomposition import block_terms
 from btrnn.nn.factorised import FactorisedLinear, filled
-from btrnn.nn.input_map import FactorisedMap, MapFacts
+from btrnn.nn.input_map import FactorisedMap
 from btrnn.nn.lstm import LSTM, LSTMOptions
 from btrnn.nn.parameters import CalledParameters
 
@@ -116,10 +116,6 @@ class Tucker(FactorisedMap):
     def ranks(self) -> dict[str, Any]:
         """The rank of each mode."""
         return {"tucker_rank": self.rank}
-
-    def facts(self) -> MapFacts:
-        """Return modes and ranks."""
-        return MapFacts(self.in_modes, self.hidden_modes, self.rank)
 
 
 class TuckerLSTM(LSTM):

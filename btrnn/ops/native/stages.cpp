@@ -10,6 +10,7 @@
 #include <omp.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "products.h"
@@ -71,18 +72,13 @@ struct Chain {
   Chain(const Stage<T>* all_stages, int64_t num_stages, int64_t num_blocks)
       : stages(all_stages), count(num_stages), blocks(num_blocks) {
     matrices.reserve(size_t(count));
-    for (int64_t s = 0; s < count; ++s) matrices.emplace_back(new Matrices<T>(stages[s], blocks));
+    for (int64_t s = 0; s < count; ++s) matrices.push_back(std::make_unique<Matrices<T>>(stages[s], blocks));
     for (int64_t s = 0; s < count; ++s) {
       if (stages[s].columns > longest) longest = stages[s].columns;
       if (stages[s].depth > longest) longest = stages[s].depth;
     }
     for (int64_t k = 0; k < longest; ++k) straight_offsets.push_back(int32_t(k));
   }
-  ~Chain() {
-    for (Matrices<T>* matrix : matrices) delete matrix;
-  }
-  Chain(const Chain&) = delete;
-  Chain& operator=(const Chain&) = delete;
 
   int64_t output_size(int64_t s) const {
     const Stage<T>& stage = stages[s];
@@ -212,7 +208,7 @@ struct Chain {
   const Stage<T>* stages;
   int64_t count, blocks;
   int64_t longest = 0;
-  std::vector<Matrices<T>*> matrices;
+  std::vector<std::unique_ptr<Matrices<T>>> matrices;
   std::vector<int32_t> straight_offsets;
 };
 
@@ -221,17 +217,12 @@ template <typename T>
 struct Between {
   explicit Between(const Chain<T>& chain) {
     for (int64_t s = 0; s + 1 < chain.count; ++s) {
-      owned.push_back(new Buffer<T>(chain.output_size(s) * (s ? 1 : 2)));
+      owned.push_back(std::make_unique<Buffer<T>>(chain.output_size(s) * (s ? 1 : 2)));
       data.push_back(owned.back()->data);
     }
     data.push_back(nullptr);  // for a chain of one stage
   }
-  ~Between() {
-    for (Buffer<T>* buffer : owned) delete buffer;
-  }
-  Between(const Between&) = delete;
-  Between& operator=(const Between&) = delete;
-  std::vector<Buffer<T>*> owned;
+  std::vector<std::unique_ptr<Buffer<T>>> owned;
   std::vector<T*> data;
 };
 
@@ -272,11 +263,11 @@ void run_backward(const Stage<T>* stages, int64_t count, int64_t blocks, int64_t
   const int64_t d_step = count > 1 ? first_size : (sum_blocks ? 0 : out_size);  // between two blocks' first results
   std::vector<int64_t> start(size_t(count) + 1, 0);                             // of each stage's sums in a thread's
   for (int64_t s = 0; s < count; ++s) start[size_t(s) + 1] = start[size_t(s)] + blocks * chain.gradient_size(s);
-  std::vector<Buffer<T>*> sums(size_t(threads), nullptr);
+  std::vector<std::unique_ptr<Buffer<T>>> sums(static_cast<size_t>(threads));
 #pragma omp parallel num_threads(threads)
   {
     const size_t thread = size_t(omp_get_thread_num());
-    sums[thread] = new Buffer<T>(start[size_t(count)]);
+    sums[thread] = std::make_unique<Buffer<T>>(start[size_t(count)]);
     T* sum = sums[thread]->data;
     const Between<T> between(chain), d_between(chain);
     Buffer<T> scratch(chain.scratch_size());
@@ -318,14 +309,13 @@ void run_backward(const Stage<T>* stages, int64_t count, int64_t blocks, int64_t
     for (int64_t row = 0; row < blocks * stages[s].depth; ++row) {
       for (int64_t c = 0; c < columns; ++c) {
         T total = 0;
-        for (const Buffer<T>* part : sums) {
+        for (const auto& part : sums) {
           for (int64_t q = 0; part && q < each; ++q) total += part->data[start[size_t(s)] + row * width + c * each + q];
         }
         stages[s].gradient[row * columns + c] = total;
       }
     }
   }
-  for (Buffer<T>* part : sums) delete part;
 }
 
 }  // namespace
