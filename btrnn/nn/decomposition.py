@@ -7,7 +7,6 @@ Everything is computed in float64.
 """
 
 from collections.abc import Sequence
-from math import hypot
 from typing import NamedTuple
 
 import torch
@@ -20,19 +19,6 @@ from btrnn.nn.tensors import leading_vectors, multiply, project, resize, share_s
 _LEAST_GAIN = 1e-5  # share of the error that a sweep must take away for another one to follow
 _LAST_SWEEPS = 20  # on W itself
 _EXACT = 1e-12  # relative error at which there is nothing left to gain
-
-
-class BlockTerms(NamedTuple):
-    """A sum of Tucker tensors.
-
-    core: (N, R_1, .., R_d).
-    factors: d tensors (N, I_k, J_k, R_k).
-    errors: The relative error of the start and after each sweep; it never grows.
-    """
-
-    core: Tensor
-    factors: list[Tensor]
-    errors: list[float]
 
 
 def tensor_train(
@@ -79,7 +65,7 @@ def block_terms(
     *,
     num_starts: int = 4,
     max_sweeps: int = 100,
-) -> BlockTerms:
+) -> tuple[Tensor, list[Tensor]]:
     """Fit a core tensor and factors to W by alternating least squares.
 
     A sweep solves for the factors of all blocks at one mode, mode after mode, and then for the core tensor of each
@@ -100,7 +86,7 @@ def block_terms(
         max_sweeps: Of each start; it ends earlier where a sweep takes away less than 1e-5 of the error.
 
     Returns:
-        The best start's core, factors (float64) and errors.
+        The best start's core (N, R_1, .., R_d), and d factors (N, I_k, J_k, R_k), of float64.
 
     Raises:
         ValueError: The modes do not multiply to W's shape, or a rank or a count is below 1.
@@ -116,27 +102,22 @@ def block_terms(
         for axis, (rank, size) in enumerate(zip(ranks, tensor.shape, strict=True))
     ]
     small = project(tensor, bases)
-    lost = float((tensor - _Block(small, bases).expand()).norm())  # at a right angle to all that `small` can be
     draw = torch.Generator().manual_seed(0)
-    best, errors = _sweep(small, _deflate(small, ranks, num_blocks), max_sweeps)
+    best, error = _sweep(small, _deflate(small, ranks, num_blocks), max_sweeps)
     for _ in range(starts - 1):
-        if errors[-1] < _EXACT:
+        if error < _EXACT:
             break
         found = _sweep(small, _random(small, ranks, num_blocks, draw), max_sweeps)
-        if found[1][-1] < errors[-1]:
-            best, errors = found
+        if found[1] < error:
+            best, error = found
     lifted = [
         _Block(core, [basis @ factor for basis, factor in zip(bases, factors, strict=True)]) for core, factors in best
     ]
-    blocks, last_errors = _sweep(tensor, lifted, _LAST_SWEEPS)
+    blocks, _ = _sweep(tensor, lifted, _LAST_SWEEPS)
     scaled = [share_scale([norm * block.core, *block.factors]) for block in blocks]
     core, *factors = (torch.stack(operands) for operands in zip(*scaled, strict=True))
     shapes = zip(in_modes, out_modes, ranks, strict=True)
-    return BlockTerms(
-        core,
-        [factor.reshape(num_blocks, *shape) for factor, shape in zip(factors, shapes, strict=True)],
-        [*(hypot(lost, error) for error in errors[:-1]), *last_errors],
-    )
+    return core, [factor.reshape(num_blocks, *shape) for factor, shape in zip(factors, shapes, strict=True)]
 
 
 class _Block(NamedTuple):
@@ -190,23 +171,18 @@ def _sum(blocks: Sequence[_Block]) -> Tensor:
     return total
 
 
-def _sweep(tensor: Tensor, blocks: list[_Block], max_sweeps: int) -> tuple[list[_Block], list[float]]:
-    """Improve blocks until that is no longer worth it.
-
-    Returns:
-        The blocks, and the errors of the start and after each sweep, relative to a tensor of norm 1.
-    """
-    errors = [float((tensor - _sum(blocks)).norm())]
+def _sweep(tensor: Tensor, blocks: list[_Block], max_sweeps: int) -> tuple[list[_Block], float]:
+    """Improve blocks until that is no longer worth it; return them and their error of a tensor of norm 1."""
+    least = float((tensor - _sum(blocks)).norm())
     for _ in range(max_sweeps):
         improved = _fit_cores(tensor, _fit_factors(tensor, blocks))
         error = float((tensor - _sum(improved)).norm())
-        if error >= errors[-1]:  # rounding
+        if error >= least:  # rounding
             break
-        blocks = improved
-        errors.append(error)
-        if error > (1 - _LEAST_GAIN) * errors[-2] or error < _EXACT:
+        blocks, before, least = improved, least, error
+        if error > (1 - _LEAST_GAIN) * before or error < _EXACT:
             break
-    return blocks, errors
+    return blocks, least
 
 
 def _fit_factors(tensor: Tensor, blocks: Sequence[_Block]) -> list[_Block]:

@@ -47,7 +47,7 @@ class _SumOfProducts(FactorisedLinear):
 
 def _nearest_terms(weight: Tensor, in_modes: Sequence[int], out_modes: Sequence[int], num_terms: int) -> list[Tensor]:
     """Fit factors (N, I_k, J_k): block terms of rank 1, whose core, a number each, goes into their factors."""
-    core, factors, _ = block_terms(weight, in_modes, out_modes, 1, num_terms)
+    core, factors = block_terms(weight, in_modes, out_modes, 1, num_terms)
     scale = core.reshape(num_terms, 1, 1)
     share = scale.abs() ** (1 / len(factors))
     first, *rest = [factor.squeeze(3) * share for factor in factors]

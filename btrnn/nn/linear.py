@@ -104,7 +104,7 @@ class BTLinear(FactorisedLinear):
             >>> made.num_weights, made.relative_error(weight) < 1e-5
             (11, True)
         """
-        core, factors, _ = block_terms(weight, in_modes, out_modes, tucker_rank, num_blocks)
+        core, factors = block_terms(weight, in_modes, out_modes, tucker_rank, num_blocks)
         ranks = {"tucker_rank": tucker_rank, "num_blocks": num_blocks}
         return filled(cls, weight, bias, [core, *factors], in_modes, out_modes, **ranks)
 

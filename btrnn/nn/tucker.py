@@ -83,7 +83,7 @@ class TuckerLinear(FactorisedLinear):
         Raises:
             ValueError: The modes do not multiply to W's shape, or the ranks do not fit the modes.
         """
-        core, factors, _ = block_terms(weight, in_modes, out_modes, tucker_rank)
+        core, factors = block_terms(weight, in_modes, out_modes, tucker_rank)
         values = [core[0], *(factor[0] for factor in factors)]
         return filled(cls, weight, bias, values, in_modes, out_modes, tucker_rank=tucker_rank)
 
