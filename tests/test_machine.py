@@ -1,12 +1,17 @@
 """Memory and provenance, as a run notes them."""
 
+import shlex
 import subprocess
 import sys
 
+import pytest
 import torch
+from omegaconf import OmegaConf
 
 from btrnn.engine import machine
+from btrnn.engine.config import ConfigError
 from btrnn.engine.machine import git_state, peak_memory_mib, provenance, start_memory_anew
+from btrnn.engine.secret_keys import refuse_secret_words, refuse_secrets
 
 from .conftest import ROOT
 
@@ -56,5 +61,43 @@ def test_the_command_keeps_no_secret(monkeypatch):
     )
     monkeypatch.setattr("sys.argv", ["bench.py", "+logger.settings={api_key: 123}", '{"a": [{"wandbToken" : "123"}]}'])
     assert "123" not in provenance()["command"]
-    monkeypatch.setattr("sys.argv", ["train.py", "model.num_tokens=5", "data.keyframes=3", "start=runs/monkey"])
-    assert provenance()["command"] == "python train.py model.num_tokens=5 data.keyframes=3 start=runs/monkey"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("key", "token", "logger.token", "logger.api_key", "WANDB_API_KEY", "hf.token.2", "secrets.wandb", "APIKey"),
+        *(
+            "apikey",
+            "x.apiKeys",
+            "authtoken",
+            "api_key_2",
+            "private-key-file",
+            "client_secret_id",
+            "+a.sshKey",
+            "TOKEN",
+        ),
+    ],
+)
+def test_a_name_of_a_secret_is_known_by_its_words(name, monkeypatch):
+    for word in (f"{name}=123", f"+a={{b: [{{'{name}' : 123}}]}}"):
+        monkeypatch.setattr("sys.argv", ["train.py", word])
+        assert "123" not in provenance()["command"]
+        with pytest.raises(ConfigError, match="named like a secret"):
+            refuse_secret_words([word])
+    with pytest.raises(ConfigError, match="named like a secret"):
+        refuse_secrets(OmegaConf.create({"a": [{name: 123}]}))
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("model.num_tokens=5", "data.keyframes=3", "start=runs/monkey", "key_dim=3", "monkey=3", "turkey.legs=2"),
+        *("{keyDim: 3}", "token_dropout=0.1", "hockey=1", "tokenizer=ptb", "keys=[a]", "secretary=x"),
+    ],
+)
+def test_what_only_looks_like_a_name_of_a_secret_is_none(word, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", word])
+    assert provenance()["command"] == shlex.join(["python", "train.py", word])
+    refuse_secret_words([word])
+    refuse_secrets(OmegaConf.create({word.partition("=")[0].strip("{}").partition(":")[0]: 1}))

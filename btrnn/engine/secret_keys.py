@@ -1,16 +1,34 @@
 """Keys that name a secret: none may stand in a run's configuration, which is saved, logged and published."""
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from btrnn.engine.config import ConfigError
 
-# tokens, keyframes and the like are names of other things
-_NAME = r"(?:key|api_?keys|token|secrets?|passwords?|passwd|passphrase|credentials?)(?![a-z])[\w-]*"
-_KEY = re.compile(_NAME, re.IGNORECASE)
-_GIVEN = re.compile(rf"""([\w.+~@/-]*{_NAME})(["']?\s*[=:]).*""", re.IGNORECASE | re.DOTALL)
+_ANYWHERE = {"secret", "secrets", "password", "passwords", "passwd", "passphrase", "credential", "credentials"}
+_AT_THE_END = {"key", "token"}  # also alone, as wandb.login(key=..) has it; key_dim, tokens and monkey are other things
+_COMPOUND = re.compile(r"(api|access|auth|private|secret)(keys?|token)")  # as one word or two, wherever
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_GIVEN = re.compile(r"""([\w.+~@/-]+)(["']?\s*[=:])""")
+
+
+def _is_secret(name: str) -> bool:
+    """Return whether a part of a dotted name says by whole words that it is a secret's."""
+    for part in re.split(r"[^\w-]", name):
+        words = [word.lower() for word in _WORD.findall(part)]
+        if not _ANYWHERE.isdisjoint(words) or not _AT_THE_END.isdisjoint(words[-1:]):
+            return True
+        if any(_COMPOUND.fullmatch(word) for word in (*words, *map("".join, pairwise(words)))):
+            return True
+    return False
+
+
+def _found(word: str) -> re.Match[str] | None:
+    """Return the first place in a word of a command that gives a value to a name of a secret."""
+    return next((given for given in _GIVEN.finditer(word) if _is_secret(given[1])), None)
 
 
 def refuse_secrets(config: DictConfig) -> None:
@@ -24,7 +42,7 @@ def refuse_secrets(config: DictConfig) -> None:
         if isinstance(value, dict):
             for name, child in value.items():
                 key = f"{path}.{name}" if path else str(name)
-                if _KEY.search(str(name)):
+                if _is_secret(str(name)):
                     raise _refusal(key)
                 visit(child, key)
         elif isinstance(value, list):
@@ -41,7 +59,7 @@ def refuse_secret_words(words: list[str]) -> None:
         ConfigError: As `refuse_secrets`.
     """
     for word in words:
-        if found := _GIVEN.search(word):
+        if found := _found(word):
             raise _refusal(found[1])
 
 
@@ -54,4 +72,5 @@ def _refusal(key: str) -> ConfigError:
 
 def without_secret(word: str) -> str:
     """Return a word of a command as it may be published: without what follows a key that is named like a secret."""
-    return _GIVEN.sub(r"\1\2HIDDEN", word)
+    found = _found(word)
+    return word if found is None else f"{word[: found.end()]}HIDDEN"
