@@ -102,7 +102,7 @@ def arrays_bytes(arrays: dict[str, np.ndarray]) -> bytes:
         for name, array in arrays.items():
             content = io.BytesIO()
             np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
-            # np.savez would stamp the time of day into the file: equal arrays would not be equal bytes
+            # by the name alone zipfile would stamp the time of day: equal arrays would not be equal bytes
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
