@@ -107,7 +107,8 @@ def eight(tmp_path: Path) -> EightImages:
 
 def task(layer: LSTM | None = None, **options) -> Captioning:
     network = partial(Captioner, recurrent=layer or LSTM(48, 48, batch_first=True))
-    return Captioning(network, **{"learning_rate": 1e-2} | options)
+    needed = {"learning_rate": 1e-2, "beam_size": 3, "max_length": 30, "length_penalty": 0.0}
+    return Captioning(network, **needed | options)
 
 
 def trainer(folder: Path, epochs: int = 1) -> Trainer:

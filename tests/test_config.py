@@ -1,6 +1,7 @@
 """The configuration: every experiment composes, and mistakes are named before any work."""
 
 import copy
+import inspect
 import re
 from functools import cache
 from itertools import product
@@ -205,6 +206,15 @@ def test_added_key_that_the_code_does_not_take_is_named():
     config = composed("model=bt_lstm", "+model.layer.tuker_rank=3")
     with pytest.raises(ConfigError, match=r"model\.layer has the key 'tuker_rank'.*Did you mean 'tucker_rank'"):
         check_targets(config)
+
+
+@pytest.mark.parametrize("experiment", ["ucf11", "draw", "captioning"])
+def test_a_task_and_its_data_have_no_default_of_their_own_beside_that_of_the_configuration(experiment):
+    config = composed(f"experiment={experiment}", "model=lstm")
+    for node in (config.task, config.data):
+        for name, parameter in inspect.signature(get_class(node["_target_"])).parameters.items():
+            if parameter.default is not parameter.empty and not OmegaConf.is_interpolation(node, name):
+                assert node[name] == parameter.default, name
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def captioning(**stacked: float) -> Case:
         def network(**sizes: int) -> Captioner:
             return Captioner(LSTM(4, 5, batch_first=True, **stacked), dropout=0.4, **sizes)
 
-        task = Captioning(network, learning_rate=1e-3)
+        task = Captioning(network, learning_rate=1e-3, beam_size=3, max_length=30, length_penalty=0.0)
         task.make_network(9, 3)
         return task
 

@@ -92,7 +92,7 @@ def captioning() -> tuple[Task, list[CaptionBatch]]:
     def network(**sizes: int) -> Captioner:
         return Captioner(LSTM(4, 5, batch_first=True), dropout=0.1, **sizes)
 
-    task = Captioning(network, learning_rate=0.3)
+    task = Captioning(network, learning_rate=0.3, beam_size=3, max_length=30, length_penalty=0.0)
     task.make_network(9, 3)
     tokens = torch.tensor([[1, 4, 5, 6, 2], [1, 7, 2, 0, 0]])
     batch = CaptionBatch(torch.randn(2, 2, 3).half(), tokens, torch.tensor([5, 3]), torch.arange(2))

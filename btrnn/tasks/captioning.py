@@ -39,10 +39,10 @@ class Captioning(Task):
     Args:
         network: Makes the captioner when it is told vocabulary_size and num_channels, which the data decide.
         learning_rate: Adam's rate after a linear warm-up; it then falls linearly to 2 % of it.
-        decay_epochs: Epochs after which it has fallen; those of the run without it.
         beam_size: Captions that the search keeps for each image.
         max_length: Most words of a caption.
         length_penalty: Power of the length that a caption's log-probability is divided by.
+        decay_epochs: Epochs after which the rate has fallen; those of the run without it.
         scaled: Whether each layer gets its own rate by `btrnn.nn.rates`.
 
     Raises:
@@ -56,10 +56,10 @@ class Captioning(Task):
         network: Callable[..., Captioner],
         *,
         learning_rate: float,
+        beam_size: int,
+        max_length: int,
+        length_penalty: float,
         decay_epochs: int | None = None,
-        beam_size: int = 3,
-        max_length: int = 20,
-        length_penalty: float = 1.0,
         scaled: bool = False,
     ) -> None:
         super().__init__()
