@@ -3,6 +3,7 @@
 `python docs/method_drawing.py` draws it again.
 """
 
+import sys
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from btrnn.complexity import bt_parameters, dense_parameters
+from btrnn.engine.command import exit_status
 from btrnn.figures.file import FigureFile, drawing
 from btrnn.results.schema import BLUE, GREEN, GREY, ORANGE
 
@@ -75,4 +77,4 @@ def _edge(axis: Axes, start: tuple[float, float], end: tuple[float, float], text
 FIGURE = FigureFile(Path("assets/block_term.png"), block_term, Shape())
 
 if __name__ == "__main__":
-    FIGURE.write(Path(__file__).parent)
+    sys.exit(exit_status(lambda: FIGURE.write(Path(__file__).parent), OSError))

@@ -1,6 +1,8 @@
 """Figures show the numbers they are given, under one colour a model, and notice when they are out of date."""
 
+import errno
 import importlib
+import runpy
 from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
@@ -209,6 +211,19 @@ def test_the_picture_of_the_decomposition_in_readme_is_what_its_code_draws(monke
     assert figure.is_current(ROOT / "docs"), "run `python docs/method_drawing.py`"
     assert f"](docs/{figure.path})" in (ROOT / "README.md").read_text()
     assert "x: one frame, 57,600 = 8" in "".join(text.get_text() for text in figure.draw().axes[0].texts)
+
+
+def test_a_picture_that_cannot_be_written_ends_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "assets/block_term.png")
+
+    monkeypatch.setattr(FigureFile, "write", full)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "docs" / "method_drawing.py"), run_name="__main__")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_figures_of_a_study_are_written(files: dict[str, FigureFile], tmp_path: Path) -> None:
