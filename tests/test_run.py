@@ -22,7 +22,7 @@ from btrnn.data.video.clips import UCF11_FOLDER
 from btrnn.engine import run
 from btrnn.engine.baselines import add_baselines, fit_baseline
 from btrnn.engine.config import ConfigError
-from btrnn.engine.weights import WholeCheckpointIO, epoch_of, previous_checkpoint
+from btrnn.engine.weights import WholeCheckpointIO, end_save, epoch_of, previous_checkpoint
 from btrnn.results.schema import model_of
 from btrnn.storage.atomic import move_file
 from btrnn.storage.files import ResultsError
@@ -387,6 +387,37 @@ def test_what_a_kill_left_half_written_is_gone_before_a_run_goes_on(unfinished, 
     )
     run.train(unfinished)
     assert left == []
+
+
+@pytest.mark.parametrize("killed", ["before the first renaming", "between them", "in the first save"])
+def test_a_run_killed_before_its_checkpoint_has_its_name_goes_on_from_it(make_config, of_three_epochs, caplog, killed):
+    stopped, whole = of_three_epochs
+    config = make_config("scale.video.max_epochs=3")
+    shutil.copytree(stopped, config.run_dir)
+    last = Path(config.run_dir) / "checkpoints" / "last.ckpt"
+    last.rename(last.with_name("next_last.ckpt"))
+    if killed == "before the first renaming":
+        previous_checkpoint(last).rename(last)
+    elif killed == "in the first save":
+        previous_checkpoint(last).unlink()
+    run.train(config)
+    epochs = pd.read_csv(Path(config.run_dir) / "metrics.csv")["seconds"]
+    before = pd.read_csv(stopped / "metrics.csv")["seconds"]
+    assert epochs[:2].tolist() == before.tolist(), "the second epoch is not done again"
+    pd.testing.assert_frame_equal(without_times(Path(config.run_dir)), without_times(whole), check_exact=True)
+    assert "is not used" not in caplog.text
+    assert [path.name for path in last.parent.iterdir()] == ["best.pt"]
+
+
+def test_a_damaged_checkpoint_without_its_name_is_not_gone_on_from(tmp_path, caplog):
+    plugin, path = WholeCheckpointIO(), tmp_path / "last.ckpt"
+    parts = {key: {} for key in ("state_dict", "callbacks", "loops", "optimizer_states")}
+    for epoch in range(2):
+        plugin.save_checkpoint(parts | {"epoch": epoch}, path)
+    (tmp_path / "next_last.ckpt").write_bytes(path.read_bytes()[:-9])
+    end_save(path)
+    assert plugin.load_checkpoint(path)["epoch"] == 1
+    assert "goes back to the one before" in caplog.text
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])

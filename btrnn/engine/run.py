@@ -30,12 +30,13 @@ from btrnn.engine.run_summary import summarise
 from btrnn.engine.saved import check_saved, naming_the_run
 from btrnn.engine.secret_keys import refuse_secrets
 from btrnn.engine.start import begin, read_start
-from btrnn.engine.weights import WholeCheckpointIO, load_weights, moved, previous_checkpoint, read_state, read_weights
+from btrnn.engine.weights import WholeCheckpointIO, end_save, load_weights, moved, read_state, read_weights
 from btrnn.storage.atomic import locked, move_file, remove_leftovers, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 from btrnn.tasks import NonFiniteLossError, Outputs, Task
 
 log = logging.getLogger(__name__)
+_LAST = Path("checkpoints", "last.ckpt")
 _ASIDE = "summary_before.json"  # while a finished run is rewritten
 
 
@@ -90,13 +91,14 @@ def _begin(config: DictConfig, run_dir: Path, held: ExitStack) -> dict[str, Any]
     saved_path, summary_path = run_dir / "config.yaml", run_dir / "summary.json"
     if (run_dir / _ASIDE).exists():
         raise ConfigError(f"{run_dir} was being rewritten; `experiments/evaluate.py --rewrite {run_dir}` ends that")
-    if any(path.exists() for path in (run_dir / "metrics.csv", *_resume_paths(run_dir), summary_path)):
+    if any(path.exists() for path in (run_dir / "metrics.csv", *_resume_points(run_dir), summary_path)):
         refuse_other_run(config, saved_path)
     if summary_path.exists():
         summary = read_json(summary_path, RUN_AGAIN)
         log.info("finished before, nothing to do: %s", run_dir)
         _forget_resume_points(run_dir)
         return summary
+    end_save(run_dir / _LAST)
     for path in run_dir.glob("hpc_ckpt_*"):  # Lightning would go on from it, though it is of the middle of an epoch
         path.unlink()
     replace_file(saved_path, OmegaConf.to_yaml(config))
@@ -111,8 +113,7 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number
     history = callbacks.History(
         run_dir / "metrics.csv", task.metrics, task.monitor, run_dir / "checkpoints" / "best.pt"
     )
-    resume_path, previous_path = _resume_paths(run_dir)
-    begun = resume_path.exists() or previous_path.exists()
+    resume_path, begun = run_dir / _LAST, bool(_resume_points(run_dir))
     own = [history, callbacks.ResumePoint(resume_path, config.resume_every_seconds, history)]
     trainer = _trainer(config, own, logger, number)
     _prepare(data, task, number)
@@ -148,10 +149,9 @@ def _train(config: DictConfig, run_dir: Path, logger: WandbLogger | None, number
     return summary
 
 
-def _resume_paths(run_dir: Path) -> tuple[Path, Path]:
-    """Return where the last checkpoint stands, and the one before it."""
-    last = run_dir / "checkpoints" / "last.ckpt"
-    return last, previous_checkpoint(last)
+def _resume_points(run_dir: Path) -> list[Path]:
+    """Return the checkpoints that are there: the last, the one before it, and one that has not got its name yet."""
+    return list(run_dir.glob("checkpoints/*last.ckpt"))
 
 
 def _forget_resume_points(run_dir: Path) -> None:

@@ -151,17 +151,30 @@ def previous_checkpoint(path: Path) -> Path:
     return path.with_name(f"previous_{path.name}")
 
 
+def _next_checkpoint(path: Path) -> Path:
+    return path.with_name(f"next_{path.name}")
+
+
+def end_save(path: Path) -> None:
+    """Give the checkpoint that was written last, if it has none yet, the name `path`; the one before it is kept.
+
+    It is whole, as it was written whole. A run that was killed before this calls it when it goes on.
+    """
+    new = _next_checkpoint(path)
+    if new.exists():
+        if path.exists():
+            move_file(path, previous_checkpoint(path))
+        move_file(new, path)
+
+
 class WholeCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints as files that are whole or not there, the one before kept in case the last is damaged."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save `checkpoint` to `path`; a kill, a power cut or a full disk at any point leaves one that is whole."""
         path = Path(path)
-        new = path.with_name(f"next_{path.name}")
-        save_whole(checkpoint, new)
-        if path.exists():
-            move_file(path, previous_checkpoint(path))
-        move_file(new, path)
+        save_whole(checkpoint, _next_checkpoint(path))
+        end_save(path)
 
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
         """Load the checkpoint at `path`, or the one before it where that is damaged or was not written to its end.
