@@ -6,6 +6,7 @@ import re
 from functools import cache
 from itertools import product
 
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -342,6 +343,8 @@ def test_a_stand_in_is_refused_where_its_rows_would_stand_among_those_of_real_da
         ("cell={recurrent_dropout: 0.0}", ",cell={recurrent_dropout: 0.0}"),
         ("rates={smoke: {any: 0.5}}", ",rates={smoke: {any: 0.5}}"),
         ("modes={input: [8, 20, 20, 18], hidden: [4, 4, 4, 4]}", ""),  # whose order the model's label has
+        ("modes={input: [20, 8, 20, 18], hidden: [4, 4, 4, 4]}", ",modes=20x8x20x18-4x4x4x4"),
+        ("modes={hidden: [4, 2, 8, 4]}", ",modes=8x20x20x18-4x2x8x4"),
         ("logger={project: mine}", ""),
     ],
 )
@@ -356,6 +359,25 @@ def test_a_runs_name_says_what_a_mapping_changes(word, part, monkeypatch):
         job.set_config(config)
         found.append(str(config.name))
     assert found[1] == found[0] + part
+
+
+def test_the_names_of_published_shapes_say_their_order_alone(monkeypatch):
+    register()
+    job = HydraConfig.instance()
+    monkeypatch.setattr(job, "cfg", job.cfg)
+    words = ["experiment=ucf11", "scale=smoke", "modes={input: [57600], hidden: [256]}"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", words, return_hydra_config=True)
+    job.set_config(config)
+    assert ",modes=57600-256" in config.name
+    found = set()
+    for path in (ROOT / "results").glob("*.csv"):
+        table = pd.read_csv(path, low_memory=False)
+        if "hidden_modes" in table:
+            found |= {*table[["in_modes", "hidden_modes"]].dropna().itertuples(index=False, name=None)}
+    assert ("4x2x5x8x6x5x3x2", "4x4x2x4x2") in found
+    for config.modes.input, config.modes.hidden in ([modes.split("x") for modes in shape] for shape in found):
+        assert ",modes=" not in config.name
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from btrnn.engine.renamed import with_current_names
+from btrnn.engine.run_name import NOT_SCIENCE, variant
 
 
 class ConfigError(ValueError):
@@ -100,14 +100,6 @@ class RootConfig:
     resume_every_seconds: float = 60.0
 
 
-# Where a run computes, reads and writes changes nothing in what it finds. Nor does what is looked up: what was found
-# there stands in `task`, `model`, `data` and `trainer`.
-NOT_SCIENCE = (
-    *("dataset", "rates", "follows", "optimizer", "modes", "cell", "ranks", "scale"),
-    *("results_dir", "data_dir", "run_dir", "logger", "tags", "resume_every_seconds"),
-    *("data.root", "data.cache_dir", "data.on_device", "trainer.enable_progress_bar"),
-    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.graph"),
-)
 LATER_KEYS = {  # what runs of older versions do not say, and did
     "task.scaled": False,
     "task.decay_epochs": None,
@@ -122,12 +114,6 @@ LATER_KEYS = {  # what runs of older versions do not say, and did
     "trainer.precision": "32-true",
     "start": None,
 }
-# What the run's name already says, so that it need not be said again by the list of overrides.
-NAMED = (
-    *("experiment", "name", "seed", "task", "model", "data", "scale", "data.protocol", "data.fold", "data.scaling"),
-    *("task.network.num_glimpses", "optimizer.scaled", "modes"),
-    *("ranks.tucker", "ranks.num_blocks", "ranks.tensor_train"),
-)
 
 
 def register() -> None:
@@ -135,28 +121,9 @@ def register() -> None:
     ConfigStore.instance().store(name="schema", node=RootConfig)
     OmegaConf.register_new_resolver("product", lambda modes: prod(modes), replace=True)
     OmegaConf.register_new_resolver("length", lambda modes: len(modes), replace=True)
-    OmegaConf.register_new_resolver("variant", _variant, replace=True)
+    OmegaConf.register_new_resolver("variant", variant, replace=True)
     OmegaConf.register_new_resolver("fold", lambda fold: "" if fold is None else f"-fold{fold}", replace=True)
     OmegaConf.register_new_resolver("suffix", lambda name, said: f"-{name}" if said else "", replace=True)
-
-
-def _variant() -> str:
-    """List the overrides of this job that change the science and that the name does not say by itself."""
-    if not HydraConfig.initialized():
-        return ""
-    changes = sorted(
-        override
-        for override in HydraConfig.get().overrides.task
-        for key, _, value in [override.lstrip("+~").partition("=")]
-        # a mapping changes keys below its own, of which the name says the modes alone
-        if not _covers((*NOT_SCIENCE, *NAMED), key) or (value.startswith("{") and key not in ("modes", "logger"))
-    )
-    return "".join(f",{change}".replace("/", "_") for change in changes)
-
-
-def _covers(keys: tuple[str, ...], key: str) -> bool:
-    """Return whether `key` is one of `keys`, or stands under one that is excluded as a whole."""
-    return key in keys or key.split(".")[0] == "logger"
 
 
 def check_targets(config: DictConfig) -> None:
