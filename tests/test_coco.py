@@ -2,7 +2,6 @@
 
 import codecs
 import json
-import runpy
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,7 +22,6 @@ from btrnn.data.encoders import Encoder
 from btrnn.data.module import files_digest
 from btrnn.data.standins import scenes
 
-ROOT = Path(__file__).parent.parent
 SENTENCES = ("A dog runs on grass.", "the brown dog runs", "a dog on the grass", "one dog, running", "A DOG on grass")
 
 
@@ -458,18 +456,3 @@ def test_scenes_are_made_and_read_as_coco_is(tmp_path: Path, monkeypatch: pytest
     used = [one.splits[one.splits["split"] != "unused"].reset_index(drop=True) for one in (data, again)]
     assert used[0].equals(used[1]), "a run's data do not depend on what else is on disk"
     assert len(larger.splits) == 16 + 4 + 4
-
-
-def test_script_says_what_there_is_and_what_is_wrong(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def call(data_dir: Path) -> int:
-        monkeypatch.setattr("sys.argv", ["extract_features.py", "--source", "coco", "--data-dir", str(data_dir)])
-        code: int = runpy.run_path(str(ROOT / "scripts" / "extract_features.py"))["main"]()
-        return code
-
-    assert call(root.parent) == 0
-    cache = root.parent / "cache" / "coco-efficientnet_lite0-1x1"
-    assert f"the features of 36 images are in {cache}" in capsys.readouterr().out
-    assert call(root / "elsewhere") == 1
-    assert "captions_train2014.json is missing; `make data-coco` gets it" in capsys.readouterr().err

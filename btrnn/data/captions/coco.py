@@ -26,7 +26,7 @@ from btrnn.data.encoders import ENCODERS, EncoderName
 from btrnn.data.module import DataModule, Item, files_digest, stand_in
 from btrnn.storage.stand_ins import STAND_INS
 
-__all__ = ["MAX_WORDS", "SOURCES", "AnnotationError", "CaptionBatch", "CaptionedImages", "Captions", "features_dir"]
+__all__ = ["MAX_WORDS", "SOURCES", "AnnotationError", "CaptionBatch", "CaptionedImages", "Captions"]
 
 Source = Literal["coco", "scenes", "flickr8k"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -80,11 +80,6 @@ class Captions(Dataset[CaptionBatch]):
             torch.from_numpy(lengths),
             torch.from_numpy(rows),
         )
-
-
-def features_dir(data_dir: Path, source: Source, encoder: EncoderName, grid: int) -> Path:
-    """Return the folder of the features of a source by an encoder, as configs/data/coco.yaml has it."""
-    return data_dir / "cache" / f"{source}-{encoder}-{grid}x{grid}"
 
 
 class CaptionedImages(DataModule):
