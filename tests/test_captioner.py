@@ -156,7 +156,7 @@ def test_eight_captions_are_learnt_by_heart(kind):
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="one direction, and batch_first=True"):
         Captioner(LSTM(4, 4), vocabulary_size=5, num_channels=2)
-    with pytest.raises(ValueError, match="got 0, 3 and 1"):
+    with pytest.raises(ValueError, match="got 0, 3 and 0"):
         beam_search(captioner(), torch.randn(1, 2, 5), beam_size=0, max_length=3)
 
 

@@ -162,7 +162,7 @@ def greedy(
     features: Float[Tensor, "batch cells channels"],
     *,
     max_length: int,
-    length_penalty: float = 1.0,
+    length_penalty: float = 0.0,
 ) -> list[Caption]:
     """Choose the likeliest word at each step, until it is <eos>.
 
@@ -198,7 +198,7 @@ def beam_search(
     *,
     beam_size: int,
     max_length: int,
-    length_penalty: float = 1.0,
+    length_penalty: float = 0.0,
 ) -> list[Caption]:
     """Keep the likeliest `beam_size` captions at each step, and return the one that ends with the best score.
 
