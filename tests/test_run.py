@@ -835,6 +835,17 @@ def test_what_hydra_writes_may_have_been_written_by_another_user(videos_dir, tmp
     assert (experiment_dir / "multirun.yaml").is_file()
 
 
+def test_what_hydra_writes_may_find_no_room(videos_dir, tmp_path):
+    words = [f"data_dir={videos_dir}", f"results_dir={tmp_path}", "logger=none"]
+    process = Script(TRAIN, *words, environment=SLURM, largest_file=2_000)  # bytes
+    said = output_of(process)
+    assert process.returncode == 1
+    assert (tmp_path / "runs" / "ucf11" / "multirun.yaml").exists()
+    assert "error: [Errno 27] File too large" in said
+    assert "ulimit -f" in said
+    assert "Traceback" not in said
+
+
 def test_an_experiments_folder_that_cannot_be_written_ends_in_one_line(videos_dir, tmp_path):
     (tmp_path / "runs" / "ucf11" / "multirun.yaml").mkdir(parents=True)
     process = start(videos_dir, tmp_path)

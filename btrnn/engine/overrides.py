@@ -5,15 +5,19 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
+from unittest import mock
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from hydra.core.plugins import Plugins
 from hydra.errors import CompactHydraException, HydraException, OverrideParseException
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
@@ -191,13 +195,17 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
         else:
             checked, config = checked_command(words, config_dir, name)
             sys.argv[1:] = checked  # from which Hydra reads
-            _make_place(Path(config.results_dir, "runs", config.experiment))
+            # another user's cannot be written, though the folder may
+            Path(config.results_dir, "runs", config.experiment, "multirun.yaml").unlink(missing_ok=True)
     except (ConfigError, OSError) as error:
         if wants_traceback():
             raise
         sys.exit(f"error: {explain(error)}")
     _failed[os.getpid()] = 0
-    with warnings.catch_warnings():  # our submitit_slurm stands in place of the launcher's on purpose
+    with warnings.catch_warnings(), ExitStack() as held:
+        for sweeper in cast("list[type[Sweeper]]", Plugins.instance().discover(Sweeper)):
+            held.enter_context(mock.patch.object(sweeper, "sweep", _ending_in_one_line(sweeper.sweep)))
+        # our submitit_slurm stands in place of the launcher's on purpose
         warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_slurm' is validated against")
         status = exit_status(main)
     if failed := _failed.pop(os.getpid()):
@@ -205,16 +213,17 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
     sys.exit(status)
 
 
-def _make_place(folder: Path) -> None:
-    """Make the folder of an experiment, and what Hydra writes to it, of whose failures Hydra would make a traceback.
+def _ending_in_one_line(sweep: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a sweep that cannot write to its folder end with one line: Hydra would make a traceback of it."""
 
-    Raises:
-        OSError: It cannot be made, or this user may not write there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    hydra_writes = folder / "multirun.yaml"
-    hydra_writes.unlink(missing_ok=True)  # another user's cannot be written, though the folder may
-    hydra_writes.touch()
+    @wraps(sweep)
+    def ending(*arguments: Any, **options: Any) -> Any:
+        try:
+            return sweep(*arguments, **options)
+        except OSError as error:
+            raise CompactHydraException(f"error: {explain(error)}") from error
+
+    return ending
 
 
 @contextmanager
