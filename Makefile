@@ -274,7 +274,7 @@ formats: .venv/bench-done ## every format beside opt_einsum, tednet and tensorly
 test: setup ## run all the tests
 	$(BIN)/pytest
 
-reliability: setup ## kills, full disks, damaged files and command lines, all of them, to results/reliability.md (half an hour, estimated)
+reliability: setup ## kills, full disks, damaged files and command lines, all of them, to results/reliability.md (ten minutes)
 	$(BIN)/pytest -n 0 --reliability tests/test_reliability.py
 
 lint: setup ## style, types and the import rule
