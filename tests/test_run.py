@@ -846,6 +846,15 @@ def test_what_hydra_writes_may_find_no_room(videos_dir, tmp_path):
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("mode", ["MULTIRUN", "RUN"])
+def test_a_results_folder_that_cannot_be_made_ends_in_one_line(videos_dir, mode):
+    process = start(videos_dir, Path("/proc/results"), f"hydra.mode={mode}")  # where not even root can make one
+    said = output_of(process)
+    assert process.returncode == 1
+    assert "/proc/results" in said
+    assert "Traceback" not in said
+
+
 def test_an_experiments_folder_that_cannot_be_written_ends_in_one_line(videos_dir, tmp_path):
     (tmp_path / "runs" / "ucf11" / "multirun.yaml").mkdir(parents=True)
     process = start(videos_dir, tmp_path)

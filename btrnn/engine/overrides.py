@@ -195,8 +195,9 @@ def run_checked(main: Callable[[], None], config_dir: Path, name: str) -> None:
         else:
             checked, config = checked_command(words, config_dir, name)
             sys.argv[1:] = checked  # from which Hydra reads
-            # another user's cannot be written, though the folder may
-            Path(config.results_dir, "runs", config.experiment, "multirun.yaml").unlink(missing_ok=True)
+            folder = Path(config.results_dir, "runs", config.experiment)
+            folder.mkdir(parents=True, exist_ok=True)  # of whose failure Hydra would make a traceback
+            (folder / "multirun.yaml").unlink(missing_ok=True)  # another user's could not be written
     except (ConfigError, OSError) as error:
         if wants_traceback():
             raise
