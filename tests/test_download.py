@@ -351,10 +351,14 @@ def coco_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     return server
 
 
+def sha256_of(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
 def resized(server: Server) -> Callable[[archives.Archive], archives.Archive]:
     def changed(archive: archives.Archive) -> archives.Archive:
         content = server.contents[archive.path]
-        return archive._replace(about_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        return archive._replace(about_bytes=len(content), digest=sha256_of(content))
 
     return changed
 
@@ -493,7 +497,7 @@ def ucf101_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     names = [f"v_{name}_g{group:02d}_c01.avi" for name in [*UCF101_CLASSES, "SwingDance"] for group in (1, 2)]
     content = zipped({"UCF101/": b""} | {f"UCF101/{name}": name.encode() for name in names})
     server.contents, server.url = {"/UCF101_videos.zip": content}, server.url.rpartition("/")[0]
-    archive = archives.UCF101_VIDEOS._replace(about_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    archive = archives.UCF101_VIDEOS._replace(about_bytes=len(content), digest=sha256_of(content))
     monkeypatch.setattr(archives, "UCF101_VIDEOS", archive)
     return server
 
@@ -545,7 +549,7 @@ def mnist_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 def test_mnist_is_there_when_all_of_it_has_come_and_is_not_fetched_twice(mnist_server: Server, tmp_path: Path) -> None:
     last = list(mnist_server.contents)[-1]
     right, mnist_server.contents[last] = mnist_server.contents[last], b"<html>moved</html>"
-    with pytest.raises(DownloadError, match=r"SHA-256 is \w+, not \w+(.|\n)*by hand"):
+    with pytest.raises(DownloadError, match=r"digest is sha256:\w+, not sha256:\w+(.|\n)*by hand"):
         download_mnist(tmp_path, "mnist", mnist_server.url)
     assert not (tmp_path / "MNIST" / "raw").exists()
     mnist_server.contents[last] = right
@@ -559,11 +563,19 @@ def test_mnist_is_there_when_all_of_it_has_come_and_is_not_fetched_twice(mnist_s
 # What a stranger may send
 
 
-def test_another_file_than_the_published_one_is_not_kept(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_another_file_than_the_published_one_is_not_kept(server: Server, tmp_path: Path, algorithm: str) -> None:
+    digest = f"{algorithm}:{hashlib.new(algorithm, CONTENT).hexdigest()}"
     with pytest.raises(DownloadError, match="another file than the one that is published"):
-        download(server.url, tmp_path / "file", sha256="0" * 64)
+        download(server.url, tmp_path / "file", digest=f"{digest[:-1]}{'0' if digest[-1] == '1' else '1'}")
     assert list(tmp_path.iterdir()) == []
-    download(server.url, tmp_path / "file", sha256=hashlib.sha256(CONTENT).hexdigest())
+    download(server.url, tmp_path / "file", digest=digest)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_md5_alone_does_not_make_up_for_https(tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="only https"):
+        download("http://example.com/file", tmp_path / "file", digest=f"md5:{hashlib.md5(CONTENT).hexdigest()}")
 
 
 @pytest.mark.parametrize("url", ["http://example.com/file", "ftp://example.com/file", "file:///etc/passwd"])
@@ -583,7 +595,7 @@ def test_where_a_server_leads_elsewhere_without_https_nothing_is_kept(server: Se
         download(f"{server.url}/first", tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
     assert server.asked == [None]
-    download(f"{server.url}/first", tmp_path / "file", sha256=hashlib.sha256(CONTENT).hexdigest())
+    download(f"{server.url}/first", tmp_path / "file", digest=sha256_of(CONTENT))
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
@@ -612,12 +624,14 @@ def test_what_an_address_holds_of_secrets_is_not_said(
     assert not re.search("mi.?ne|secret", said)
 
 
-def test_the_sites_are_asked_by_https_and_coco_is_held_to_its_digests() -> None:
-    sites = [archives.UCF11_URL, archives.COCO_URL, archives.KARPATHY_URL, archives.FLICKR8K_URL]
+def test_the_sites_are_asked_by_https_and_all_but_ucf11_are_held_to_a_digest() -> None:
+    sites = [archives.UCF11_URL, archives.UCF101_URL, archives.COCO_URL, archives.KARPATHY_URL, archives.FLICKR8K_URL]
     assert all(url.startswith("https://") for url in (*sites, *archives.MNIST_URLS.values()))
-    digests = [*(archive.sha256 for archive in (*archives.IMAGES, archives.CAPTIONS))]
-    digests += [digest for files in archives.MNIST_SHA256.values() for digest in files.values()]
-    assert all(re.fullmatch("[0-9a-f]{64}", str(digest)) for digest in digests)
+    zips = [value for value in vars(archives).values() if isinstance(value, archives.Archive)]
+    digests = [archive.digest for archive in (*zips, *archives.IMAGES)]
+    digests += [f"sha256:{digest}" for files in archives.MNIST_SHA256.values() for digest in files.values()]
+    assert len(digests) == 15
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", str(digest)) for digest in digests)
 
 
 def member(name: str, kind: int) -> zipfile.ZipInfo:

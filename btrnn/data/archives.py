@@ -64,7 +64,7 @@ def download_mnist(data_dir: str | Path, source: Literal["mnist", "fashion_mnist
         if not any((coming / there).is_file() for there in (name, name.removesuffix(".gz"))):
             try:
                 address = f"{url or MNIST_URLS[source]}/{name}"
-                download(address, coming / name, sha256=sha256)
+                download(address, coming / name, digest=f"sha256:{sha256}")
             except DownloadError as error:
                 raise DownloadError(f"{error}\nOr put the four files into {folder} by hand.") from error
     if coming != folder:
@@ -94,13 +94,13 @@ def download_ucf11(data_dir: str | Path, url: str = UCF11_URL, about_bytes: int 
     return folder
 
 
-def _fetch(url: str, path: Path, about_bytes: int, sha256: str | None = None) -> None:
+def _fetch(url: str, path: Path, about_bytes: int, digest: str | None = None) -> None:
     """Download an archive, if it is not there."""
     if path.is_file():
         logger.info("using the archive %s (%s)", path, size_text(bytes_in(path)))
         return
     try:
-        download(url, path, about_bytes=about_bytes, sha256=sha256)
+        download(url, path, about_bytes=about_bytes, digest=digest)
     except DownloadError as error:
         raise DownloadError(f"{error}\nOr get it another way, put it at {path} and repeat this.") from error
 
@@ -123,7 +123,7 @@ class Archive(NamedTuple):
     path: str
     about_bytes: int
     wanted: tuple[str, ...]
-    sha256: str | None = None
+    digest: str | None = None
 
     @property
     def name(self) -> str:
@@ -132,36 +132,39 @@ class Archive(NamedTuple):
 
 
 # Captions come last: where their folder stands, the configuration takes COCO to be there.
-# Digests of COCO's archives: TensorFlow Datasets, url_checksums/coco.txt.
+# Digests of COCO's archives: TensorFlow Datasets, url_checksums/coco.txt. Of Karpathy's and Flickr8k's no SHA-256 is
+# published; their MD5: torchvision for R (mlverse/torchvision), R/dataset-flickr.R.
 IMAGES = (
     Archive(
         "/zips/val2014.zip",
         6_645_000_000,
         ("val2014",),
-        "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
+        "sha256:fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
     ),
     Archive(
         "/zips/train2014.zip",
         13_511_000_000,
         ("train2014",),
-        "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
+        "sha256:ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
     ),
 )
-KARPATHY = Archive("/caption_datasets.zip", 36_700_000, ("dataset_coco.json",))
+KARPATHY = Archive("/caption_datasets.zip", 36_700_000, ("dataset_coco.json",), "md5:4fa8c08369d22fe16e41dc124bd1adc2")
 CAPTIONS = Archive(
     "/annotations/annotations_trainval2014.zip",
     253_000_000,
     ("annotations/captions_train2014.json", "annotations/captions_val2014.json"),
-    "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009",
+    "sha256:031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009",
 )
 UCF101_VIDEOS = Archive(  # digest: TensorFlow Datasets, url_checksums/ucf101.txt
     "/UCF101_videos.zip",
     6_960_400_115,
     ("UCF101",),
-    "dabf56f573cd19c79e096563529fec8126a2a34e18e10c72eb621dd687532b0d",
+    "sha256:dabf56f573cd19c79e096563529fec8126a2a34e18e10c72eb621dd687532b0d",
 )
-PHOTOGRAPHS = Archive("/Flickr8k_Dataset.zip", 1_115_000_000, (FOLDER,))
-FLICKR8K_TEXTS = Archive("/Flickr8k_text.zip", 2_340_000, (CAPTIONS_FILE, *LISTS.values()))
+PHOTOGRAPHS = Archive("/Flickr8k_Dataset.zip", 1_115_000_000, (FOLDER,), "md5:f18a1e2920de5bd84dae7cf08ec78978")
+FLICKR8K_TEXTS = Archive(
+    "/Flickr8k_text.zip", 2_340_000, (CAPTIONS_FILE, *LISTS.values()), "md5:bf6c1abcb8e4a833b7f922104de18627"
+)
 
 
 def download_ucf101(data_dir: str | Path, url: str = UCF101_URL) -> Path:
@@ -184,7 +187,7 @@ def download_ucf101(data_dir: str | Path, url: str = UCF101_URL) -> Path:
         return folder
     data_dir.mkdir(parents=True, exist_ok=True)
     _check_space(data_dir, [UCF101_VIDEOS], content=0.2)
-    _fetch(url + UCF101_VIDEOS.path, archive, UCF101_VIDEOS.about_bytes, UCF101_VIDEOS.sha256)
+    _fetch(url + UCF101_VIDEOS.path, archive, UCF101_VIDEOS.about_bytes, UCF101_VIDEOS.digest)
     with folder_to_unpack_in(folder.with_name(f"{folder.name}.unpacking")) as unpacking:
         unpack_zip(
             archive, unpacking, UCF101_VIDEOS.wanted, tuple(f"UCF101/{name}_g" for name in UCF101_CLASSES.values())
@@ -253,7 +256,7 @@ def _download_zips(folder: Path, sites: Mapping[Archive, str], dispensable: Mapp
     _check_space(folder, missing)
     for archive in missing:
         try:
-            _fetch(sites[archive] + archive.path, folder / archive.name, archive.about_bytes, archive.sha256)
+            _fetch(sites[archive] + archive.path, folder / archive.name, archive.about_bytes, archive.digest)
             unpack_zip(folder / archive.name, folder, archive.wanted)
         except DownloadError as error:
             if archive not in dispensable:

@@ -32,18 +32,18 @@ def download(
     path: Path,
     *,
     about_bytes: int | None = None,
-    sha256: str | None = None,
+    digest: str | None = None,
     attempts: int = 5,
     wait_seconds: float = 2.0,
 ) -> None:
     """Download a file to `path`, by way of `<path>.part`, from which a broken download goes on.
 
     Args:
-        url: https address; plain http where the digest tells what comes, or from this machine.
+        url: https address; plain http where a SHA-256 tells what comes, or from this machine.
         path: where the file is to be; its folder is made.
         about_bytes: roughly the size; a file of less than half or more than twice that is refused.
-        sha256: digest that is published of the file, in hexadecimal; another file is refused. Without it the digest
-            is logged.
+        digest: what is published of the file, an algorithm of hashlib and hexadecimal digits, as in `sha256:440f..`;
+            another file is refused. Without it the SHA-256 is logged.
         attempts: how often to try again without a single new byte.
         wait_seconds: pause before trying again.
 
@@ -51,14 +51,14 @@ def download(
         DownloadError: if the address is not safe, the server refuses, the connection fails too often, or the size or
             the digest is wrong.
     """
-    _check_address(url, sha256)
+    _check_address(url, digest)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     failures = 0
     while True:
         before = bytes_in(part)
         try:
-            total = _fetch(url, part, about_bytes, sha256)
+            total = _fetch(url, part, about_bytes, digest)
             break
         except _BrokenOffError as error:
             got = bytes_in(part)
@@ -70,31 +70,32 @@ def download(
                 ) from error
             logger.warning("broken off at %s (%s), trying again", size_text(got), error)
             time.sleep(wait_seconds)
+    algorithm = digest.partition(":")[0] if digest else "sha256"
     with part.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 not in (None, found):
+        found = f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+    if digest not in (None, found):
         part.unlink()
         raise DownloadError(
-            f"{shown_address(url)} gave another file than the one that is published: its SHA-256 is {found}, "
-            f"not {sha256}. It is deleted; repeat the command, and if this comes again, do not trust that server"
+            f"{shown_address(url)} gave another file than the one that is published: its digest is {found}, "
+            f"not {digest}. It is deleted; repeat the command, and if this comes again, do not trust that server"
         )
     move_file(part, path)
-    told = "as published" if sha256 else f"{found}; none is published to compare it with"
-    logger.info("%s is complete: %s, SHA-256 %s", path, size_text(total), told)
+    told = "as published" if digest else "none is published to compare it with"
+    logger.info("%s is complete: %s, digest %s, %s", path, size_text(total), found, told)
 
 
-def _check_address(url: str, sha256: str | None) -> None:
+def _check_address(url: str, digest: str | None) -> None:
     """Refuse an address with a password, or from which another could send a file in the server's place.
 
     Raises:
-        DownloadError: It is one of these, but for a file whose digest is known, or none that can be read.
+        DownloadError: It is one of these, but for a file whose SHA-256 is known, or none that can be read.
     """
     try:
         parts = urllib.parse.urlsplit(url)
         _ = parts.port
     except ValueError:  # whose message repeats the address
         raise _no_address(url) from None
-    trusted = sha256 is not None or parts.hostname in ("127.0.0.1", "localhost", "::1")
+    trusted = str(digest).startswith("sha256:") or parts.hostname in ("127.0.0.1", "localhost", "::1")
     if not (parts.scheme == "https" or (parts.scheme == "http" and trusted)):
         raise DownloadError(
             f"{shown_address(url)} is not fetched: only https tells whose answer comes; give an address with https://"
@@ -121,11 +122,11 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
     """Follow a server that leads elsewhere, each step of which must be safe: any of them could name the next.
 
     Args:
-        sha256: See `download`.
+        digest: See `download`.
     """
 
-    def __init__(self, sha256: str | None) -> None:
-        self.sha256 = sha256
+    def __init__(self, digest: str | None) -> None:
+        self.digest = digest
 
     def redirect_request(
         self,
@@ -141,7 +142,7 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
         Raises:
             DownloadError: Its address is not safe.
         """
-        _check_address(newurl, self.sha256)
+        _check_address(newurl, self.digest)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -149,12 +150,12 @@ class _BrokenOffError(Exception):
     """The network failed; to ask again may help."""
 
 
-def _fetch(url: str, part: Path, about_bytes: int | None, sha256: str | None) -> int:
+def _fetch(url: str, part: Path, about_bytes: int | None, digest: str | None) -> int:
     """Fetch what `part` still lacks, and return the whole size in bytes."""
     start = bytes_in(part)
     headers = {"Range": f"bytes={start}-"} if start else {}
     try:
-        opener = urllib.request.build_opener(_CheckedRedirects(sha256))
+        opener = urllib.request.build_opener(_CheckedRedirects(digest))
         response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:
@@ -162,7 +163,7 @@ def _fetch(url: str, part: Path, about_bytes: int | None, sha256: str | None) ->
             if error.headers.get("Content-Range", "").rpartition("/")[2] == str(start):
                 return start
             part.unlink()
-            return _fetch(url, part, about_bytes, sha256)
+            return _fetch(url, part, about_bytes, digest)
         answer = f"the server answers {error.code} {error.reason}"
         if error.code >= 500:
             raise _BrokenOffError(answer) from error
