@@ -102,7 +102,7 @@ def test_the_readme_block_has_six_to_eight_claims_in_short_lines(known):
     claims, settings, changes = (rows(table) for table in re.findall(r"(?:^\|.*\n)+", block, flags=re.MULTILINE))
     assert 6 <= len(claims) <= 8
     assert len(settings) == 7
-    assert len(changes) == 5
+    assert len(changes) == 6
     assert max(map(len, block.splitlines())) <= 200
     assert len(rows(speed_block(ROOT / "results"))) == 4
 
@@ -142,7 +142,9 @@ def test_the_gap_is_attributed_by_differences_of_paired_seeds(known):
         all_inputs = accuracies("lstm", scaling, bare[scaling], dropout=False)
         ours = accuracies("bt_lstm", scaling, own["BT-LSTM", scaling])
         at_paper = [accuracies(model, scaling, 1e-4) for model in ("lstm", "bt_lstm")]
-        expected = [dense - at_paper[0], all_inputs - dense, at_paper[1] - at_paper[0], ours - dense, ours - all_inputs]
+        all_at_paper = accuracies("lstm", scaling, 1e-4, dropout=False)
+        expected = [dense - at_paper[0], all_at_paper - at_paper[0], all_inputs - dense, at_paper[1] - at_paper[0]]
+        expected += [ours - dense, ours - all_inputs]
         for said, differences in zip(found.values(), expected, strict=True):
             known_ones = differences.dropna()
             assert said[scaling]["mean"] == pytest.approx(known_ones.mean())
@@ -160,7 +162,28 @@ def test_the_difference_with_fewer_clips_is_of_means_over_their_numbers_by_fold(
     accuracies = runs.pivot_table("test/accuracy", ["train_limit", "fold"], ["model", "rank"], dropna=False)
     of_fold = (accuracies["bt_lstm"][4.0] - accuracies["lstm"].mean(axis=1)).groupby("fold").mean()
     ends = stats.t.interval(0.95, len(of_fold) - 1, of_fold.mean(), of_fold.sem())
-    assert known["apart"]["over_sizes"] == f"{of_fold.mean():+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}]"
+    found_ = known["apart"]["over_sizes"]
+    assert found_["text"] == f"{of_fold.mean():+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}]"
+    error = math.sqrt(
+        (1 / 5 + (runs["num_test"] / runs["num_train"]).groupby(runs["train_limit"]).mean().min()) * of_fold.var()
+    )
+    assert found_["overlap_p"] == pytest.approx(2 * stats.t.sf(abs(of_fold.mean()) / error, 4))
+
+
+def test_the_difference_at_the_last_epoch_stands_beside_that_at_the_chosen_one(known):
+    runs = pd.read_csv(ROOT / "results" / "ucf101_groups.csv")
+    plain = runs[runs["train_limit"].isna() & (runs["seed"] == 0) & (runs["pixel_order"] == "rows")]
+    plain = plain[plain["frame_order"].isna() | (plain["frame_order"] == "time")]
+    plain = plain[(plain["model"] == "lstm") | ((plain["model"] == "bt_lstm") & (plain["rank"] == 4))]
+    last = plain.pivot_table("test/accuracy_last", "fold", "model")
+    differences = last["bt_lstm"] - last["lstm"]
+    found_ = known["apart"]["last"]
+    assert found_["text"].startswith(f"{differences.mean():+.3f} [")
+    assert found_["chosen"] == {
+        label: plain.loc[plain["model"] == name, "epoch_chosen"].median() + 1
+        for label, name in (("BT-LSTM", "bt_lstm"), ("LSTM", "lstm"))
+    }
+    assert found_["text"] in readme_block(ROOT / "results", "readme_answer", known)
 
 
 def test_p_values_are_corrected_for_splits_that_overlap_as_nadeau_and_bengio_do(known):
@@ -445,7 +468,7 @@ def test_images_are_comparable_where_little_of_the_bound_is_lost(tmp_path, exper
     pd.DataFrame(columns=list(schema.epoch_columns)).to_csv(results_dir / f"{experiment}_epochs.csv", index=False)
     claim = found(results_dir, "generation")
     assert claim["verdict"] == verdict
-    assert f"test bound {np.mean(worse):+.2f} [" in claim["ours"]
+    assert f"test bound (lower is better) {np.mean(worse):+.2f} [" in claim["ours"]
     assert claim["n"] == "3"
 
 
@@ -498,8 +521,8 @@ def test_little_improvement_is_no_change_beyond_the_margin_and_real_captions_com
     claim = found(results_dir, "captions_improvement")
     assert claim["verdict"] == verdict
     assert claim["ours"].startswith(f"CIDEr {100 * np.mean(better):+.1f}")
-    assert f" over 40.0, perplexity {10 * np.mean(better):+.2f}" in claim["ours"]
-    assert " over 13.00, on Flickr8k, " in claim["ours"]
+    assert f"LSTM's being 40.0; perplexity (lower is better) {10 * np.mean(better):+.2f}" in claim["ours"]
+    assert "LSTM's being 13.00, on Flickr8k, " in claim["ours"]
 
 
 def write_recovery(results_dir: Path, errors: dict[str, float], truth: str = "same_shape") -> None:
@@ -523,7 +546,10 @@ def test_panels_are_recovered_where_the_median_truth_is(tmp_path):
     write_recovery(results_dir, dict.fromkeys(records.PANELS, 0.4), "photograph")
     claim = found(results_dir, "recovery")
     assert claim["verdict"] == "partly"
-    assert claim["ours"] == "4 of 5 on truths of their own shape; photographs with a relative error of 0.44 to 0.44"
+    assert (
+        claim["ours"]
+        == "4 of 5 on truths of their own shape; the median photograph with a relative error of 0.44 to 0.44"
+    )
     assert claim["n"] == "3"
 
 
@@ -670,3 +696,24 @@ def test_efficiency_is_three_claims_of_the_algorithm_and_of_each_device(tmp_path
     assert [claim["verdict"] for claim in found_.values()] == ["not reproduced", "reproduced", "not reproduced"]
     assert "forward 7.5 times slower than dense nn.Linear (75 instead of 10 ms)" in found_["order"]["ours"]
     assert found_["cpu"]["ours"] == "15.0 times faster than nn.LSTM (20 instead of 300 ms)"
+
+
+@pytest.mark.parametrize(
+    ("alone", "said", "verdict"),
+    [
+        ((250.0, 25.0), "10.0 to 15.0 times faster than nn.LSTM", "reproduced"),
+        ((10.0, 25.0), "0.4 to 15.0 times faster than nn.LSTM", "partly"),
+    ],
+)
+def test_layers_that_were_also_measured_one_by_one_have_a_range(tmp_path, alone, said, verdict):
+    results_dir = results_folder(tmp_path)
+    write_times(results_dir, "layer", "cpu", **{"nn.LSTM": 300.0, "btrnn.BTLSTM": 20.0})
+    rows_ = [
+        record("memory", Point("allocator", kept), name, "training step", best_ms=time, median_ms=time)
+        for kept in (0, 1)
+        for name, time in zip(("nn.LSTM", "btrnn.BTLSTM"), alone, strict=True)
+    ]
+    RecordFile(section_path(results_dir, "memory", "cpu")).add(rows_)
+    claim = found(results_dir, "efficiency_cpu")
+    assert claim["brief"] == said
+    assert claim["verdict"] == verdict

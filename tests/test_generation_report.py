@@ -113,7 +113,7 @@ def test_what_has_not_converged_is_named(results_dir: Path) -> None:
         for epoch in range(20)
     ]
     pd.DataFrame(rows).to_csv(results_dir / f"{EXPERIMENT}_epochs.csv", index=False)
-    assert page_of(EXPERIMENT).values(shown(results_dir))["falls"] == ["TT-LSTM, T = 10: 2.0"]
+    assert page_of(EXPERIMENT).values(shown(results_dir))["falls"] == ["TT-LSTM: 2"]
     (bound,) = page_of(EXPERIMENT).report(results_dir, EXPERIMENT).figures
     assert bound.path == Path("figures", f"{EXPERIMENT}_bound.png")
 

@@ -116,7 +116,7 @@ def test_the_table_is_what_the_csv_gives(reported: Path) -> None:
 def test_a_model_in_no_table_of_models_stands_in_every_table_difference_and_figure(reported: Path) -> None:
     text, view = page_text(reported), view_of(reported, EXPERIMENT)
     assert len(re.findall(r"\| toy, R = 5, d = 3 +\|", text)) == 4  # panels
-    assert text.count("| toy, R = 5, d = 3 - LSTM ") == 4
+    assert text.count("| toy, R = 5, d = 3 - LSTM ") == 4 + 2  # at the last epoch, which two of the protocols test
     for name in ("accuracy", "training_loss", "parameters"):
         (file,) = [file for file in page_of(EXPERIMENT).figures(view) if file.path.stem.endswith(name)]
         assert isinstance(file.data, pd.DataFrame)
@@ -384,6 +384,25 @@ def test_a_model_with_fewer_seeds_than_another_has_a_choice_too(tmp_path: Path) 
     collect_all(tmp_path, RATE_CURVES)
     models = RATES.values(view_of(tmp_path, RATE_CURVES))["models"]
     assert [(model["label"], model["rate"]) for model in models] == [("LSTM", "0.001"), ("BT-LSTM", "0.001")]
+
+
+def test_a_curve_is_of_the_seeds_that_all_its_rates_have(tmp_path: Path) -> None:
+    workspace_paper(tmp_path)
+    for rate, seeds in ((1e-4, 2), (1e-3, 4)):
+        for seed in range(seeds):
+            changes = {"learning_rate": rate, "val/loss": 1.0, "test/accuracy": 0.5 + 0.1 * seed}
+            write_run(tmp_path, "bt_lstm", seed, experiment=RATE_CURVES, changes=changes)
+    write_run(tmp_path, "lstm", 0, experiment=RATE_CURVES, changes={"learning_rate": 1e-4, "test/accuracy": 0.4})
+    write_run(tmp_path, "lstm", 1, experiment=RATE_CURVES, changes={"learning_rate": 1e-3, "test/accuracy": 0.6})
+    collect_all(tmp_path, RATE_CURVES)
+    view = view_of(tmp_path, RATE_CURVES)
+    (figure,) = RATES.figures(view)
+    assert isinstance(figure.data, pd.DataFrame)
+    means = figure.data.set_index(["model", "x"])["mean"].to_dict()
+    assert means == pytest.approx(
+        {("bt_lstm", 1e-4): 0.55, ("bt_lstm", 1e-3): 0.55, ("lstm", 1e-4): 0.4, ("lstm", 1e-3): 0.6}
+    )
+    assert {row["n"] for row in RATES.rows(view).to_dict("records")} == {1, 2, 4}, "the table has all"
 
 
 def test_simple_baselines_stand_beside_the_rates_without_a_choice(tmp_path: Path) -> None:

@@ -63,6 +63,16 @@ def medians(results_dir: Path, section: str, device: str) -> dict[tuple[str, str
     return {(row["implementation"], row["phase"]): float(row["median_ms"]) for row in _records(known)}
 
 
+def medians_alone(results_dir: Path, device: str) -> list[dict[tuple[str, str], float]]:
+    """Return the same of layers measured one by one, each in a fresh process: with freed memory kept, and without."""
+    table = read_all(results_dir, device).get("memory", pd.DataFrame(columns=COLUMNS))
+    known = table[(table["factor"] == "allocator") & table["median_ms"].notna()]
+    return [
+        {(row["implementation"], row["phase"]): float(row["median_ms"]) for row in _records(rows)}
+        for _, rows in known.groupby("value", sort=False)
+    ]
+
+
 def comparison(table: pd.DataFrame, section: str) -> Rows:
     """Return a row for each implementation: times by phase, and how they compare with the dense and with our own."""
     found = table.set_index(["implementation", "phase"])["median_ms"].to_dict()

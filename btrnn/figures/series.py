@@ -15,6 +15,7 @@ from btrnn.results.schema import GREY, Model, model_of
 
 _FADED = 0.7  # all lines of a model but its first, which have one colour and hollow marks
 _FURTHER = ("--", ":", "-.")  # lines of these
+_STROKES = ("1", "2", "3", "4", "+", "x", "|")  # markers that have no area
 _MARKED = 12  # a line of more points than these has no markers
 COLUMNS = ["panel", "label", "model", "x", "mean", "low", "high"]
 
@@ -94,6 +95,8 @@ def _draw(axis: Axes, line: pd.DataFrame, appearance: Appearance | Model, furthe
     if line["x"].isna().all():
         return axis.axhline(line["mean"].iloc[0], **shown)
     shown |= {"marker": appearance.marker if len(line) <= _MARKED or not appearance.line else "", "ms": 8}
+    if appearance.marker in _STROKES:  # between its bars such a mark is seen only where it is large and thick
+        shown |= {"ms": 13, "mew": 2.5}
     if appearance.hollow and (len(line) == 1 or not appearance.line):
         shown |= {"ms": 13, "mfc": "none", "mew": 1.6}
     elif further:

@@ -28,9 +28,9 @@ from btrnn.reports.render import (
 )
 from btrnn.reports.view import View, unusual, view_of, views_of
 from btrnn.results.differences import control_differences, model_differences
-from btrnn.results.schema import BASELINES, BT_LSTM, DENSE_MODELS, VIDEO, schema_of
+from btrnn.results.schema import BASELINES, BT_LSTM, DENSE_MODELS, GENERATION, VIDEO, schema_of
 from btrnn.results.store import collected_experiments
-from btrnn.results.summary import Row, panels
+from btrnn.results.summary import Row, panels, rows_of
 
 Cell = Callable[[Row], str]  # writes one cell of a row of a summary
 _FOR_PAGES = ("of the whole model", "command")  # these need more room than a terminal has
@@ -70,6 +70,8 @@ TESTED: dict[str, Cell] = {
     "last epoch": mean("test/accuracy_last", ".3f"),
     "training, last epoch": value("train/accuracy_last", ".3f"),
 }
+LAST_EPOCH = {"at the last epoch": ("test/accuracy_last", ".3f", 1)}  # of other differences
+_ENDS = {VIDEO.prefixes: (5, 0.02), GENERATION.prefixes: (10, 1.0)}  # more nats in so many last epochs are no end
 WHOLE = (0.0, 1.04)  # of an axis of accuracies
 
 
@@ -112,8 +114,8 @@ class Page:
 
     def differences(self, view: View) -> list[Row]:
         """Return the differences between models, each as `_written`; none where no run met the test split."""
-        references = (BT_LSTM.name,) if "rivals" in view.experiment.split("_") else DENSE_MODELS  # rivals of these
-        return _written(view, model_differences(self.compared(view), view.results, references=references))
+        compared = model_differences(self.compared(view), view.results, references=_references(view))
+        return _written(view, compared)
 
     def controls(self, view: View) -> list[Row]:
         """Return what each control changes of each model, see `control_differences`, as `_written`."""
@@ -132,6 +134,44 @@ class Page:
         known = {"view": view, "first": view.first, "differences": self.differences(view), "wide": wide}
         known["controls"] = self.controls(view)
         return known | {"caveats": caveats(view), "provenance": _provenance(view.results.runs)} | self.values(view)
+
+
+def other_differences(
+    view: View, columns: Mapping[str, tuple[str, str, int]], rows: pd.DataFrame | None = None
+) -> dict[str, Any]:
+    """Return the differences of further metrics between the rows that a page compares, of the whole summary if None.
+
+    `columns` has for each heading a column, the form of its numbers, and what multiplies them.
+    """
+    compared, known = view.summary if rows is None else rows, dict[tuple[str, ...], Row]()
+    for head, (column, form, times) in columns.items():
+        found = model_differences(compared, view.results, references=_references(view), metric=column)
+        for row in found.to_dict("records"):
+            key = (view.place(row), row["origin"], row["first"], row["second"])
+            shown = known.setdefault(key, {"place": key[0], "first": row["first"], "second": row["second"], "by": {}})
+            shown["by"][head] = difference_text(row, form, times)
+    heads = [head for head in columns if any(head in row["by"] for row in known.values())]
+    return {"others": list(known.values()), "heads": heads}
+
+
+def not_converged(view: View, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return, as `falls`, by how much what validation minimises still fell in the `last_epochs`, where it has no end.
+
+    It is the mean over the runs of a row; the model and its setting stand before it.
+    """
+    column, (last, least) = f"val/{view.schema.monitor}", _ENDS[view.schema.prefixes]
+    falls = []
+    for row in rows.to_dict("records") if len(view.results.epochs) else ():
+        losses = rows_of(row, view.results.epochs).sort_values("epoch").groupby(["fold", "seed"])[column]
+        fall = losses.agg(lambda loss: loss.iloc[-min(last + 1, len(loss))] - loss.iloc[-1]).mean()
+        said = ", ".join(filter(None, (row["label"], view.place(row))))
+        falls += [f"{said}: {fall:.2g}"] if fall > least else []
+    return {"falls": falls, "last_epochs": last}
+
+
+def _references(view: View) -> tuple[str, ...]:
+    """Return the models that the others are compared with: of rivals block terms, else the dense ones."""
+    return (BT_LSTM.name,) if "rivals" in view.experiment.split("_") else DENSE_MODELS
 
 
 def _written(view: View, differences: pd.DataFrame) -> list[Row]:

@@ -1,6 +1,5 @@
 """Which page shows which experiment: those of the tasks, and of the studies of rates and of shapes."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,14 +8,14 @@ import pandas as pd
 from btrnn.figures.file import FigureFile
 from btrnn.figures.pictures import draw_heat_maps
 from btrnn.figures.series import draw_series
-from btrnn.reports.page import RUN, SIZE, TESTED, WHOLE, Page, mean, value
+from btrnn.reports.page import LAST_EPOCH, RUN, SIZE, TESTED, WHOLE, Page, mean, not_converged, other_differences, value
 from btrnn.reports.pictures import captions_file, drawn_files
 from btrnn.reports.rates import RATES
-from btrnn.reports.render import difference_text, marked
+from btrnn.reports.render import marked
 from btrnn.reports.sensitivity import SENSITIVITY
 from btrnn.reports.view import View, unusual
-from btrnn.results.differences import cost_of_accuracy, model_differences
-from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, schema_of
+from btrnn.results.differences import cost_of_accuracy
+from btrnn.results.schema import BASELINES, CAPTIONING, GENERATION, VIDEO, model_of, schema_of
 from btrnn.results.summary import Row, rows_of, shape_label
 
 
@@ -57,6 +56,8 @@ def _sizes(view: View) -> list[FigureFile]:
         )
 
     own, whole = (view.points(f"parameters_{of}", label) for of in ("input", "total"))
+    baselines = view.summary["model"].isin([baseline.name for baseline in BASELINES]).to_numpy()
+    whole.loc[baselines, "x"] = float("nan")  # horizontal, as beside W, of which they have none
     rows = view.summary.to_dict("records")
     own["note"] = [f"{row['rank']:g}" if _line(view, row) in several else "" for row in rows]
     parts = {"W": own, "the whole model": whole.assign(note="")}
@@ -98,7 +99,9 @@ def _paper(row: Row) -> str:
 
 
 def _video_figures(view: View) -> list[FigureFile]:
-    files = _epochs(view, "accuracy", {"": "val/accuracy"}, "accuracy,\nwhere the epoch is chosen", limits=WHOLE)
+    chosen_on_test = "paper" in set(view.summary["protocol"])
+    label = "accuracy on the clips\nthat choose the epoch" if chosen_on_test else "validation accuracy"
+    files = _epochs(view, "accuracy", {"": "val/accuracy"}, label, limits=WHOLE)
     files += [*_epochs(view, "training_loss", {"": "train/loss"}, "training loss"), *_sizes(view), *_examples(view)]
     best = view.summary[view.summary["plain"] & (view.summary["paper_id"] == "bt_lstm_r4")]
     for row in best.to_dict("records") if len(view.results.predictions) else ():
@@ -119,13 +122,15 @@ _VIDEO = Page(
         **{"error of W at the start": mean("start_error", ".3f", interval=False), **TESTED, **RUN},
     },
     figures=_video_figures,
-    values=lambda view: {"near": _NEAR, "costs": cost_of_accuracy(view.summary, view.results, _NEAR)},
+    values=lambda view: (
+        not_converged(view, view.summary)
+        | {"near": _NEAR, "costs": cost_of_accuracy(view.summary, view.results, _NEAR)}
+        | other_differences(view, LAST_EPOCH)
+    ),
 )
 
 
 # ---- task 2
-
-_LAST_EPOCHS, _CONVERGED = 10, 1.0  # a bound that fell by more than a nat in the last ten epochs is no end
 
 
 def _generation_figures(view: View) -> list[FigureFile]:
@@ -134,43 +139,22 @@ def _generation_figures(view: View) -> list[FigureFile]:
     return [*drawn_files(view), *_epochs(view, "bound", {"": "val/nll_bound"}, label, limits=limits), *_examples(view)]
 
 
-def _not_converged(view: View) -> dict[str, Any]:
-    """Return by how many nats the validation bound of settings that have not converged fell in the last epochs."""
-    falls = []
-    for row in view.summary.to_dict("records") if len(view.results.epochs) else ():
-        runs = rows_of(row, view.results.epochs).sort_values("epoch").groupby("seed")["val/nll_bound"]
-        fall = runs.agg(lambda bounds: bounds.iloc[-min(_LAST_EPOCHS + 1, len(bounds))] - bounds.iloc[-1]).mean()
-        falls += [f"{row['label']}, T = {row['num_glimpses']:g}: {fall:.1f}"] if fall > _CONVERGED else []
-    return {"falls": falls, "last_epochs": _LAST_EPOCHS}
-
-
 _PARTS = {"reconstruction": "test/reconstruction", "KL": "test/kl", "importance-weighted": "test/nll_importance"}
-
-
-def _differences_of(view: View, columns: Mapping[str, tuple[str, str, int]]) -> dict[str, Any]:
-    """Return the differences of further metrics, each a column, the form of its numbers, and what multiplies them."""
-    known: dict[tuple[str, ...], Row] = {}
-    for head, (column, form, times) in columns.items():
-        for row in model_differences(view.summary, view.results, metric=column).to_dict("records"):
-            key = (view.place(row), row["origin"], row["first"], row["second"])
-            shown = known.setdefault(key, {"place": key[0], "first": row["first"], "second": row["second"], "by": {}})
-            shown["by"][head] = difference_text(row, form, times)
-    heads = [head for head in columns if any(head in row["by"] for row in known.values())]
-    return {"others": list(known.values()), "heads": heads}
+_SAMPLES = {"digit score": "test/digit_score"}
 
 
 def _generation_values(view: View) -> dict[str, Any]:
     """Return what has not converged, the differences of the bound's parts, and the score of the test images."""
-    parts = _differences_of(view, {head: (column, view.metric.form, 1) for head, column in _PARTS.items()})
-    return _not_converged(view) | parts | {"true_score": view.results.runs["test/digit_score_true"].mean()}
+    compared = {head: (column, view.metric.form, 1) for head, column in (_PARTS | _SAMPLES).items()}
+    true_score = view.results.runs["test/digit_score_true"].mean()
+    return not_converged(view, view.summary) | other_differences(view, compared) | {"true_score": true_score}
 
 
 _GENERATION = Page(
     template="generation",
     columns={
         **{"encoder": value("label"), **SIZE, "NLL bound, nats": mean("test/nll_bound", ".2f")},
-        **{head: mean(column, ".2f", interval=False) for head, column in _PARTS.items()},
-        **{"digit score": mean("test/digit_score", ".2f", interval=False)},
+        **{head: mean(column, ".2f", interval=False) for head, column in (_PARTS | _SAMPLES).items()},
         **{"training bound": value("train/nll_bound", ".1f"), **RUN},
     },
     figures=_generation_figures,
@@ -220,6 +204,6 @@ _CAPTIONING = Page(
         **{"perplexity": mean("test/perplexity", ".2f", interval=False), **RUN},
     },
     figures=_captioning_figures,
-    values=lambda view: _examples_of_captions(view) | _differences_of(view, _OTHER_SCORES),
+    values=lambda view: _examples_of_captions(view) | other_differences(view, _OTHER_SCORES),
 )
 _TASKS = {VIDEO.prefixes: _VIDEO, GENERATION.prefixes: _GENERATION, CAPTIONING.prefixes: _CAPTIONING}

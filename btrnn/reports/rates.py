@@ -1,5 +1,6 @@
 """The pages of learning rates: what each model reaches at each rate, and which rate validation chooses."""
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -7,11 +8,11 @@ import pandas as pd
 
 from btrnn.figures.file import FigureFile
 from btrnn.figures.series import COLUMNS, draw_series
-from btrnn.reports.page import TESTED, WHOLE, Page, mean, value
+from btrnn.reports.page import LAST_EPOCH, TESTED, WHOLE, Page, mean, not_converged, other_differences, value
 from btrnn.reports.render import count, number
 from btrnn.reports.view import View
 from btrnn.results.schema import VIDEO
-from btrnn.results.summary import Row, shape_label
+from btrnn.results.summary import Row, shape_label, with_folds
 
 
 @lru_cache(maxsize=1)  # one page asks for it several times
@@ -71,7 +72,13 @@ def _models_by_rate(view: View) -> dict[str, Any]:
         models.append(model | {"n": int(best["n"]), "paper_n": int(at_paper["n"].sum())})
     few = len(set(view.summary["n"][view.summary["learning_rate"].notna()])) > 1
     validated = "paper" not in set(view.summary.get("protocol", ()))
-    return {"models": models, "few": few, "validated": validated, "spread": _spread(view), "stages": _stages(view)}
+    known = {"models": models, "few": few, "validated": validated, "spread": _spread(view), "stages": _stages(view)}
+    if view.metric.main == VIDEO.main:
+        rates = with_choice(view)
+        shown = rates["best"] | (rates["final"] & (rates["learning_rate"] == view.paper_rate))
+        known |= not_converged(view, rates[shown])
+        known |= other_differences(view, LAST_EPOCH, rates[rates["best"]])
+    return known
 
 
 def _spread(view: View) -> list[Row]:
@@ -91,7 +98,24 @@ def _spread(view: View) -> list[Row]:
     return [row for row in found if row["num_models"] > 6 and column.startswith("val/")]
 
 
+def _of_common_seeds(view: View) -> View:
+    """Return a view of the seeds, or folds, that all rates of a model have: the chosen rate may have been given more.
+
+    Seeds draw splits, so that means over different ones do not make a curve. A model without common ones keeps all.
+    """
+    runs = with_folds(view.results.runs)
+    model = [*view.varied, "model_label", "in_modes", "rank", "num_blocks", "epochs", *({"origin"} & {*runs})]
+    rates, found = (
+        runs.groupby(names, dropna=False)["learning_rate"].transform("nunique")
+        for names in (model, [*model, "fold", "seed"])
+    )
+    common = rates == found
+    kept = common | ~common.groupby([runs[name] for name in model], dropna=False).transform("any")
+    return replace(view, results=view.results._replace(runs=view.results.runs[kept]))
+
+
 def _rates_figure(view: View) -> list[FigureFile]:
+    view = _of_common_seeds(view)
     stages = len(_stages(view)) > 1
 
     def panel(row: Row) -> str:

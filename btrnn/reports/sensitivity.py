@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+from scipy.stats import friedmanchisquare
 
 from btrnn.figures.file import RANK_APPEARANCES, FigureFile
 from btrnn.figures.pictures import draw_heat_maps
@@ -56,6 +57,17 @@ def effects(runs: pd.DataFrame) -> list[Row]:
     return found
 
 
+def _chance(runs: pd.DataFrame) -> float:
+    """Compute how probable differences like those of the shapes are if all are alike: Friedman's test over the seeds.
+
+    NaN where fewer than three shapes have all seeds, or there is one seed.
+    """
+    chosen = _of_one_origin(runs)
+    table = chosen[chosen["num_blocks"].notna()].pivot_table(index="seed", columns="name", values=VIDEO.main).dropna()
+    enough = min(table.shape) > 1 and table.shape[1] > 2
+    return float(friedmanchisquare(*table.to_numpy().T).pvalue) if enough else float("nan")
+
+
 def _of_one_origin(table: pd.DataFrame) -> pd.DataFrame:
     """Return the published rows where there are any, else the user's: the two are never averaged."""
     return table[table["origin"] == table["origin"].max()] if "origin" in table else table  # "published" > "local"
@@ -100,7 +112,13 @@ def _values(view: View) -> dict[str, Any]:
     whole = view_of(view.results_dir, view.experiment, view.first["scale"], local=view.local)
     rates, tried = with_choice(whole), sorted(set(whole.summary["learning_rate"].dropna()))
     edge = rates.loc[rates["best"] & rates["edge"], "searched"].to_list() if tried[1:] else []
-    return {"effects": rows, "tried": tried, "edge": edge, "num_runs": len(whole.results.runs)}
+    return {
+        "effects": rows,
+        "chance": _chance(view.results.runs),
+        "tried": tried,
+        "edge": edge,
+        "num_runs": len(whole.results.runs),
+    }
 
 
 SENSITIVITY = Page(

@@ -105,7 +105,7 @@ def recovery_report(results_dir: Path) -> Report:
         said = "without noise" if not noise else f"with noise of {noise:g} of y"
         pairs: Row = {"title": f"Maps of about 512 numbers from few pairs {said}, n = {span(rows['n'])}"}
         pairs |= {"x_label": "pairs (x, y)", "y_label": "relative error", "log_x": True, "log_y": True}
-        pairs |= {"limits": (RECOVERED / 1.3, 4.0)}
+        pairs |= {"limits": (RECOVERED / 1.3, 14.0)}
         figures.append(FigureFile(path, draw_series, _pairs_lines(rows), pairs))
     return Report({Path("tables/recovery.md"): text + "\n"}, figures)
 

@@ -25,6 +25,9 @@ class _Setting(NamedTuple):
 
 _CHANGES = {  # of the first setting minus the second, on the same input
     "LSTM: its own rate minus the paper's": (_Setting(), _Setting(at_paper=True)),
+    "LSTM, the paper's rate: all inputs minus dropping a quarter": (
+        *(_Setting(at_paper=True, dropout=False), _Setting(at_paper=True)),
+    ),
     "LSTM, own rates: all inputs minus dropping a quarter": (_Setting(dropout=False), _Setting()),
     "BT-LSTM minus LSTM, both at the paper's rate": (_Setting(BT_LSTM.name, at_paper=True), _Setting(at_paper=True)),
     "BT-LSTM minus LSTM, own rates": (_Setting(BT_LSTM.name), _Setting()),

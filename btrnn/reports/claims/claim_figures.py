@@ -1,6 +1,5 @@
 """What the pages of claims show as pictures: accuracies by setting, and where the paper's gap comes from."""
 
-from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ def claim_figures(known: dict[str, Any]) -> list[FigureFile]:
         return []
     scores = pd.DataFrame(
         {"row": f"{row['data']},\n{row['setting']}", "label": model.label, "model": model.name}
-        | {"mean": float(row["scores"][model.name]), "low": nan, "high": nan}
+        | {"mean": float(row["scores"][model.name])}
+        | dict(zip(("low", "high"), row["ends"][model.name], strict=True))
         for model in _MODELS
         for row in known["settings"]
         if model.name in row["scores"]

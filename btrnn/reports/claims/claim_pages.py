@@ -9,7 +9,7 @@ from btrnn.recovery import records
 from btrnn.reports.claims import rules
 from btrnn.reports.claims.attribution import NO_DROPOUT, attribution
 from btrnn.reports.claims.findings import APART, PEOPLE, RIVALS, STUDIES, all_findings, modes
-from btrnn.reports.claims.headline import headline_rows, over_sizes
+from btrnn.reports.claims.headline import at_last_epoch, headline_rows, over_sizes
 from btrnn.reports.claims.made_on import made_on
 from btrnn.reports.claims.rules import Claim
 from btrnn.reports.pages import page_of
@@ -92,7 +92,8 @@ def all_known(results_dir: Path) -> dict[str, Any]:
         page = page_of(name)
         known[key] = {"view": shown, "rows": page.differences(shown) if shown else []}
         known[key]["controls"] = page.controls(shown) if shown else []
-    known["apart"]["over_sizes"] = over_sizes(known["apart"]["view"]) if known["apart"]["view"] else ""
+    for key, summed in {"over_sizes": over_sizes, "last": at_last_epoch}.items():
+        known["apart"][key] = summed(known["apart"]["view"]) if known["apart"]["view"] else {}
     known["turned"] = [_turned(row) for row in known["rivals"]["rows"] if row["plain"] and row["first_model"] == "lstm"]
     if shapes := published_view(results_dir, "ucf101_sensitivity"):
         shown = SENSITIVITY.shown(shapes)
