@@ -42,7 +42,7 @@ from btrnn.benchmark.settings import (
     law,
     visits,
 )
-from btrnn.benchmark.tables import compare_sweep, read_all, slower_cells
+from btrnn.benchmark.tables import compare_sweep, disturbed, read_all, slower_cells
 from btrnn.benchmark.targets import GPU_TARGETS, TARGETS, Target, gpu_targets, judge, ratios, verdict
 from btrnn.reports.benchmark import report
 from tests.test_report import load
@@ -423,6 +423,14 @@ def test_the_sweep_is_compared_with_the_slower_and_the_faster():
         ["input", 0.5, 0.5],
     ]
     assert compare_sweep(rows[3], "BT").empty
+
+
+def test_points_at_which_the_dense_product_was_slow_are_known():
+    dense = {("blocks", 1): 20.0, ("blocks", 2): 10.0, ("rank", 1): 11.0, ("rank", 4): 10.0, ("input", 57_600): 90.0}
+    rows = [sweep_of({"dense nn.Linear": time, "btrnn BT": 99.0}, *place) for place, time in dense.items()]
+    found = disturbed({"sweep": pd.concat(rows)})
+    assert found == [{"factor": "blocks", "value": 1, "phase": "forward", "over": pytest.approx(20 / 10.5)}]
+    assert disturbed({}) == []
 
 
 def test_the_committed_table_and_figures_are_what_the_committed_numbers_give():

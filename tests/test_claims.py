@@ -172,11 +172,11 @@ def test_the_difference_with_fewer_clips_is_of_means_over_their_numbers_by_fold(
 
 def test_the_difference_at_the_last_epoch_stands_beside_that_at_the_chosen_one(known):
     runs = pd.read_csv(ROOT / "results" / "ucf101_groups.csv")
-    plain = runs[runs["train_limit"].isna() & (runs["seed"] == 0) & (runs["pixel_order"] == "rows")]
+    plain = runs[runs["train_limit"].isna() & (runs["pixel_order"] == "rows")]
     plain = plain[plain["frame_order"].isna() | (plain["frame_order"] == "time")]
     plain = plain[(plain["model"] == "lstm") | ((plain["model"] == "bt_lstm") & (plain["rank"] == 4))]
-    last = plain.pivot_table("test/accuracy_last", "fold", "model")
-    differences = last["bt_lstm"] - last["lstm"]
+    last = plain.pivot_table("test/accuracy_last", ["fold", "seed"], "model").dropna()
+    differences = (last["bt_lstm"] - last["lstm"]).groupby("fold").mean()
     found_ = known["apart"]["last"]
     assert found_["text"].startswith(f"{differences.mean():+.3f} [")
     assert found_["chosen"] == {

@@ -12,7 +12,7 @@ from btrnn.benchmark.settings import GRAPH
 from btrnn.benchmark.settings import PLAIN as PLAIN  # which reports take from here
 from btrnn.benchmark.targets import TARGETS, judge
 
-SLOWER_BY = 1.1
+SLOWER_BY, _DISTURBED_BY = 1.1, 1.25
 FACTORS = {  # in the order of tables and figures
     "batch": "batch (clips of 6 frames)",
     "order": "order d",
@@ -151,6 +151,23 @@ def slower_cells(sections: Tables) -> list[dict[str, Any]]:
             name = _OUR[family] + (PLAIN if plain else "")
             found.append({"name": name, "than": than, "total": len(over), "cells": cells})
     return found
+
+
+def disturbed(sections: Tables) -> list[dict[str, Any]]:
+    """Find the points of the sweeps over d, R and N where the dense product, which has none of them, took much longer.
+
+    Something else was then at work on the machine, and the other times there tell little.
+
+    Returns:
+        A row for each point and phase: factor, value, phase, and `over`, the dense median over that of all such points.
+    """
+    if "sweep" not in sections:
+        return []
+    sweep = sections["sweep"]
+    dense = sweep[(sweep["implementation"] == _DENSE["product"]) & sweep["factor"].isin(["order", "rank", "blocks"])]
+    usual = dense.groupby("phase")["median_ms"].transform("median")
+    over = dense.assign(over=dense["median_ms"] / usual)
+    return _records(over.loc[over["over"] > _DISTURBED_BY, ["factor", "value", "phase", "over"]])
 
 
 def left_out(sections: Tables) -> list[dict[str, Any]]:

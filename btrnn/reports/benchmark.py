@@ -102,7 +102,8 @@ def complexity_report(results_dir: Path) -> Report:
         law |= {"verdict": WORDS[overall(rows["verdict"])]}
         place = "memory_backward" if quantity == "memory" else quantity.replace(" ", "_")
         laws.append(law | {"place": f"{place}.{family.lower()}"})
-    ratios = exponents.ratios(tables.read_all(results_dir, "cpu"))
+    sections = tables.read_all(results_dir, "cpu")
+    ratios = exponents.ratios(sections)
     counts = {(one.family, one.quantity): counting.over_dense(one.family, one.quantity) for one in ratios}
     timed = _authors_order(results_dir)
     known = paper_values(results_dir)
@@ -111,6 +112,7 @@ def complexity_report(results_dir: Path) -> Report:
     text = render(
         "complexity",
         **{"laws": laws, "letters": _LETTERS, "ratios": ratios, "rules": exponents, "dirty": dirty},
+        disturbed=tables.disturbed(sections),
         **{"counts": counts, "timed": timed, "counted": _by_law(counting.counted_exponents())},
         paper_law=known["law"],
     )

@@ -14,7 +14,7 @@ from btrnn.reports import shapes
 from btrnn.reports.claims import rules
 from btrnn.reports.claims.rules import Finding, Verdict, in_share
 from btrnn.reports.rates import RATES
-from btrnn.reports.render import count, difference_text, span, split_name
+from btrnn.reports.render import count, difference_text, fill, span, split_name
 from btrnn.reports.view import View, published_view
 from btrnn.results.differences import BETTER, NO_VERDICT, convergence, model_differences, paired_difference
 from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM
@@ -175,11 +175,8 @@ def _generation(view: View) -> Findings:
     if near is None:
         return {}
     beside = _near_dense(part, or_better=True) if part and part.experiment != view.experiment else None
-    values = dict(near.values)
-    if beside:
-        smaller = dict(beside.values)
-        values["smaller"] = f"{smaller['data']}: {smaller['difference']}"
-    return {"generation": near._replace(values=values)}
+    smaller = fill("{{ data }}: {{ difference }}", **beside.values) if beside else ""
+    return {"generation": near._replace(values=dict(near.values) | {"smaller": smaller})}
 
 
 def _captioning(view: View) -> Findings:
