@@ -85,7 +85,7 @@ def all_known(results_dir: Path) -> dict[str, Any]:
             studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
     known: dict[str, Any] = {"claims": claims, "verdicts": verdicts, "studies": studies}
     known["changes"] = attribution([study["view"] for study in studies])
-    shown_too = {"apart": APART, "rivals": RIVALS, "people": PEOPLE}
+    shown_too = {"captions": "captioning_flickr8k", "apart": APART, "rivals": RIVALS, "people": PEOPLE}
     shown_too |= {"features": "ucf101_features", "maps": "ucf101_maps"}
     for key, name in shown_too.items():
         shown = published_view(results_dir, name)
