@@ -194,11 +194,12 @@ reproduce-flickr8k: setup ## train LSTM, TT-LSTM and BT-LSTM to caption Flickr8k
 	@$(RUN) experiments/train.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED) $(RANK_1)
 	@$(RUN) experiments/reproduce.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED)
 
-rates-flickr8k: setup ## choose each model's learning rate on Flickr8k's validation captions: 40 short runs, 13 long
+rates-flickr8k: setup ## choose each model's learning rate on Flickr8k's validation captions: 50 short runs, 16 long
+	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) model=small_lstm
 	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) $(RANK_1)
 	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) $(RANK_1) \
 		task.learning_rate=1e-3,3e-3,1e-2,3e-2 seed=100 scale.captioning.max_epochs=10
-	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) model=lstm \
+	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) model=lstm,small_lstm \
 		task.learning_rate=3e-4,1e-3,3e-3 seed=100 scale.captioning.max_epochs=10
 	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) model=tt_lstm,bt_lstm \
 		task.learning_rate=1e-3,3e-3,1e-2 seed=100 scale.captioning.max_epochs=10
