@@ -170,7 +170,7 @@ def _near_dense(view: View, *, or_better: bool) -> Finding | None:
 
 
 def _generation(view: View) -> Findings:
-    """Judge how near the bounds are; what they are on the part of MNIST that is used without it stands beside that."""
+    """Judge how near the bounds are; beside them stand those on the data that replace MNIST where it is missing."""
     near, part = _near_dense(view, or_better=True), published_view(view.results_dir, "draw")
     if near is None:
         return {}
