@@ -172,6 +172,12 @@ def test_weights_depend_on_the_seed_alone_not_on_what_the_data_drew(eight):
     assert not torch.equal(networks[0].recurrent.input_maps[0].weight[:48, :16], networks[0].feature_map.weight)
 
 
+@pytest.mark.parametrize("option", [{"beam_size": 0}, {"max_length": 0}, {"length_penalty": -1.0}])
+def test_a_search_that_finds_nothing_is_refused_before_the_training(option):
+    with pytest.raises(ValueError, match="beam_size and max_length must be at least 1"):
+        task(**option)
+
+
 def test_the_rate_falls_over_the_run_or_over_the_epochs_of_a_longer_one():
     rates = {}
     for epochs in (None, 4):

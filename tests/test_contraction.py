@@ -146,6 +146,10 @@ def test_each_way_is_differentiable_twice(kind, method, request):
     assert torch.autograd.gradgradcheck(
         lambda x, *operands: apply_map(plan, x, operands), (x, *operands), fast_mode=True
     )
+    nothing = x[:0].detach().requires_grad_()  # an empty batch, twice as well
+    first = torch.autograd.grad(apply_map(plan, nothing, operands).square().sum(), operands, create_graph=True)
+    again = torch.autograd.grad(sum(part.square().sum() for part in first), [nothing, *operands], allow_unused=True)
+    assert all(part is None or not part.any() for part in again)
 
 
 @pytest.mark.parametrize("kind", MAPS)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from btrnn import BTLSTM, LSTM, TTLSTM
+from btrnn import BTLSTM, GRU, LSTM, TTLSTM
 from btrnn.data.mnist import ImageBatch
 from btrnn.models import DRAW
 from btrnn.models.attention import GaussianRead, GaussianWrite, gaussian_filters
@@ -195,11 +195,18 @@ def test_the_papers_sizes():
     assert DRAW(attention, read_size=2, write_size=5).read.size == 8
 
 
+def test_an_encoder_of_another_cell_is_refused(unchecked):
+    with pytest.raises(ValueError, match="must be an LSTM, whatever its map; got GRU"):
+        DRAW(GRU(1824, 256))
+
+
 def test_an_encoder_that_does_not_fit_is_named():
     with pytest.raises(ValueError, match=r"takes 1,000 inputs, but it would be given 1,824: 1,568 that are read"):
         DRAW(LSTM(1000, 256))
     with pytest.raises(ValueError, match="batch_first=False"):
         DRAW(LSTM(1824, 256, batch_first=True))
+    with pytest.raises(ValueError, match="num_glimpses must be at least 1, got 0"):
+        DRAW(LSTM(1824, 256), num_glimpses=0)
     with pytest.raises(ValueError, match="at least 1 x 1, got 0 x 0"):
         DRAW(LSTM(256, 256), read_size=0)
 

@@ -52,6 +52,11 @@ def test_the_command_can_be_given_again_on_another_machine(monkeypatch):
     assert provenance()["command"] == "python train.py model=bt_lstm 'modes={input: [320, 180]}' seed=0,1"
 
 
+def test_a_script_started_by_its_whole_path_is_said_as_from_the_repositorys_folder(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/home/me/btrnn/experiments/train.py", "seed=0"])
+    assert provenance()["command"] == "python experiments/train.py seed=0"
+
+
 def test_the_command_keeps_no_secret(monkeypatch):
     monkeypatch.setattr(
         "sys.argv", ["train.py", "seed=0", "+logger.api_key=123", "--token=abc", "hydra.env.PASSWORD_X=a=b"]

@@ -726,6 +726,11 @@ def test_wandb_gets_the_pictures_of_draw(make_config, monkeypatch):
         assert text in wandb_record(logged), text
 
 
+def test_what_the_data_refuse_is_a_mistake_of_the_configuration(make_config):
+    with pytest.raises(ConfigError, match=r"num_train must be from 1 to the \d+ training clips"):
+        run.train(make_config("data.num_train=5000"))
+
+
 def test_the_baseline_is_fitted_on_the_runs_own_splits(make_config, videos_dir, tmp_path):
     config = make_config("scale.video.max_epochs=1", "data.protocol=grouped")
     run.train(config)

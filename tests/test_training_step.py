@@ -235,6 +235,8 @@ GRAPH = {"graph": True, "accelerator": "gpu"}
         (GRAPH | {"graph": "sometimes"}, "video", 1, True, r"graph=sometimes: true makes"),
         (GRAPH, "video", 2, True, r"is for one device, and there are 2"),
         ({"accumulate_grad_batches": 2}, "video", 1, True, r"the same in several batches; take a larger"),
+        ({"check_val_every_n_epoch": 2}, "video", 1, True, r"every epoch is validated"),
+        ({"limit_val_batches": 0}, "video", 1, True, r"every epoch is validated"),
         ({"max_epochs": 0}, "video", 1, True, r"max_epochs=0: a run has at least one epoch"),
         (GRAPH, "captioning", 1, True, r"each of captions has its own"),
     ],

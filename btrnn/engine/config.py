@@ -4,6 +4,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -21,6 +22,15 @@ from btrnn.engine.run_name import NOT_SCIENCE, variant
 
 class ConfigError(ValueError):
     """The configuration asks for something that does not exist or does not fit."""
+
+
+@contextmanager
+def user_values() -> Iterator[None]:
+    """Turn a ValueError of what the user's values make, whose message says what would fit, into a ConfigError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 @dataclass
@@ -262,5 +272,11 @@ def check_values(config: DictConfig) -> None:
     name = str(config.name)
     if not name.strip() or "/" in name or name in (".", ".."):
         raise ConfigError(f"name={name}: a run's name is that of one folder, so not empty, and without `/`")
+    task = config.get("task", {})
+    rate, decay_epochs = task.get("learning_rate"), task.get("decay_epochs")
+    if rate is not None and not rate > 0:
+        raise ConfigError(f"task.learning_rate={rate}: a rate is a positive number")
+    if decay_epochs is not None and decay_epochs < 1:
+        raise ConfigError(f"task.decay_epochs={decay_epochs}: the rate falls over one epoch at least; null: the run's")
     if not 0 <= config.seed < 2**32:
         raise ConfigError(f"seed={config.seed}: a seed is an integer from 0 to {2**32 - 1}")

@@ -52,6 +52,11 @@ def check_trainer(config: DictConfig, number: int) -> None:
             f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: random numbers are a function of the "
             "step, and would be the same in several batches; take a larger data.batch_size"
         )
+    if trainer.get("check_val_every_n_epoch", 1) != 1 or trainer.get("limit_val_batches", 1.0) == 0:
+        raise ConfigError(
+            "trainer.check_val_every_n_epoch and trainer.limit_val_batches=0: every epoch is validated, as it may be "
+            "the best; leave them out"
+        )
     if trainer.get("max_epochs") is not None and trainer.max_epochs < 1:
         raise ConfigError(f"trainer.max_epochs={trainer.max_epochs}: a run has at least one epoch")
     on_cuda = trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -152,7 +157,7 @@ def _words() -> list[str]:
     """Return the script and the words of the command; in a job of submitit's, which has others, those of the job."""
     if Path(sys.argv[0]).name == "_submit.py" and HydraConfig.initialized():
         return ["experiments/train.py", *HydraConfig.get().overrides.task]
-    return sys.argv
+    return ["/".join(Path(sys.argv[0]).parts[-2:]), *sys.argv[1:]]  # as from the repository's folder
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from btrnn.data.module import DataModule
 from btrnn.engine import callbacks, processes
-from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run
+from btrnn.engine.config import ConfigError, check_targets, check_values, refuse_other_run, user_values
 from btrnn.engine.graphs import GraphedSteps
 from btrnn.engine.machine import check_trainer, git_state, provenance, reuse_freed_memory, start_memory_anew
 from btrnn.engine.run_summary import summarise
@@ -236,18 +236,17 @@ def _make(config: DictConfig, number: int = 1) -> tuple[DataModule, Task]:
     seed_everything(config.seed, verbose=False)
     task: Task = instantiate(config.task)
     data: DataModule = instantiate(config.data)
-    try:
+    with user_values():
         task.check_data(data)
         data.share(processes.rank(), number)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
     return data, task
 
 
 def _prepare(data: DataModule, task: Task, number: int = 1) -> None:
     """Make the data ready, once the trainer, too, has found what it needs, such as its GPU."""
-    processes.run_on_first(data.prepare_data, number)
-    data.setup("fit")
+    with user_values():
+        processes.run_on_first(data.prepare_data, number)
+        data.setup("fit")
     task.complete(data)
 
 

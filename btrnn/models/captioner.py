@@ -191,6 +191,19 @@ def greedy(
     return captions
 
 
+def check_search(beam_size: int, max_length: int, length_penalty: float) -> None:
+    """Check what `beam_search` is asked for.
+
+    Raises:
+        ValueError: `beam_size` or `max_length` is below 1, or `length_penalty` below 0.
+    """
+    if min(beam_size, max_length) < 1 or length_penalty < 0:
+        raise ValueError(
+            "beam_size and max_length must be at least 1 and length_penalty at least 0; "
+            f"got {beam_size}, {max_length} and {length_penalty}"
+        )
+
+
 @torch.no_grad()
 def beam_search(
     captioner: Captioner,
@@ -216,11 +229,7 @@ def beam_search(
     Raises:
         ValueError: `beam_size` or `max_length` is below 1, or `length_penalty` below 0.
     """
-    if min(beam_size, max_length) < 1 or length_penalty < 0:
-        raise ValueError(
-            "beam_size and max_length must be at least 1 and length_penalty at least 0; "
-            f"got {beam_size}, {max_length} and {length_penalty}"
-        )
+    check_search(beam_size, max_length, length_penalty)
     best = greedy(captioner, features, max_length=max_length, length_penalty=length_penalty)
     beams = _first_beams(captioner, features, beam_size)
     for length in range(1, max_length + 2):  # with <eos>

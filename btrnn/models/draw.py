@@ -76,7 +76,8 @@ class DRAW(nn.Module):
         write_size: N of the N x N filters that write; None writes without attention.
 
     Raises:
-        ValueError: The encoder's input size is not what it would be given, or it is not one layer in one direction.
+        ValueError: The encoder is no LSTM, its input size is not what it would be given, or it is not one layer in one
+            direction; or there is no glimpse.
     """
 
     def __init__(
@@ -91,6 +92,10 @@ class DRAW(nn.Module):
         write_size: int | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(encoder, LSTM):
+            raise ValueError(f"the encoder must be an LSTM, whatever its map; got {type(encoder).__name__}")
+        if num_glimpses < 1:
+            raise ValueError(f"num_glimpses must be at least 1, got {num_glimpses}")
         rows, columns = image_shape
         self.image_shape, self.num_glimpses, self.latent_size = (rows, columns), num_glimpses, latent_size
         self.read: nn.Module = (

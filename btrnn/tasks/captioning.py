@@ -17,7 +17,7 @@ from btrnn.data import SHOWN_STREAM, generator
 from btrnn.data.captions.coco import CaptionBatch, CaptionedImages
 from btrnn.data.captions.vocabulary import PAD, Vocabulary
 from btrnn.data.pictures import read_picture
-from btrnn.models.captioner import Captioner, beam_search, caption_loss
+from btrnn.models.captioner import Captioner, beam_search, caption_loss, check_search
 from btrnn.nn.recurrent import Recurrent
 from btrnn.ops import shared_batch
 from btrnn.storage.atomic import replace_file
@@ -46,7 +46,7 @@ class Captioning(Task):
         scaled: Whether each layer gets its own rate by `btrnn.nn.rates`.
 
     Raises:
-        ValueError: The captioner cannot be made, whatever the data.
+        ValueError: The captioner cannot be made, whatever the data, or the search of captions is asked for too little.
     """
 
     metrics = ("train/loss", "val/loss")
@@ -63,6 +63,7 @@ class Captioning(Task):
         scaled: bool = False,
     ) -> None:
         super().__init__()
+        check_search(beam_size, max_length, length_penalty)
         self._network, self._random_state = network, torch.get_rng_state()
         self.network = network(vocabulary_size=1, num_channels=1)  # until `complete`; a mistake shows before data do
         self.learning_rate, self.beam_size, self.max_length = learning_rate, beam_size, max_length

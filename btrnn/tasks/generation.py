@@ -33,6 +33,9 @@ class Generation(Task):
         importance_samples: At test, also estimate the likelihood by so many importance samples an image; 0 does not.
         judged_samples: At test, also let a classifier of digits judge so many samples, see `digit_scores`; 0 does not.
         scaled: Whether each layer gets its own rate by `btrnn.nn.rates`.
+
+    Raises:
+        ValueError: A number of samples is negative.
     """
 
     metrics = (
@@ -52,6 +55,9 @@ class Generation(Task):
         scaled: bool = False,
     ) -> None:
         super().__init__()
+        if min(importance_samples, judged_samples) < 0:
+            given = f"importance_samples={importance_samples} and judged_samples={judged_samples}"
+            raise ValueError(f"{given}: a number of samples is not negative; 0 does without")
         self.network = network
         self.learning_rate, self.decay_epochs, self.scaled = learning_rate, decay_epochs, scaled
         self.importance_samples, self.judged_samples = importance_samples, judged_samples

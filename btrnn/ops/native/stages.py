@@ -102,7 +102,7 @@ def torch_stages(chain: Chain, x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     running = running.expand(-1, network.num_blocks, *running.shape[2:])
     for stage, matrix in zip(chain.stages, matrices, strict=True):
         order = [2 + stage.before.index(axis) for axis in (*stage.rows, *stage.contracted)]
-        rows = running.permute(0, 1, *order).reshape(running.shape[0], network.num_blocks, -1, matrix.shape[1])
+        rows = running.permute(0, 1, *order).reshape(*running.shape[:2], network.size(stage.rows), matrix.shape[1])
         axes = (*stage.rows, *stage.columns)
         running = (rows @ matrix).reshape(running.shape[0], network.num_blocks, *(sizes[axis] for axis in axes))
         running = running.permute(0, 1, *[2 + axes.index(axis) for axis in stage.after])
