@@ -53,7 +53,7 @@ def test_the_command_can_be_given_again_on_another_machine(monkeypatch):
 
 
 def test_a_script_started_by_its_whole_path_is_said_as_from_the_repositorys_folder(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/home/me/btrnn/experiments/train.py", "seed=0"])
+    monkeypatch.setattr(sys, "argv", ["/somewhere/btrnn/experiments/train.py", "seed=0"])
     assert provenance()["command"] == "python experiments/train.py seed=0"
 
 

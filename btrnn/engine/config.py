@@ -274,8 +274,8 @@ def check_values(config: DictConfig) -> None:
         raise ConfigError(f"name={name}: a run's name is that of one folder, so not empty, and without `/`")
     task = config.get("task", {})
     rate, decay_epochs = task.get("learning_rate"), task.get("decay_epochs")
-    if rate is not None and not rate > 0:
-        raise ConfigError(f"task.learning_rate={rate}: a rate is a positive number")
+    if rate is not None and not rate >= 0:
+        raise ConfigError(f"task.learning_rate={rate}: a rate is a number from 0 on")
     if decay_epochs is not None and decay_epochs < 1:
         raise ConfigError(f"task.decay_epochs={decay_epochs}: the rate falls over one epoch at least; null: the run's")
     if not 0 <= config.seed < 2**32:
