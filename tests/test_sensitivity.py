@@ -126,7 +126,7 @@ def test_the_best_and_the_worst_shape_and_what_each_factor_does_are_said(results
     worst, best = accuracy(2, 1, 1, 1), accuracy(4, 4, 2, 1)
     assert f"the means of 24 shapes range from {worst:.3f} (d = 2, R = 1, N = 1, " in text
     assert (
-        f"to {best:.3f} (d = 4, R = 4, N = 2, 3,392 parameters), more than chance gives (Friedman's test: p < 0.001)"
+        f"to {best:.3f} (d = 4, R = 4, N = 2, 3,392 parameters), more than chance (Friedman: p < 0.001)"
         in text
     )
     for rank in (1, 2, 4):
