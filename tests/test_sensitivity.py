@@ -125,10 +125,7 @@ def test_the_best_and_the_worst_shape_and_what_each_factor_does_are_said(results
     (text,) = page_of(EXPERIMENT).report(results_dir, EXPERIMENT).texts.values()
     worst, best = accuracy(2, 1, 1, 1), accuracy(4, 4, 2, 1)
     assert f"the means of 24 shapes range from {worst:.3f} (d = 2, R = 1, N = 1, " in text
-    assert (
-        f"to {best:.3f} (d = 4, R = 4, N = 2, 3,392 parameters), more than chance (Friedman: p < 0.001)"
-        in text
-    )
+    assert f"to {best:.3f} (d = 4, R = 4, N = 2, 3,392 parameters), more than chance (Friedman: p < 0.001)" in text
     for rank in (1, 2, 4):
         mean = np.mean([accuracy(d, rank, n, 1) for d in PAPER for n in (1, 2)])
         assert f"| R = {rank} | 8 | {mean:.3f} |" in text
