@@ -118,6 +118,11 @@ def test_proposed_paddings_can_be_split_and_the_first_is_the_next(size, order):
                 factorize(between, order)
 
 
+def test_a_large_size_is_told_at_once_what_to_pad_to():
+    with pytest.raises(ValueError, match=r"6225920 = 19 x 5 x 2 .* or 6291456 = 4 x 4 x 4 x 4 x 3 x 2 "):
+        factorize(6_220_800, 18)
+
+
 def test_a_prime_is_told_what_to_pad_to():
     with pytest.raises(ValueError, match=r"997 .* 999 = 37 x 3 x 3 x 3 or 1000 = 8 x 5 x 5 x 5, or take a lower order"):
         factorize(997, 4)

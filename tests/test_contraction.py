@@ -241,6 +241,18 @@ def test_the_search_of_a_tree_s_plan_does_not_grow_as_fast_as_its_subsets(monkey
     assert counts[1] < 16 * counts[0]
 
 
+def test_another_batch_size_does_not_repeat_the_search_for_the_kernel(monkeypatch):
+    looked_at, real = [], plans.native_cost
+    monkeypatch.setattr(plans, "native_cost", lambda *stage, **kind: looked_at.append(stage) or real(*stage, **kind))
+    network = TTLinear((3, 5, 7), (2, 4, 3), tt_rank=11, device="meta").network
+    costs = [make_plan(network, size, 4, training=True, native=True).cost for size in (16, 1024)]
+    first = len(looked_at)
+    assert first > 0
+    assert costs[0] < costs[1]
+    assert make_plan(network, 64, 8, training=True, native=True).cost  # numbers of another kind are searched anew
+    assert len(looked_at) == 2 * first
+
+
 @pytest.mark.usefixtures("compiler")
 def test_a_plan_explains_itself():
     layer = BTLinear(**PAPER, tucker_rank=4, num_blocks=2)

@@ -235,6 +235,22 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        HTLinear((2,) * 8, (2,) * 8, ht_rank=4),
+        TTLinear((4,) * 4, (4,) * 4, tt_rank=32),
+        TRLinear((4, 2, 5, 8, 6, 5, 3, 2), (16, 4, 2, 4, 2), tr_rank=(10, *[5] * 12)),
+        BTLinear((2,) * 6, (2,) * 6, tucker_rank=4, num_blocks=3),
+    ],
+)
+def test_initialising_takes_little_more_than_the_parameters(layer):
+    largest = max(weight.numel() for weight in layer.weights())
+    with LargestTensor() as sizes:
+        layer.reset_parameters()
+    assert sizes.largest <= 4 * largest
+
+
 @at_paper_size
 def test_the_dense_matrix_is_never_built_at_paper_size(make):
     layer = make()

@@ -3,6 +3,7 @@
 import gzip
 import shutil
 import zlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -73,14 +74,8 @@ def read_idx(folder: Path) -> Digits:
     images, labels = [], []
     for part, names in IDX_FILES.items():
         paths = [_unpacked(folder / name) for name in names]
-        try:
-            images.append(read_image_file(str(paths[0])).flatten(1).numpy())
-        except (AssertionError, RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
-            raise _damaged(paths[0], error) from error
-        try:
-            labels.append(read_label_file(str(paths[1])).numpy())
-        except (AssertionError, RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
-            raise _damaged(paths[1], error) from error
+        images.append(_read(paths[0], read_image_file).flatten(1).numpy())
+        labels.append(_read(paths[1], read_label_file).numpy())
         shape = images[-1].shape
         if shape[1] != np.prod(IMAGE_SHAPE) or len(labels[-1]) != len(images[-1]):
             raise MNISTError(
@@ -90,6 +85,13 @@ def read_idx(folder: Path) -> Digits:
     num_train = max(len(images[0]) - NUM_VALIDATION, 0)
     split = np.array(["train"] * num_train + ["val"] * (len(images[0]) - num_train) + ["test"] * len(images[1]))
     return Digits(np.concatenate(images), np.concatenate(labels), split)
+
+
+def _read(path: Path, read: Callable[[str], Tensor]) -> Tensor:
+    try:
+        return read(str(path))
+    except (AssertionError, RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> MNISTError:

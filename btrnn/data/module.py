@@ -151,14 +151,9 @@ class DataModule(LightningDataModule, ABC):
         )
 
     @property
-    def chosen_on_test(self) -> bool:
-        """Whether validation is done on the test split."""
-        return False
-
-    @property
     def last_tested(self) -> bool:
-        """Whether the last weights are tested beside the chosen ones."""
-        return self.chosen_on_test
+        """Whether the last weights are tested beside the chosen ones, as they are where the test split chooses."""
+        return False
 
     @abstractmethod
     def facts(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What the options of a layer must be; sizes and ranks are checked by `btrnn.complexity`."""
+"""What the options of a layer must be; sizes and ranks are checked by `btrnn.sizes`."""
 
 from numbers import Real
 

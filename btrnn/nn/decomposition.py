@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from btrnn.complexity import all_ranks, check_count, full_tt_ranks
 from btrnn.nn.tensors import leading_vectors, multiply, project, resize, share_scale, tensorise, unfold
+from btrnn.sizes import all_ranks, check_count, full_tt_ranks
 
 _LEAST_GAIN = 1e-5  # share of the error that a sweep must take away for another one to follow
 _LAST_SWEEPS = 20  # on W itself

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from btrnn.nn.parameters import to_fill
-from btrnn.ops.contraction import LARGEST_ORDER, apply_map, contract, dense_weight, plan_for
+from btrnn.ops.contraction import LARGEST_ORDER, apply_map, contract_to_number, dense_weight, plan_for
 from btrnn.ops.dispatch import check_dtype, is_tracing
 from btrnn.ops.plan import make_plan
 from btrnn.ops.stages import BLOCK, Plan, TensorNetwork
@@ -131,19 +131,12 @@ class FactorisedLinear(nn.Module):
 
     def _dense_norm(self, weights: Sequence[Tensor]) -> Tensor:
         """Compute the Frobenius norm in float64 of the W that `weights` stand for, without it: they are squared."""
-        first, squared, last = [], [], []  # in this order no product is larger than one core tensor a pair of blocks
+        factors = []
         for weight, names in zip(weights, self.network.operands, strict=True):
             tensor = weight.double().reshape(self.network.num_blocks, *self.network.shape(names))
-            ranks = tuple(name for name in names if name[0] == "r")
-            axes, again = (BLOCK, *names), (f"{BLOCK}'", *(f"{name}'" if name in ranks else name for name in names))
-            if ranks == names:  # a core tensor
-                first.append((tensor, axes))
-                last.append((tensor, again))
-            else:
-                own = (BLOCK, f"{BLOCK}'", *ranks, *(f"{name}'" for name in ranks))
-                squared.append((contract((tensor, tensor), (axes, again), own), own))
-        tensors, names_of_each = zip(*first, *squared, *last, strict=True)
-        return contract(tensors, names_of_each, ()).clamp_min(0).sqrt()
+            again = [f"{name}'" if name[0] == "r" else name for name in names]  # a sum over blocks and ranks of its own
+            factors += [(tensor, (BLOCK, *names)), (tensor, (f"{BLOCK}'", *again))]
+        return contract_to_number(factors).clamp_min(0).sqrt()
 
     def to_dense(self) -> Float[Tensor, "out_features in_features"]:
         """Reconstruct W, laid out as nn.Linear.weight: (J, I). Differentiable. Costs the memory of W."""

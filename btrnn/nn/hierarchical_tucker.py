@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from btrnn.complexity import balanced_tree, check_count, check_modes
+from btrnn.complexity import balanced_tree
 from btrnn.nn.factorised import FactorisedLinear, filled
 from btrnn.nn.input_map import FactorisedMap
 from btrnn.nn.lstm import LSTM, LSTMOptions
 from btrnn.nn.parameters import CalledParameters
 from btrnn.nn.tensors import leading_vectors, multiply, project, share_scale, tensorise, unfold
+from btrnn.sizes import check_count, check_modes
 
 
 class HTLinear(FactorisedLinear):

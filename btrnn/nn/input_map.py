@@ -23,10 +23,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict, runtime_check
 import torch
 from torch import Tensor, nn
 
-from btrnn.complexity import check_count, check_modes, one_or_more_ranks
 from btrnn.nn.dense_map import DenseMap
 from btrnn.nn.factorised import FactorisedLinear
 from btrnn.nn.linear import BTLinear, TTLinear
+from btrnn.sizes import check_count, check_modes, one_or_more_ranks
 
 
 class Factory(TypedDict):

@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from btrnn.complexity import check_count, check_modes
 from btrnn.nn.decomposition import block_terms
 from btrnn.nn.factorised import FactorisedLinear, filled
 from btrnn.nn.input_map import FactorisedMap, MapFacts
 from btrnn.nn.lstm import LSTM, LSTMOptions
 from btrnn.nn.parameters import CalledParameters
+from btrnn.sizes import check_count, check_modes
 
 
 class _SumOfProducts(FactorisedLinear):

@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from btrnn.complexity import check_count, check_modes, full_tt_ranks
 from btrnn.nn.decomposition import block_terms, tensor_train
 from btrnn.nn.factorised import FactorisedLinear, filled
 from btrnn.nn.parameters import CalledParameters
+from btrnn.sizes import check_count, check_modes, full_tt_ranks
 
 
 class BTLinear(FactorisedLinear):

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from btrnn.complexity import check_count
 from btrnn.nn.factorised import FactorisedLinear, filled
 from btrnn.nn.input_map import InputMap, MapFacts, MapPlace
 from btrnn.nn.lstm import LSTM, LSTMOptions
 from btrnn.nn.tensors import check_weight, resize, share_scale
+from btrnn.sizes import check_count
 
 
 class LowRankLinear(FactorisedLinear):

@@ -22,12 +22,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from btrnn.complexity import check_count, one_or_more_ranks
 from btrnn.nn.input_map import DENSE, BlockTerm, InputMap, TensorTrain
 from btrnn.nn.recurrent import Recurrent, RecurrentOptions
 from btrnn.nn.stack import RecurrentInit, States
 from btrnn.ops.lstm_fast import CELL
 from btrnn.ops.steps import ActivationName
+from btrnn.sizes import check_count, one_or_more_ranks
 
 
 class LSTMState(NamedTuple):

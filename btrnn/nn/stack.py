@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from btrnn.choices import check_choice
-from btrnn.complexity import check_count
 from btrnn.nn.checks import check_probability
 from btrnn.nn.input_map import DENSE, Dense, Factory, InputMap, MapPlace, check_map
 from btrnn.nn.parameters import NumberedParameters, accept_other_keys, matrix_of, reset
 from btrnn.ops import recurrence, shared_batch
 from btrnn.ops.steps import ActivationName, Steps
+from btrnn.sizes import check_count
 
 RecurrentInit = Literal["uniform", "orthogonal"]
 States = tuple[Tensor, ...]  # what a layer carries from step to step: h and c of an LSTM

@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from btrnn.complexity import all_ranks, check_modes, one_or_more_ranks
 from btrnn.nn.factorised import FactorisedLinear, filled
 from btrnn.nn.input_map import FactorisedMap, MapPlace
 from btrnn.nn.lstm import LSTM, LSTMOptions
 from btrnn.nn.parameters import CalledParameters
 from btrnn.nn.tensors import check_weight, resize, share_scale
+from btrnn.sizes import all_ranks, check_modes, one_or_more_ranks
 
 _LEAST_GAIN = 1e-4  # share of the error that a sweep must take away for another one to follow
 

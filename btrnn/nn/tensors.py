@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from btrnn.complexity import check_modes
+from btrnn.sizes import check_modes
 
 
 def tensorise(

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from btrnn.complexity import all_ranks, check_modes, one_or_more_ranks
 from btrnn.nn.decomposition import block_terms
 from btrnn.nn.factorised import FactorisedLinear, filled
 from btrnn.nn.input_map import FactorisedMap
 from btrnn.nn.lstm import LSTM, LSTMOptions
 from btrnn.nn.parameters import CalledParameters
+from btrnn.sizes import all_ranks, check_modes, one_or_more_ranks
 
 
 class TuckerLinear(FactorisedLinear):

@@ -4,7 +4,10 @@ r"""W x from the small tensors that W is made of: the definition first, then the
 of smaller products, in an order that costs less, and is tested against it.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
+from math import prod
 from string import ascii_letters
 from typing import Any
 
@@ -19,7 +22,7 @@ from btrnn.ops.native.stages import Chain, run_stages
 from btrnn.ops.plan import make_plan
 from btrnn.ops.stages import BATCH, BLOCK, Arrangement, Plan, Stage, TensorNetwork
 
-LARGEST_ORDER = 25  # einsum has 52 letters; the norm of a block term's W needs 2 (d + 1)
+LARGEST_ORDER = 25  # einsum has 52 letters: W has 2 d axes, and beside them stand a block and a rank
 
 
 def reference_product(
@@ -62,6 +65,27 @@ def contract(operands: Sequence[Tensor], axes: Sequence[Sequence[str]], output: 
         result = torch.einsum(_equation((names, axes[k]), kept), result, operands[k])
         names = kept
     return torch.einsum(_equation((names,), output), result)
+
+
+def contract_to_number(factors: Sequence[tuple[Tensor, Sequence[str]]]) -> Tensor:
+    """Multiply tensors, and sum over all axes: always the two next whose product is the smallest.
+
+    Args:
+        factors: The tensors, each with the names of its axes; axes of one name are matched.
+    """
+    left = [(tensor, tuple(axes)) for tensor, axes in factors]
+    sizes = {name: size for tensor, axes in left for name, size in zip(axes, tensor.shape, strict=True)}
+    while len(left) > 1:
+        uses = Counter(name for _, axes in left for name in axes)
+        candidates = []
+        for first, second in combinations(range(len(left)), 2):
+            both = Counter((*left[first][1], *left[second][1]))
+            kept = [name for name, count in both.items() if count < uses[name]]
+            candidates.append((prod(sizes[name] for name in kept), first, second, kept))
+        _, first, second, kept = min(candidates)
+        (b, b_axes), (a, a_axes) = left.pop(second), left.pop(first)
+        left.append((torch.einsum(_equation((a_axes, b_axes), kept), a, b), tuple(kept)))
+    return contract((left[0][0],), (left[0][1],), ())
 
 
 def dense_weight(network: TensorNetwork, operands: Sequence[Tensor], output: Sequence[str]) -> Tensor:

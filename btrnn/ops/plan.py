@@ -179,26 +179,33 @@ class _Way(NamedTuple):
     stages: tuple[Stage, ...]
 
 
-def cheapest_native_plan(network: TensorNetwork, batch_size: int, itemsize: int, training: bool) -> Plan:
-    """Plan with the native kernel: search what is split into tiles, which stages, and what is left to torch."""
-    plans = []
+@lru_cache(maxsize=256)
+def _native_ways(network: TensorNetwork, itemsize: int, training: bool) -> tuple[tuple[int, _Way], ...]:
+    """Search what to split into tiles, and which stages of the kernel: a tile's costs depend on no batch size."""
+    found = []
     for tile_modes in range(len(network.in_axes)):
         allowed = operands_of_tiles(network, tile_modes)
         # The cheapest by what is absorbed, and by the last form: it decides the layout for what follows.
         ways = {(frozenset[int](), ""): _Way(0.0, 0, ())}
         for size in range(len(allowed)):
-            begun = [found for found in ways.items() if len(found[0][0]) == size]
-            for (absorbed, _), way in sorted(begun, key=lambda found: found[1].cost)[:WIDTH]:
+            begun = [item for item in ways.items() if len(item[0][0]) == size]
+            for (absorbed, _), way in sorted(begun, key=lambda item: item[1].cost)[:WIDTH]:
                 before = way.stages[-1].after if way.stages else network.in_axes[tile_modes:]
                 for stage in possible_stages(network, before, absorbed, allowed, "native"):
                     cost = way.cost + native_cost(network, stage, itemsize, training, first=not way.stages)
                     reached = (absorbed.union(stage.operands), stage.form)
                     if reached not in ways or cost < ways[reached].cost:
                         ways[reached] = _Way(cost, way.between + network.size(stage.after), (*way.stages, stage))
-        for way in ways.values():
-            if way.stages:
-                plan = native_plan(network, batch_size, tile_modes, way.stages, 0.0)
-                plans.append(replace(plan, cost=whole_native_cost(plan, way.cost, way.between, itemsize, training)))
+        found += [(tile_modes, way) for way in ways.values() if way.stages]
+    return tuple(found)
+
+
+def cheapest_native_plan(network: TensorNetwork, batch_size: int, itemsize: int, training: bool) -> Plan:
+    """Plan with the native kernel: of all ways to use it the cheapest, with what they leave to torch."""
+    plans = []
+    for tile_modes, way in _native_ways(network, itemsize, training):
+        plan = native_plan(network, batch_size, tile_modes, way.stages, 0.0)
+        plans.append(replace(plan, cost=whole_native_cost(plan, way.cost, way.between, itemsize, training)))
     return min(plans, key=lambda plan: plan.cost)
 
 

@@ -40,7 +40,7 @@ class Waves(ClipData):
         self.class_names = [f"wave {label}" for label in range(NUM_CLASSES)]
 
     @property
-    def chosen_on_test(self) -> bool:
+    def last_tested(self) -> bool:
         return True
 
     def facts(self) -> dict[str, object]:

@@ -157,11 +157,6 @@ class VideoClips(ClipData):
         self._cache: FrameCache | None = None
 
     @property
-    def chosen_on_test(self) -> bool:
-        """Whether validation is done on the test split, as the authors did."""
-        return self.protocol == "paper"
-
-    @property
     def last_tested(self) -> bool:
         """Whether the last weights are tested beside the chosen ones."""
         return self.protocol != "grouped"
