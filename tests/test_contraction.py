@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -452,19 +453,49 @@ def test_without_a_compiler_torch_is_used_and_one_line_says_so(tmp_path):
     assert "no-such-compiler" in done.stderr
 
 
+def compiler_with(folder: Path, flags: str) -> str:
+    """Return a command, as ccache's of two words, that compiles with more flags and counts its calls in a file."""
+    path = folder / "compiler"
+    path.write_text(f'#!/bin/sh\necho once >> {folder}/calls\nexec "$@" {flags}\n')
+    path.chmod(0o700)
+    return f"{path} g++"
+
+
 @pytest.mark.usefixtures("compiler")
 def test_it_can_be_switched_off_and_is_compiled_once_and_without_warnings(tmp_path):
     assert in_new_process(BTRNN_NATIVE="0").stdout.strip() == "False torch"
-    compiler = tmp_path / "strict"
-    compiler.write_text('#!/bin/sh\nexec "$@" -Wall -Wextra -Wshadow -Werror\n')
-    compiler.chmod(0o700)
-    variables = {"XDG_CACHE_HOME": str(tmp_path), "CXX": f"{compiler} g++"}  # as ccache is asked for
+    compiler = compiler_with(tmp_path, "-Wall -Wextra -Wshadow -Werror")
+    variables = {"XDG_CACHE_HOME": str(tmp_path), "CXX": compiler}
     first = in_new_process(**variables)
     assert first.stdout.strip() == "True native", first.stderr
-    (library,) = (tmp_path / "btrnn").iterdir()
+    (library,) = (tmp_path / "btrnn").glob("native-*")
     when = library.stat().st_mtime_ns
     assert in_new_process(**variables).stdout.strip() == "True native"
     assert library.stat().st_mtime_ns == when
+
+
+@pytest.mark.usefixtures("compiler")
+def test_processes_that_start_together_compile_once_and_leave_nothing_of_killed_ones(tmp_path):
+    compiler, cache = compiler_with(tmp_path, "-O0"), tmp_path / "btrnn"
+    cache.mkdir(mode=0o700)
+    (cache / ".native-0.so.1-0.part").touch()  # as of a process that was killed while it compiled
+    variables = {"XDG_CACHE_HOME": str(tmp_path), "CXX": compiler}
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda _: in_new_process(**variables), range(3)))
+    assert [one.stdout.strip() for one in done] == ["True native"] * 3
+    assert (tmp_path / "calls").read_text() == "once\n"
+    assert not list(cache.glob(".*.part"))
+
+
+@pytest.mark.usefixtures("compiler")
+def test_a_file_system_without_locks_is_no_hindrance(tmp_path, monkeypatch):
+    def refuse(_):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(native, "locked", refuse)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", compiler_with(tmp_path, "-O0"))
+    assert native._compiled().is_file()
 
 
 @pytest.mark.parametrize("place", ["no home", "a file", "nothing to write to"])

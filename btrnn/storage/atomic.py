@@ -122,7 +122,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     Whoever may write to the folder may hold it, also a user other than the one whose process came first.
     """
-    from filelock import FileLock, Timeout  # here: the layers, which also write whole files, do without
+    from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock", mode=0o666)  # whatever the first user's umask

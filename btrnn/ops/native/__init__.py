@@ -14,7 +14,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from btrnn.ops.dispatch import is_eager
 from btrnn.ops.native.processor import VECTOR_BYTES, processor_text
-from btrnn.storage.atomic import replacing
+from btrnn.storage.atomic import locked, remove_leftovers, replacing
 
 log = logging.getLogger(__name__)
 
@@ -123,11 +123,19 @@ def _compiled() -> Path:
     made_of = [*(path.read_text(encoding="utf-8") for path in (*SOURCES, *HEADERS)), *command, processor_text()]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     path = _cache_folder() / f"native-{key}.so"
-    if not _is_private(path):
-        with replacing(path) as part:  # processes may do this at once
-            command += [*map(str, SOURCES), "-o", str(part)]
-            subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
-            part.chmod(0o700)
+    if _is_private(path):
+        return path
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(path.parent))
+            remove_leftovers(path.parent)
+        except (NotImplementedError, OSError):  # a file system without locks: processes may do this at once
+            log.debug("%s cannot be locked", path.parent, exc_info=True)
+        if not _is_private(path):  # another process may have been faster
+            with replacing(path) as part:
+                command += [*map(str, SOURCES), "-o", str(part)]
+                subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
+                part.chmod(0o700)
     return path
 
 
