@@ -73,7 +73,19 @@ def test_the_default_leaves_a_layer_as_it_is_made(kind):
         assert torch.equal(got, wanted)
 
 
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_small_w_does_to_raw_input_what_the_default_does_to_normalised(kind):
+    make, x = partial(LAYERS[kind][0], num_layers=2, bidirectional=True), torch.randn(5, 3, 6)
+    layers = []
+    for init in ("default", "small"):
+        torch.manual_seed(7)
+        layers.append(initialised(make, init))
+    torch.testing.assert_close(layers[1](64 * x)[0], layers[0](x)[0])
+    with pytest.raises(ValueError, match="knows no W of a Sequential"):
+        initialised(partial(LSTM, 6, 6, input_map=LowRank(2)), "small")
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_another_choice_is_refused():
-    with pytest.raises(ValueError, match="one of default, paper; got 'papre'"):
+    with pytest.raises(ValueError, match="one of default, paper, small; got 'papre'"):
         initialised(LAYERS["lstm"][0], "papre")

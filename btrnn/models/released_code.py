@@ -1,7 +1,8 @@
-"""The initial W of the authors' released code, which the experiments on raw video begin with.
+"""The initial W of the authors' released code, which the experiments on raw video begin with, and a control of it.
 
 The library's layers draw W at a known scale, whatever the rank. The released code draws every tensor of a map with one
-standard deviation, at whatever scale results; so it belongs to the experiment and not to the layers.
+standard deviation, at whatever scale results; so it belongs to the experiment and not to the layers. So does the
+control: the layers' own W, divided by the size of raw input.
 """
 
 from collections.abc import Callable
@@ -17,10 +18,11 @@ from btrnn.nn.linear import BTLinear, TTLinear
 from btrnn.nn.parameters import reset, to_fill
 from btrnn.nn.recurrent import Recurrent
 
-InitName = Literal["default", "paper"]
+InitName = Literal["default", "paper", "small"]
 _Layer = TypeVar("_Layer", bound=Recurrent)
 DENSE_STD = 0.1  # of a dense input-to-hidden matrix
 TT_STD = 0.08  # of the TT-cores
+GREY_LEVELS = 64  # about the standard deviation of raw input, -128 to 127; that of normalised input is 1
 
 
 def bt_std(tucker_rank: int) -> float:
@@ -69,15 +71,31 @@ def draw(layer: Recurrent) -> None:
     layer.reset_recurrent_parameters()
 
 
+@torch.no_grad()
+def shrink(layer: Recurrent) -> None:
+    """Divide the lowest layer's W by `GREY_LEVELS`, so that W x is as large on raw input as on normalised input.
+
+    Raises:
+        ValueError: A map is none of this library's.
+    """
+    for input_map in layer.input_maps[: layer.num_directions]:
+        if not isinstance(input_map, FactorisedLinear | DenseMap):
+            raise ValueError(f"init='small' knows no W of a {type(input_map).__name__}; use init='default'")
+        weights = [getattr(module, name) for module, name in _weights(input_map)]
+        for weight in weights:  # each takes an equal share, as `FactorisedLinear.reset_parameters` has it
+            weight.div_(GREY_LEVELS ** (1 / len(weights)))
+
+
 def initialised(layer: Callable[[], _Layer], init: InitName) -> _Layer:
     """Make a layer with the initial numbers of a choice.
 
     Args:
         layer: Makes it.
-        init: "default" for the layer's own, "paper" for the released code's.
+        init: "default" for the layer's own, "paper" for the released code's, "small" for the layer's own made to fit
+            raw input, see `shrink`.
 
     Raises:
-        ValueError: As `draw_map`, or the choice is another.
+        ValueError: As `draw_map` or `shrink`, or the choice is another.
     """
     check_choice("init", init, get_args(InitName))
     before = torch.get_rng_state()
@@ -85,6 +103,8 @@ def initialised(layer: Callable[[], _Layer], init: InitName) -> _Layer:
     if init == "paper":
         torch.set_rng_state(before)  # so that one seed means the same numbers whatever the layer drew at first
         draw(made)
+    elif init == "small":
+        shrink(made)
     return made
 
 
