@@ -190,8 +190,9 @@ controls-captioning: setup ## the block-term decoder with R = 1, 2, 4 and N = 1,
 rates-captioning: setup ## choose each model's learning rate on validation captions
 	@$(RUN) experiments/reproduce.py experiment=captioning_rates scale=$(SCALE)
 
-reproduce-flickr8k: setup ## train LSTM, TT-LSTM and BT-LSTM to caption Flickr8k, which must be in data/flickr8k, and W of rank 1; five seeds, print the scores
+reproduce-flickr8k: setup ## train LSTM, TT-LSTM and BT-LSTM to caption Flickr8k, which must be in data/flickr8k, a smaller LSTM and W of rank 1; five seeds, print the scores
 	@$(RUN) experiments/train.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED) $(RANK_1)
+	@$(RUN) experiments/train.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED) model=small_lstm
 	@$(RUN) experiments/reproduce.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED)
 
 rates-flickr8k: setup ## choose each model's learning rate on Flickr8k's validation captions: 50 short runs, 16 long

@@ -12,15 +12,18 @@ from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM, VIDEO
 from btrnn.results.summary import Row, rows_of
 
 NO_DROPOUT = "ucf101_rates_no_dropout"  # the dense model alone; the others drop no inputs anyway
+SMALL_W = "ucf101_rates_raw_small"  # an initial W that fits raw input
+CONTROLS = (NO_DROPOUT, SMALL_W)
 _SCALINGS = ("raw", "normalized")
 
 
 class _Setting(NamedTuple):
-    """Of which model, at which rate (its own or the paper's), and whether a quarter of the dense one's input drops."""
+    """A model at its own rate or the paper's; a quarter of the dense one's input drops, and W is the usual, or not."""
 
     model: str = LSTM.name
     at_paper: bool = False
     dropout: bool = True
+    small: bool = False
 
 
 _CHANGES = {  # of the first setting minus the second, on the same input
@@ -29,9 +32,11 @@ _CHANGES = {  # of the first setting minus the second, on the same input
         *(_Setting(at_paper=True, dropout=False), _Setting(at_paper=True)),
     ),
     "LSTM, own rates: all inputs minus dropping a quarter": (_Setting(dropout=False), _Setting()),
+    "LSTM, own rates: an initial W that fits the input minus the usual": (_Setting(small=True), _Setting()),
     "BT-LSTM minus LSTM, both at the paper's rate": (_Setting(BT_LSTM.name, at_paper=True), _Setting(at_paper=True)),
     "BT-LSTM minus LSTM, own rates": (_Setting(BT_LSTM.name), _Setting()),
     "BT-LSTM minus LSTM, own rates, all inputs": (_Setting(BT_LSTM.name), _Setting(dropout=False)),
+    "BT-LSTM minus LSTM, own rates, such a W for both": (*(_Setting(BT_LSTM.name, small=True), _Setting(small=True)),),
 }
 Runs = dict[tuple[str, _Setting], pd.DataFrame]  # by the scaling of the input, too
 
@@ -65,8 +70,10 @@ def _runs(views: list[View]) -> Runs:
         for row in rates[rates["final"] & rates["learning_rate"].notna()].to_dict("records"):
             for at_paper, there in ((False, row["best"]), (True, row["learning_rate"] == view.paper_rate)):
                 if there:
-                    setting = _Setting(row["model"], at_paper, dropout=view.experiment != NO_DROPOUT)
-                    runs[row["scaling"], setting] = rows_of(row, view.results.runs)
+                    dropout, small = view.experiment != NO_DROPOUT, view.experiment == SMALL_W
+                    runs[row["scaling"], _Setting(row["model"], at_paper, dropout, small)] = rows_of(
+                        row, view.results.runs
+                    )
     return runs
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from btrnn.complexity import bt_parameters, dense_parameters, tt_parameters
 from btrnn.recovery import records
 from btrnn.reports.claims import rules
-from btrnn.reports.claims.attribution import NO_DROPOUT, attribution
+from btrnn.reports.claims.attribution import CONTROLS, attribution
 from btrnn.reports.claims.findings import APART, PEOPLE, RIVALS, STUDIES, all_findings, modes
 from btrnn.reports.claims.headline import at_last_epoch, headline_rows, over_sizes
 from btrnn.reports.claims.made_on import made_on
@@ -80,7 +80,8 @@ def all_known(results_dir: Path) -> dict[str, Any]:
     for claim in sorted(claims, key=lambda claim: rules.VERDICTS.index(claim["verdict"])):
         verdicts.setdefault(claim["verdict"], []).append(claim)
     if set(STUDIES) <= (there := set(collected_experiments(results_dir))):
-        for view in (view_of(results_dir, name) for name in (*STUDIES, *{NO_DROPOUT} & there)):
+        for name in (*STUDIES, *[control for control in CONTROLS if control in there]):
+            view = view_of(results_dir, name)
             ours = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
             studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
     known: dict[str, Any] = {"claims": claims, "verdicts": verdicts, "studies": studies}
