@@ -18,9 +18,10 @@ from btrnn.recovery import records
 from btrnn.reports import shapes
 from btrnn.reports.benchmark import speed_block
 from btrnn.reports.claims import claim_pages, findings
+from btrnn.reports.claims.attribution import CONTROLS, NO_DROPOUT, SMALL_W
 from btrnn.reports.claims.claim_figures import claim_figures
 from btrnn.reports.claims.claim_pages import readme_block
-from btrnn.reports.claims.findings import all_findings
+from btrnn.reports.claims.findings import STUDIES, all_findings
 from btrnn.reports.claims.rules import VERDICTS, Claim, are_comparable, at_most, claim_texts, in_share
 from btrnn.reports.view import view_of
 from btrnn.results.differences import convergence, paired_difference
@@ -122,13 +123,16 @@ def test_the_answer_says_what_the_most_similar_training_clip_tells(known):
 
 def test_the_gap_is_attributed_by_differences_of_paired_seeds(known):
     runs = pd.concat(
-        pd.read_csv(ROOT / "results" / f"{name}.csv").assign(dropout=name != "ucf101_rates_no_dropout")
-        for name in ("ucf101_rates", "ucf101_rates_raw", "ucf101_rates_no_dropout")
+        pd.read_csv(ROOT / "results" / f"{name}.csv").assign(dropout=name != NO_DROPOUT, small=name == SMALL_W)
+        for name in (*STUDIES, *CONTROLS)
     )
 
-    def accuracies(model: str, scaling: str, rate: float, *, dropout: bool = True) -> "pd.Series[float]":
+    def accuracies(
+        model: str, scaling: str, rate: float, *, dropout: bool = True, small: bool = False
+    ) -> "pd.Series[float]":
         is_it = (runs["model"] == model) & (runs["scaling"] == scaling) & (runs["dropout"] == dropout)
-        return runs[is_it & np.isclose(runs["learning_rate"], rate)].set_index("seed")["test/accuracy"]
+        is_it &= (runs["small"] == small) & np.isclose(runs["learning_rate"], rate)
+        return runs[is_it].set_index("seed")["test/accuracy"]
 
     own = {
         (model["label"], study["first"]["scaling"]): float(model["rate"])
@@ -136,6 +140,7 @@ def test_the_gap_is_attributed_by_differences_of_paired_seeds(known):
         for model in study["models"]
     }
     bare = {model["label"].rpartition(" ")[2]: float(model["rate"]) for model in known["studies"][2]["models"]}
+    fitting = {model["label"]: float(model["rate"]) for model in known["studies"][3]["models"]}
     found = known["changes"]["changes"]
     for scaling in ("raw", "normalized"):
         dense = accuracies("lstm", scaling, own["LSTM", scaling])
@@ -143,16 +148,23 @@ def test_the_gap_is_attributed_by_differences_of_paired_seeds(known):
         ours = accuracies("bt_lstm", scaling, own["BT-LSTM", scaling])
         at_paper = [accuracies(model, scaling, 1e-4) for model in ("lstm", "bt_lstm")]
         all_at_paper = accuracies("lstm", scaling, 1e-4, dropout=False)
-        expected = [dense - at_paper[0], all_at_paper - at_paper[0], all_inputs - dense, at_paper[1] - at_paper[0]]
-        expected += [ours - dense, ours - all_inputs]
+        small = [
+            accuracies(model_of(name).name, scaling, fitting[model_of(name).label], small=True)
+            for name in ("lstm", "bt_lstm")
+        ]
+        expected = [dense - at_paper[0], all_at_paper - at_paper[0], all_inputs - dense, small[0] - dense]
+        expected += [at_paper[1] - at_paper[0], ours - dense, ours - all_inputs, small[1] - small[0]]
         for said, differences in zip(found.values(), expected, strict=True):
             known_ones = differences.dropna()
+            assert said[scaling]["n"] == len(known_ones)
+            if known_ones.empty:  # a small W on input that is small itself
+                assert said[scaling]["text"] == "-"
+                continue
             assert said[scaling]["mean"] == pytest.approx(known_ones.mean())
             alike = len(known_ones) == 2 and known_ones.max() - known_ones.min() < 1e-6
             behind = "(the same in both), n = 2" if alike else "["
             assert said[scaling]["text"].startswith(f"{known_ones.mean():+.3f} {behind}")
             assert np.isnan(said[scaling]["low"]) == alike
-            assert said[scaling]["n"] == len(known_ones)
     scaled = [accuracies("lstm", scaling, own["LSTM", scaling]) for scaling in ("raw", "normalized")]
     assert known["changes"]["scaled"]["LSTM"]["mean"] == pytest.approx((scaled[1] - scaled[0]).mean())
 
@@ -244,7 +256,8 @@ def test_the_figures_of_claims_show_what_their_tables_say(known):
     labels = {"LSTM": "lstm", "BT-LSTM": "bt_lstm", "TT-LSTM": "tt_lstm"}
     for row in scores[scores["label"].isin(labels)].to_dict("records"):
         assert f"{row['mean']:.3f}" == settings[row["row"]][labels[row["label"]]]
-    found = [by[scaling] for by in known["changes"]["changes"].values() for scaling in ("raw", "normalized")]
+    changes = [by[scaling] for by in known["changes"]["changes"].values() for scaling in ("raw", "normalized")]
+    found = [row for row in changes if row["n"]]
     for column in ("mean", "low", "high"):  # NaN where a few seeds differ alike, and have no interval
         np.testing.assert_array_equal(gap[column], [row[column] for row in found])
     wide = gap.dropna(subset="low")

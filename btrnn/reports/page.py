@@ -28,7 +28,7 @@ from btrnn.reports.render import (
 )
 from btrnn.reports.view import View, unusual, view_of, views_of
 from btrnn.results.differences import control_differences, model_differences
-from btrnn.results.schema import BASELINES, BT_LSTM, DENSE_MODELS, GENERATION, VIDEO, schema_of
+from btrnn.results.schema import BASELINES, BT_LSTM, DENSE_MODELS, GENERATION, TT_LSTM, VIDEO, schema_of
 from btrnn.results.store import collected_experiments
 from btrnn.results.summary import Row, panels, rows_of
 
@@ -114,8 +114,7 @@ class Page:
 
     def differences(self, view: View) -> list[Row]:
         """Return the differences between models, each as `_written`; none where no run met the test split."""
-        compared = model_differences(self.compared(view), view.results, references=_references(view))
-        return _written(view, compared)
+        return _written(view, _model_differences(view, self.compared(view)))
 
     def controls(self, view: View) -> list[Row]:
         """Return what each control changes of each model, see `control_differences`, as `_written`."""
@@ -145,8 +144,7 @@ def other_differences(
     """
     compared, known = view.summary if rows is None else rows, dict[tuple[str, ...], Row]()
     for head, (column, form, times) in columns.items():
-        found = model_differences(compared, view.results, references=_references(view), metric=column)
-        for row in found.to_dict("records"):
+        for row in _model_differences(view, compared, column).to_dict("records"):
             key = (view.place(row), row["origin"], row["first"], row["second"])
             shown = known.setdefault(key, {"place": key[0], "first": row["first"], "second": row["second"], "by": {}})
             shown["by"][head] = difference_text(row, form, times)
@@ -169,9 +167,23 @@ def not_converged(view: View, rows: pd.DataFrame) -> dict[str, Any]:
     return {"falls": falls, "last_epochs": last}
 
 
-def _references(view: View) -> tuple[str, ...]:
-    """Return the models that the others are compared with: of rivals block terms, else the dense ones."""
-    return (BT_LSTM.name,) if "rivals" in view.experiment.split("_") else DENSE_MODELS
+_PLAIN = (*DENSE_MODELS, TT_LSTM.name, *(baseline.name for baseline in BASELINES))  # rivals of block terms are others
+
+
+def _model_differences(view: View, compared: pd.DataFrame, metric: str = "") -> pd.DataFrame:
+    """Compare models with the dense ones, and, as a family of its own, rivals with block terms.
+
+    Experiments that are of rivals have the second family alone, with all models.
+    """
+    ours = (BT_LSTM.name,)
+    if "rivals" in view.experiment.split("_"):
+        return model_differences(compared, view.results, references=ours, metric=metric)
+    rivals = compared[~compared["model"].isin(_PLAIN)]
+    families = [
+        model_differences(compared, view.results, metric=metric),
+        model_differences(rivals, view.results, references=ours, metric=metric),
+    ]
+    return pd.concat([family for family in families if len(family)] or families[:1], ignore_index=True)
 
 
 def _written(view: View, differences: pd.DataFrame) -> list[Row]:

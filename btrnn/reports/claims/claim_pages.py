@@ -93,6 +93,7 @@ def all_known(results_dir: Path) -> dict[str, Any]:
         page = page_of(name)
         known[key] = {"view": shown, "rows": page.differences(shown) if shown else []}
         known[key]["controls"] = page.controls(shown) if shown else []
+        known[key]["others"] = page.values(shown).get("others", []) if shown else []
     for key, summed in {"over_sizes": over_sizes, "last": at_last_epoch}.items():
         known["apart"][key] = summed(known["apart"]["view"]) if known["apart"]["view"] else {}
     known["turned"] = [_turned(row) for row in known["rivals"]["rows"] if row["plain"] and row["first_model"] == "lstm"]
