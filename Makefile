@@ -15,7 +15,7 @@ RUN := $(BIN)/python
 	notebooks docs collect tables figures publish repeat bench check-gpu formats test reliability lint format clean
 
 help: ## list the commands
-	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2; controls-* and rates-* but those on UCF101 have seeds of their own]"
+	@echo "make TARGET [SCALE=smoke|default|extended|paper] [SEEDS=0,1,2, but runs that name their seeds below keep them]"
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/setup-done ## make .venv and install the pinned requirements and this package
@@ -51,6 +51,9 @@ rates-ucf101: setup ## the same on eleven classes of UCF101, which must be in da
 	@$(RUN) experiments/train.py experiment=ucf101_rates_no_dropout scale=$(SCALE) data.scaling=normalized task.learning_rate=1e-5,1e-4 seed=2,3,4
 	@$(RUN) experiments/train.py experiment=ucf101_rates_no_dropout scale=$(SCALE) data.scaling=raw task.learning_rate=1e-4,1e-3 seed=2,3,4
 	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_no_dropout scale=$(SCALE) $(SEED)
+	@$(RUN) experiments/train.py experiment=ucf101_rates_raw_small scale=$(SCALE) $(SEED) \
+		model=tt_lstm,bt_lstm task.learning_rate=1e-4,3e-4,1e-3,3e-3,1e-2
+	@$(RUN) experiments/reproduce.py experiment=ucf101_rates_raw_small scale=$(SCALE) $(SEED)
 
 recipe-ucf101: setup ## the released recipe on those classes, 500 epochs: 15 runs (20 hours on 2 cores, estimated)
 	@$(RUN) experiments/train.py experiment=ucf101 scale=$(SCALE) $(SEED) model=bt_lstm ranks.tucker=1,2
@@ -225,7 +228,7 @@ complexity: .venv/bench-done ## the paper's complexity laws beside measured expo
 dashboard: setup ## W&B's own view of the runs that are here, in the terminal; no account
 	@$(RUN) scripts/dashboard.py
 
-notebooks: setup ## execute the notebooks into results/local/notebooks (a minute; no training)
+notebooks: setup ## execute the notebooks into results/local/notebooks (a minute; 07 trains small models)
 	@$(RUN) scripts/execute_notebooks.py
 
 docs: setup ## the documentation with all results as a site that needs no server: site/index.html (2 minutes)

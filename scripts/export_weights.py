@@ -2,7 +2,7 @@
 
     python scripts/export_weights.py results/runs/ucf11_motions/NAME/seed0 ...
 
-A run whose weights are larger gets the card alone. The runs must be collected (`make collect`): the cards give the
+A run whose weights are larger gets the card alone. The runs must be published (`make publish`): the cards give the
 numbers of the committed tables.
 """
 

@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from setuptools import find_packages
 
 from btrnn.data.module import stand_in
+from btrnn.engine.command import user_errors
 
 from .conftest import ROOT
 
@@ -65,7 +66,7 @@ def test_the_wheel_has_no_benchmark_program_no_generator_and_no_test():
 def test_a_stand_in_that_is_not_installed_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "btrnn.data.standins", None)  # as where the wheel is installed
     monkeypatch.delitem(sys.modules, "btrnn.data.standins.motions", raising=False)
-    with pytest.raises(ModuleNotFoundError, match=r"the stand-in motions .*pip install --editable"):
+    with pytest.raises(user_errors(), match=r"the stand-in motions .*pip install --editable"):
         stand_in("motions")
 
 

@@ -54,8 +54,9 @@ PAGE = """# What happens when something fails
 Faults injected by `make reliability`, which writes a line when a check is complete. Every check asserts that the
 command ends, and that no traceback appears without a message of ours; after kills and full disks, that the result
 equals that of undisturbed work, byte for byte; and that damaged or meaningless input is either used or left out
-with a reason. A command line has several random overrides; a training is killed up to three times, and is also
-counted if it ended before its kill. The machine: {machine}, shared with other work; {versions}.
+with a reason. A command line has several random overrides; of trainings, `how often` is the least number of kills:
+each is killed up to three times, and is also counted if it ended before its kill.
+The machine: {machine}, shared with other work; {versions}.
 
 | what was done | how often | what came out | minutes | commit |
 |---|---|---|---|---|

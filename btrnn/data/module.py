@@ -225,16 +225,20 @@ class ClipData(DataModule):
         return len(self.class_names)
 
 
+class StandInError(ModuleNotFoundError):
+    """The package was installed without what makes stand-ins."""
+
+
 def stand_in(name: str) -> ModuleType:
     """Return the module of `btrnn.data.standins` that makes a stand-in.
 
     Raises:
-        ModuleNotFoundError: The package was installed without the generators; the message says what to do.
+        StandInError: The package was installed without the generators; the message says what to do.
     """
     try:
         return import_module(f"btrnn.data.standins.{name}")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise StandInError(
             f"the stand-in {name} is made by code that the installed package leaves out: install a clone of the "
             "repository with `pip install --editable .`, or name real data",
             name=error.name,

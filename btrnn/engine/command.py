@@ -89,6 +89,7 @@ def user_errors() -> tuple[type[Exception], ...]:
     from btrnn.data.captions.vocabulary import VocabularyError
     from btrnn.data.encoders import EncoderError
     from btrnn.data.mnist import MNISTError
+    from btrnn.data.module import StandInError
     from btrnn.data.pictures import ImageError
     from btrnn.data.video.decoding import DecoderMissingError, VideoError
     from btrnn.engine.config import ConfigError
@@ -99,7 +100,7 @@ def user_errors() -> tuple[type[Exception], ...]:
     return (
         *(OSError, ConfigError, ProcessError, ResultsError, NonFiniteLossError, ScorerError),
         *(AnnotationError, DecoderMissingError, EncoderError, FeatureError, ImageError, MNISTError, VideoError),
-        *(VocabularyError, MisconfigurationException, torch.OutOfMemoryError),
+        *(StandInError, VocabularyError, MisconfigurationException, torch.OutOfMemoryError),
     )
 
 

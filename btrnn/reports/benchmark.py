@@ -60,7 +60,7 @@ def terminal_report(results_dir: Path, device: str) -> str:
     shown = {f"{name}, milliseconds": tables.comparison(sections[name], name) for name in known}
     if "memory" in sections:
         shown["memory of training"] = tables.memory(sections["memory"])
-    shown["targets"] = tables.targets(sections)
+    shown["targets"] = tables.targets(sections, device)
     return "\n\n".join(f"{title} ({device})\n\n{text_table(rows, 'simple')}" for title, rows in shown.items())
 
 

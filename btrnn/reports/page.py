@@ -155,16 +155,19 @@ def other_differences(
 def not_converged(view: View, rows: pd.DataFrame) -> dict[str, Any]:
     """Return, as `falls`, by how much what validation minimises still fell in the `last_epochs`, where it has no end.
 
+    A run that has no more epochs is taken from its first on.
+
     It is the mean over the runs of a row; the model and its setting stand before it.
     """
-    column, (last, least) = f"val/{view.schema.monitor}", _ENDS[view.schema.prefixes]
-    falls = []
+    column, (most, least) = f"val/{view.schema.monitor}", _ENDS[view.schema.prefixes]
+    falls, lasts = [], []
     for row in rows.to_dict("records") if len(view.results.epochs) else ():
         losses = rows_of(row, view.results.epochs).sort_values("epoch").groupby(["fold", "seed"])[column]
-        fall = losses.agg(lambda loss: loss.iloc[-min(last + 1, len(loss))] - loss.iloc[-1]).mean()
-        said = ", ".join(filter(None, (row["label"], view.place(row))))
-        falls += [f"{said}: {fall:.2g}"] if fall > least else []
-    return {"falls": falls, "last_epochs": last}
+        fall = losses.agg(lambda loss: loss.iloc[-min(most + 1, len(loss))] - loss.iloc[-1]).mean()
+        if fall > least:
+            lasts.append(min(most, losses.size().min() - 1))
+            falls.append(f"{', '.join(filter(None, (row['label'], view.place(row))))}: {fall:.2g}")
+    return {"falls": falls, "last_epochs": span(pd.Series(lasts)) if lasts else ""}
 
 
 _PLAIN = (*DENSE_MODELS, TT_LSTM.name, *(baseline.name for baseline in BASELINES))  # rivals of block terms are others

@@ -70,7 +70,9 @@ def card_texts(results_dir: Path) -> dict[Path, str]:
         schema, runs = schema_of(row["experiment"]), read_results(results_dir, row["experiment"]).runs
         runs = runs[runs["name"] == row["name"]]
         if row["seed"] not in set(runs["seed"]):
-            raise ResultsError(f"{stem(row)} was exported, but is not in {row['experiment']}.csv: collect the runs")
+            raise ResultsError(
+                f"{stem(row)} was exported, but is not in {row['experiment']}.csv: run `make publish` first"
+            )
         run = runs[runs["seed"] == row["seed"]].iloc[0].to_dict()
         settings = unusual(run, (*schema.data, "scale"))
         card = {"exported": row, "stem": stem(row), "schema": schema, "task": _TASKS[schema], "run": run}

@@ -7,7 +7,7 @@ from typing import Any
 from btrnn.complexity import bt_parameters, dense_parameters, tt_parameters
 from btrnn.recovery import records
 from btrnn.reports.claims import rules
-from btrnn.reports.claims.attribution import CONTROLS, attribution
+from btrnn.reports.claims.attribution import CONTROLS, SMALL_W, attribution
 from btrnn.reports.claims.findings import APART, PEOPLE, RIVALS, STUDIES, all_findings, modes
 from btrnn.reports.claims.headline import at_last_epoch, headline_rows, over_sizes
 from btrnn.reports.claims.made_on import made_on
@@ -83,7 +83,8 @@ def all_known(results_dir: Path) -> dict[str, Any]:
         for name in (*STUDIES, *[control for control in CONTROLS if control in there]):
             view = view_of(results_dir, name)
             ours = [row for row in RATES.differences(view) if row["first_model"] == BT_LSTM.name]
-            studies.append({"view": view, "first": view.first, "ours": ours[0] if ours else {}} | RATES.values(view))
+            study = {"view": view, "first": view.first, "ours": ours[0] if ours else {}, "small": name == SMALL_W}
+            studies.append(study | RATES.values(view))
     known: dict[str, Any] = {"claims": claims, "verdicts": verdicts, "studies": studies}
     known["changes"] = attribution([study["view"] for study in studies])
     shown_too = {"captions": "captioning_flickr8k", "apart": APART, "rivals": RIVALS, "people": PEOPLE}

@@ -39,7 +39,7 @@ def headline_rows(known: dict[str, Any]) -> list[Row]:
 def _random_split(studies: list[Row]) -> Iterator[Row]:
     """Yield a row for each input scaling: each model at its own rate."""
     for study in studies:
-        if not study["ours"]:  # a control of one model
+        if not study["ours"] or study["small"]:  # controls
             continue
         rates = with_choice(study["view"])
         yield {
