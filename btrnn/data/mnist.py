@@ -257,7 +257,7 @@ class MNIST(DataModule):
         return BinaryImages(self._images, _SPLIT_SEED, every_epoch=False)[[(int(row), 0) for row in rows]]
 
     def _loader(self, split: str, *, training: bool) -> DataLoader[ImageBatch]:
-        rows = np.flatnonzero(self.splits["split"] == split)
+        rows = self.rows(split)
         every_epoch = training and self.binarization == "stochastic"
         images = BinaryImages(self._images, self.seed if training else _SPLIT_SEED, every_epoch=every_epoch)
         order = self.batches(rows, shuffle=training)

@@ -138,6 +138,10 @@ class DataModule(LightningDataModule, ABC):
             )
         self.process, self.num_processes = process, num_processes
 
+    def rows(self, split: str) -> np.ndarray:
+        """Return which rows of `splits` belong to a split, int (examples,)."""
+        return np.flatnonzero(self.splits["split"] == split)
+
     def batches(self, rows: np.ndarray, *, shuffle: bool) -> BatchOrder:
         """Return the order of the batches of a split, shuffled that of training; each process gets its part of them."""
         return BatchOrder(

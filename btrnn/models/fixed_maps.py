@@ -181,7 +181,3 @@ class Blind(InputMap):
     def build(self, place: MapPlace) -> nn.Module:
         """Make the map."""
         return DENSE.build(place) if place.layer > 0 else BlindMap(place.out_features)
-
-    def facts(self) -> MapFacts:
-        """Return that it has no shape."""
-        return MapFacts()

@@ -117,16 +117,16 @@ class Captioning(Task):
         """Caption the test images, and log the scores."""
         # Lightning's Trainer sets it when it runs
         data: CaptionedImages = self.trainer.datamodule  # type: ignore[attr-defined]
-        rows, total = _rows(data, "test"), sum(words for _, words in self._losses)
+        rows, total = data.rows("test"), sum(words for _, words in self._losses)
         references = data.references(rows)
         log.info("searching captions of %d test images, %d beams", len(rows), self.beam_size)
         self._captions = self.captions(torch.from_numpy(data.features(rows)), data.vocabulary)
         scores = score_captions(self._captions, references)
         self._cider = scores.cider
-        candidates = [text for some in data.references(_rows(data, "train")) for text in some]
+        candidates = [text for some in data.references(data.rows("train")) for text in some]
         metrics = scores.corpus | {
             "perplexity": math.exp(sum(loss * words for loss, words in self._losses) / total),
-            "cider_constant": constant_cider(candidates, data.references(_rows(data, "val")), references),
+            "cider_constant": constant_cider(candidates, data.references(data.rows("val")), references),
             "cider_true": true_cider(references),
         }
         self.log_dict({f"test/{name}": value for name, value in metrics.items()})
@@ -156,7 +156,7 @@ class Captioning(Task):
 
         image_ids, images: (shown,) and (shown, 160, 160, 3) uint8, of test images drawn by a seed of their own.
         """
-        rows = _rows(data, "test")
+        rows = data.rows("test")
         drawn = generator(_SHOWN_SEED, SHOWN_STREAM).permutation(rows)[:NUM_SHOWN]
         return {
             "rows": rows,
@@ -193,10 +193,6 @@ class Captioning(Task):
 
 def _num_words(batch: CaptionBatch) -> int:
     return int((batch.lengths - 1).sum())
-
-
-def _rows(data: CaptionedImages, split: str) -> np.ndarray:
-    return np.flatnonzero(data.splits["split"] == split)
 
 
 def _picture(path: Path) -> np.ndarray:

@@ -147,7 +147,7 @@ class CaptionedImages(DataModule):
             return
         annotations, features = self._read()
         used = self.splits["split"].isin(SPLITS)
-        train = np.flatnonzero(self.splits["split"] == "train")
+        train = self.rows("train")
         self.vocabulary = Vocabulary.from_captions(
             (caption for row in train for caption in annotations.captions[row]), self.word_threshold
         )
@@ -246,7 +246,7 @@ class CaptionedImages(DataModule):
 
     def channel_statistics(self) -> tuple[Float32[np.ndarray, " channels"], Float32[np.ndarray, " channels"]]:
         """Return mean and standard deviation of each channel over training images, the first 1,000 at most."""
-        found = self.features(np.flatnonzero(self.splits["split"] == "train")[:_JUDGED_IMAGES])
+        found = self.features(self.rows("train")[:_JUDGED_IMAGES])
         return found.mean(axis=(0, 1), dtype=np.float32), found.std(axis=(0, 1), dtype=np.float32)
 
     def features(self, rows: np.ndarray) -> Float16[np.ndarray, "images cells channels"]:
