@@ -32,11 +32,13 @@ _CHANGES = {  # of the first setting minus the second, on the same input
         *(_Setting(at_paper=True, dropout=False), _Setting(at_paper=True)),
     ),
     "LSTM, own rates: all inputs minus dropping a quarter": (_Setting(dropout=False), _Setting()),
-    "LSTM, own rates: an initial W that fits the input minus the usual": (_Setting(small=True), _Setting()),
+    "LSTM, own rates: an initial W that fits minus the released": (_Setting(small=True), _Setting()),
     "BT-LSTM minus LSTM, both at the paper's rate": (_Setting(BT_LSTM.name, at_paper=True), _Setting(at_paper=True)),
     "BT-LSTM minus LSTM, own rates": (_Setting(BT_LSTM.name), _Setting()),
     "BT-LSTM minus LSTM, own rates, all inputs": (_Setting(BT_LSTM.name), _Setting(dropout=False)),
-    "BT-LSTM minus LSTM, own rates, such a W for both": (*(_Setting(BT_LSTM.name, small=True), _Setting(small=True)),),
+    "BT-LSTM minus LSTM, own rates, an initial W that fits": (
+        *(_Setting(BT_LSTM.name, small=True), _Setting(small=True)),
+    ),
 }
 Runs = dict[tuple[str, _Setting], pd.DataFrame]  # by the scaling of the input, too
 
