@@ -258,7 +258,7 @@ def test_the_ceiling_the_study_of_rates_and_shapes_that_share_one_are_found(tmp_
     found = caveats(view_of(tmp_path, EXPERIMENT))
     text = page_text(tmp_path)
     assert "**The data are Motions (stand-in), not UCF11.** " in text
-    assert "shown for orientation; no verdict rests on these rows." in text
+    assert "shown for orientation; no claim of the paper is judged by these rows." in text
     assert found["ceiling"] == ["BT-LSTM, R = 4"]
     assert found["study"] == "ucf11_rates_motions"
     assert found["one_rate"] == ["BT-LSTM (0.001)"]
