@@ -68,7 +68,7 @@ def contract(operands: Sequence[Tensor], axes: Sequence[Sequence[str]], output: 
 
 
 def contract_to_number(factors: Sequence[tuple[Tensor, Sequence[str]]]) -> Tensor:
-    """Multiply tensors, and sum over all axes: always the two next whose product is the smallest.
+    """Multiply tensors, and sum over all axes: always next the two whose product is the smallest.
 
     Args:
         factors: The tensors, each with the names of its axes; axes of one name are matched.
