@@ -72,6 +72,9 @@ def contract_to_number(factors: Sequence[tuple[Tensor, Sequence[str]]]) -> Tenso
 
     Args:
         factors: The tensors, each with the names of its axes; axes of one name are matched.
+
+    Returns:
+        The number, of shape ().
     """
     left = [(tensor, tuple(axes)) for tensor, axes in factors]
     sizes = {name: size for tensor, axes in left for name, size in zip(axes, tensor.shape, strict=True)}
