@@ -445,6 +445,16 @@ def test_every_model_is_compared_with_the_dense_one_also_one_that_no_table_knows
     assert set(table["second"]) == {"LSTM"}
 
 
+def test_a_second_dense_model_is_compared_with_the_first_and_others_only_with_that_of_their_cell(tmp_path: Path) -> None:
+    for model in ("lstm", "gru", "bt_lstm", "bt_gru"):
+        write_run(tmp_path, model, 0)
+    table = compared(tmp_path)
+    pairs = set(zip(table["first_model"], table["second_model"], strict=True))
+    assert pairs == {("bt_lstm", "lstm"), ("gru", "lstm"), ("bt_gru", "lstm"), ("bt_gru", "gru")}
+    table = compared(tmp_path, references=("bt_lstm",))  # as rivals of block terms
+    assert set(table["first_model"]) == {"lstm", "gru", "bt_gru"}
+
+
 def test_only_seeds_that_both_models_have_are_paired(tmp_path: Path) -> None:
     for model, seeds in (("lstm", (1, 2)), ("bt_lstm", (0, 1)), ("tt_lstm", (3,))):
         for seed in seeds:

@@ -28,7 +28,7 @@ from btrnn.reports.render import (
 )
 from btrnn.reports.view import View, unusual, view_of, views_of
 from btrnn.results.differences import control_differences, model_differences
-from btrnn.results.schema import BASELINES, BT_LSTM, DENSE_MODELS, GENERATION, TT_LSTM, VIDEO, schema_of
+from btrnn.results.schema import BASELINES, BT_LSTM, GENERATION, LSTM, TT_LSTM, VIDEO, schema_of
 from btrnn.results.store import collected_experiments
 from btrnn.results.summary import Row, panels, rows_of
 
@@ -170,7 +170,7 @@ def not_converged(view: View, rows: pd.DataFrame) -> dict[str, Any]:
     return {"falls": falls, "last_epochs": span(pd.Series(lasts)) if lasts else ""}
 
 
-_PLAIN = (*DENSE_MODELS, TT_LSTM.name, *(baseline.name for baseline in BASELINES))  # rivals of block terms are others
+_PLAIN = (LSTM.name, TT_LSTM.name, *(baseline.name for baseline in BASELINES))  # rivals of block terms are others
 
 
 def _model_differences(view: View, compared: pd.DataFrame, metric: str = "") -> pd.DataFrame:

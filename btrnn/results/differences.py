@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from btrnn.results.schema import BASELINES, DENSE_MODELS, Schema, schema_of
+from btrnn.results.schema import BASELINES, DENSE_MODELS, Schema, model_of, schema_of
 from btrnn.results.statistics import (
     MeanInterval,
     corrected_for_overlap,
@@ -109,6 +109,9 @@ def model_differences(
 ) -> pd.DataFrame:
     """Compare every model of each panel with the references there, by the task's main metric: model A minus model B.
 
+    Of several dense models the first there is compared with all, another only with models of its own cell: with an LSTM
+    and a GRU a BT-GRU is compared with both, a BT-LSTM with the LSTM, and the GRU with the LSTM.
+
     Rows are compared where they are of one origin and used as many examples; others are another study. The p-values of
     a panel's comparisons are a family, corrected by Holm's rule; the intervals are each by itself.
 
@@ -129,12 +132,21 @@ def model_differences(
     rows: list[Row] = []
     for panel in panels(summary) if len(summary) else ():
         records = panel.to_dict("records")
-        others = [row for row in records if row["model"] not in references]
-        pairs = [(first, second) for second in records if second["model"] in references for first in others]
+        seconds = [row for row in records if row["model"] in references]
+        pairs = [(first, second) for second in seconds for first in records if _is_asked(first, second, seconds)]
         alike = ("origin", "used_fewest", "used_most")
         pairs = [pair for pair in pairs if all(pair[0][name] == pair[1][name] for name in alike)]
         rows += _compared(pairs, results, metric)
     return pd.DataFrame(rows)
+
+
+def _is_asked(first: Row, second: Row, seconds: list[Row]) -> bool:
+    """Whether the difference of two rows of a panel is of interest, `seconds` being its references, in order."""
+    one, other = model_of(first["model"]), model_of(second["model"])
+    is_first = second["model"] == seconds[0]["model"]
+    if first["model"] in [row["model"] for row in seconds]:
+        return one.dense and is_first and one != other
+    return is_first or not other.dense or one.cell == other.cell
 
 
 def control_differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame:

@@ -36,6 +36,11 @@ class Model:
     shape: tuple[tuple[str, str, int | float | None], ...] = (_RANK, _BLOCKS, _ORDER)
     hollow: bool = False
 
+    @property
+    def cell(self) -> str:
+        """The recurrent cell, which its name ends in: lstm or gru."""
+        return self.name.rpartition("_")[2]
+
 
 LSTM = Model("lstm", "LSTM", BLUE, "s", "--", dense=True, shape=())
 TT_LSTM = Model("tt_lstm", "TT-LSTM", ORANGE, "^", "-.", shape=(("R", "rank", 4.0), ("d", "order", 4.0)), hollow=True)
