@@ -196,17 +196,17 @@ controls-captioning: setup ## the block-term decoder with R = 1, 2, 4 and N = 1,
 rates-captioning: setup ## choose each model's learning rate on validation captions
 	@$(RUN) experiments/reproduce.py experiment=captioning_rates scale=$(SCALE)
 
-reproduce-flickr8k: setup ## train LSTM, TT-LSTM and BT-LSTM to caption Flickr8k, which must be in data/flickr8k, a smaller LSTM and W of rank 1; five seeds, print the scores
+reproduce-flickr8k: setup ## train LSTM, TT-LSTM and BT-LSTM to caption Flickr8k, which must be in data/flickr8k, a smaller LSTM, a GRU and W of rank 1; five seeds, print the scores
 	@$(RUN) experiments/train.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED) $(RANK_1)
-	@$(RUN) experiments/train.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED) model=small_lstm
+	@$(RUN) experiments/train.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED) model=small_lstm,gru
 	@$(RUN) experiments/reproduce.py experiment=captioning_flickr8k scale=$(SCALE) $(SEED)
 
-rates-flickr8k: setup ## choose each model's learning rate on Flickr8k's validation captions: 50 short runs, 16 long
-	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) model=small_lstm
+rates-flickr8k: setup ## choose each model's learning rate on Flickr8k's validation captions: 60 short runs, 19 long
+	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) model=small_lstm,gru
 	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) $(RANK_1)
 	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) $(RANK_1) \
 		task.learning_rate=1e-3,3e-3,1e-2,3e-2 seed=100 scale.captioning.max_epochs=10
-	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) model=lstm,small_lstm \
+	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) model=lstm,small_lstm,gru \
 		task.learning_rate=3e-4,1e-3,3e-3 seed=100 scale.captioning.max_epochs=10
 	@$(RUN) experiments/train.py experiment=captioning_flickr8k_rates scale=$(SCALE) model=tt_lstm,bt_lstm \
 		task.learning_rate=1e-3,3e-3,1e-2 seed=100 scale.captioning.max_epochs=10

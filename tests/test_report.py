@@ -479,6 +479,28 @@ def test_a_page_names_the_verdicts_that_a_correction_does_not_leave(tmp_path: Pa
     assert said in page_text(results_dir)
 
 
+def test_rivals_are_a_family_of_their_own_and_change_no_verdict_on_the_papers_models(tmp_path: Path) -> None:
+    results_dir = tmp_path / "results"
+
+    def judged() -> dict[tuple[str, str], tuple[str, float]]:
+        collect_all(results_dir)
+        rows = page_of(EXPERIMENT).differences(view_of(results_dir, EXPERIMENT))
+        return {(row["first_model"], row["second_model"]): (row["verdict"], row["p_different"]) for row in rows}
+
+    for model, seed in product(("lstm", "tt_lstm", "bt_lstm"), range(3)):
+        write_run(results_dir, model, seed, scale="default", epochs=2)
+    before = judged()
+    assert "a family of their own" not in page_text(results_dir)
+    for model, seed in product(("gru", "low_rank_lstm"), range(3)):
+        write_run(results_dir, model, seed, scale="default", epochs=2, changes={"model_label": model})
+    after = judged()
+    assert {pair: after[pair] for pair in before} == before
+    assert set(after) - set(before) == {
+        (rival, reference) for rival in ("gru", "low_rank_lstm") for reference in ("lstm", "bt_lstm")
+    }
+    assert "a family of their own" in page_text(results_dir)
+
+
 # ---- sentences
 
 

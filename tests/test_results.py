@@ -18,7 +18,7 @@ from scipy import stats
 from btrnn.complexity import bt_parameters
 from btrnn.reports.render import difference_text
 from btrnn.reports.view import view_of
-from btrnn.results.differences import judge, model_differences, outcome, paired_difference
+from btrnn.results.differences import against, judge, model_differences, outcome, paired_difference
 from btrnn.results.schema import CAPTIONING, GENERATION, VIDEO, model_of, model_position, schema_of
 from btrnn.results.schema import MODELS as MODELS_TABLE
 from btrnn.results.statistics import MeanInterval, difference_p, equivalence_p, mean_interval
@@ -420,7 +420,7 @@ def test_difference_of_models_is_the_difference_of_their_accuracies(tmp_path: Pa
     collect_all(tmp_path)
     results = read_results(tmp_path, EXPERIMENT)
     summary = beside_paper(summarise(results.runs), read_paper(PAPER))
-    parts = [model_differences(summary, results, references=(name,)) for name in ("lstm", "tt_lstm")]
+    parts = [model_differences(summary, results, asked=against(name)) for name in ("lstm", "tt_lstm")]
     table = pd.concat(parts).set_index(["first_model", "second_model"])
     assert table.index.tolist() == [
         *(("tt_lstm", "lstm"), ("bt_lstm", "lstm"), ("lstm", "tt_lstm"), ("bt_lstm", "tt_lstm")),
@@ -445,13 +445,15 @@ def test_every_model_is_compared_with_the_dense_one_also_one_that_no_table_knows
     assert set(table["second"]) == {"LSTM"}
 
 
-def test_a_second_dense_model_is_compared_with_the_first_and_others_only_with_that_of_their_cell(tmp_path: Path) -> None:
+def test_a_dense_gru_is_compared_with_the_lstm_and_is_a_reference_for_grus_alone(
+    tmp_path: Path,
+) -> None:
     for model in ("lstm", "gru", "bt_lstm", "bt_gru"):
         write_run(tmp_path, model, 0)
     table = compared(tmp_path)
     pairs = set(zip(table["first_model"], table["second_model"], strict=True))
     assert pairs == {("bt_lstm", "lstm"), ("gru", "lstm"), ("bt_gru", "lstm"), ("bt_gru", "gru")}
-    table = compared(tmp_path, references=("bt_lstm",))  # as rivals of block terms
+    table = compared(tmp_path, asked=against("bt_lstm"))  # as rivals of block terms
     assert set(table["first_model"]) == {"lstm", "gru", "bt_gru"}
 
 

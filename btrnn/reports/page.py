@@ -27,7 +27,7 @@ from btrnn.reports.render import (
     text_table,
 )
 from btrnn.reports.view import View, unusual, view_of, views_of
-from btrnn.results.differences import control_differences, model_differences
+from btrnn.results.differences import against, against_dense, control_differences, model_differences
 from btrnn.results.schema import BASELINES, BT_LSTM, GENERATION, LSTM, TT_LSTM, VIDEO, schema_of
 from btrnn.results.store import collected_experiments
 from btrnn.results.summary import Row, panels, rows_of
@@ -170,22 +170,26 @@ def not_converged(view: View, rows: pd.DataFrame) -> dict[str, Any]:
     return {"falls": falls, "last_epochs": span(pd.Series(lasts)) if lasts else ""}
 
 
-_PLAIN = (LSTM.name, TT_LSTM.name, *(baseline.name for baseline in BASELINES))  # rivals of block terms are others
+_PLANNED = (LSTM.name, TT_LSTM.name, BT_LSTM.name, *(baseline.name for baseline in BASELINES))  # others are rivals
+
+
+def _planned(first: str, second: str) -> bool:
+    return first in _PLANNED and against_dense(first, second)
+
+
+def _of_rivals(first: str, second: str) -> bool:
+    return first not in _PLANNED and (second == BT_LSTM.name or against_dense(first, second))
 
 
 def _model_differences(view: View, compared: pd.DataFrame, metric: str = "") -> pd.DataFrame:
-    """Compare models with the dense ones, and, as a family of its own, rivals with block terms.
+    """Compare the paper's models with the dense one; rivals with it and with block terms, as a family of their own.
 
-    Experiments that are of rivals have the second family alone, with all models.
+    So it does not change what is claimed of the paper's models how many rivals are tried later. Experiments that are of
+    rivals compare all models with block terms, and these alone.
     """
-    ours = (BT_LSTM.name,)
-    if "rivals" in view.experiment.split("_"):
-        return model_differences(compared, view.results, references=ours, metric=metric)
-    rivals = compared[~compared["model"].isin(_PLAIN)]
-    families = [
-        model_differences(compared, view.results, metric=metric),
-        model_differences(rivals, view.results, references=ours, metric=metric),
-    ]
+    asked = (against(BT_LSTM.name),) if "rivals" in view.experiment.split("_") else (_planned, _of_rivals)
+    found = [model_differences(compared, view.results, asked=one, metric=metric) for one in asked]
+    families = [family.assign(family=number) for number, family in enumerate(found)]
     return pd.concat([family for family in families if len(family)] or families[:1], ignore_index=True)
 
 

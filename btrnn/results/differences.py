@@ -5,14 +5,14 @@ interval by Student's t. A percentile bootstrap over three seeds would be too sh
 the cases where seeds vary. Verdicts are of families: the comparisons of one panel are corrected for their number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from math import isnan
 from typing import NamedTuple
 
 import pandas as pd
 
-from btrnn.results.schema import BASELINES, DENSE_MODELS, Schema, model_of, schema_of
+from btrnn.results.schema import BASELINES, DENSE_MODELS, LSTM, Schema, model_of, schema_of
 from btrnn.results.statistics import (
     MeanInterval,
     corrected_for_overlap,
@@ -104,20 +104,33 @@ def judge(family: Sequence[MeanInterval], schema: Schema) -> list[Judgement]:
     return judged
 
 
-def model_differences(
-    summary: pd.DataFrame, results: Results, *, references: tuple[str, ...] = DENSE_MODELS, metric: str = ""
-) -> pd.DataFrame:
-    """Compare every model of each panel with the references there, by the task's main metric: model A minus model B.
+Asked = Callable[[str, str], bool]  # whether the difference of two models, by their names, is of interest
 
-    Of several dense models the first there is compared with all, another only with models of its own cell: with an LSTM
-    and a GRU a BT-GRU is compared with both, a BT-LSTM with the LSTM, and the GRU with the LSTM.
+
+def against_dense(first: str, second: str) -> bool:
+    """Whether model B is the dense LSTM, or the dense model of A's cell, and A is another.
+
+    So with an LSTM and a GRU a BT-GRU is compared with both, a BT-LSTM with the LSTM, and the GRU with the LSTM.
+    """
+    one, other = model_of(first), model_of(second)
+    return other.dense and first not in (second, LSTM.name) and (other == LSTM or one.cell == other.cell)
+
+
+def against(*references: str) -> Asked:
+    """Return what asks for the differences of all others from some models."""
+    return lambda first, second: second in references and first not in references
+
+
+def model_differences(
+    summary: pd.DataFrame, results: Results, *, asked: Asked = against_dense, metric: str = ""
+) -> pd.DataFrame:
+    """Compare models of each panel, two by two where it is `asked`, by the task's main metric: model A minus model B.
 
     Rows are compared where they are of one origin and used as many examples; others are another study. The p-values of
     a panel's comparisons are a family, corrected by Holm's rule; the intervals are each by itself.
 
-    `summary` is of `btrnn.results.summary.summarise`, `references` are the names of models B, `metric` is compared in
-    place of the main one. Where there are the paper's accuracies (`beside_paper`), the result has their difference,
-    `paper`.
+    `summary` is of `btrnn.results.summary.summarise`, `metric` is compared in place of the main one. Where there are
+    the paper's accuracies (`beside_paper`), the result has their difference, `paper`.
 
     Returns:
         A row for each pair that has a seed in common: the panel's columns, origin, first, second (labels), first_model,
@@ -132,21 +145,11 @@ def model_differences(
     rows: list[Row] = []
     for panel in panels(summary) if len(summary) else ():
         records = panel.to_dict("records")
-        seconds = [row for row in records if row["model"] in references]
-        pairs = [(first, second) for second in seconds for first in records if _is_asked(first, second, seconds)]
+        pairs = [(first, second) for second in records for first in records if asked(first["model"], second["model"])]
         alike = ("origin", "used_fewest", "used_most")
         pairs = [pair for pair in pairs if all(pair[0][name] == pair[1][name] for name in alike)]
         rows += _compared(pairs, results, metric)
     return pd.DataFrame(rows)
-
-
-def _is_asked(first: Row, second: Row, seconds: list[Row]) -> bool:
-    """Whether the difference of two rows of a panel is of interest, `seconds` being its references, in order."""
-    one, other = model_of(first["model"]), model_of(second["model"])
-    is_first = second["model"] == seconds[0]["model"]
-    if first["model"] in [row["model"] for row in seconds]:
-        return one.dense and is_first and one != other
-    return is_first or not other.dense or one.cell == other.cell
 
 
 def control_differences(summary: pd.DataFrame, results: Results) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from btrnn.reports.claims.rules import Finding, Verdict, in_share
 from btrnn.reports.rates import RATES
 from btrnn.reports.render import count, difference_text, fill, span, split_name
 from btrnn.reports.view import View, published_view
-from btrnn.results.differences import BETTER, NO_VERDICT, convergence, model_differences, paired_difference
+from btrnn.results.differences import BETTER, NO_VERDICT, against, convergence, model_differences, paired_difference
 from btrnn.results.schema import BT_LSTM, LSTM, TT_LSTM
 from btrnn.results.summary import MAIN_MODELS, Row, panels, read_paper
 
@@ -115,7 +115,7 @@ def _orderings(studied: Studied) -> Findings:
         for view, panel, place in studied:
             pair = panel[panel["model"].isin([other.name, BT_LSTM.name])]
             classes = int(pair["num_classes"].fillna(_NUM_CLASSES).iloc[0])
-            for row in model_differences(pair, view.results, references=(other.name,)).to_dict("records"):
+            for row in model_differences(pair, view.results, asked=against(other.name)).to_dict("records"):
                 if rules.are_comparable(list(pair["test/accuracy"]), classes) and row["verdict"] not in NO_VERDICT:
                     better.append(row["verdict"] == BETTER)
                 said.append(f"{view.data}: {difference_text(row, '.3f')} ({place})")

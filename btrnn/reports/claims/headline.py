@@ -8,7 +8,7 @@ import pandas as pd
 from btrnn.reports.rates import with_choice
 from btrnn.reports.render import difference_text, number
 from btrnn.reports.view import View
-from btrnn.results.differences import model_differences, paired_difference
+from btrnn.results.differences import against, model_differences, paired_difference
 from btrnn.results.schema import BASELINES, BT_LSTM, LSTM, NEAREST_NEIGHBOUR, TT_LSTM, VIDEO
 from btrnn.results.statistics import corrected_for_overlap, difference_p
 from btrnn.results.summary import Row, rows_of
@@ -57,7 +57,7 @@ def _beside_neighbour(view: View) -> Row | None:
     """
     rates, baselines = with_choice(view), tuple(baseline.name for baseline in BASELINES)
     chosen = rates[(rates["best"] & (rates["model"] == BT_LSTM.name)) | rates["model"].isin(baselines)]
-    rows = model_differences(chosen, view.results, references=baselines).to_dict("records")
+    rows = model_differences(chosen, view.results, asked=against(*baselines)).to_dict("records")
     rows = [row for row in rows if row["second_model"] == NEAREST_NEIGHBOUR.name]
     return rows[0] | {"text": difference_text(rows[0], VIDEO.form)} if rows else None
 
