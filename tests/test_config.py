@@ -361,6 +361,21 @@ def test_a_runs_name_says_what_a_mapping_changes(word, part, monkeypatch):
     assert found[1] == found[0] + part
 
 
+@pytest.mark.parametrize(("experiment", "part"), [("ucf101_groups", ",data=weizmann"), ("ucf11", "")])
+def test_a_runs_name_says_the_data_where_its_experiments_does_not(experiment, part, monkeypatch):
+    register()
+    job = HydraConfig.instance()
+    monkeypatch.setattr(job, "cfg", job.cfg)
+    found = []
+    for words in ([], ["data=weizmann"]):
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = compose("train", [f"experiment={experiment}", "scale=smoke", *words], return_hydra_config=True)
+        job.set_config(config)
+        found.append((str(config.experiment), str(config.name)))
+    assert found[1][1].replace(part, "") == found[0][1]
+    assert found[0] != found[1]
+
+
 def test_the_names_of_published_shapes_say_their_order_alone(monkeypatch):
     register()
     job = HydraConfig.instance()

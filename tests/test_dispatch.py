@@ -1,4 +1,7 @@
-"""Where torch's private names are missing or answer wrongly, the layers compute the same by public operations."""
+"""Where torch's private names are missing or answer wrongly, the layers compute the same by public operations.
+
+What is at work when the package is imported does not make them look so.
+"""
 
 import subprocess
 import sys
@@ -11,6 +14,7 @@ COMPUTE = """
 import os
 import sys
 import torch
+from torch._subclasses import FakeTensorMode
 for what in sys.argv[1:]:  # each in a process of its own, which has torch already
     sys.stdout.flush()
     if not os.fork():
@@ -32,6 +36,14 @@ with torch.device("cpu"):
             right = torch.ops.mkldnn._reorder_linear_weight
             torch.ops.mkldnn._reorder_linear_weight = lambda weight, rows: right(2 * weight, rows)
     break_it(what)
+    def bring_in(row):
+        from btrnn.ops import dispatch
+        return row
+    if what == "a mode at import":
+        with FakeTensorMode():
+            bring_in(None)
+    elif what == "a transform at import":
+        torch.func.vmap(bring_in)(torch.ones(2))
     from btrnn import BTLSTM, LSTM, TTLSTM, native
     from btrnn.ops import dispatch
     layers = [LSTM(960, 64), TTLSTM((8, 10, 12), (4, 4, 4), tt_rank=2), BTLSTM((8, 10, 12), (4, 4, 4), tucker_rank=2)]
@@ -51,6 +63,8 @@ CASES = {
     "a wrong answer": "False True",
     "missing products": "True False",
     "wrong products": "True False",
+    "a mode at import": "True True",
+    "a transform at import": "True True",
 }
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses import FakeTensorMode
+from torch.autograd import forward_ad
 from torch.nn.utils import parametrizations, prune, weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -480,6 +481,57 @@ def test_many_gradients_are_computed_at_once(make, way):
         found = torch.autograd.grad(output, sources, weights, retain_graph=True, is_grads_batched=True)
         for k in range(3):
             torch.testing.assert_close([grads[k] for grads in found], [*one_by_one(output, sources, weights[k])])
+
+
+@each_layer
+@pytest.mark.parametrize("way", [nullcontext, native.disabled])
+def test_a_finished_graph_goes_back_under_transforms_and_with_tangents(make, way):
+    layer = make(bidirectional=True, dtype=torch.float64)
+    x = torch.randn(5, 40, 16, dtype=torch.float64, requires_grad=True)
+    sources = [x, *layer.parameters()]
+    with way():
+        output, _ = layer(x)
+        weights, others = torch.randn(2, 3, *output.shape, dtype=torch.float64)
+        wanted = [[*one_by_one(output, sources, weight)] for weight in others]
+        found = torch.vmap(lambda weight: one_by_one(output, sources, weight))(others)
+        for k in range(3):
+            torch.testing.assert_close([grads[k] for grads in found], wanted[k])
+        with forward_ad.dual_level():  # going back is linear in what it begins with
+            found = one_by_one(output, sources, forward_ad.make_dual(weights[0], others[0]))
+            tangents = [forward_ad.unpack_dual(grad).tangent for grad in found]
+        torch.testing.assert_close(tangents, wanted[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_under_autocast_a_gru_has_the_type_of_its_input_as_torchs(dtype):
+    x = torch.randn(3, 2, 6).to(dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, wanted = btrnn.GRU(6, 4)(x), torch.nn.GRU(6, 4)(x)
+    assert [part.dtype for part in found] == [part.dtype for part in wanted] == [dtype, dtype]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_an_orthogonal_recurrence_is_drawn_in_half_types_too(dtype):
+    weight = btrnn.LSTM(4, 4, recurrent_init="orthogonal", dtype=dtype).weight_hh_l0.float()
+    torch.testing.assert_close(weight.T @ weight, torch.eye(4), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("way", [nullcontext, native.disabled])
+def test_a_wide_maps_finished_graph_goes_back_under_transforms_and_with_tangents(way):
+    layer = BTLinear((8, 20, 20, 18), (4, 4, 4, 4), tucker_rank=2)
+    x = torch.randn(4, 57_600, requires_grad=True)
+    sources = [x, *layer.parameters()]
+    with way():
+        output = layer(x)
+        weight, *others = torch.randn(4, *output.shape)
+        wanted = [[*one_by_one(output, sources, other)] for other in others]
+        found = torch.vmap(lambda other: one_by_one(output, sources, other))(torch.stack(others))
+        for k in range(3):
+            torch.testing.assert_close([grads[k] for grads in found], wanted[k], atol=1e-4, rtol=1e-4)
+        with forward_ad.dual_level():
+            found = one_by_one(output, sources, forward_ad.make_dual(weight, others[0]))
+            tangents = [forward_ad.unpack_dual(grad).tangent for grad in found]
+        torch.testing.assert_close(tangents, wanted[0], atol=1e-4, rtol=1e-4)
 
 
 def one_by_one(output, sources, weights):

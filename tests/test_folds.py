@@ -210,15 +210,16 @@ def test_a_run_of_an_older_version_goes_on(videos: Path, make_config: Callable[.
     for path in (baseline for baseline in experiment_dir.iterdir() if baseline.name != config.name):
         baseline = read_run(path / "seed0").runs.iloc[0]
         assert (baseline["num_groups"], baseline["frame_order"], baseline["num_test"]) == (55, "time", 11)
-    fewer = experiment_dir / f"{config.name},data.num_clips=44"  # baselines of all clips do not stand for these
-    shutil.copytree(experiment_dir / config.name, fewer)
-    summary_path = fewer / "seed0" / "summary.json"
-    summary_path.write_text(json.dumps(json.loads(summary_path.read_text()) | {"name": fewer.name}))
-    before = {path.name for path in experiment_dir.iterdir()}
-    add_baselines(experiment_dir)
-    added = {path.name for path in experiment_dir.iterdir()} - before
-    assert len(added) == 2
-    assert all(name.endswith(",data.num_clips=44") for name in added)
+    for setting in (",data.num_clips=44", ",scale.video.num_clips=44"):  # baselines of all clips do not stand for these
+        fewer = experiment_dir / f"{config.name}{setting}"
+        shutil.copytree(experiment_dir / config.name, fewer)
+        summary_path = fewer / "seed0" / "summary.json"
+        summary_path.write_text(json.dumps(json.loads(summary_path.read_text()) | {"name": fewer.name}))
+        before = {path.name for path in experiment_dir.iterdir()}
+        add_baselines(experiment_dir)
+        added = {path.name for path in experiment_dir.iterdir()} - before
+        assert len(added) == 2
+        assert all(name.endswith(setting) for name in added)
     saved = Path(config.run_dir) / "config.yaml"
     lines = saved.read_text().splitlines()
     later = ("  fold:", "  num_train:", "  frame_order:", "  pixel_order:", "  passes:")

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from btrnn.benchmark.records import COLUMNS, measured_sections, read_machines, read_section, section_path
-from btrnn.benchmark.settings import GRAPH
+from btrnn.benchmark.settings import GRAPH, PAPER
 from btrnn.benchmark.settings import PLAIN as PLAIN  # which reports take from here
 from btrnn.benchmark.targets import TARGETS, judge
 
@@ -64,12 +64,16 @@ def medians(results_dir: Path, section: str, device: str) -> dict[tuple[str, str
 
 
 def medians_alone(results_dir: Path, device: str) -> list[dict[tuple[str, str], float]]:
-    """Return the same of layers measured one by one, each in a fresh process: with freed memory kept, and without."""
+    """Return the same of layers measured one by one, each in a fresh process.
+
+    With freed memory kept, without, and with it kept again as a point of the sweep over inputs.
+    """
     table = read_all(results_dir, device).get("memory", pd.DataFrame(columns=COLUMNS))
-    known = table[(table["factor"] == "allocator") & table["median_ms"].notna()]
+    is_papers = (table["factor"] == "allocator") | (table["factor"].eq("input") & table["value"].eq(PAPER.in_features))
+    known = table[is_papers & table["median_ms"].notna()]
     return [
         {(row["implementation"], row["phase"]): float(row["median_ms"]) for row in _records(rows)}
-        for _, rows in known.groupby("value", sort=False)
+        for _, rows in known.groupby(["factor", "value"], sort=False)
     ]
 
 

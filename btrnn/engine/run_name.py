@@ -1,7 +1,9 @@
 """What of a command line a run's name says, so that no two runs that differ in what they find share a folder."""
 
+from typing import cast
+
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 # Where a run computes, reads and writes changes nothing in what it finds. Nor does what is looked up: what was found
 # there stands in `task`, `model`, `data` and `trainer`.
@@ -31,13 +33,15 @@ def variant(*, _root_: DictConfig) -> str:
     """List the overrides of this job that change the science and that the name does not say by itself."""
     if not HydraConfig.initialized():
         return ""
-    changes = set()
+    changes, written = set(), cast("dict[str, str]", OmegaConf.to_container(_root_, resolve=False))
     for override in HydraConfig.get().overrides.task:
         key, _, value = override.lstrip("+~").partition("=")
         if key == "modes":
             shape = (tuple(_root_.modes.input), tuple(_root_.modes.hidden))
             if shape not in _USUAL_MODES:
                 changes.add("modes={}-{}".format(*("x".join(map(str, modes)) for modes in shape)))
+        elif key == "data":  # which most experiments have in their name
+            changes |= set() if "dataset.suffix" in written["experiment"] else {override}
         elif key.split(".")[0] != "logger" and (key not in (*NOT_SCIENCE, *_NAMED) or value.startswith("{")):
             changes.add(override)  # a mapping changes keys below its own, which the name does not say
     return "".join(f",{change}".replace("/", "_") for change in sorted(changes))

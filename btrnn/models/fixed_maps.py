@@ -33,7 +33,7 @@ class AveragedMap(nn.Module):
         """Compute W x for every vector of `x`."""
         pixels = x.reshape(-1, *self.squares)
         output: Tensor = self.dense(pixels.mean(dim=(2, 4)).flatten(1))
-        return output.reshape(*x.shape[:-1], -1)
+        return output.reshape(*x.shape[:-1], output.shape[-1])
 
 
 class ProjectedMap(nn.Module):

@@ -138,7 +138,8 @@ class RecurrentStack(nn.Module):
             if name.startswith(("input_maps.", "hidden_maps.")):
                 continue
             if "weight_hh_l" in name and self.recurrent_init == "orthogonal":
-                nn.init.orthogonal_(parameter)
+                wide = torch.promote_types(parameter.dtype, torch.float32)  # a half type has no QR decomposition
+                parameter.copy_(nn.init.orthogonal_(torch.empty_like(parameter, dtype=wide)))
             elif "bias_l" in name:
                 self._draw_bias(parameter, bound)
             else:

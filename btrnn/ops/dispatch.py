@@ -13,6 +13,7 @@ more time.
 
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -31,13 +32,21 @@ def is_eager(*tensors: Tensor) -> bool:
     within a dispatch mode (one that counts operations, say), nor if they have no numbers or a class of their own.
     Where torch does not say which of these is at work, none are taken for plain.
     """
+    return is_plain(*tensors) and not is_autocasting(tensors[0].device.type)
+
+
+def is_plain(*tensors: Tensor) -> bool:
+    """Return the same whether autocast is on or not: to a backward written by hand, it is whatever it was before it.
+
+    A backward asks this of the gradients that it is given, which may be under a transform or stand for more than their
+    numbers although nothing was at work in the forward pass.
+    """
     return KNOWS_CONTEXT and not (
         torch.compiler.is_compiling()
         or is_tracing()
         or transforms_are_active()
         or dispatch_modes_are_active()
         or tensors[0].is_meta
-        or is_autocasting(tensors[0].device.type)
         or any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors)
         or any(is_batched(tensor) for tensor in tensors)
         or any(unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
@@ -224,5 +233,11 @@ def _fused_steps_are_right() -> bool:
     return all(torch.allclose(one, other) for one, other in zip(found, wanted, strict=True))
 
 
-KNOWS_CONTEXT = _answers(_context_is_known)
-HAS_ONEDNN = bool(torch.backends.mkldnn.is_available()) and _answers(_onednn_is_right)  # type: ignore[no-untyped-call]
+def _answers_by_itself(test: Callable[[], Any]) -> bool:
+    """Return the same in a thread of its own: modes and transforms that are at work at import are not at work there."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(_answers, test).result()
+
+
+KNOWS_CONTEXT = _answers_by_itself(_context_is_known)
+HAS_ONEDNN = bool(torch.backends.mkldnn.is_available()) and _answers_by_itself(_onednn_is_right)  # type: ignore[no-untyped-call]

@@ -38,7 +38,7 @@ def gru_cell(gates: Tensor, product: Tensor, hidden: Tensor, activation: Callabl
     u_reset, u_update, u_new = product.chunk(3, dim=-1)
     reset, update = activation(of_reset + u_reset), activation(of_update + u_update)
     new = torch.tanh(of_new + reset * u_new)
-    return (1 - update) * new + update * hidden
+    return ((1 - update) * new + update * hidden).to(hidden.dtype)  # autocast's gates may be of a wider type
 
 
 class Operands(NamedTuple):

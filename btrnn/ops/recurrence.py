@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from btrnn.ops.dispatch import is_batched, is_eager
+from btrnn.ops.dispatch import is_eager, is_plain
 from btrnn.ops.steps import Steps
 
 CHUNK_ROWS = 256  # a backward prepares so many rows at a time, few enough to stay in the processor's cache
@@ -92,7 +92,8 @@ class _Recurrence(torch.autograd.Function):
         operands, kept = ctx.cell.operands(*saved[:count]), saved[count:]
         needed = ctx.needs_input_grad[3:-1]
         with torch.autocast(operands[0].device.type, enabled=False):  # it may be on where backward is called
-            if torch.is_grad_enabled() or any(grad is not None and is_batched(grad) for grad in grads):
+            given = [grad for grad in grads if grad is not None]
+            if torch.is_grad_enabled() or not is_plain(operands[0], *given):
                 found = _through_plain_loop(ctx.cell, ctx.steps, operands, ctx.activation, grads, needed)
             else:
                 found = ctx.back(ctx.steps, operands, ctx.activation, kept, grads, needed)

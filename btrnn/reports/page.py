@@ -231,12 +231,19 @@ def _provenance(runs: pd.DataFrame) -> dict[str, str]:
     return {"runs": number_of} | {name: ", ".join(texts) or "unknown" for name, texts in known.items()}
 
 
-def _tried(summary: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the models by the learning rates that a study tried with them."""
+def _tried(study: View) -> dict[str, list[str]]:
+    """Return the models, or where it matters their shapes and settings, by the learning rates tried with them."""
     found: dict[str, list[str]] = {}
-    for label, rates in summary.dropna(subset="learning_rate").groupby("model_label", sort=False)["learning_rate"]:
-        tried = f"{rates.min():g} to {rates.max():g} ({rates.nunique()} rates)"
-        found.setdefault(tried, []).append(str(label))
+    for model, rows in study.summary.dropna(subset="learning_rate").groupby("model_label", sort=False):
+        places = [", ".join(filter(None, (row["label"], study.place(row)))) for row in rows.to_dict("records")]
+        tried = {
+            str(place): f"{rates.min():g} to {rates.max():g} ({rates.nunique()} rates)"
+            for place, rates in rows["learning_rate"].groupby(places, sort=False)
+        }
+        if len(set(tried.values())) == 1:
+            tried = {str(model): next(iter(tried.values()))}
+        for place, rates in tried.items():
+            found.setdefault(rates, []).append(place)
     return found
 
 
@@ -266,7 +273,7 @@ def caveats(view: View) -> dict[str, Any]:
         "ceiling": [f"{row['label']} ({view.place(row)})".removesuffix(" ()") for row in top.to_dict("records")],
         "limit": number(CEILING, "g"),
         "study": "" if fixed else study,
-        "tried": _tried(view_of(view.results_dir, study).summary) if study else {},
+        "tried": _tried(view_of(view.results_dir, study)) if study else {},
         "fixed_rate": number(view.paper_rate, "g") if fixed else "",
         "one_rate": one_rate,
     }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from btrnn.ops import native
-from btrnn.ops.dispatch import is_batched
+from btrnn.ops.dispatch import is_plain
 from btrnn.ops.native.processor import VECTOR_BYTES
 from btrnn.ops.stages import Axes, Stage, TensorNetwork
 
@@ -76,7 +76,7 @@ class _NativeStages(torch.autograd.Function):
         x, *matrices = ctx.saved_tensors
         needs_x, *needs = ctx.needs_input_grad[1:]
         again = torch.is_grad_enabled()
-        if again or is_batched(d_out):  # the gradient is to be differentiated again, or many at once: torch does it all
+        if again or not is_plain(d_out):  # to be differentiated again or forwards, or many at once: torch does it all
             # under new names, so that no gradient goes on from one of them into another that it was made of
             with torch.enable_grad():
                 x, *matrices = (tensor.view_as(tensor) for tensor in (x, *matrices))
