@@ -154,8 +154,8 @@ def report_own(results_dir: Path, experiments: Sequence[str], scale: str | None)
         ResultsError: One of the experiments was not collected, or has no run at the scale; without any, none has.
     """
     own = results_dir / LOCAL
-    for path in write(own_report(results_dir, experiments), own):
-        print(f"wrote {path}")
+    written = write(own_report(results_dir, experiments), own)
+    print("\n".join(f"wrote {path}" for path in written) or f"nothing to report: {own} holds no collected results yet")
     if not scale:
         return
     scales = {name: set(read_results(own, name).runs["scale"]) for name in collected_experiments(own)}
