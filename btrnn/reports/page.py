@@ -232,10 +232,14 @@ def _provenance(runs: pd.DataFrame) -> dict[str, str]:
 
 
 def _tried(study: View) -> dict[str, list[str]]:
-    """Return the models, or where it matters their shapes and settings, by the learning rates tried with them."""
+    """Return the models, or where it matters their shapes and starts, by the learning rates tried with them."""
     found: dict[str, list[str]] = {}
+    began = ["start"] if "start" in study.varied else []
     for model, rows in study.summary.dropna(subset="learning_rate").groupby("model_label", sort=False):
-        places = [", ".join(filter(None, (row["label"], study.place(row)))) for row in rows.to_dict("records")]
+        places = [
+            ", ".join([row["label"].partition(" (")[0], *(setting_text(name, row[name]) for name in began)])
+            for row in rows.to_dict("records")
+        ]
         tried = {
             str(place): f"{rates.min():g} to {rates.max():g} ({rates.nunique()} rates)"
             for place, rates in rows["learning_rate"].groupby(places, sort=False)
