@@ -36,10 +36,10 @@ def is_eager(*tensors: Tensor) -> bool:
 
 
 def is_plain(*tensors: Tensor) -> bool:
-    """Return the same whether autocast is on or not: to a backward written by hand, it is whatever it was before it.
+    """Return the same, but for autocast: a backward pass computes in the types of its forward pass.
 
-    A backward asks this of the gradients that it is given, which may be under a transform or stand for more than their
-    numbers although nothing was at work in the forward pass.
+    A backward written by hand asks this of the gradients that it is given: a transform may be at work by then, or they
+    may stand for more than their numbers, although the forward pass had plain tensors.
     """
     return KNOWS_CONTEXT and not (
         torch.compiler.is_compiling()
