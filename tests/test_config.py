@@ -342,6 +342,7 @@ def test_a_stand_in_is_refused_where_its_rows_would_stand_among_those_of_real_da
     [
         ("cell={recurrent_dropout: 0.0}", ",cell={recurrent_dropout: 0.0}"),
         ("rates={smoke: {any: 0.5}}", ",rates={smoke: {any: 0.5}}"),
+        ("data={passes: 2}", ",data={passes: 2}"),
         ("modes={input: [8, 20, 20, 18], hidden: [4, 4, 4, 4]}", ""),  # whose order the model's label has
         ("modes={input: [20, 8, 20, 18], hidden: [4, 4, 4, 4]}", ",modes=20x8x20x18-4x4x4x4"),
         ("modes={hidden: [4, 2, 8, 4]}", ",modes=8x20x20x18-4x2x8x4"),

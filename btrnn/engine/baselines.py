@@ -29,12 +29,8 @@ from btrnn.results.schema import BASELINES, LATER_COLUMNS, LOGISTIC_REGRESSION, 
 from btrnn.storage.atomic import locked, remove_leftovers, replace_file
 from btrnn.storage.files import RUN_AGAIN, read_json
 
-_OTHER_DATA = (
-    "scale.video.num_clips=",
-    "data.num_clips=",
-    "data.num_frames=",
-    "data.sampling=",
-)  # in a run's name: it read others than is usual
+# In a run's name: it read others than is usual.
+_OTHER_DATA = ("data=", "scale.video.num_clips=", "data.num_clips=", "data.num_frames=", "data.sampling=")
 _UNSEEN = ("frame_order", "pixel_order", "start", "precision")  # by any baseline
 INVERSE_PENALTIES = tuple(float(f"1e{power}") for power in range(-8, 2))  # C of logistic regression, a decade apart
 _COPIED = (  # of a run's summary that also hold for the baseline on the same data

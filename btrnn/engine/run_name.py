@@ -13,9 +13,10 @@ NOT_SCIENCE = (
     *("data.root", "data.cache_dir", "data.on_device", "trainer.enable_progress_bar"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.graph"),
 )
-# What the run's name already says, so that it need not be said again by the list of overrides.
+# What the run's name already says, so that it need not be said again by the list of overrides. Most experiments' names
+# say the data as well.
 _NAMED = (
-    *("experiment", "name", "seed", "task", "model", "data", "scale", "data.protocol", "data.fold", "data.scaling"),
+    *("experiment", "name", "seed", "task", "model", "scale", "data.protocol", "data.fold", "data.scaling"),
     *("task.network.num_glimpses", "optimizer.scaled"),
     *("ranks.tucker", "ranks.num_blocks", "ranks.tensor_train"),
 )
@@ -34,14 +35,13 @@ def variant(*, _root_: DictConfig) -> str:
     if not HydraConfig.initialized():
         return ""
     changes, written = set(), cast("dict[str, str]", OmegaConf.to_container(_root_, resolve=False))
+    said = (*NOT_SCIENCE, *_NAMED, *(["data"] if "dataset.suffix" in written["experiment"] else []))
     for override in HydraConfig.get().overrides.task:
         key, _, value = override.lstrip("+~").partition("=")
         if key == "modes":
             shape = (tuple(_root_.modes.input), tuple(_root_.modes.hidden))
             if shape not in _USUAL_MODES:
                 changes.add("modes={}-{}".format(*("x".join(map(str, modes)) for modes in shape)))
-        elif key == "data":  # which most experiments have in their name
-            changes |= set() if "dataset.suffix" in written["experiment"] else {override}
-        elif key.split(".")[0] != "logger" and (key not in (*NOT_SCIENCE, *_NAMED) or value.startswith("{")):
+        elif key.split(".")[0] != "logger" and (key not in said or value.startswith("{")):
             changes.add(override)  # a mapping changes keys below its own, which the name does not say
     return "".join(f",{change}".replace("/", "_") for change in sorted(changes))
